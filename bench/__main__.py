@@ -1,0 +1,382 @@
+"""`python -m bench`: run the measures, show the table, and write `docs/performance.md`."""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from attrs import define, evolve, frozen
+from rich.console import Console
+
+from . import contenders, fanout, machine, report, single
+from .contenders import (
+    BARE,
+    CONTENDERS,
+    FASTAPI,
+    FLOWD,
+    NCHAN,
+    NODE_GZIP,
+    NODE_PLAIN,
+    QUART,
+    WEBSOCKETS,
+    Bench,
+)
+from .fanout import Delivery, Scene
+from .process import ROOT, BenchError, Helper
+from .report import Goal, Row
+
+PAGE = ROOT / "docs" / "performance.md"
+STEADY = [Goal(1.15, BARE), Goal(1.0, NCHAN)]
+FOREIGN_MAX = 0.1
+
+
+@frozen
+class Plan:
+    """How much to measure: `--quick` gives an impression, a full run figures to quote."""
+
+    rounds: int
+    steady_s: float
+    burst_s: float
+    polls_s: float
+    frames: int
+    crowd: int
+
+    @classmethod
+    def of(cls, quick: bool) -> "Plan":
+        if quick:
+            return cls(1, 2.0, 0.3, 1.0, 5_000, 1_000)
+        return cls(3, 4.0, 0.6, 2.0, 30_000, 2_000)
+
+
+@define
+class Run:
+    """One run of the benchmark: what to measure with, who is absent, what was found."""
+
+    bench: Bench
+    plan: Plan
+    absent: dict[str, str]
+    console: Console
+    lengths: dict[str, int]
+    foreign: list[float]
+    started: float
+
+    def say(self, text: str) -> None:
+        clock = time.strftime("%M:%S", time.gmtime(time.monotonic() - self.started))
+        self.console.print(f"[dim]{clock}[/dim] {text}", highlight=False)
+
+    def present(self, *names: str) -> list[str]:
+        return [name for name in names if name not in self.absent]
+
+    def measured_lengths(self) -> dict[str, int]:
+        """The lengths of flowd's messages, measured once; without flowd, what they are about."""
+        if not self.lengths:
+            if FLOWD in self.absent:
+                self.lengths = {"websocket": 300, "sse": 200}
+            else:
+                self.lengths = fanout.measure_lengths(self.bench, CONTENDERS[FLOWD])
+            self.say(f"message lengths {self.lengths}")
+        return self.lengths
+
+    def rounds(
+        self, row: Row, names: list[str], measure: Callable[[str], tuple[float, str]]
+    ) -> Row:
+        """Measure everybody in turn, several times over, so that drift hits all alike."""
+        for number in range(self.plan.rounds):
+            for name in names:
+                try:
+                    value, remark = measure(name)
+                except (BenchError, OSError, ValueError, KeyError) as error:
+                    row.fail(name, f"was not measured ({error})")
+                    self.say(f"[red]{row.what}: {name}: {error}[/red]")
+                    continue
+                row.add(name, value, remark)
+                self.say(
+                    f"{row.what}: {name} {report.figure(value)} {row.unit}"
+                    f" ({number + 1}/{self.plan.rounds}) {remark}"
+                )
+        return row
+
+    def fan_out(
+        self, what: str, goals: list[Goal], names: list[str], scene: Scene, worth: str = ""
+    ) -> Row:
+        def measure(name: str) -> tuple[float, str]:
+            found = fanout.run(self.bench, CONTENDERS[name], scene)
+            self.foreign.append(found.foreign)
+            return found.cost_us, remark_on(found)
+
+        row = Row(what, "µs per record" + worth, goals)
+        return self.rounds(row, self.present(*names), measure)
+
+    def scene(self, shape: str, clients: int, rate: float, seconds: float) -> Scene:
+        count = max(1, round(rate * seconds))
+        return Scene(shape, clients, rate, count, self.measured_lengths())
+
+
+def remark_on(found: Delivery) -> str:
+    if found.kept_up:
+        return ""
+    if found.arrived < 1.0:
+        return f"did not keep up: {found.arrived:.0%} of the records arrived"
+    return f"did not keep up: {found.share:.0%} of the pace"
+
+
+def websocket(run: Run) -> Iterator[Row]:
+    """Steady fan-out: the price of one message to one client."""
+    everybody, plan = [FLOWD, BARE, NCHAN, WEBSOCKETS, FASTAPI], run.plan
+    for clients, rate in ((500, 100.0), (plan.crowd, 50_000 / plan.crowd)):
+        yield run.fan_out(
+            f"WebSocket, {clients} clients, {rate:g} records/s",
+            STEADY,
+            everybody,
+            run.scene("websocket", clients, rate, plan.steady_s),
+        )
+    yield run.fan_out(
+        f"WebSocket, {plan.crowd} clients, 100 records/s",
+        STEADY,
+        everybody[:4],
+        run.scene("websocket", plan.crowd, 100.0, plan.steady_s / 2.5),
+    )
+
+
+def burst(run: Run) -> Iterator[Row]:
+    """More records than anybody can send one by one: here it pays to send several at once."""
+    goals = [Goal(0.25, NCHAN)]
+    yield run.fan_out(
+        "WebSocket burst, 500 clients, 2 000 records/s",
+        goals,
+        [FLOWD, BARE, NCHAN, WEBSOCKETS, FASTAPI],
+        run.scene("websocket", 500, 2_000.0, run.plan.burst_s),
+    )
+    yield run.fan_out(
+        f"WebSocket burst, {run.plan.crowd} clients, 2 000 records/s",
+        goals,
+        [FLOWD, BARE, NCHAN],
+        run.scene("websocket", run.plan.crowd, 2_000.0, run.plan.burst_s / 2),
+    )
+
+
+def sse(run: Run) -> Iterator[Row]:
+    """The same over Server-Sent Events."""
+    peers, plan = [FLOWD, BARE, NCHAN], run.plan
+    goals = [Goal(1.15, BARE)]
+    for clients, rate in ((500, 100.0), (plan.crowd, 50_000 / plan.crowd)):
+        yield run.fan_out(
+            f"SSE, {clients} clients, {rate:g} records/s",
+            goals,
+            peers,
+            run.scene("sse", clients, rate, plan.steady_s),
+        )
+    yield run.fan_out(
+        "SSE burst, 500 clients, 2 000 records/s",
+        [],
+        peers,
+        run.scene("sse", 500, 2_000.0, plan.burst_s),
+    )
+
+
+def deflate(run: Run) -> Iterator[Row]:
+    """WebSocket with permessage-deflate negotiated by every client."""
+    yield run.fan_out(
+        "WebSocket compressed, 500 clients, 100 records/s",
+        [],
+        [FLOWD, WEBSOCKETS],
+        run.scene("deflate", 500, 100.0, run.plan.steady_s / 2),
+    )
+
+
+def polls(run: Run) -> Iterator[Row]:
+    """Full snapshots of 5 000 records, polled; and polls that find nothing new."""
+    bench, plan = run.bench, run.plan
+    full = Row(
+        "polls of 5 000 records, gzip",
+        "per second of server CPU",
+        [Goal(150, NODE_GZIP, at_least=True), Goal(5, QUART, at_least=True)],
+    )
+    unchanged = Row("polls that find nothing new (304)", "per second of server CPU")
+
+    with contenders.start_flowd(bench, "") as server:
+        single.fill(bench, server, contenders.RETAIN)
+        body = single.snapshot_body(bench, server)
+        run.say(f"the snapshot has {body.stat().st_size} bytes of JSON")
+
+    def measure(name: str, conditional: bool) -> tuple[float, str]:
+        with contextlib.ExitStack() as stack:
+            if name == FLOWD:
+                server = stack.enter_context(contenders.start_flowd(bench, ""))
+                single.fill(bench, server, contenders.RETAIN)
+                path = single.STREAM
+            elif name == QUART:
+                server = stack.enter_context(contenders.start_quart(bench, body))
+                path = single.STREAM
+            else:
+                server = stack.enter_context(contenders.start_node(bench, body))
+                path = "/gzip" if name == NODE_GZIP else "/plain"
+            etag = single.etag_of(bench, server, path) if conditional else ""
+            found = single.polls(
+                bench, server, path, plan.polls_s, gzip=name != NODE_PLAIN, etag=etag
+            )
+            run.say(
+                f"  {name}: {found.per_s:.0f}/s on the clock, server {found.busy:.0%} busy,"
+                f" {found.body_bytes} bytes of {found.plain_bytes}"
+            )
+            return found.per_cpu_s, ""
+
+    names = run.present(FLOWD, NODE_GZIP, NODE_PLAIN, QUART)
+    yield run.rounds(full, names, lambda name: measure(name, conditional=False))
+    yield run.rounds(unchanged, [FLOWD, QUART], lambda name: measure(name, conditional=True))
+
+
+def ingest(run: Run) -> Iterator[Row]:
+    """From an upstream's frame to a record in the stream."""
+    speed = Row("ingest at full speed", "records per second")
+    cost = Row("ingest at full speed", "µs of CPU per frame")
+    steady = Row("ingest at 1 000 frames/s", "µs of CPU per frame")
+    frames = run.plan.frames
+
+    def at_full_speed(_name: str) -> tuple[float, str]:
+        found = single.ingest(run.bench, frames, single.FULL_SPEED)
+        speed.add(FLOWD, found.per_s)
+        return found.cost_us, ""
+
+    def at_a_pace(_name: str) -> tuple[float, str]:
+        return single.ingest(run.bench, frames // 10, 1_000.0).cost_us, ""
+
+    yield run.rounds(cost, [FLOWD], at_full_speed)
+    yield speed
+    yield run.rounds(steady, [FLOWD], at_a_pace)
+
+
+def memory(run: Run) -> Iterator[Row]:
+    """What an idle client costs in resident memory."""
+    steps = [1_000, 4_000]
+    rows = {
+        step: Row(f"memory per idle WebSocket client, {step} clients", "KiB", [Goal(8.0)])
+        for step in steps
+    }
+    for name in run.present(FLOWD, WEBSOCKETS, FASTAPI):
+        try:
+            found = single.memory(run.bench, CONTENDERS[name], steps)
+        except (BenchError, OSError) as error:
+            for row in rows.values():
+                row.fail(name, f"was not measured ({error})")
+            run.say(f"[red]memory: {name}: {error}[/red]")
+            continue
+        for step, size in found.items():
+            rows[step].add(name, size / 1024)
+            run.say(f"memory: {name} {size / 1024:.1f} KiB per client of {step}")
+    yield from rows.values()
+
+
+def hold(run: Run) -> Iterator[Row]:
+    """The longest time for which the loop did nothing else, while passing to 4 000 clients."""
+    clients, rate = 4_000, 10.0
+    row = Row(f"longest hold of the loop, {clients} clients, {rate:g} records/s", "ms", [Goal(5.0)])
+
+    def measure(_name: str) -> tuple[float, str]:
+        found = single.hold(
+            run.bench, CONTENDERS[FLOWD], clients, rate, round(rate * run.plan.steady_s)
+        )
+        if found.passing_ms is None or found.connecting_ms is None:
+            raise BenchError("GET /status has no loop.longest_hold_ms")
+        run.say(f"  {found.connecting_ms:.1f} ms had been the longest before the first record")
+        return found.passing_ms, "" if found.complete else "not every record arrived"
+
+    yield run.rounds(row, [FLOWD], measure)
+
+
+def restart(run: Run) -> Iterator[Row]:
+    """Start with 5 000 records to restore, and stop with clients who read nothing."""
+    start = Row("start until /health answers, 5 000 records restored", "s")
+    stop = Row("SIGTERM until exit, 100 stalled clients", "s")
+
+    def measure_start(_name: str) -> tuple[float, str]:
+        found = single.restart(run.bench)
+        lost = "" if found.restored == contenders.RETAIN else f"restored {found.restored} records"
+        return found.answers_s, lost
+
+    def measure_stop(_name: str) -> tuple[float, str]:
+        return single.stop_with_stalled(run.bench, CONTENDERS[FLOWD], 100), ""
+
+    yield run.rounds(start, [FLOWD], measure_start)
+    yield run.rounds(stop, [FLOWD], measure_stop)
+
+
+MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
+    "websocket": websocket,
+    "burst": burst,
+    "sse": sse,
+    "deflate": deflate,
+    "polls": polls,
+    "ingest": ingest,
+    "memory": memory,
+    "hold": hold,
+    "restart": restart,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round, writes no page")
+    parser.add_argument("--only", action="append", choices=MEASURES, help="measure only this")
+    parser.add_argument("--skip", action="append", default=[], help="leave out this contender")
+    parser.add_argument("--rounds", type=int, help="repeat each measure so often")
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    parser.add_argument("--page", type=Path, help="write the page here, whatever was measured")
+    given = parser.parse_args()
+    console = Console(stderr=True)
+    plan = Plan.of(given.quick)
+    if given.rounds:
+        plan = evolve(plan, rounds=given.rounds)
+    machine.raise_file_limit()
+    cores = machine.Cores.choose()
+    absent = {**contenders.missing(), **{name: f"{name} was left out." for name in given.skip}}
+    started = time.monotonic()
+    os.sched_setaffinity(0, {cores.others})
+    rows: list[Row] = []
+    foreign: list[float] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="flowd-bench-") as directory,
+        Helper.start("bench.feeder", cores.others) as (feeder, ports),
+    ):
+        os.chmod(directory, 0o755)  # nginx's worker is somebody else.
+        bench = Bench(cores, feeder, ports["exchange"], ports["line"], Path(directory))
+        run = Run(bench, plan, absent, console, {}, foreign, started)
+        for name in given.only or MEASURES:
+            try:
+                for row in MEASURES[name](run):
+                    rows.append(row)
+            except (BenchError, OSError, ValueError, KeyError) as error:
+                console.print(f"[red]{name}: {error}[/red]", highlight=False)
+    notes = list(dict.fromkeys(absent.values()))
+    if not cores.apart:
+        notes.append("There was only one core: server and clients shared it, compare with care.")
+    crowded = sorted(foreign)[len(foreign) // 2] if foreign else 0.0
+    if crowded > FOREIGN_MAX:
+        notes.append(
+            f"Something else used the server's core in this run ({crowded:.0%} of it, median)."
+        )
+    about = report.about() | {
+        "rounds": plan.rounds,
+        "minutes": max(1.0, (time.monotonic() - started) / 60),
+        "date": datetime.date.today().isoformat(),
+    }
+    report.show(Console(width=150), rows, notes)
+    if given.json:
+        figures = [
+            {"what": row.what, "unit": row.unit, **{n: c.values for n, c in row.cells.items()}}
+            for row in rows
+        ]
+        given.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False), encoding="utf-8")
+    whole = not (given.quick or given.only or given.skip)
+    if given.page or whole:
+        report.write(given.page or PAGE, rows, notes, about)
+        console.print(f"wrote {given.page or PAGE}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

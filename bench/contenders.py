@@ -1,0 +1,272 @@
+"""Who takes part: how each server is started, where its clients connect and how it is fed."""
+
+import contextlib
+import http.client
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from attrs import define, frozen
+
+from . import machine
+from .process import ROOT, BenchError, Helper, Server, server
+
+FLOWD, BARE, NCHAN = "flowd", "bare loop", "Nchan"
+WEBSOCKETS, FASTAPI = "websockets", "FastAPI"
+NODE_GZIP, NODE_PLAIN, QUART = "Node gzip", "Node plain", "Quart"
+RETAIN = 5_000
+DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+FLOWD_CONFIG = """\
+[flowd]
+listen = "127.0.0.1:{port}"
+state = "{state}"
+max_clients = 5000
+max_clients_per_address = 5000
+
+[sources.force-orders]
+kind = "binance-force-order"
+symbols = ["*"]
+url = "ws://127.0.0.1:{feed}/market"
+retain = 5000
+
+[sinks.http]
+kind = "http"
+
+[sinks.sse]
+kind = "sse"
+
+[sinks.websocket]
+kind = "websocket"
+"""
+
+
+@define
+class Bench:
+    """What every measure needs: the cores, the feeder, and a directory that is gone afterwards."""
+
+    cores: machine.Cores
+    feeder: Helper
+    exchange_port: int
+    line_port: int
+    directory: Path
+    started: int = 0
+
+    def log(self, name: str) -> Path:
+        """A fresh log file for each process, so that an error quotes the right one."""
+        self.started += 1
+        return self.directory / f"{self.started:03}-{name.replace(' ', '-')}.log"
+
+
+Start = Callable[[Bench, str], AbstractContextManager[Server]]
+
+
+@frozen
+class Contender:
+    """A server that passes messages on: how to start it, how it is fed, where its clients go."""
+
+    name: str
+    start: Start
+    feed: str
+    paths: dict[str, str]
+
+    def head(self, shape: str, port: int) -> str:
+        """The request head of a client; for WebSocket with the key from RFC 6455's example."""
+        lines = [f"GET {self.paths[shape]} HTTP/1.1", f"Host: 127.0.0.1:{port}"]
+        if shape == "sse":
+            lines.append("Accept: text/event-stream")
+        else:
+            lines += [
+                "Upgrade: websocket",
+                "Connection: Upgrade",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                "Sec-WebSocket-Version: 13",
+            ]
+        if shape == "deflate":
+            lines.append(f"Sec-WebSocket-Extensions: {DEFLATE}")
+        return "\r\n".join([*lines, "", ""])
+
+
+@contextlib.contextmanager
+def start_flowd(bench: Bench, _shape: str, state: Path | None = None) -> Iterator[Server]:
+    port = machine.free_port()
+    command = flowd_command(bench, port, state)
+    log = bench.log(FLOWD)
+    with server(FLOWD, command, port, bench.cores.server, log, cwd=bench.directory) as running:
+        ready = bench.feeder.ask(do="wait", to="exchange", timeout_s=15.0)
+        if not ready["ready"]:
+            said = "\n  ".join(machine.lines_of(running.log, 8))
+            raise BenchError(f"flowd did not connect to its upstream:\n  {said}")
+        yield running
+
+
+def flowd_command(bench: Bench, port: int, state: Path | None = None) -> list[str]:
+    """The command line for a daemon on this port; without `state`, one that remembers nothing."""
+    state = state or bench.directory / f"flowd-{port}.db"
+    config = bench.directory / f"flowd-{port}.toml"
+    config.write_text(
+        FLOWD_CONFIG.format(port=port, state=state, feed=bench.exchange_port), encoding="utf-8"
+    )
+    return [sys.executable, "-m", "flowd.cli", "run", "-c", str(config)]
+
+
+@contextlib.contextmanager
+def start_python(
+    bench: Bench, shape: str, name: str, module: str, shaped: bool = False
+) -> Iterator[Server]:
+    port = machine.free_port()
+    command = [sys.executable, "-m", f"bench.peers.{module}"]
+    command += ["--port", str(port), "--feed", str(bench.line_port)]
+    if shaped:
+        command += ["--shape", shape]
+    with server(name, command, port, bench.cores.server, bench.log(name)) as running:
+        if not bench.feeder.ask(do="wait", to="line", timeout_s=10.0)["ready"]:
+            raise BenchError(f"{name} did not connect to its feed")
+        yield running
+
+
+@contextlib.contextmanager
+def start_nchan(bench: Bench, _shape: str) -> Iterator[Server]:
+    port = machine.free_port()
+    log = bench.log(NCHAN)
+    directory = log.with_suffix("")
+    directory.mkdir(mode=0o755)
+    template = (ROOT / "bench" / "peers" / "nchan.conf").read_text(encoding="utf-8")
+    config = directory / "nginx.conf"
+    config.write_text(
+        template.replace("@MODULE@", str(NCHAN_MODULE))
+        .replace("@DIR@", str(directory))
+        .replace("@PORT@", str(port)),
+        encoding="utf-8",
+    )
+    nginx = find_nginx()
+    assert nginx
+    command = [nginx, "-p", str(directory), "-c", str(config), "-e", str(directory / "error.log")]
+    with server(NCHAN, command, port, bench.cores.server, log, of_workers=True) as running:
+        bench.feeder.ask(do="publish_to", port=port, path="/pub")
+        yield running
+
+
+@contextlib.contextmanager
+def start_quart(bench: Bench, body: Path) -> Iterator[Server]:
+    port = machine.free_port()
+    command = [sys.executable, "-m", "bench.peers.quart_app"]
+    command += ["--port", str(port), "--body", str(body)]
+    with server(QUART, command, port, bench.cores.server, bench.log(QUART)) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def start_node(bench: Bench, body: Path) -> Iterator[Server]:
+    port = machine.free_port()
+    node = shutil.which("node")
+    assert node
+    command = [node, str(ROOT / "bench" / "peers" / "node_snapshot.js"), str(port), str(body)]
+    with server("node", command, port, bench.cores.server, bench.log("node")) as running:
+        yield running
+
+
+CONTENDERS = {
+    FLOWD: Contender(
+        FLOWD,
+        start_flowd,
+        "exchange",
+        {
+            "websocket": "/ws?streams=force-orders&limit=0",
+            "deflate": "/ws?streams=force-orders&limit=0",
+            "sse": "/sse/force-orders?limit=0",
+        },
+    ),
+    BARE: Contender(
+        BARE,
+        partial(start_python, name=BARE, module="bare", shaped=True),
+        "line",
+        {"websocket": "/", "sse": "/"},
+    ),
+    NCHAN: Contender(NCHAN, start_nchan, "publish", {"websocket": "/sub", "sse": "/sub"}),
+    WEBSOCKETS: Contender(
+        WEBSOCKETS,
+        partial(start_python, name=WEBSOCKETS, module="broadcast", shaped=True),
+        "line",
+        {"websocket": "/", "deflate": "/"},
+    ),
+    FASTAPI: Contender(
+        FASTAPI,
+        partial(start_python, name=FASTAPI, module="fastapi_app"),
+        "line",
+        {"websocket": "/ws"},
+    ),
+}
+
+
+def find_nginx() -> str | None:
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+
+def missing() -> dict[str, str]:
+    """Peers that cannot take part, each with a sentence why; Nchan is installed if we may."""
+    absent = {}
+    if not (find_nginx() and NCHAN_MODULE.exists()) and not install_nchan():
+        absent[NCHAN] = (
+            "Nchan was left out: `apt-get install nginx libnginx-mod-nchan` needs Debian and root."
+        )
+    if not shutil.which("node"):
+        absent[NODE_GZIP] = absent[NODE_PLAIN] = "Node was left out: no `node` on the path."
+    if not all(importlib.util.find_spec(name) for name in ("fastapi", "uvicorn")):
+        absent[FASTAPI] = "FastAPI was left out: install the `bench` extra."
+    return absent
+
+
+def install_nchan() -> bool:
+    """Debian's nginx and Nchan, without starting Debian's own nginx service for it."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for arguments in (["update"], ["install", "-y", "nginx", "libnginx-mod-nchan"]):
+        done = subprocess.run(
+            ["apt-get", "-q", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=180,
+        )
+        if done.returncode:
+            return False
+    return bool(find_nginx() and NCHAN_MODULE.exists())
+
+
+def get(port: int, path: str, timeout_s: float = 10.0) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        connection.request("GET", path, headers={"Accept-Encoding": "identity"})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def get_json(port: int, path: str) -> Any:
+    status, body = get(port, path)
+    if status not in (200, 503):
+        raise BenchError(f"GET {path} answered {status}: {body[:200]!r}")
+    return json.loads(body)
+
+
+def wait_until(
+    ready: Callable[[], bool], timeout_s: float, what: str, pause_s: float = 0.05
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        if time.monotonic() > deadline:
+            raise BenchError(f"waited {timeout_s:.0f} s in vain until {what}")
+        time.sleep(pause_s)

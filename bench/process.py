@@ -1,0 +1,178 @@
+"""Starting, commanding and ending the processes of a run, each on its own core, each by its pid."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+
+from . import machine
+
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 20.0
+STOP_S = 20.0
+
+
+class BenchError(Exception):
+    """A measure could not be taken; the text says why, and the other measures go on."""
+
+
+@contextlib.contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Children started inside inherit the core, with every thread they will ever have."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@define
+class Helper:
+    """A process of this package that is commanded by lines of JSON: the feeder or the clients."""
+
+    module: str
+    process: subprocess.Popen[str]
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, module: str, core: int) -> Iterator["tuple[Helper, dict[str, Any]]"]:
+        """Yields the helper and the first thing it said."""
+        with pinned(core):
+            process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        helper = cls(module, process)
+        try:
+            yield helper, helper.answer()
+        finally:
+            end(process, grace_s=2.0)
+
+    def tell(self, **command: Any) -> None:
+        assert self.process.stdin
+        try:
+            self.process.stdin.write(json.dumps(command) + "\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise BenchError(f"{self.module} is gone") from error
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise BenchError(f"{self.module} ended without an answer")
+        value: dict[str, Any] = json.loads(line)
+        if "error" in value:
+            raise BenchError(value["error"])
+        return value
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        self.tell(**command)
+        return self.answer()
+
+
+@define
+class Server:
+    """A process under test, alone on its core."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    of_workers: bool = False
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes whose cost counts: of nginx the workers, of everybody else the one."""
+        pid = self.process.pid
+        return machine.children_of(pid) if self.of_workers else [pid]
+
+    def cpu(self) -> machine.Cpu:
+        return machine.Cpu.of(self.pids)
+
+    def rss(self) -> int:
+        return machine.rss_bytes(self.pids)
+
+    def check(self) -> None:
+        if self.process.poll() is not None:
+            said = "\n  ".join(machine.lines_of(self.log, 8))
+            raise BenchError(f"{self.name} ended with {self.process.returncode}:\n  {said}")
+
+
+@contextlib.contextmanager
+def server(
+    name: str,
+    command: list[str],
+    port: int,
+    core: int,
+    log: Path,
+    *,
+    of_workers: bool = False,
+    cwd: Path = ROOT,
+) -> Iterator[Server]:
+    """Start a server on its core, wait until it accepts connections, end it afterwards."""
+    running = launch(name, command, port, core, log, of_workers=of_workers, cwd=cwd)
+    try:
+        wait_for_port(running)
+        yield running
+    finally:
+        end(running.process, grace_s=STOP_S)
+
+
+def launch(
+    name: str,
+    command: list[str],
+    port: int,
+    core: int,
+    log: Path,
+    *,
+    of_workers: bool = False,
+    cwd: Path = ROOT,
+) -> Server:
+    with pinned(core), log.open("ab") as out:
+        process = subprocess.Popen(
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
+    return Server(name, process, port, log, of_workers)
+
+
+def wait_for_port(running: Server) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        running.check()
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", running.port), timeout=1.0).close()
+            return
+        time.sleep(0.02)
+    raise BenchError(f"{running.name} did not listen on {running.port} within {START_S:.0f} s")
+
+
+def end(process: "subprocess.Popen[Any]", grace_s: float) -> float:
+    """SIGTERM, then SIGKILL after the grace; returns how long it took."""
+    started = time.monotonic()
+    if process.stdin:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    elif process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(5.0)
+    if process.stdout:
+        process.stdout.close()
+    return time.monotonic() - started

@@ -1,0 +1,225 @@
+"""Figures become one table: medians, ratios to the peers of the same run, what was to be reached.
+
+The same rows are printed to the terminal and written to the page.
+"""
+
+import statistics
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field, frozen
+from rich.console import Console
+from rich.table import Table
+
+from . import machine
+from .contenders import FLOWD
+
+PACKAGES = ("trio", "websockets", "quart", "hypercorn", "fastapi", "uvicorn", "uvloop", "msgspec")
+
+
+@frozen
+class Goal:
+    """What flowd's figure should be: times a peer's (`than`), or a number of its own."""
+
+    limit: float
+    than: str | None = None
+    at_least: bool = False
+
+    def __str__(self) -> str:
+        sign = "≥" if self.at_least else "≤"
+        return f"{sign} {self.limit:g}" + (f" × {self.than}" if self.than else "")
+
+
+@define
+class Cell:
+    """What one contender came to, each round a value; remarks are said under the table."""
+
+    values: list[float] = field(factory=list)
+    remarks: list[str] = field(factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def __str__(self) -> str:
+        if not self.values:
+            return "–"
+        low, high = figure(min(self.values)), figure(max(self.values))
+        spread = f" ({low}–{high})" if low != high else ""
+        return figure(self.median) + spread + (" †" if self.remarks else "")
+
+
+@define
+class Row:
+    """One line of the table."""
+
+    what: str
+    unit: str
+    goals: list[Goal] = field(factory=list)
+    cells: dict[str, Cell] = field(factory=dict)
+
+    def add(self, name: str, value: float, remark: str = "") -> None:
+        cell = self.cells.setdefault(name, Cell())
+        cell.values.append(value)
+        if remark:
+            cell.remarks.append(remark)
+
+    def fail(self, name: str, remark: str) -> None:
+        self.cells.setdefault(name, Cell()).remarks.append(remark)
+
+    @property
+    def peers(self) -> list[str]:
+        return [f"{name} {cell}" for name, cell in self.cells.items() if name != FLOWD]
+
+    @property
+    def ratios(self) -> list[str]:
+        """Against those that have a goal; against every peer where none has."""
+        wanted = [goal.than for goal in self.goals if goal.than]
+        names = wanted or ([] if self.goals else [n for n in self.cells if n != FLOWD])
+        ratios = [(name, self.ratio(name)) for name in names]
+        return [f"{figure(ratio)} × {name}" for name, ratio in ratios if ratio is not None]
+
+    def ratio(self, name: str) -> float | None:
+        ours, theirs = self.cells.get(FLOWD), self.cells.get(name)
+        if not ours or not ours.values or not theirs or not theirs.values:
+            return None
+        return ours.median / theirs.median
+
+    def reached(self, goal: Goal) -> bool | None:
+        """None when it could not be measured."""
+        ours = self.cells.get(FLOWD)
+        value = self.ratio(goal.than) if goal.than else None
+        if goal.than is None and ours and ours.values:
+            value = ours.median
+        if value is None:
+            return None
+        return value >= goal.limit if goal.at_least else value <= goal.limit
+
+    @property
+    def verdict(self) -> str:
+        words = {True: "yes", False: "**no**", None: "not measured"}
+        return ", ".join(words[self.reached(goal)] for goal in self.goals)
+
+    @property
+    def columns(self) -> list[str]:
+        return [
+            f"{self.what}, {self.unit}",
+            str(self.cells.get(FLOWD, Cell())),
+            "; ".join(self.peers),
+            "; ".join(self.ratios),
+            ", ".join(str(goal) for goal in self.goals),
+            self.verdict,
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each contender that needs one."""
+        return [
+            f"{self.what}: {name} {'; '.join(dict.fromkeys(cell.remarks))}."
+            for name, cell in self.cells.items()
+            if cell.remarks
+        ]
+
+
+HEADINGS = ["what", "flowd", "beside it", "ratio", "to reach", "reached"]
+
+
+def figure(value: float) -> str:
+    """Three digits that mean something."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def show(console: Console, rows: list[Row], notes: list[str]) -> None:
+    table = Table(*HEADINGS, show_lines=True)
+    for row in rows:
+        table.add_row(*(cell.replace("**", "") for cell in row.columns))
+    console.print(table)
+    for note in [*(note for row in rows for note in row.notes), *notes]:
+        console.print(f"† {note}", highlight=False)
+
+
+def page(rows: list[Row], notes: list[str], about: dict[str, Any]) -> str:
+    """The whole of `docs/performance.md`."""
+    remarks = [note for row in rows for note in row.notes]
+    parts = [
+        "# Performance",
+        *map(fold, INTRODUCTION.format(**about).split("\n\n")),
+        "\n".join(
+            [
+                "| " + " | ".join(HEADINGS) + " |",
+                "|" + "---|" * len(HEADINGS),
+                *("| " + " | ".join(row.columns) + " |" for row in rows),
+            ]
+        ),
+    ]
+    if remarks:
+        parts += ["† Did not keep up, or was not measured:", bullets(remarks)]
+    meanings = [*MEANINGS.strip().split("\n\n"), *notes]
+    parts += ["## What the figures mean", bullets(meanings)]
+    return "\n\n".join(parts) + "\n"
+
+
+def fold(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        " ".join(text.split()),
+        100,
+        initial_indent=indent and "* ",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def bullets(texts: list[str]) -> str:
+    return "\n".join(fold(text, "  ") for text in texts)
+
+
+INTRODUCTION = """
+Written by `python -m bench`; do not edit. flowd is measured beside real peers in one run: the same
+messages, the same number of clients, one server process at a time on a core of its own, clients and
+upstream on another core. Absolute figures belong to this machine; look at the ratios.
+
+To repeat it: `pip install -e '.[bench]'`, Node.js on the path, Debian's `nginx` and
+`libnginx-mod-nchan` (installed by the run when it is root), then `make bench`, about
+{minutes:.0f} minutes. `python -m bench --quick` gives a first impression.
+
+Measured on {date}: {cpu}, {cores} cores, {memory_gib} GB, Linux {kernel}, Python {python},
+{packages}. Medians of {rounds} interleaved rounds, lowest and highest in brackets.
+"""
+
+MEANINGS = """
+**µs per record** is the server's user and system CPU time, from the first record until every client
+has the last one, divided by the records that arrived at clients. flowd's includes receiving,
+decoding and storing the record; the peers get finished messages of the same length, Nchan by HTTP
+POST, the others as lines of text.
+
+**The bare loop** is Trio with one non-blocking `send` per client and nothing else: no resume, no
+care for slow clients. **websockets** is that library's asyncio server and its `broadcast`.
+**FastAPI** runs on uvicorn and sends to one client after the other, with a deadline of 1 s each.
+
+**Kept up** means that every client had every record at most 0.25 s after the last was due. Where
+one did not, the share is what it achieved of the commanded pace.
+
+Every client's records are counted; four clients of each run are decoded fully, and must have them
+all in order.
+
+**Polls** are counted per second of server CPU, so that the load generator's speed does not matter;
+the first answer of each run is unpacked and must hold all 5 000 records. 32 keep-alive connections.
+
+**Memory** is the growth of resident memory divided by the clients, after a first hundred of them;
+the kernel's socket buffers are not in it.
+"""
+
+
+def write(path: Path, rows: list[Row], notes: list[str], about: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(page(rows, notes, about), encoding="utf-8")
+
+
+def about() -> dict[str, Any]:
+    found = machine.versions(*PACKAGES)
+    packages = ", ".join(f"{name} {version}" for name, version in found.items())
+    return {**machine.describe(), "packages": packages}

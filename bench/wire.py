@@ -1,0 +1,90 @@
+"""The messages of the benchmark, built before the clock starts.
+
+The daemon gets Binance's forced orders and makes its own messages from them; a peer gets finished
+messages of the same length, so that everybody puts the same bytes on the wire.
+"""
+
+import json
+import random
+import time
+
+from websockets.frames import Frame, Opcode
+
+SYMBOLS = (
+    "BTCUSDT ETHUSDT SOLUSDT XRPUSDT DOGEUSDT ADAUSDT PUMPUSDT 1000PEPEUSDT LINKUSDT AVAXUSDT "
+    "SUIUSDT LTCUSDT BNBUSDT WIFUSDT HYPEUSDT ENAUSDT AAVEUSDT TRXUSDT DOTUSDT NEARUSDT"
+).split()
+RECORD_TOKEN = '"seq":'
+EVENT_TOKEN = "data:"
+
+# Prices and quantities are drawn, not counted up: they must compress no better than real ones.
+_random = random.Random(2026)
+
+
+def force_order(now_ms: int) -> str:
+    """One forced order in Binance's combined form; no two are the same."""
+    symbol = _random.choice(SYMBOLS)
+    quantity = f"{_random.randrange(1, 90_000)}.{_random.randrange(1_000):03}"
+    price = f"{_random.randrange(1, 900)}.{_random.randrange(10_000_000):07}"
+    time_ms = now_ms - _random.randrange(1_000)
+    order = (
+        f'{{"s":"{symbol}","S":"{_random.choice(("BUY", "SELL"))}","o":"LIMIT","f":"IOC",'
+        f'"q":"{quantity}","p":"{price}","ap":"{price}","X":"FILLED","l":"{quantity}",'
+        f'"z":"{quantity}","T":{time_ms},"ps":"{symbol}","st":1}}'
+    )
+    return (
+        '{"stream":"!forceOrder@arr","data":{"e":"forceOrder","E":'
+        f'{time_ms + 1_003},"o":{order}}}}}'
+    )
+
+
+def mark_price(now_ms: int) -> str:
+    """The busy stream that tells a daemon that its upstream is alive."""
+    return json.dumps(
+        {
+            "stream": "btcusdt@markPrice@1s",
+            "data": {
+                "e": "markPriceUpdate",
+                "E": now_ms,
+                "s": "BTCUSDT",
+                "p": "84550.20000000",
+                "i": "84560.11000000",
+                "P": "84555.00000000",
+                "r": "0.00010000",
+                "T": now_ms - now_ms % 28_800_000 + 28_800_000,
+            },
+        },
+        separators=(",", ":"),
+    )
+
+
+def frame(text: str | bytes) -> bytes:
+    """A WebSocket text message as a server sends it."""
+    data = text.encode() if isinstance(text, str) else text
+    return Frame(Opcode.TEXT, data).serialize(mask=False)
+
+
+def records_message(index: int, length: int) -> str:
+    """What a peer sends to a WebSocket client: flowd's envelope around one record."""
+    envelope = (
+        f'{{"type":"records","stream":"force-orders","position":"k3v9.{index}","first":false,'
+        '"records":['
+    )
+    return envelope + record(index, length - len(envelope) - 2) + "]}"
+
+
+def record(index: int, length: int) -> str:
+    """What a peer sends as the data of an SSE event: flowd's fields, and as long as flowd's."""
+    time_ms = time.time_ns() // 1_000_000
+    symbol = _random.choice(SYMBOLS)
+    side = _random.choice(("BUY", "SELL"))
+    quantity = f"{_random.randrange(1, 9_000)}.{_random.randrange(10)}"
+    price = f"{_random.randrange(1, 900)}.{_random.randrange(100_000):05}"
+    notional = f"{_random.randrange(1, 900_000)}.{_random.randrange(100_000):05}"
+    head = (
+        f'{{"seq":{index},"time_ms":{time_ms},"value":{{"symbol":"{symbol}","side":"{side}",'
+        f'"price":"{price}","quantity":"{quantity}","notional":"{notional}",'
+        f'"time_ms":{time_ms},"id":"b:{symbol}:{time_ms}:{side}:'
+    )
+    filler = max(1, length - len(head) - 3)
+    return f'{head}{_random.randrange(10**filler):0{filler}}"}}}}'

@@ -1,0 +1,337 @@
+"""The command line: run, status, check, plugins, tail, init, and what plugins add."""
+
+import logging
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from urllib.parse import quote
+
+import httpx2
+import trio
+import typer
+from rich.console import Console
+from rich.live import Live as RichLive
+from rich.markup import escape
+from rich.table import Table
+
+from flowd import __version__, codec, config, daemon, log, registry, wiring
+from flowd.errors import UserError, unwrap
+from flowd.record import Position
+from flowd.upstream import dial, open_upstream
+
+HEALTHY, DEGRADED, CANNOT, ABSENT = 0, 1, 2, 3
+DEFAULT_URL = "http://127.0.0.1:4200"
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+app = typer.Typer(
+    name="flowd",
+    help=(
+        "Keeps one connection to each exchange, remembers the recent past, "
+        "and serves any number of readers."
+    ),
+    epilog="Begin with `flowd init`, then `flowd check` and `flowd run`.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration, a TOML file.", show_default=True)
+]
+PluginsDir = Annotated[
+    Path | None, typer.Option("--plugins-dir", help="A directory with plugins of your own (*.py).")
+]
+Url = Annotated[
+    str, typer.Option("--url", "-u", envvar="FLOWD_URL", help="Where the daemon listens.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"flowd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def flowd(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keeps one connection to each exchange, remembers the recent past, and serves any number of
+    readers.
+    """
+
+
+@app.command()
+def run(
+    file: ConfigFile = Path("flowd.toml"),
+    plugins_dir: PluginsDir = None,
+) -> None:
+    """Run the daemon in the foreground; logs go to standard error.
+
+    SIGTERM or Ctrl-C ends it in order, saved and with a goodbye to all clients. Exits 0 when
+    stopped, 2 when it cannot start.
+    """
+    log.configure()
+    loaded, found = _load(file, plugins_dir)
+    log.configure(loaded.settings.log_level, loaded.settings.log_format)
+    state = config.state_path(loaded.settings)
+
+    def ready(addresses: list[str]) -> None:
+        if sys.stderr.isatty():
+            err.print(f"[bold]flowd[/] {__version__} is running. Look at:")
+            for address in addresses:
+                err.print(f"  {address}", style="bold cyan")
+
+    try:
+        trio.run(daemon.serve, loaded, found, state, ready, strict_exception_groups=True)
+    except BaseExceptionGroup as group:
+        _end_with(unwrap(group))
+    except UserError as error:
+        _end_with(error)
+
+
+def _end_with(error: BaseException) -> None:
+    if isinstance(error, UserError):
+        _fail(str(error))
+    if isinstance(error, KeyboardInterrupt):
+        raise typer.Exit(HEALTHY)
+    raise error
+
+
+@app.command()
+def check(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None) -> None:
+    """Check a configuration and show what would run; start nothing. Exits 0, or 2 with what is
+    wrong.
+    """
+    loaded, _ = _load(file, plugins_dir)
+    plan = wiring.plan(loaded)
+    table = Table("component", "kind", "reads", "publishes", "keeps", box=None, pad_edge=False)
+    for part in plan.order:
+        reads = ", ".join(plan.inputs[part.name]) or "-"
+        record = plan.records[part.name].__name__ if part.table != "sinks" else "-"
+        keeps = "-" if part.table == "sinks" else _retained(part.retain.count, part.retain.age_s)
+        table.add_row(part.where, part.kind, reads, record, keeps)
+    out.print(table)
+    listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
+    out.print(f"\nlistens on {listen}; keeps its state in {state}")
+    out.print(
+        f"[green]{escape(str(file))} is good.[/] Start it with: flowd run -c {escape(str(file))}"
+    )
+
+
+def _retained(count: int, age_s: float | None) -> str:
+    return f"{count} records" if age_s is None else f"{age_s:g}s"
+
+
+@app.command()
+def plugins(plugins_dir: PluginsDir = None) -> None:
+    """List the plugins that were found, where from, which kinds they bring, and what failed."""
+    table = Table("plugin", "from", "brings", box=None, pad_edge=False)
+    for found in _registry(plugins_dir).found:
+        brings = ", ".join(found.kinds + ["commands"] * bool(found.commands))
+        table.add_row(
+            found.name,
+            found.origin,
+            f"[red]{escape(found.error)}[/]" if found.error else brings or "nothing",
+        )
+    out.print(table)
+
+
+@app.command()
+def status(
+    url: Url = DEFAULT_URL,
+    json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again every second.")] = False,
+) -> None:
+    """Ask a running daemon how it is. Exits 0 when healthy, 1 when degraded, 3 when it is not
+    there.
+    """
+    found = _ask(url)
+    if json:
+        sys.stdout.write(codec.encode(found).decode() + "\n")
+    elif watch:
+        with RichLive(_status_table(found), console=out, auto_refresh=False) as live:
+            try:
+                while True:
+                    live.update(_status_table(found), refresh=True)
+                    time.sleep(1)
+                    found = _ask(url)
+            except KeyboardInterrupt:
+                pass
+    else:
+        out.print(_status_table(found))
+    raise typer.Exit(HEALTHY if found["healthy"] else DEGRADED)
+
+
+def _ask(url: str) -> dict[str, Any]:
+    try:
+        answer = httpx2.get(f"{url.rstrip('/')}/status", timeout=10)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+        err.print(f"flowd is not answering at {escape(url)}: {escape(str(error) or repr(error))}")
+        raise typer.Exit(ABSENT) from None
+    return found
+
+
+_COLOURS = {"running": "green", "backoff": "yellow", "failed": "red", "starting": "yellow"}
+
+
+def _status_table(found: dict[str, Any]) -> Table:
+    clients, loop = found["clients"], found["loop"]
+    word = "[green]healthy[/]" if found["healthy"] else "[red]degraded[/]"
+    table = Table(
+        *("component", "state", "rate/s", "lag", "last message", "published", "dropped", "trouble"),
+        box=None,
+        pad_edge=False,
+        title=f"flowd {found['version']}: {word}, up {_age(found['uptime_s'] * 1000)}",
+        title_justify="left",
+        caption=(
+            f"{clients['live']} live clients ({clients['behind']} behind), "
+            f"{clients['delivered']} records delivered, "
+            f"{found['memory']['rss_bytes'] // 1_000_000} MB, "
+            f"loop held {loop['longest_hold_ms']:g} ms at most"
+        ),
+        caption_justify="left",
+    )
+    for part in found["components"]:
+        state = part["state"]
+        if state == "running" and part["delivering"] is False:
+            state, colour = "connected" if part["connected"] else "connecting", "yellow"
+        else:
+            colour = _COLOURS.get(state, "white")
+        source = part["table"] != "sinks"
+        table.add_row(
+            f"{part['table']}.{part['name']}",
+            f"[{colour}]{state}[/]",
+            f"{part['rate_per_s']:g}" if source else "-",
+            "-" if part["lag_ms"] is None else _age(part["lag_ms"]),
+            _age(part["last_message_ago_ms"]),
+            str(part["published"]) if source else "-",
+            str(sum(part["dropped"].values())) if source else "-",
+            escape((part["error"] or "")[:60]) if colour != "green" else "",
+        )
+    return table
+
+
+def _age(ms: float | None) -> str:
+    if ms is None:
+        return "-"
+    seconds = ms / 1000
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f}{unit}"
+    return f"{seconds:.1f}s" if seconds >= 1 else f"{ms:.0f}ms"
+
+
+@app.command()
+def tail(
+    stream: Annotated[str, typer.Argument(help="The stream's name, such as force-orders.")],
+    url: Url = DEFAULT_URL,
+    after: Annotated[
+        str | None, typer.Option(help="A position: go on from there, gaps are marked.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Begin with the newest N.")] = 10,
+    where: Annotated[
+        list[str] | None, typer.Option("--filter", "-f", help="Such as symbol=BTCUSDT.")
+    ] = None,
+) -> None:
+    """Follow a stream in the terminal, one JSON record per line; gaps and resets are marked on
+    standard error.
+    """
+    query = [f"streams={quote(stream)}"]
+    if after is not None:
+        try:
+            query.append(f"after={Position.parse(after)}")
+        except ValueError as error:
+            _fail(f"--after: {error}")
+    else:
+        query.append(f"limit={limit}")
+    for pair in where or []:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            _fail(f"--filter {pair}: expected NAME=VALUE")
+        query.append(f"{quote(name)}={quote(value)}")
+    base = url.rstrip("/").replace("http", "ws", 1)
+    logging.disable()
+    try:
+        trio.run(_follow, f"{base}/ws?{'&'.join(query)}")
+    except* KeyboardInterrupt:
+        pass
+    except* Exception as group:
+        err.print(f"flowd at {escape(url)}: {escape(str(unwrap(group)))}")
+        raise typer.Exit(ABSENT) from None
+
+
+async def _follow(address: str) -> None:
+    async with open_upstream(address, dial=dial) as upstream:
+        async for text in upstream:
+            message = codec.decode(text)
+            if message["type"] == "records":
+                for record in message["records"]:
+                    sys.stdout.write(codec.encode(record).decode() + "\n")
+                sys.stdout.flush()
+            elif message["type"] == "error":
+                err.print(f"[red]{escape(message['message'])}[/] (allowed: {message['allowed']})")
+                sys.exit(CANNOT)
+            else:
+                err.print(f"[yellow]-- {escape(codec.encode(message).decode())}[/]")
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("flowd.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
+) -> None:
+    """Write a configuration to begin with, each line explained."""
+    if file.exists() and not force:
+        _fail(f"{file} exists; give another name, or --force to overwrite it")
+    text = resources.files("flowd").joinpath("flowd.toml.example").read_text(encoding="utf-8")
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        _fail(f"{file} cannot be written: {error.strerror}")
+    out.print(f"Wrote {file}. Next: flowd check -c {file}, then flowd run -c {file}")
+
+
+def _load(file: Path, plugins_dir: Path | None) -> tuple[config.Config, registry.Registry]:
+    found = _registry(plugins_dir)
+    try:
+        loaded = config.load(file, found)
+        wiring.plan(loaded)
+    except UserError as error:
+        _fail(str(error))
+    return loaded, found
+
+
+def _registry(plugins_dir: Path | None) -> registry.Registry:
+    try:
+        return registry.load(plugins_dir)
+    except UserError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    err.print(f"[red]error:[/] {escape(message)}", soft_wrap=True)
+    raise typer.Exit(CANNOT)
+
+
+def main() -> None:
+    """The `flowd` command, with what plugins add to it."""
+    try:
+        for extra in registry.load().commands:
+            app.add_typer(extra)
+    except UserError as error:
+        err.print(f"[red]error:[/] {escape(str(error))}")
+        sys.exit(CANNOT)
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Time, in the one place where flowd asks the machine for it.
+
+Wall time is a `Clock`: a function that answers milliseconds since 1970, UTC. The daemon runs on
+`system_clock`; tests run on `trio_clock`, which moves with Trio's own clock, so that one MockClock
+moves both.
+"""
+
+import time
+from collections.abc import Callable
+
+import trio
+
+Clock = Callable[[], int]
+Stopwatch = Callable[[], float]
+
+stopwatch: Stopwatch = time.perf_counter
+"""Seconds of real time for measuring how long a piece of code held the loop."""
+
+
+def system_clock() -> int:
+    """The machine's wall clock, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def trio_clock(start_ms: int = 1_700_000_000_000) -> Clock:
+    """A wall clock that reads `start_ms` now and from here on moves with Trio's clock."""
+    began = trio.current_time()
+
+    def now_ms() -> int:
+        return start_ms + round((trio.current_time() - began) * 1000)
+
+    return now_ms

@@ -1,0 +1,65 @@
+"""attrs values to JSON bytes and back: the one cattrs converter of the daemon.
+
+Decimals travel as strings in plain notation (`"0.100"`, never `1E-1`), exactly as they were given.
+"""
+
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar
+
+import cattrs
+import msgspec
+from cattrs.preconf.msgspec import make_converter
+
+T = TypeVar("T")
+
+
+def plain(number: Decimal) -> str:
+    """A decimal in plain notation, its digits kept: `Decimal("1E+3")` is `"1000"`."""
+    return format(number, "f")
+
+
+def _decimal(value: object, _: type) -> Decimal:
+    if not isinstance(value, str | int):
+        raise ValueError(f"expected a decimal number as a string, got {value!r}")
+    try:
+        return Decimal(value)
+    except InvalidOperation:
+        raise ValueError(f"expected a decimal number, got {value!r}") from None
+
+
+_converter = make_converter(detailed_validation=False)
+_converter.register_unstructure_hook(Decimal, plain)
+_converter.register_structure_hook(Decimal, _decimal)
+
+encode = msgspec.json.encode
+"""Plain Python values (dicts, lists, strings, numbers) to JSON bytes."""
+
+decode = msgspec.json.decode
+"""JSON bytes or text to plain Python values; raises `msgspec.DecodeError`, a ValueError."""
+
+
+def dumps(value: object) -> bytes:
+    """One attrs value as JSON bytes, fields in the order in which the class declares them."""
+    data: bytes = _converter.get_dumps_hook(type(value))(value)
+    return data
+
+
+def to_plain(value: object) -> Any:
+    """One attrs value as dicts, lists and strings, as its JSON would be."""
+    return _converter.unstructure(value)
+
+
+def loads(data: bytes, kind: type[T]) -> T:
+    """JSON bytes as a value of `kind`; ValueError when they do not fit, saying why."""
+    try:
+        return _converter.structure(decode(data), kind)
+    except (ValueError, TypeError, KeyError, AttributeError, cattrs.BaseValidationError) as error:
+        raise ValueError(f"not a {kind.__name__}: {error!r}") from error
+
+
+def loads_value(data: bytes, kind: type[T]) -> T:
+    """The `value` of a record's JSON, as a value of `kind`; ValueError when it does not fit."""
+    try:
+        return _converter.structure(decode(data)["value"], kind)
+    except (ValueError, TypeError, KeyError, AttributeError, cattrs.BaseValidationError) as error:
+        raise ValueError(f"not a {kind.__name__}: {error!r}") from error

@@ -1,0 +1,460 @@
+"""The composition root: builds everything from a configuration, starts it in order and stops it in
+order.
+
+This is the one module that knows all the others, and where the machine's clock, chance and network
+come in.
+"""
+
+import logging
+import os
+import resource
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any
+
+import trio
+from attrs import field, frozen
+
+from flowd import __version__, describe, notify, web, wiring
+from flowd.channel import Channels
+from flowd.channel import Limits as ChannelLimits
+from flowd.clock import Clock, Stopwatch, stopwatch, system_clock
+from flowd.config import Component, Config, parse_address
+from flowd.door import TCP_USER_TIMEOUT, Door, Route
+from flowd.door import Limits as DoorLimits
+from flowd.errors import UserError
+from flowd.feed import Feed, Streams
+from flowd.live import Hot, Live
+from flowd.observe import Observer
+from flowd.outage import NAME as OUTAGES
+from flowd.outage import Outage, Outages
+from flowd.record import Gap
+from flowd.registry import Registry
+from flowd.snapshot import Loaded, MemoryStore, Snapshots, SqliteStore, Store
+from flowd.status import LoopMeter
+from flowd.stream import Retain, Stream
+from flowd.supervisor import Child, State, Supervisor
+from flowd.upstream import Dial, dial
+
+logger = logging.getLogger("flowd")
+
+FINISH_S = 2.0
+"""How long transforms and sinks may take, each group, to deal with what they have when the daemon
+stops.
+"""
+GRACE_S = 1.5
+"""How long clients who are behind may take to catch up when the daemon stops."""
+BACKLOG = 4096
+STALLED_PEER_MS = 15_000
+OUTAGES_RETAIN = 1000
+
+
+def _epoch(random: Random) -> str:
+    return "".join(random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=8))
+
+
+@frozen
+class Machine:
+    """What the daemon takes from the machine it runs on. Tests hand in their own."""
+
+    clock: Clock = system_clock
+    random: Random = field(factory=SystemRandom)
+    dial: Dial = dial
+    stopwatch: Stopwatch = stopwatch
+
+
+class Daemon:
+    """One flowd. `run` until `stop`."""
+
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        *,
+        store: Store | None = None,
+        machine: Machine | None = None,
+    ) -> None:
+        self.config = config
+        self.registry = registry
+        self.plan = wiring.plan(config)
+        self.machine = machine or Machine()
+        self.streams: dict[str, Stream[Any]] = {}
+        self.feeds: dict[str, Feed[Any]] = {}
+        self.places: dict[str, dict[str, int]] = {}
+        self.supervisor = Supervisor(self.machine.random, self._changed)
+        self.outages: Outages
+        self.snapshots: Snapshots
+        self.channels: Channels
+        self.door: Door
+        self.web: web.Web
+        self.observer: Observer
+        self._store: Store = store or MemoryStore()
+        self._loaded = Loaded()
+        self.stopping = trio.Event()
+        self.ended = trio.Event()
+        self._started_ms = 0
+
+    def stop(self) -> None:
+        """Ask for an orderly end; `run` returns when it is done."""
+        self.stopping.set()
+
+    async def run(
+        self,
+        listeners: list[trio.SocketListener] | None = None,
+        *,
+        task_status: trio.TaskStatus["Daemon"] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Start everything, serve until `stop`, end everything in order."""
+        self._loaded = await self._store.load()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._build(nursery)
+                async with trio.open_nursery() as components:
+                    meter = self.observer.loop
+                    trio.lowlevel.add_instrument(meter)
+                    try:
+                        await self._start(nursery, components, listeners or [])
+                        meter.reset()
+                        task_status.started(self)
+                        await self.stopping.wait()
+                        await self._end()
+                    finally:
+                        trio.lowlevel.remove_instrument(meter)
+                    components.cancel_scope.cancel()
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+                await self._store.close()
+            self.ended.set()
+
+    # -- building
+    # --------------------------------------------------------------------------------------------
+
+    def _build(self, nursery: trio.Nursery) -> None:
+        machine, settings = self.machine, self.config.settings
+        self._started_ms = machine.clock()
+        self.snapshots = Snapshots(self._store, self.streams, self.places, machine.clock)
+        for part in self.plan.order:
+            self.places[part.name] = {
+                stream: seq
+                for (component, stream), seq in self._loaded.places.items()
+                if component == part.name
+            }
+            if part.table != "sinks":
+                self._add_stream(part.name, part.definition.record, part.retain)
+        outages = self._add_stream(OUTAGES, Outage, Retain(OUTAGES_RETAIN))
+        self.outages = Outages(outages, machine.clock)
+        sources = {part.name for part in self.config.of("sources")}
+        self.outages.resume(sources, self._loaded.saved_ms)
+        limits = ChannelLimits(
+            settings.slow_consumer_timeout, settings.slow_consumer_limit, settings.heartbeat
+        )
+        self.channels = Channels(nursery, limits, machine.stopwatch)
+        app = web.build(
+            status=lambda: self.observer.status(),
+            streams=self.streams,
+            describe=self._describe,
+            reconnect=self._reconnect,
+            admin_token=settings.admin_token,
+        )
+        self.web = web.Web(app)
+        self.door = Door(
+            self.streams, self.channels, self.web, machine.clock, limits=self._door_limits()
+        )
+        for part in self.plan.order:
+            self._add_component(part, app)
+        self.observer = Observer(
+            config=self.config,
+            plan=self.plan,
+            registry=self.registry,
+            clock=machine.clock,
+            started_ms=self._started_ms,
+            streams=self.streams,
+            feeds=self.feeds,
+            places=self.places,
+            supervisor=self.supervisor,
+            outages=self.outages,
+            snapshots=self.snapshots,
+            channels=self.channels,
+            door=self.door,
+            loop=LoopMeter(machine.stopwatch),
+            state=getattr(self._store, "path", None),
+            rates={},
+        )
+
+    def _door_limits(self) -> DoorLimits:
+        settings = self.config.settings
+        return DoorLimits(
+            max_clients=settings.max_clients,
+            max_clients_per_address=settings.max_clients_per_address,
+            trusted_proxies=frozenset(settings.trusted_proxies),
+            stall_s=settings.slow_consumer_limit,
+            heartbeat_s=settings.heartbeat,
+        )
+
+    def _add_stream(
+        self, name: str, record: type, retain: Retain, *, private: bool = False
+    ) -> Stream[Any]:
+        stream: Stream[Any] = Stream(
+            name,
+            record,
+            clock=self.machine.clock,
+            epoch=_epoch(self.machine.random),
+            retain=retain,
+            private=private,
+        )
+        self.snapshots.restore(stream, self._loaded)
+        self.streams[name] = stream
+        return stream
+
+    def _table(self, component: Component, name: str, record: type) -> Stream[Any]:
+        """A component's private table; the same one after a restart of the component."""
+        full = f"{component.name}/{name}"
+        found = self.streams.get(full)
+        if found is None:
+            found = self._add_stream(full, record, component.retain, private=True)
+        return found
+
+    def _add_component(self, part: Component, app: Any) -> None:
+        definition, name = part.definition, part.name
+        places = self.places[name]
+        streams = Streams(self.streams, places, partial(self._missed, name))
+        run: Callable[[], Awaitable[None]] | None = None
+        if part.table == "sinks":
+            if definition.run is not None:
+                run = partial(definition.run, part.settings, streams)
+            for make in (definition.live, definition.hot):
+                made = [] if make is None else make(part.settings)
+                for leads_to in made if isinstance(made, list) else [made]:
+                    self._add_route(part, leads_to)
+            if definition.routes is not None:
+                app.register_blueprint(definition.routes(part.settings, streams))
+        else:
+            feed: Feed[Any] = Feed(
+                name,
+                self.streams[name],
+                clock=self.machine.clock,
+                dial=self.machine.dial,
+                table=partial(self._table, part),
+                on_delivering=partial(self.outages.close, name),
+            )
+            self.feeds[name] = feed
+            if part.table == "sources":
+                run = partial(definition.run, part.settings, feed)
+            else:
+                run = partial(definition.run, part.settings, streams, feed)
+        if run is not None:
+            self.supervisor.add(name, run, part.restart)
+
+    def _add_route(self, part: Component, leads_to: Live | Hot) -> None:
+        path = leads_to.path
+        if not path.startswith("/") or any(route.path == path for route in self.door.routes):
+            raise UserError(
+                f'{part.where}.path = "{path}": a path begins with "/" and belongs to one sink only'
+            )
+        self.door.routes.append(Route(path, leads_to))
+
+    def _describe(self) -> dict[str, Any]:
+        paths = [(route.path, route.leads_to) for route in self.door.routes]
+        return describe.openapi(__version__, self.streams.values(), paths)
+
+    # -- running
+    # ---------------------------------------------------------------------------------------------
+
+    async def _start(
+        self,
+        nursery: trio.Nursery,
+        components: trio.Nursery,
+        listeners: list[trio.SocketListener],
+    ) -> None:
+        await nursery.start(self.web.run)
+        nursery.start_soon(self.snapshots.run, self.config.settings.save_every)
+        nursery.start_soon(self.observer.run)
+        nursery.start_soon(self._watchdog)
+        nursery.start_soon(self.door.serve, listeners)
+        for part in self.plan.order:
+            if part.name in self.supervisor.children:
+                self.supervisor.start(part.name, components)
+        notify.notify(f"READY=1\nSTATUS=serving {len(self.streams)} streams")
+
+    async def _watchdog(self) -> None:
+        """Tell systemd that the loop turns. A loop that is stuck cannot, and is restarted."""
+        every_s = notify.watchdog_s()
+        while every_s is not None:
+            notify.notify("WATCHDOG=1")
+            await trio.sleep(every_s / 2)
+
+    async def _end(self) -> None:
+        """Sources first; then streams in wiring order, so that all who read finish what they
+        have.
+        """
+        notify.notify("STOPPING=1")
+        logger.info("stopping")
+        for part in self.config.of("sources"):
+            self.supervisor.stop(part.name)
+            await self.supervisor.stopped(part.name)
+        for table in ("transforms", "sinks"):
+            with trio.move_on_after(FINISH_S):
+                for part in self.plan.order:
+                    if part.table == table and part.name in self.supervisor.children:
+                        self.supervisor.finish(part.name)
+                        self._close_inputs(part)
+                        await self.supervisor.stopped(part.name)
+            for part in self.config.of(table):
+                if part.name in self.supervisor.children:
+                    self.supervisor.stop(part.name)
+                    await self.supervisor.stopped(part.name)
+        for stream in self.streams.values():
+            stream.close()
+        await self.door.close(GRACE_S)
+        await self.web.end()
+        saved = await self.snapshots.save(clean=True)
+        logger.info("stopped; %s", "state saved" if saved else "state could not be saved")
+
+    def _close_inputs(self, part: Component) -> None:
+        for name in self.plan.inputs[part.name]:
+            if name != OUTAGES:
+                self.streams[name].close()
+
+    def _reconnect(self, name: str) -> bool:
+        if name not in self.supervisor.children:
+            return False
+        self.supervisor.kick(name)
+        return True
+
+    def _changed(self, child: Child) -> None:
+        """A component changed its state. A source that does not run does not deliver: that is an
+        outage.
+        """
+        feed = self.feeds.get(child.name)
+        down = child.state in (State.BACKOFF, State.FAILED) or child.kicked
+        if feed is not None and child.name in {part.name for part in self.config.of("sources")}:
+            restarted = child.state is State.STARTING and child.restarts > 0
+            if (down or restarted) and not feed.tally.open:
+                feed.tally.delivering = False
+                since_ms = feed.tally.last_alive_ms or self._started_ms
+                self.outages.open(child.name, child.error or "ended", since_ms)
+
+    def _missed(self, component: str, stream: str, gap: Gap) -> None:
+        missed = gap.last - gap.first + 1
+        logger.error(
+            "%s: missed %d records of %s (%d to %d): they fell off before it read them; "
+            "give %s a larger retain",
+            *(component, missed, stream, gap.first, gap.last, stream),
+        )
+        feed = self.feeds.get(component)
+        if feed is not None:
+            feed.tally.missed += missed
+
+
+# -- listening and the whole process
+# -----------------------------------------------------------------------------
+
+
+async def listen(config: Config) -> list[trio.SocketListener]:
+    """The sockets that the configuration names, or those that systemd passed. UserError when one
+    cannot be had.
+    """
+    settings = config.settings
+    passed = notify.passed_sockets()
+    if passed:
+        sockets = [trio.socket.from_stdlib_socket(socket.socket(fileno=fd)) for fd in passed]
+        listeners = [trio.SocketListener(one) for one in sockets]
+    else:
+        listeners = []
+        for address in settings.addresses:
+            try:
+                listeners += await _listen(address)
+            except OSError as error:
+                for listener in listeners:
+                    await listener.aclose()
+                raise UserError(
+                    f'flowd.listen = "{address}": {error.strerror or error}; is another flowd running '
+                    "there? Choose another address, or stop that one"
+                ) from None
+    for listener in listeners:
+        _prepare(listener, settings.send_buffer)
+    return listeners
+
+
+async def _listen(address: str) -> list[trio.SocketListener]:
+    host, port = parse_address(address)
+    if not host.startswith("unix:"):
+        return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
+    path = Path(host.removeprefix("unix:"))
+    if path.is_socket():
+        path.unlink()
+    unix = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    await unix.bind(str(path))
+    unix.listen(BACKLOG)
+    return [trio.SocketListener(unix)]
+
+
+def _prepare(listener: trio.SocketListener, send_buffer: int) -> None:
+    """What accepted sockets inherit: a bounded send buffer, and an end to peers that acknowledge
+    nothing.
+    """
+    listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    if TCP_USER_TIMEOUT is not None and listener.socket.family in (socket.AF_INET, socket.AF_INET6):
+        listener.socket.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, STALLED_PEER_MS)
+
+
+def where_to_look(listeners: list[trio.SocketListener]) -> list[str]:
+    """The addresses of the pages, for a person to open."""
+    found: list[str] = []
+    for listener in listeners:
+        name: Any = listener.socket.getsockname()
+        if isinstance(name, tuple):
+            host = "127.0.0.1" if name[0] == "0.0.0.0" else "[::1]" if name[0] == "::" else name[0]
+            found.append(
+                f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{name[1]}/"
+            )
+        else:
+            found.append(f"unix:{name}")
+    return found
+
+
+def raise_file_limit(needed: int) -> None:
+    """Each client is a file: ask for as many as the system gives; say so when they will not do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft < needed:
+        logger.warning(
+            "flowd.max_clients wants %d open files, the system allows %d; raise LimitNOFILE",
+            needed,
+            soft,
+        )
+
+
+async def serve(
+    config: Config,
+    registry: Registry,
+    state: Path,
+    ready: Callable[[list[str]], None] = lambda addresses: None,
+) -> None:
+    """The daemon as a process: real sockets, real state, until SIGTERM or SIGINT."""
+    raise_file_limit(config.settings.max_clients + 600)
+    listeners = await listen(config)
+    daemon = Daemon(config, registry, store=SqliteStore(state))
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            await nursery.start(partial(daemon.run, listeners))
+            ready(where_to_look(listeners))
+            logger.info("flowd %s serves on %s", __version__, ", ".join(where_to_look(listeners)))
+
+            async def end_on_signal() -> None:
+                async for _ in signals:
+                    if daemon.stopping.is_set():
+                        logger.warning("told twice: ending at once")
+                        os._exit(1)
+                    daemon.stop()
+
+            nursery.start_soon(end_on_signal)
+            await daemon.ended.wait()
+            nursery.cancel_scope.cancel()

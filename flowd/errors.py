@@ -1,0 +1,65 @@
+"""All that can go wrong without being a bug: what a user got wrong, and what an upstream did."""
+
+from collections.abc import Sequence
+
+
+class UserError(Exception):
+    """Something a person wrote cannot work. The message says what came, what was expected, what to
+    do.
+    """
+
+
+class UpstreamError(Exception):
+    """An upstream failed us: weather, not a bug. Costs one warning line and a restart of the
+    source.
+    """
+
+
+class UpstreamSilent(UpstreamError):
+    """An upstream connection is open and says nothing."""
+
+
+class BadRequest(Exception):
+    """A client asked for something that does not exist or cannot be.
+
+    `parameter` and `value` are what the client sent, `allowed` what would have worked (words or one
+    sentence), `code` a stable word for programs, `status` the HTTP status that fits.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        parameter: str,
+        value: object = None,
+        allowed: Sequence[str] | str = (),
+        code: str = "BAD_PARAMETER",
+        status: int = 400,
+    ) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+        self.value = value
+        self.allowed = allowed
+        self.code = code
+        self.status = status
+        self.id: str | int | None = None
+        """What the client called its request, if it gave it a name."""
+
+    def body(self) -> dict[str, object]:
+        """The JSON object that tells the client, the same over HTTP and WebSocket."""
+        allowed = self.allowed if isinstance(self.allowed, str) else list(self.allowed)
+        body: dict[str, object] = {
+            "code": self.code,
+            "message": str(self),
+            "parameter": self.parameter,
+            "value": self.value,
+            "allowed": allowed,
+        }
+        return body if self.id is None else {**body, "id": self.id}
+
+
+def unwrap(error: BaseException) -> BaseException:
+    """The one exception inside nested groups of one: nurseries wrap, readers should not see it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

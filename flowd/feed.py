@@ -1,0 +1,357 @@
+"""What a component may do: a feed to publish to and to dial upstream with, and the streams it may
+read.
+
+This is all that a source or transform sees of flowd, so that whoever reads its signature knows
+what it can touch.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, TypeVar
+
+import trio
+from attrs import define, field
+
+from flowd.clock import Clock
+from flowd.errors import UpstreamError, UserError, unwrap
+from flowd.filter import ALL, Filter
+from flowd.record import Batch, Gap, Position, Record
+from flowd.stream import Cursor, Stream
+from flowd.upstream import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+DROP_LOG_EVERY_S = 60.0
+REASONS_MAX = 64
+"""Different reasons for dropping that are counted by name; further ones are counted as `other`."""
+
+
+@define(eq=False)
+class Tally:
+    """What a component did so far, for `/status`. Counts begin with the process; times are wall
+    milliseconds.
+    """
+
+    published: int = 0
+    duplicates: int = 0
+    messages: int = 0
+    connections: int = 0
+    open: int = 0
+    """Upstream connections open now; two for a moment while one is renewed."""
+    delivering: bool = False
+    last_message_ms: int | None = None
+    last_alive_ms: int | None = None
+    last_record_ms: int | None = None
+    missed: int = 0
+    dropped: Counter[str] = field(factory=Counter)
+
+
+class Feed(Generic[T]):
+    """Publish to the component's own stream; keep private tables; dial upstream."""
+
+    def __init__(
+        self,
+        name: str,
+        stream: Stream[T],
+        *,
+        clock: Clock,
+        dial: Dial,
+        table: Callable[[str, type[Any]], Stream[Any]],
+        on_delivering: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.stream = stream
+        self.clock = clock
+        self.log = logging.getLogger(f"flowd.{name}")
+        self.tally = Tally()
+        self._dial = dial
+        self._table = table
+        self._on_delivering = on_delivering
+        self._drop_logged: dict[str, float] = {}
+
+    def publish(
+        self, value: T, *, key: str | None = None, id: str | None = None
+    ) -> Record[T] | None:
+        """Append to the component's stream; see `Stream.append`. None when it was no news."""
+        tally = self.tally
+        record = self.stream.append(value, key=key, id=id)
+        if record is None:
+            tally.duplicates += 1
+        else:
+            tally.published += 1
+            tally.last_record_ms = record.time_ms
+        return record
+
+    def get(self, key: str) -> T | None:
+        """The newest value published under `key`."""
+        return self.stream.get(key)
+
+    def forget(self, key: str) -> None:
+        """Drop what was published under `key`: it has outlived its retention."""
+        self.stream.forget(key)
+
+    def table(self, name: str, record: type[V]) -> Stream[V]:
+        """A private stream for state that must survive and is nobody's business; saved like any
+        other.
+        """
+        return self._table(name, record)
+
+    def drop(self, reason: str, sample: object = None) -> None:
+        """Count something unusable by reason. Each reason is logged at most once a minute, with
+        the sample.
+        """
+        dropped = self.tally.dropped
+        if reason not in dropped and len(dropped) >= REASONS_MAX:
+            reason = "other"
+        dropped[reason] += 1
+        now = trio.current_time()
+        if now - self._drop_logged.get(reason, -DROP_LOG_EVERY_S) >= DROP_LOG_EVERY_S:
+            self._drop_logged[reason] = now
+            text = "" if sample is None else f": {sample!r:.200}"
+            self.log.warning(
+                "%s: dropped (%s, %d so far)%s", self.name, reason, dropped[reason], text
+            )
+
+    def delivering(self) -> None:
+        """Say that data is arriving: ends the outage, if one is open. Upstream messages say it by
+        themselves unless the connection was opened with `delivers=False`.
+        """
+        if not self.tally.delivering:
+            self.tally.delivering = True
+            self._on_delivering()
+
+    def websocket(
+        self,
+        url: str,
+        *,
+        silence_s: float = SILENCE_S,
+        ping_every_s: float = PING_EVERY_S,
+        pongs_count: bool = True,
+        delivers: bool = True,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        shown: str | None = None,
+    ) -> AbstractAsyncContextManager[Upstream]:
+        """Dial a WebSocket: `async with feed.websocket(url) as upstream`, then send and iterate.
+
+        Pings go out every 15 s. `UpstreamSilent` after `silence_s` without a frame, or without a
+        message if `pongs_count` is false. `delivers=False` when a message alone does not prove
+        that data flows: the source then calls `feed.delivering()` itself. `shown` replaces the
+        address in logs when it holds a secret.
+        """
+        return _Connection(
+            self,
+            open_upstream(
+                url,
+                dial=self._dial,
+                silence_s=silence_s,
+                ping_every_s=ping_every_s,
+                pongs_count=pongs_count,
+                headers=headers,
+                shown=shown,
+                on_frame=self._alive,
+                on_message=self._message_delivering if delivers else self._message,
+            ),
+        )
+
+    async def renew(
+        self,
+        session: Callable[[Callable[[], None]], Awaitable[None]],
+        *,
+        every_s: float,
+        overlap_s: float = 5.0,
+        retry_s: float = 60.0,
+    ) -> None:
+        """Run `session(ready)` for ever, and before each `every_s` is over start its successor
+        beside it.
+
+        The old one ends `overlap_s` after the new one said ready, so records must be published
+        with ids. A successor that fails is tried again after `retry_s` while the old one lives on.
+        """
+        async with trio.open_nursery() as nursery:
+            current: _Session = await nursery.start(_Session(session).run)
+            while True:
+                await trio.sleep(every_s)
+                newer = await self._successor(nursery, session, retry_s)
+                current.retired = True
+                self.log.info("%s: connection renewed", self.name)
+                await trio.sleep(overlap_s)
+                current.scope.cancel()
+                current = newer
+
+    async def _successor(
+        self,
+        nursery: trio.Nursery,
+        session: Callable[[Callable[[], None]], Awaitable[None]],
+        retry_s: float,
+    ) -> "_Session":
+        while True:
+            try:
+                with trio.fail_after(retry_s):
+                    newer: _Session = await nursery.start(_Session(session).run)
+                    return newer
+            except* (UpstreamError, trio.TooSlowError) as group:
+                why = unwrap(group)
+                self.log.warning("%s: cannot renew yet: %s; again in %gs", self.name, why, retry_s)
+            await trio.sleep(retry_s)
+
+    def _alive(self) -> None:
+        self.tally.last_alive_ms = self.clock()
+
+    def _message(self) -> None:
+        tally = self.tally
+        tally.messages += 1
+        tally.last_message_ms = tally.last_alive_ms = self.clock()
+
+    def _message_delivering(self) -> None:
+        self._message()
+        self.delivering()
+
+
+class _Connection(AbstractAsyncContextManager[Upstream]):
+    """An upstream whose opening and end the feed takes note of."""
+
+    def __init__(self, feed: Feed[Any], opening: AbstractAsyncContextManager[Upstream]) -> None:
+        self._feed = feed
+        self._opening = opening
+
+    async def __aenter__(self) -> Upstream:
+        upstream = await self._opening.__aenter__()
+        tally = self._feed.tally
+        tally.connections += 1
+        tally.open += 1
+        tally.last_alive_ms = self._feed.clock()
+        self._feed.log.info("%s: connected to %s", self._feed.name, upstream.url)
+        return upstream
+
+    async def __aexit__(self, *exc: Any) -> bool | None:
+        tally = self._feed.tally
+        tally.open -= 1
+        if not tally.open:
+            tally.delivering = False
+        return await self._opening.__aexit__(*exc)
+
+
+class _Session:
+    """One of the overlapping lives of a renewed connection."""
+
+    def __init__(self, session: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        self.scope = trio.CancelScope()
+        self.retired = False
+        self._session = session
+
+    async def run(self, *, task_status: trio.TaskStatus["_Session"]) -> None:
+        ready = False
+
+        def on_ready() -> None:
+            nonlocal ready
+            if not ready:
+                ready = True
+                task_status.started(self)
+
+        with self.scope:
+            try:
+                await self._session(on_ready)
+            except* UpstreamError:
+                if not self.retired:
+                    raise
+
+
+class Input(Generic[T]):
+    """A stream as one component reads it: the component's place is remembered, and saved with the
+    snapshot.
+    """
+
+    def __init__(
+        self,
+        stream: Stream[T],
+        places: dict[str, int],
+        on_gap: Callable[[str, Gap], None] = lambda stream, gap: None,
+    ) -> None:
+        self.stream = stream
+        self._places = places
+        self._on_gap = on_gap
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self.stream.name
+
+    @property
+    def head(self) -> Position:
+        """The position of the newest record: `cursor(after=input.head)` reads only what is still
+        to come.
+        """
+        return self.stream.head
+
+    def get(self, key: str) -> T | None:
+        """The newest value of a key in a table."""
+        return self.stream.get(key)
+
+    def read(self, after: int, *, limit: int | None = None, filter: Filter = ALL) -> Batch[T]:
+        """What is newer than the seq `after`, at once."""
+        return self.stream.read(after, limit=limit, filter=filter)
+
+    def cursor(
+        self,
+        after: Position | None = None,
+        *,
+        limit: int | None = None,
+        filter: Filter = ALL,
+    ) -> Cursor[T]:
+        """A reader that goes on where this component last was; at `after`, if given; else all
+        retained.
+        """
+        place = self._places.get(self.stream.name)
+        on_gap = self._gap
+        if after is None and place is not None:
+            return Cursor(self.stream, place, filter=filter, on_read=self._read, on_gap=on_gap)
+        plain = self.stream.cursor(after, limit=limit, filter=filter)
+        return Cursor(
+            self.stream,
+            plain.position.seq,
+            first=after is None,
+            filter=filter,
+            on_read=self._read,
+            on_gap=on_gap,
+        )
+
+    def _read(self, seq: int) -> None:
+        self._places[self.stream.name] = max(seq, self._places.get(self.stream.name, 0))
+
+    def _gap(self, gap: Gap) -> None:
+        self._on_gap(self.stream.name, gap)
+
+
+class Streams(Mapping[str, Input[Any]]):
+    """The streams that a component may read, by name. An unknown name is a UserError that lists
+    the others.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Stream[Any]],
+        places: dict[str, int] | None = None,
+        on_gap: Callable[[str, Gap], None] = lambda stream, gap: None,
+    ) -> None:
+        self._streams = streams
+        self._places = {} if places is None else places
+        self._on_gap = on_gap
+
+    def __getitem__(self, name: str) -> Input[Any]:
+        stream = self._streams.get(name)
+        if stream is None or stream.private:
+            known = ", ".join(self) or "none"
+            raise UserError(f"there is no stream {name!r}; there are: {known}")
+        return Input(stream, self._places, self._on_gap)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._streams and not self._streams[str(name)].private
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, stream in self._streams.items() if not stream.private)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

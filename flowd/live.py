@@ -1,0 +1,252 @@
+"""Sinks that clients come to: `Live` for those who stay, `Hot` for those who poll. Only the wire
+format is a plugin's.
+
+Resume, gaps, slow clients, limits, handshakes, pings, caching and compression are the door's and
+the channel's.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from flowd import filter as filters
+from flowd.channel import Client, Encode, Warn
+from flowd.clock import Clock
+from flowd.errors import BadRequest
+from flowd.record import Batch, Position
+from flowd.stream import RETAIN_MAX, Stream
+
+ERRORS_MAX = 20
+"""Mistakes that a WebSocket client may make in one connection before it is closed."""
+
+
+@frozen
+class Live:
+    """A path where clients stay connected and follow streams.
+
+    `path` may hold `{names}`. `encode` makes a batch into a body part (HTTP) or a list of text
+    messages (WebSocket). With `head` it is an HTTP response without end, otherwise
+    (`websocket=True`) a WebSocket. `idle` is sent to quiet HTTP clients every 15 s, `welcome`
+    first, `goodbye` at shutdown. `warn` words the SLOW_CONSUMER warning: (stream, records behind)
+    to a payload. `open` is called for each client, to follow streams; by default it follows the
+    path's `{stream}` with the query's `after`, `limit` and filters. `receive` gets what a
+    WebSocket client says.
+    """
+
+    path: str
+    encode: Encode
+    head: bytes = b""
+    idle: bytes = b""
+    welcome: bytes = b""
+    goodbye: bytes = b""
+    gzip: bool = False
+    websocket: bool = False
+    warn: Warn | None = None
+    error: Callable[[BadRequest], bytes] | None = None
+    open: "Callable[[Session], None] | None" = None
+    receive: "Callable[[Session, str], None] | None" = None
+
+
+@frozen
+class Hot:
+    """A path that many clients poll: `render` makes the body, JSON, from a stream's newest
+    records.
+
+    The stream is the path's `{stream}`, or `stream` if given. The door keeps the body, plain and
+    gzipped, until the position moves, and answers `ETag`, 304, `after=`, `limit=` and the filters
+    by itself.
+    """
+
+    path: str
+    render: Callable[[Batch[Any]], bytes]
+    stream: str | None = None
+
+
+@frozen
+class Wish:
+    """What a client wants to follow, checked: nothing about it can go wrong any more."""
+
+    stream: Stream[Any]
+    filter: filters.Filter
+    after: Position | None
+    limit: int | None
+    encode: Encode
+
+
+class Session:
+    """One live client, as a sink sees it: follow streams, say something, end it."""
+
+    __slots__ = (
+        "_clock",
+        "_close",
+        "_streams",
+        "client",
+        "errors",
+        "headers",
+        "live",
+        "path",
+        "query",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        live: Live,
+        client: Client,
+        streams: Mapping[str, Stream[Any]],
+        clock: Clock,
+        close: Callable[["Session", int, str], None],
+        *,
+        path: dict[str, str],
+        query: dict[str, str],
+        headers: Mapping[str, str],
+    ) -> None:
+        self.live = live
+        self.client = client
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.errors = 0
+        self.tokens: tuple[float, float] | None = None
+        self._streams = streams
+        self._clock = clock
+        self._close = close
+
+    @property
+    def streams(self) -> list[str]:
+        """The streams that clients may follow."""
+        return [stream.name for stream in self._streams.values() if not stream.private]
+
+    @property
+    def follows(self) -> list[str]:
+        """The streams that this client follows."""
+        return list(self.client.places)
+
+    def now_ms(self) -> int:
+        """Wall time, in milliseconds since 1970."""
+        return self._clock()
+
+    def filters(self, stream: str) -> list[str]:
+        """The filters that a stream knows; BadRequest when there is no such stream."""
+        return sorted(filters.names(visible(self._streams, stream).record))
+
+    def wish(
+        self,
+        stream: str,
+        *,
+        filter: Mapping[str, object] | None = None,
+        after: object = None,
+        limit: object = None,
+        encode: Encode | None = None,
+    ) -> Wish:
+        """Check what a client asks for; BadRequest names what is wrong with it."""
+        found = visible(self._streams, stream)
+        return Wish(
+            found,
+            filters.parse(found.record, filter or {}),
+            position(after),
+            count(limit),
+            encode or self.live.encode,
+        )
+
+    def follow(self, wish: Wish) -> None:
+        """Follow a stream; what came before is sent first. BadRequest when this client follows too
+        many.
+        """
+        self.client.follow(
+            wish.stream,
+            wish.encode,
+            warn=self.live.warn,
+            filter=wish.filter,
+            after=wish.after,
+            limit=wish.limit,
+        )
+
+    def unfollow(self, stream: str) -> None:
+        """Stop following; BadRequest when the stream was not followed."""
+        if not self.client.unfollow(stream):
+            raise BadRequest(
+                f"you do not follow {stream!r}",
+                parameter="streams",
+                value=stream,
+                allowed=self.follows,
+                code="NOT_FOLLOWED",
+            )
+
+    def say(self, payload: bytes) -> None:
+        """Send one message to this client alone."""
+        self.client.write(self.client.pack([payload]))
+
+    def refuse(self, error: BadRequest) -> None:
+        """Tell the client of its mistake; end the connection when there were too many."""
+        self.errors += 1
+        if self.live.error is not None:
+            self.say(self.live.error(error))
+        if self.errors > ERRORS_MAX:
+            self.close(1008, "too many mistakes")
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye with this WebSocket close code, and end the connection."""
+        self._close(self, code, reason)
+
+
+def follow_path(session: Session) -> None:
+    """Follow the path's `{stream}` with the query's `after`, `limit` and filters: what `Live.open`
+    is by default.
+    """
+    wanted = dict(session.query)
+    after, limit = wanted.pop("after", None), wanted.pop("limit", None)
+    session.follow(session.wish(session.path["stream"], filter=wanted, after=after, limit=limit))
+
+
+def visible(streams: Mapping[str, Stream[Any]], name: str) -> Stream[Any]:
+    """The stream that clients know by this name; BadRequest that lists them when there is none."""
+    stream = streams.get(name)
+    if stream is None or stream.private:
+        raise BadRequest(
+            f"there is no stream {name!r:.60}",
+            parameter="stream",
+            value=name,
+            allowed=[stream.name for stream in streams.values() if not stream.private],
+            code="UNKNOWN_STREAM",
+            status=404,
+        )
+    return stream
+
+
+def position(text: object) -> Position | None:
+    """The position that a client sent, None when it sent none."""
+    if text is None or text == "":
+        return None
+    try:
+        return Position.parse(str(text))
+    except ValueError as error:
+        raise BadRequest(
+            str(error),
+            parameter="after",
+            value=text,
+            allowed="a position as flowd gave it, or nothing for all that is retained",
+        ) from None
+
+
+def count(text: object) -> int | None:
+    """The limit that a client sent, None when it sent none."""
+    if text is None:
+        return None
+    try:
+        if isinstance(text, bool) or not isinstance(text, str | int):
+            raise ValueError
+        if isinstance(text, str) and not (text.isascii() and text.isdigit()):
+            raise ValueError
+        number = int(text)
+        if not 0 <= number <= RETAIN_MAX:
+            raise ValueError
+    except ValueError:
+        raise BadRequest(
+            "limit must be a whole number",
+            parameter="limit",
+            value=text,
+            allowed=f"0 to {RETAIN_MAX}: how many of the newest records",
+        ) from None
+    return number

@@ -1,0 +1,64 @@
+"""The vocabulary that exchanges share, so that one sink understands every source.
+
+Numbers are exact decimals. Times are milliseconds UTC. A plugin may publish any attrs class; these
+are for what several plugins read.
+"""
+
+import re
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from typing import Literal
+
+from attrs import frozen
+
+Side = Literal["BUY", "SELL"]
+
+EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
+"""Arithmetic that refuses to round: `EXACT.multiply(quantity, price)`."""
+
+_NUMBER = re.compile(r"-?[0-9]{1,24}(\.[0-9]{1,24})?", re.ASCII)
+
+
+def number(text: object) -> Decimal:
+    """A decimal number as exchanges write it, `"0.0071500"`.
+
+    ValueError for anything else: numbers that are no strings, exponents, `NaN`, `Infinity`, or
+    more than 24 digits on either side of the point.
+    """
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+        raise ValueError(f"expected a decimal number in a string, got {text!r:.60}")
+    return Decimal(text)
+
+
+def trimmed(value: Decimal) -> Decimal:
+    """The same number in its one plain form: no exponent, no trailing zeros, no minus zero."""
+    if not value:
+        return Decimal(0)
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    drop = 0
+    while exponent < 0 and drop < len(digits) - 1 and digits[len(digits) - 1 - drop] == 0:
+        drop += 1
+        exponent += 1
+    digits = digits[: len(digits) - drop]
+    if exponent > 0:
+        digits, exponent = digits + (0,) * exponent, 0
+    return Decimal((sign, digits, exponent))
+
+
+@frozen
+class Liquidation:
+    """One forced order, as far as it was filled.
+
+    `side` is that of the forced order: SELL closed a long, BUY closed a short. `price` is the
+    average fill price, `quantity` what was filled (base units), `notional` their exact product
+    (quote units), `time_ms` the trade time. `id` names the order for ever: the same event seen
+    again has the same id.
+    """
+
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    notional: Decimal
+    time_ms: int
+    id: str

@@ -1,0 +1,71 @@
+"""When a source was not delivering: records like any other, so that clients, pages and history get
+them too.
+"""
+
+from attrs import field, frozen
+
+from flowd.clock import Clock
+from flowd.stream import Stream
+
+NAME = "outages"
+"""The name of the built-in stream."""
+
+
+@frozen
+class Outage:
+    """A time without data from a component: from `from_ms` to `to_ms`, both UTC; still open while
+    `to_ms` is None.
+    """
+
+    component: str
+    from_ms: int
+    to_ms: int | None
+    reason: str = field(default="")
+
+
+class Outages:
+    """Opens and closes outages in their stream, a table keyed by component and beginning."""
+
+    def __init__(self, stream: Stream[Outage], clock: Clock) -> None:
+        self.stream = stream
+        self._clock = clock
+        self._open: dict[str, Outage] = {}
+
+    def resume(self, components: set[str], last_alive_ms: int | None) -> None:
+        """Take up what the snapshot left: while the daemon was not running, nobody delivered.
+
+        `last_alive_ms` is the time of the snapshot, None when there was none.
+        """
+        for record in self.stream.after(0):
+            if record.value.to_ms is None:
+                self._open[record.value.component] = record.value
+        for component in set(self._open) - components:
+            self.close(component)
+        if last_alive_ms is not None:
+            for component in components:
+                self.open(component, "the daemon was not running", last_alive_ms)
+
+    def open(self, component: str, reason: str, from_ms: int | None = None) -> None:
+        """This component delivers nothing, since `from_ms` or now. Nothing new when that is known
+        already.
+        """
+        if component not in self._open:
+            from_ms = self._clock() if from_ms is None else min(from_ms, self._clock())
+            self._put(Outage(component, from_ms, None, reason))
+
+    def close(self, component: str) -> None:
+        """This component delivers again."""
+        outage = self._open.pop(component, None)
+        if outage is not None:
+            to_ms = max(self._clock(), outage.from_ms)
+            self._put(Outage(component, outage.from_ms, to_ms, outage.reason))
+
+    def current(self, component: str) -> Outage | None:
+        """The outage that is still open, None while the component delivers."""
+        return self._open.get(component)
+
+    def _put(self, outage: Outage) -> None:
+        if outage.to_ms is None:
+            self._open[outage.component] = outage
+        if not self.stream.closed:
+            self.stream.append(outage, key=f"{outage.component}@{outage.from_ms}")

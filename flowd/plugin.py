@@ -1,0 +1,129 @@
+"""The plugin API: everything that a source, transform or sink may import from flowd, besides
+`flowd.market`.
+
+A plugin is a module with hooks, found by an entry point in the group `flowd` or in the directory
+given by `--plugins-dir`. Hooks are called once at start, synchronously, and only say what there
+is; what runs is an async function that the definition names.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import pluggy
+import typer
+from attrs import frozen
+from quart import Blueprint
+
+from flowd import codec
+from flowd.channel import Encode
+from flowd.clock import Clock
+from flowd.errors import BadRequest, UpstreamError, UpstreamSilent, UserError
+from flowd.feed import Feed, Input, Streams
+from flowd.filter import Filter
+from flowd.live import Hot, Live, Session, Wish, follow_path
+from flowd.outage import Outage
+from flowd.record import Batch, Gap, Position, Record
+from flowd.setting import Seconds, Secret
+from flowd.stream import Cursor, Stream
+from flowd.upstream import Upstream
+
+__all__ = [
+    "BadRequest",
+    "Batch",
+    "Clock",
+    "Cursor",
+    "Encode",
+    "Feed",
+    "Filter",
+    "Gap",
+    "Hot",
+    "Input",
+    "Live",
+    "Outage",
+    "Position",
+    "Record",
+    "Seconds",
+    "Secret",
+    "Session",
+    "Sink",
+    "Source",
+    "Stream",
+    "Streams",
+    "Transform",
+    "Upstream",
+    "UpstreamError",
+    "UpstreamSilent",
+    "UserError",
+    "Wish",
+    "codec",
+    "follow_path",
+    "hookimpl",
+    "hookspec",
+]
+
+hookspec = pluggy.HookspecMarker("flowd")
+hookimpl = pluggy.HookimplMarker("flowd")
+
+
+@frozen
+class Source:
+    """A kind of source: `run(config, feed)` publishes records of class `record` until it ends or
+    raises.
+    """
+
+    kind: str
+    run: Callable[[Any, Feed[Any]], Awaitable[None]]
+    config: type
+    record: type
+
+
+@frozen
+class Transform:
+    """A kind of transform: `run(config, streams, feed)` reads `config.input`, of class `reads`,
+    and publishes.
+    """
+
+    kind: str
+    run: Callable[[Any, Streams, Feed[Any]], Awaitable[None]]
+    config: type
+    record: type
+    reads: type | None = None
+
+
+@frozen
+class Sink:
+    """A kind of sink. Give at least one of:
+
+    `run(config, streams)`, a task that pushes somewhere; `routes(config, streams)`, a Quart
+    Blueprint; `live(config)`, paths where clients stay; `hot(config)`, paths that clients poll.
+    """
+
+    kind: str
+    config: type
+    run: Callable[[Any, Streams], Awaitable[None]] | None = None
+    routes: Callable[[Any, Streams], Blueprint] | None = None
+    live: Callable[[Any], Live | list[Live]] | None = None
+    hot: Callable[[Any], Hot | list[Hot]] | None = None
+    reads: type | None = None
+
+
+@hookspec
+def flowd_sources() -> Iterable[Source]:  # type: ignore[empty-body]
+    """The kinds of source that this plugin brings."""
+
+
+@hookspec
+def flowd_transforms() -> Iterable[Transform]:  # type: ignore[empty-body]
+    """The kinds of transform that this plugin brings."""
+
+
+@hookspec
+def flowd_sinks() -> Iterable[Sink]:  # type: ignore[empty-body]
+    """The kinds of sink that this plugin brings."""
+
+
+@hookspec
+def flowd_commands() -> Iterable[typer.Typer]:  # type: ignore[empty-body]
+    """Commands that this plugin adds to `flowd`: each a Typer app with one command, or a named
+    group.
+    """

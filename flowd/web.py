@@ -1,0 +1,266 @@
+"""The Quart app behind the door: health, status, metrics, the list of streams, the description,
+admin, and the sinks' pages.
+
+Hypercorn serves it, always through `GuardedServer`, which keeps one bad connection from ending the
+daemon and one stalled client from keeping it.
+"""
+
+import hmac
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import wrap_app
+from quart import Blueprint, Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from flowd import codec
+from flowd import filter as filters
+from flowd.door import KEEP_ALIVE_S, Passage
+from flowd.errors import BadRequest, unwrap
+from flowd.metrics import prometheus
+from flowd.setting import Secret
+from flowd.status import Status
+from flowd.stream import Stream
+
+logger = logging.getLogger("flowd.web")
+
+SEND_TIMEOUT_S = 10.0
+BODY_MAX = 64 * 1024
+
+
+class GuardedServer(TCPServer):
+    """One Hypercorn connection that can neither end the daemon nor outlive it."""
+
+    async def run(self) -> None:
+        """Serve until the connection ends. What goes wrong here is this connection's affair alone."""
+        try:
+            await super().run()
+        except* Exception as group:
+            error = unwrap(group)
+            if not isinstance(error, OSError | trio.BrokenResourceError | trio.ClosedResourceError):
+                logger.error("a connection failed; the others go on: %r", error, exc_info=error)
+
+    async def protocol_send(self, event: Event) -> None:
+        """Write with a deadline inside Hypercorn's shield, and tell the door when a response is
+        complete.
+        """
+        if isinstance(event, Updated) and event.idle:
+            await super().protocol_send(event)
+            assert isinstance(self.stream, Passage)
+            self.stream.became_idle()
+            return
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        async with self.send_lock:
+            try:
+                with trio.move_on_after(SEND_TIMEOUT_S, shield=True):
+                    await self.stream.send_all(event.data)
+                    return
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            await trio.aclose_forcefully(self.stream)
+        await self.protocol.handle(Closed())
+
+
+class Web:
+    """The app and what serves it. `serve` is the door's way in."""
+
+    def __init__(self, app: QuartTrio) -> None:
+        self.app = app
+        config = HypercornConfig()
+        config.alpn_protocols = ["http/1.1"]
+        config.keep_alive_timeout = KEEP_ALIVE_S + 10
+        config.graceful_timeout = 2.0
+        config.websocket_max_message_size = 4096
+        config.include_server_header = False
+        config.accesslog = None
+        config.errorlog = None
+        self._config = config
+        self._context = WorkerContext(None)
+        self._wrapped = wrap_app(app, BODY_MAX, None)
+        self._state: Any = {}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The app's life: started when this says so, ended when this is cancelled."""
+        lifespan = Lifespan(self._wrapped, self._config, self._state)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lifespan.handle_lifespan)
+            await lifespan.wait_for_startup()
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def serve(self, stream: Passage) -> None:
+        """Serve requests that are not the door's own."""
+        server = GuardedServer(self._wrapped, self._config, self._context, self._state, stream)  # type: ignore[arg-type]
+        await server.run()
+
+    async def end(self) -> None:
+        """Connections that wait for a next request are closed; those with a response under way
+        finish it.
+        """
+        await self._context.terminated.set()
+
+
+def build(
+    *,
+    status: Callable[[], Status],
+    streams: Mapping[str, Stream[Any]],
+    describe: Callable[[], dict[str, Any]],
+    reconnect: Callable[[str], bool],
+    admin_token: Secret | None,
+) -> QuartTrio:
+    """The app with flowd's own routes; sinks add their blueprints."""
+    app = QuartTrio("flowd", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_MAX
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = True
+    core = Blueprint("flowd", __name__)
+
+    @core.get("/health")
+    async def health() -> Response:
+        now = status()
+        return _json(now.health(), 200 if now.healthy else 503)
+
+    @core.get("/health/<name>")
+    async def component_health(name: str) -> Response:
+        now = status()
+        part = now.component(name)
+        if part is None:
+            known = [component.name for component in now.components]
+            raise _unknown("component", name, known)
+        return _json(codec.to_plain(part), 200 if part.healthy else 503)
+
+    @core.get("/status")
+    async def everything() -> Response:
+        return _json(codec.to_plain(status()))
+
+    @core.get("/metrics")
+    async def metrics() -> Response:
+        return Response(prometheus(status()), content_type="text/plain; version=0.0.4")
+
+    @core.get("/streams")
+    async def list_streams() -> Response:
+        return _json({"streams": [_stream(s) for s in streams.values() if not s.private]})
+
+    @core.get("/openapi.json")
+    async def openapi() -> Response:
+        return _json(describe())
+
+    @core.get("/")
+    async def index() -> Response:
+        return Response(_index(describe(), status()), content_type="text/plain; charset=utf-8")
+
+    @core.post("/components/<name>/reconnect")
+    async def force_reconnect(name: str) -> Response:
+        _admin(admin_token, request.headers.get("Authorization", ""))
+        if not reconnect(name):
+            raise _unknown("component", name, [part.name for part in status().components])
+        logger.info("%s: reconnect asked for by %s", name, request.remote_addr)
+        return _json({"success": True, "message": f"{name} is started again"}, 202)
+
+    app.register_blueprint(core)
+    app.register_error_handler(BadRequest, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ExceptionGroup, _bug)
+    app.register_error_handler(Exception, _bug)
+    app.after_request(_common_headers)
+    return app
+
+
+def _admin(token: Secret | None, header: str) -> None:
+    """Let an admin pass. The tokens are compared in constant time."""
+    if token is None or not token.available:
+        why = "not set" if token is None else f"empty ({token.source})"
+        raise BadRequest(
+            f"this daemon has no admin token: flowd.admin_token is {why}",
+            parameter="Authorization",
+            allowed='admin_token = { env = "FLOWD_ADMIN_TOKEN" } in the [flowd] table',
+            code="FORBIDDEN",
+            status=403,
+        )
+    scheme, _, given = header.partition(" ")
+    fits = hmac.compare_digest(given.strip().encode(), token.reveal().encode())
+    if scheme.lower() != "bearer" or not fits:
+        raise BadRequest(
+            "this needs the admin token",
+            parameter="Authorization",
+            allowed="Authorization: Bearer TOKEN",
+            code="UNAUTHORIZED",
+            status=401,
+        )
+
+
+def _unknown(what: str, name: str, known: list[str]) -> BadRequest:
+    return BadRequest(
+        f"there is no {what} {name!r:.60}",
+        parameter=what,
+        value=name,
+        allowed=known,
+        code=f"UNKNOWN_{what.upper()}",
+        status=404,
+    )
+
+
+def _stream(stream: Stream[Any]) -> dict[str, Any]:
+    return {
+        "name": stream.name,
+        "record": stream.record.__name__,
+        "position": str(stream.head),
+        "records": len(stream),
+        "retain": stream.retain.count,
+        "retain_age_s": stream.retain.age_s,
+        "filters": sorted(filters.names(stream.record)),
+    }
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(codec.encode(value) + b"\n", status, content_type="application/json")
+
+
+async def _refused(error: BadRequest) -> Response:
+    return _json({"error": error.body()}, error.status)
+
+
+async def _http_error(error: HTTPException) -> Response:
+    body = {"code": error.name.upper().replace(" ", "_"), "message": error.description}
+    answer = _json({"error": body}, error.code or 500)
+    for name, value in error.get_headers():
+        if name.lower() in ("allow", "retry-after", "location"):
+            answer.headers[name] = value
+    return answer
+
+
+async def _bug(error: BaseException) -> Response:
+    inner = unwrap(error)
+    if isinstance(inner, BadRequest):
+        return await _refused(inner)
+    if isinstance(inner, HTTPException):
+        return await _http_error(inner)
+    logger.error("%s %s failed: %r", request.method, request.path, inner, exc_info=inner)
+    body = {"code": "INTERNAL_ERROR", "message": "this is a bug in flowd; its log says more"}
+    return _json({"error": body}, 500)
+
+
+async def _common_headers(answer: Response) -> Response:
+    answer.headers.setdefault("Access-Control-Allow-Origin", "*")
+    answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+    answer.headers.setdefault("Cache-Control", "no-cache")
+    return answer
+
+
+def _index(description: dict[str, Any], status: Status) -> str:
+    """What there is to curl, for who comes to `/` without pages configured."""
+    lines = [f"flowd {status.version}: {status.health()['status']}", ""]
+    for path, methods in description["paths"].items():
+        for method, what in methods.items():
+            lines.append(f"  {method.upper():5} {path:34} {what['summary']}")
+    names = [stream.name for stream in status.streams]
+    return "\n".join([*lines, "", f"Streams: {', '.join(names)}", ""])

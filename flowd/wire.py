@@ -1,0 +1,66 @@
+"""How payloads become bytes on a socket: as they are, as blocks of gzip, as WebSocket frames,
+deflated or not.
+
+Each packing gives bytes that are the same for every client who negotiated it, so that a channel
+packs once however many clients it has: no context is carried from one block or message to the
+next.
+"""
+
+import zlib
+from collections.abc import Callable
+
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame, Opcode
+
+Pack = Callable[[list[bytes]], bytes]
+
+LEVEL = 6
+DEFLATE_MIN = 128
+"""Messages shorter than this, in bytes, are not worth deflating."""
+
+GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+"""What opens a gzip body whose blocks `gzip_blocks` makes."""
+
+_deflate = PerMessageDeflate(
+    remote_no_context_takeover=True,
+    local_no_context_takeover=True,
+    remote_max_window_bits=15,
+    local_max_window_bits=15,
+    compress_settings={"level": LEVEL},
+)
+
+
+def plain(payloads: list[bytes]) -> bytes:
+    """A body part: the payloads one after the other."""
+    return b"".join(payloads)
+
+
+def gzip_blocks(payloads: list[bytes]) -> bytes:
+    """A body part inside a gzip body: one deflate block that leans on nothing before it
+    (Z_FULL_FLUSH).
+    """
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -15)
+    return packer.compress(b"".join(payloads)) + packer.flush(zlib.Z_FULL_FLUSH)
+
+
+def gzip_body(body: bytes) -> bytes:
+    """A whole body, gzipped; the same bytes for the same body."""
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush()
+
+
+def frames(payloads: list[bytes]) -> bytes:
+    """One WebSocket text message per payload."""
+    return b"".join(Frame(Opcode.TEXT, payload).serialize(mask=False) for payload in payloads)
+
+
+def deflated_frames(payloads: list[bytes]) -> bytes:
+    """One WebSocket text message per payload, each compressed on its own (permessage-deflate
+    without takeover).
+    """
+    return b"".join(map(_deflated_frame, payloads))
+
+
+def _deflated_frame(payload: bytes) -> bytes:
+    frame = Frame(Opcode.TEXT, payload)
+    return frame.serialize(mask=False, extensions=[_deflate] if len(payload) >= DEFLATE_MIN else [])

@@ -1,0 +1,94 @@
+"""Components to streams: which stream each reads, in which order they start; refuses what cannot
+work.
+"""
+
+import difflib
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from flowd.config import Component, Config
+from flowd.errors import UserError
+from flowd.outage import NAME as OUTAGES
+from flowd.outage import Outage
+
+INPUT_KEYS = ("input", "inputs", "orders", "volume")
+"""The settings by which components name the streams that they read."""
+
+
+@frozen
+class Plan:
+    """What runs: components in the order in which they start, and each stream's record class."""
+
+    order: list[Component]
+    records: dict[str, type]
+    inputs: dict[str, list[str]]
+
+
+def plan(config: Config) -> Plan:
+    """The plan for a configuration; UserError when a stream is missing, of the wrong type, or part
+    of a circle.
+    """
+    writers = {c.name: c for c in config.components if c.table != "sinks"}
+    records: dict[str, type] = {name: c.definition.record for name, c in writers.items()}
+    records[OUTAGES] = Outage
+    inputs = {component.name: _inputs(component, records) for component in config.components}
+    for component in config.components:
+        reads = getattr(component.definition, "reads", None)
+        for key, name in _named(component):
+            if reads is not None and not issubclass(records[name], reads):
+                raise UserError(_wrong_type(component, key, name, reads, records))
+    order: list[Component] = config.of("sources")
+    waiting = config.of("transforms")
+    while waiting:
+        ready = [
+            c
+            for c in waiting
+            if all(name == OUTAGES or writers[name] in order for name in inputs[c.name])
+        ]
+        if not ready:
+            names = ", ".join(c.where for c in waiting)
+            raise UserError(f"{names}: these read each other in a circle; nothing could start it")
+        order += ready
+        waiting = [c for c in waiting if c not in ready]
+    return Plan([*order, *config.of("sinks")], records, inputs)
+
+
+def _named(component: Component) -> list[tuple[str, str]]:
+    """The streams that a component's settings name, with the key that names each."""
+    found: list[tuple[str, str]] = []
+    for attribute in attrs.fields(type(component.settings)):
+        if attribute.name in INPUT_KEYS:
+            value: Any = getattr(component.settings, attribute.name)
+            names = value if isinstance(value, list | tuple) else [value]
+            found += [(attribute.name, str(name)) for name in names if name is not None]
+    return found
+
+
+def _inputs(component: Component, records: dict[str, type]) -> list[str]:
+    names: list[str] = []
+    for key, name in _named(component):
+        if name not in records:
+            message = f'{component.where}.{key} = "{name}": there is no such stream'
+            close = difflib.get_close_matches(name, records, 1)
+            if close:
+                message += f'. Did you mean "{close[0]}"?'
+            else:
+                message += f"; there are: {', '.join(sorted(records))}"
+            raise UserError(message)
+        names.append(name)
+    return names
+
+
+def _wrong_type(
+    component: Component, key: str, name: str, reads: type, records: dict[str, type]
+) -> str:
+    fitting = [stream for stream, record in records.items() if issubclass(record, reads)]
+    message = (
+        f'{component.where}.{key} = "{name}": carries {records[name].__name__}, '
+        f"but {component.kind} reads {reads.__name__}."
+    )
+    if fitting:
+        return f'{message} Did you mean "{fitting[0]}"?'
+    return f"{message} No configured stream carries that"

@@ -1,0 +1,17 @@
+"""The exchanges, played on loopback with their real protocols: for demonstrations and for tests."""
+
+from collections.abc import Iterable
+
+import typer
+
+from flowd.plugin import hookimpl
+
+
+@hookimpl
+def flowd_commands() -> Iterable[typer.Typer]:
+    """`flowd simulate`."""
+    from flowd_simulator.command import simulate  # Late, since it brings a web server along.
+
+    app = typer.Typer()
+    app.command()(simulate)
+    return [app]

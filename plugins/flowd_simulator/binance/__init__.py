@@ -1,0 +1,5 @@
+"""Binance USD-M futures, played on loopback: WebSocket market streams and the public REST calls."""
+
+from flowd_simulator.binance.exchange import Addresses, Binance
+
+__all__ = ["Addresses", "Binance"]

@@ -1,0 +1,191 @@
+"""`flowd simulate`: the exchange simulator as a program."""
+
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import trio
+import typer
+from rich.console import Console
+
+from flowd_simulator.binance import Addresses, Binance
+from flowd_simulator.durations import duration, share
+from flowd_simulator.faults import Faults
+from flowd_simulator.instruments import DEFAULT_SYMBOLS
+from flowd_simulator.recording import load
+from flowd_simulator.session import Limits
+from flowd_simulator.web import loopback
+
+SPEED_MAX = 1000.0
+CANNOT_START = 2
+
+
+class Sampling(StrEnum):
+    """Which forced order of a second the exchange tells about."""
+
+    latest = "latest"
+    largest = "largest"
+
+
+def simulate(
+    port: Annotated[int, typer.Option(help="WebSocket port; 0 takes a free one.")] = 4300,
+    rest_port: Annotated[int, typer.Option(help="REST port; 0 takes a free one.")] = 4301,
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    seed: Annotated[int, typer.Option(help="The same seed has the same prices.")] = 1,
+    symbols: Annotated[str, typer.Option(help="Traded symbols.")] = ",".join(DEFAULT_SYMBOLS),
+    rate: Annotated[
+        float, typer.Option(min=0, help="Forced orders per minute, most of them in cascades.")
+    ] = 60,
+    sampling: Annotated[
+        Sampling, typer.Option(help="Which forced order of a symbol and second is told.")
+    ] = Sampling.latest,
+    replay: Annotated[
+        Path | None,
+        typer.Option(help="Play a file of recorded frames, one per line; no forced orders else."),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=1, max=SPEED_MAX, help="How much faster the recording plays.")
+    ] = 1,
+    loop: Annotated[bool, typer.Option("--loop", help="Play the recording for ever.")] = False,
+    shift_to_now: Annotated[
+        bool, typer.Option("--shift-to-now", help="Recorded events get the time of sending.")
+    ] = False,
+    drop_every: Annotated[
+        float | None,
+        typer.Option(parser=duration, metavar="DURATION", help="Cut all connections so often."),
+    ] = None,
+    stall_every: Annotated[
+        float | None,
+        typer.Option(parser=duration, metavar="DURATION", help="Fall silent so often."),
+    ] = None,
+    stall_for: Annotated[
+        float,
+        typer.Option(
+            parser=duration, metavar="DURATION", show_default="90s", help="… for so long."
+        ),
+    ] = 90.0,
+    garbage: Annotated[
+        float,
+        typer.Option(
+            parser=share, metavar="SHARE", help="Share of frames with a broken one before."
+        ),
+    ] = 0.0,
+    duplicate: Annotated[
+        float, typer.Option(parser=share, metavar="SHARE", help="Share of frames sent twice.")
+    ] = 0.0,
+    slow: Annotated[
+        float | None,
+        typer.Option(parser=duration, metavar="DURATION", help="Delay every frame by so much."),
+    ] = None,
+    lifetime: Annotated[
+        float,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            show_default="24h",
+            help="Close connections this old.",
+        ),
+    ] = 86400.0,
+    ping_every: Annotated[
+        float,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            show_default="3m",
+            help="Send a ping frame so often.",
+        ),
+    ] = 180.0,
+) -> None:
+    """Play a crypto exchange on this machine: Binance's protocol over a made-up market.
+
+    For demonstrations, development and tests, without a network. The exchange can be told to
+    misbehave as real ones do. Durations are written 200ms, 30s, 3m or 24h.
+
+    An exchange with much to liquidate, that cuts its clients off twice a minute and sends one
+    broken frame in a hundred:
+
+        flowd simulate --rate 120 --drop-every 30s --garbage 0.01
+
+    A recorded hour in half a minute, again and again, as if it were now:
+
+        flowd simulate --replay hour.jsonl --speed 120 --loop --shift-to-now
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        loopback(host)
+        frames = load(replay) if replay is not None else []
+    except (ValueError, OSError) as error:
+        raise _cannot_start(error) from None
+    exchange = Binance(
+        seed,
+        _clock,
+        [symbol.strip() for symbol in symbols.split(",") if symbol.strip()] or DEFAULT_SYMBOLS,
+        rate=0 if frames else rate,
+        sampling=sampling.value,
+        faults=Faults(
+            drop_every_s=drop_every,
+            stall_every_s=stall_every,
+            stall_for_s=stall_for,
+            garbage=garbage,
+            duplicate=duplicate,
+            slow_s=slow or 0.0,
+        ),
+        limits=Limits(lifetime_s=lifetime, ping_every_s=ping_every),
+    )
+    play = partial(exchange.replay, frames, speed=speed, loop=loop, shift_to_now=shift_to_now)
+    failures: list[OSError] = []
+    try:
+        trio.run(partial(_main, exchange, play if frames else None, host, port, rest_port))
+    except* OSError as errors:
+        failures += leaves(errors)
+    if failures:
+        raise _cannot_start(failures[0])
+
+
+async def _main(
+    exchange: Binance,
+    play: Callable[[], Awaitable[None]] | None,
+    host: str,
+    port: int,
+    rest_port: int,
+) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            serve = partial(exchange.serve, host=host, port=port, rest_port=rest_port)
+            _welcome(await nursery.start(serve))
+            if play is not None:
+                nursery.start_soon(play)
+            async for _ in signals:
+                break
+            nursery.cancel_scope.cancel()
+
+
+def _welcome(addresses: Addresses) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Binance is played at {addresses.market} and {addresses.rest}. In flowd.toml:\n")
+    console.print(f'    url = "{addresses.market}"\n    rest = "{addresses.rest}"\n', markup=False)
+    console.print("Ctrl+C ends it.")
+
+
+def _cannot_start(error: Exception) -> typer.Exit:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"flowd simulate cannot start: {error}", markup=False
+    )
+    return typer.Exit(CANNOT_START)
+
+
+def leaves(group: BaseExceptionGroup[OSError]) -> list[OSError]:
+    """The errors themselves, without the groups that nurseries put around them."""
+    found: list[OSError] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+def _clock() -> int:
+    return time.time_ns() // 1_000_000

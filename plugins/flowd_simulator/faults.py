@@ -1,0 +1,105 @@
+"""How the simulated exchange misbehaves, and the broken frames it can send.
+
+Exchanges do all of this now and then, but never while one is watching. Here it can be had on
+demand, by a rate, by the clock, or at a word in a test.
+"""
+
+import json
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from attrs import define
+
+Json = dict[str, Any]  # Any: frames of every shape come by
+
+
+@define
+class Faults:
+    """What goes wrong now. Every field may be changed while the exchange runs, but for the periods
+    of `drop_every_s` and `stall_every_s`, which are read when it starts."""
+
+    drop_every_s: float | None = None
+    """Cut all connections, without a goodbye, so often."""
+    stall_every_s: float | None = None
+    """Fall silent so often, with connections open, for `stall_for_s`."""
+    stall_for_s: float = 90.0
+    garbage: float = 0.0
+    """Share of the frames which have a broken one sent before them."""
+    duplicate: float = 0.0
+    """Share of the frames which are sent twice."""
+    slow_s: float = 0.0
+    """Every frame arrives so much later."""
+    stalled: bool = False
+
+    def frames(self, text: str, random: Random) -> list[str]:
+        """What is sent in place of one good frame. The good one is always among them."""
+        frames = [text]
+        if self.duplicate and random.random() < self.duplicate:
+            frames.append(text)
+        if self.garbage and random.random() < self.garbage:
+            frames.insert(0, spoil(random.choice(tuple(GARBAGE)), text))
+        return frames
+
+
+def spoil(kind: str, text: str) -> str:
+    """A broken frame made from a good one; `kind` is one of GARBAGE."""
+    return GARBAGE[kind](text)
+
+
+def _changed(text: str, change: Callable[[Json, Json], None]) -> str:
+    """The frame after a change to its event and to the object that holds the event's numbers."""
+    frame = json.loads(text)
+    event = frame.get("data", frame)
+    change(event, event.get("o") or event.get("k") or event)
+    return json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
+
+
+def _not_numbers(text: str) -> str:
+    def change(event: Json, inner: Json) -> None:
+        inner.update({"p": float("nan"), "ap": float("nan"), "z": float("inf"), "c": float("inf")})
+
+    return _changed(text, change)
+
+
+def _not_number_texts(text: str) -> str:
+    def change(event: Json, inner: Json) -> None:
+        inner.update({"p": "NaN", "ap": "NaN", "z": "Infinity", "c": "-Infinity"})
+
+    return _changed(text, change)
+
+
+def _unknown_side(text: str) -> str:
+    def change(event: Json, inner: Json) -> None:
+        inner.update({"S": "HOLD", "s": "NOBODYUSDT"})
+
+    return _changed(text, change)
+
+
+def _missing_fields(text: str) -> str:
+    def change(event: Json, inner: Json) -> None:
+        for field in ("s", "S", "ap", "p", "z", "t"):
+            inner.pop(field, None)
+
+    return _changed(text, change)
+
+
+def _unknown_event(text: str) -> str:
+    def change(event: Json, inner: Json) -> None:
+        event["e"] = "brandNewEvent"
+
+    return _changed(text, change)
+
+
+GARBAGE: Final[dict[str, Callable[[str], str]]] = {
+    "html": lambda text: "<html><body><h1>502 Bad Gateway</h1></body></html>",
+    "empty": lambda text: "",
+    "truncated": lambda text: text[: len(text) // 2],
+    "array": lambda text: "[1,null,[]]",
+    "null": lambda text: "null",
+    "not-numbers": _not_numbers,
+    "not-number-texts": _not_number_texts,
+    "unknown-side": _unknown_side,
+    "missing-fields": _missing_fields,
+    "unknown-event": _unknown_event,
+}

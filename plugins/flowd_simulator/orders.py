@@ -1,0 +1,112 @@
+"""Forced orders: a thin drizzle of them, and the showers of a cascade, as functions of time."""
+
+from decimal import Decimal
+from functools import lru_cache
+from random import Random
+
+from attrs import frozen
+
+from flowd_simulator.cascades import LIKELIHOOD, WINDOW_MS, Side
+from flowd_simulator.intervals import MINUTE_MS
+from flowd_simulator.market import Market
+from flowd_simulator.noise import key
+
+CASCADE_SHARE = 0.6
+"""So much of all forced orders falls in cascades."""
+COIN_MARGINED_SHARE = 0.06
+CASCADE_ORDERS_MIN = 6
+CASCADE_ORDERS_MAX = 2000
+
+
+@frozen
+class ForcedOrder:
+    """One forced order, its numbers already written as the exchange writes them."""
+
+    symbol: str
+    pair: str
+    side: Side
+    limit: str
+    """The worst price the engine would have taken; not where it traded."""
+    average: str
+    quantity: str
+    last_fill: str
+    time_ms: int
+    coin_margined: bool = False
+
+    @property
+    def notional(self) -> Decimal:
+        """In dollars, or contracts times price if coin-margined: good for comparing only."""
+        return Decimal(self.quantity) * Decimal(self.average)
+
+
+class OrderFlow:
+    """All forced orders of a market, before the exchange samples them for its stream."""
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+        self._symbols = tuple(market.instruments)
+        self._coin_margined = tuple(market.coin_margined)
+        self._shower = lru_cache(maxsize=64)(self._make_shower)
+
+    def between(self, after_ms: int, until_ms: int) -> list[ForcedOrder]:
+        """The orders after one instant and up to another, oldest first."""
+        if not self._market.rate or until_ms <= after_ms:
+            return []
+        seconds = range(after_ms // 1000, until_ms // 1000 + 1)
+        windows = range(after_ms // WINDOW_MS, until_ms // WINDOW_MS + 1)
+        orders = [order for second in seconds for order in self._drizzle(second)]
+        orders += [order for window in windows for order in self._shower(window)]
+        within = (order for order in orders if after_ms < order.time_ms <= until_ms)
+        return sorted(within, key=lambda order: order.time_ms)
+
+    def _drizzle(self, second: int) -> list[ForcedOrder]:
+        """Single orders of one second, of either side."""
+        random = Random(key(self._market.seed, "drizzle", second))
+        expected = self._market.rate * (1 - CASCADE_SHARE) / 60
+        count = int(expected) + (random.random() < expected % 1)
+        return [self._single(random, second * 1000 + random.randrange(1000)) for _ in range(count)]
+
+    def _single(self, random: Random, time_ms: int) -> ForcedOrder:
+        coin_margined = random.random() < COIN_MARGINED_SHARE
+        symbol = random.choice(self._coin_margined if coin_margined else self._symbols)
+        side: Side = random.choice(("BUY", "SELL"))
+        usd = random.lognormvariate(8, 1.6)
+        return self._order(random, symbol, side, usd, time_ms)
+
+    def _make_shower(self, window: int) -> tuple[ForcedOrder, ...]:
+        """The orders of a window's cascade: ever more and ever larger ones, all of one side."""
+        cascade = self._market.cascade_in(window)
+        if cascade is None:
+            return ()
+        random = Random(key(self._market.seed, "shower", window))
+        expected = self._market.rate * WINDOW_MS / MINUTE_MS * CASCADE_SHARE / LIKELIHOOD
+        count = min(CASCADE_ORDERS_MAX, max(CASCADE_ORDERS_MIN, round(expected)))
+        orders = []
+        for _ in range(count):
+            progress = random.random() ** 0.6
+            time_ms = cascade.start_ms + int(progress * (cascade.end_ms - cascade.start_ms))
+            usd = random.lognormvariate(8.5, 1.2) * (1 + 6 * progress)
+            symbol = random.choice(cascade.symbols)
+            orders.append(self._order(random, symbol, cascade.side, usd, time_ms))
+        return tuple(orders)
+
+    def _order(
+        self, random: Random, symbol: str, side: Side, usd: float, time_ms: int
+    ) -> ForcedOrder:
+        instrument = self._market.instrument(symbol)
+        worse = -1 if side == "SELL" else 1
+        average = self._market.price(symbol, time_ms) * (1 + worse * random.uniform(0, 0.0005))
+        limit = average * (1 + worse * random.uniform(0.003, 0.02))
+        quantity = instrument.quantity_for(min(usd, instrument.turnover_usd), average)
+        last_fill = quantity if random.random() < 0.5 else random.randint(1, quantity)
+        return ForcedOrder(
+            symbol=symbol,
+            pair=instrument.pair,
+            side=side,
+            limit=instrument.price_text(instrument.ticks(limit)),
+            average=instrument.average_text(average),
+            quantity=instrument.quantity_text(quantity),
+            last_fill=instrument.quantity_text(last_fill),
+            time_ms=time_ms,
+            coin_margined=instrument.contract_usd is not None,
+        )

@@ -1,0 +1,81 @@
+"""A Quart app on a loopback port, served by Hypercorn and guarded against its clients."""
+
+import logging
+from ipaddress import ip_address
+from typing import cast
+
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
+from quart_trio import QuartTrio
+
+logger = logging.getLogger(__name__)
+
+
+class _GuardedServer(TCPServer):
+    """Hypercorn's connection, with a deadline on writes, and whose failure ends nothing else."""
+
+    send_timeout_s = 10.0
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        except* Exception:
+            logger.exception("an HTTP connection failed")
+
+    async def protocol_send(self, event: Event) -> None:
+        if not isinstance(event, RawData):
+            return await super().protocol_send(event)
+        async with self.send_lock:
+            # Hypercorn shields its writes, so only a deadline within the shield ever fires.
+            try:
+                with trio.move_on_after(self.send_timeout_s, shield=True):
+                    await self.stream.send_all(event.data)
+                    return
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            await trio.aclose_forcefully(self.stream)
+        await self.protocol.handle(Closed())
+
+
+async def serve_http(
+    app: QuartTrio,
+    host: str,
+    port: int,
+    *,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled. Reports the port when it listens."""
+    config = Config()
+    config.alpn_protocols = ["http/1.1"]
+    config.errorlog = logger
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    task_status.started(listeners[0].socket.getsockname()[1])
+    context = WorkerContext(None)
+    wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+
+    async def connection(stream: trio.SocketStream) -> None:
+        # Typed for TLS, but it tells the two apart itself.
+        tls = cast("trio.SSLStream[trio.SocketStream]", stream)
+        await _GuardedServer(wrapped, config, context, ConnectionState({}), tls).run()
+
+    await trio.serve_listeners(connection, listeners)
+
+
+def loopback(host: str) -> str:
+    """The address to listen on. A ValueError for any that others could reach."""
+    address = "127.0.0.1" if host == "localhost" else host
+    try:
+        harmless = ip_address(address).is_loopback
+    except ValueError:
+        harmless = False
+    if not harmless:
+        raise ValueError(
+            f"host {host!r} is not a loopback address. The simulator plays an exchange for tests "
+            "and must not be reachable by others: use 127.0.0.1, ::1 or localhost."
+        )
+    return address
