@@ -24,10 +24,11 @@ from flowd.channel import Channels
 from flowd.channel import Limits as ChannelLimits
 from flowd.clock import Clock, Stopwatch, stopwatch, system_clock
 from flowd.config import Component, Config, parse_address
-from flowd.door import TCP_USER_TIMEOUT, Door, Route
-from flowd.door import Limits as DoorLimits
+from flowd.door import Door, Route
 from flowd.errors import UserError
 from flowd.feed import Feed, Streams
+from flowd.guests import TCP_USER_TIMEOUT, Guests
+from flowd.guests import Limits as GuestLimits
 from flowd.live import Hot, Live
 from flowd.observe import Observer
 from flowd.outage import NAME as OUTAGES
@@ -162,9 +163,8 @@ class Daemon:
             admin_token=settings.admin_token,
         )
         self.web = web.Web(app)
-        self.door = Door(
-            self.streams, self.channels, self.web, machine.clock, limits=self._door_limits()
-        )
+        guests = Guests(self.streams, self.channels, machine.clock, self._guest_limits())
+        self.door = Door(self.streams, guests, self.web)
         for part in self.plan.order:
             self._add_component(part, app)
         self.observer = Observer(
@@ -186,9 +186,9 @@ class Daemon:
             rates={},
         )
 
-    def _door_limits(self) -> DoorLimits:
+    def _guest_limits(self) -> GuestLimits:
         settings = self.config.settings
-        return DoorLimits(
+        return GuestLimits(
             max_clients=settings.max_clients,
             max_clients_per_address=settings.max_clients_per_address,
             trusted_proxies=frozenset(settings.trusted_proxies),
@@ -373,8 +373,8 @@ async def listen(config: Config) -> list[trio.SocketListener]:
                 for listener in listeners:
                     await listener.aclose()
                 raise UserError(
-                    f'flowd.listen = "{address}": {error.strerror or error}; is another flowd running '
-                    "there? Choose another address, or stop that one"
+                    f'flowd.listen = "{address}": {error.strerror or error}; is another flowd '
+                    "running there? Choose another address, or stop that one"
                 ) from None
     for listener in listeners:
         _prepare(listener, settings.send_buffer)
@@ -385,9 +385,9 @@ async def _listen(address: str) -> list[trio.SocketListener]:
     host, port = parse_address(address)
     if not host.startswith("unix:"):
         return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
-    path = Path(host.removeprefix("unix:"))
-    if path.is_socket():
-        path.unlink()
+    path = trio.Path(host.removeprefix("unix:"))
+    if await path.is_socket():
+        await path.unlink()
     unix = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     await unix.bind(str(path))
     unix.listen(BACKLOG)

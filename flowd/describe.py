@@ -28,7 +28,7 @@ def openapi(
         "info": {
             "title": "flowd",
             "version": version,
-            "description": "Crypto market flow, remembered a while and served to any number of readers.",
+            "description": "Crypto market flow, remembered a while and served to many readers.",
         },
         "paths": {**_own_paths(), **dict(_sink_path(*path, public) for path in paths)},
         "components": {

@@ -12,10 +12,12 @@ from flowd import __version__
 from flowd.channel import CACHE_BYTES, CHANNELS_MAX, PLACES_MAX, URGENT_MAX, Channels
 from flowd.clock import Clock
 from flowd.config import Component, Config
-from flowd.door import CONNECTIONS_SPARE, HOT_CACHE_BYTES, MESSAGES_PER_S, Door
+from flowd.door import CONNECTIONS_SPARE, Door
 from flowd.feed import Feed, Tally
+from flowd.guests import MESSAGES_PER_S
 from flowd.http import HEAD_MAX
 from flowd.outage import Outages
+from flowd.polls import CACHE_BYTES as POLLS_BYTES
 from flowd.registry import Registry
 from flowd.snapshot import Snapshots, size_bytes
 from flowd.status import ComponentStatus, LoopMeter, Rate, Status, StreamStatus
@@ -76,7 +78,7 @@ class Observer:
                 "longest_hold_task": self.loop.longest_task,
                 "steps": self.loop.steps,
             },
-            memory={"rss_bytes": resident_bytes(), "prepared_bytes": self.door.hot_bytes},
+            memory={"rss_bytes": resident_bytes(), "prepared_bytes": self.door.polls.bytes},
             limits=self._limits(),
             plugins=[
                 {"name": found.name, "origin": found.origin, "error": found.error}
@@ -131,7 +133,7 @@ class Observer:
             "cached_bytes": self.channels.cached_bytes,
             "requests": dict(door.requests),
             "refused": dict(door.refused),
-            "gone": dict(door.gone),
+            "gone": dict(self.door.guests.gone),
         }
 
     def _snapshot(self, now_ms: int) -> dict[str, Any]:
@@ -163,7 +165,7 @@ class Observer:
             "client_messages_per_s": MESSAGES_PER_S,
             "request_head_bytes": HEAD_MAX,
             "chunk_cache_bytes": CACHE_BYTES,
-            "prepared_bytes": HOT_CACHE_BYTES,
+            "prepared_bytes": POLLS_BYTES,
             "seen_ids_per_stream": SEEN_MAX,
         }
 

@@ -143,8 +143,8 @@ class SqliteStore:
         version = db.conn.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:
             raise UserError(
-                f"flowd.state: {self.path} was written by a newer flowd (format {version}, this one "
-                f"knows {SCHEMA}); install that one, or move the file away"
+                f"flowd.state: {self.path} was written by a newer flowd (format {version}, this "
+                f"one knows {SCHEMA}); install that one, or move the file away"
             )
         with db.atomic():
             db.table("meta").create({"name": str, "value": int}, pk="name", if_not_exists=True)

@@ -23,12 +23,12 @@ from werkzeug.exceptions import HTTPException
 
 from flowd import codec
 from flowd import filter as filters
-from flowd.door import KEEP_ALIVE_S, Passage
 from flowd.errors import BadRequest, unwrap
 from flowd.metrics import prometheus
 from flowd.setting import Secret
 from flowd.status import Status
 from flowd.stream import Stream
+from flowd.visit import KEEP_ALIVE_S, Passage
 
 logger = logging.getLogger("flowd.web")
 
