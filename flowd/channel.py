@@ -111,6 +111,7 @@ class Channels:
         self._channels: dict[tuple[str, Filter, Encode], Channel] = {}
         self._packed: OrderedDict[tuple[Any, ...], tuple[bytes, int]] = OrderedDict()
         self._packed_bytes = 0
+        self._level = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -119,6 +120,17 @@ class Channels:
     def cached_bytes(self) -> int:
         """Bytes of prepared chunks kept for clients who start or resume together."""
         return self._packed_bytes
+
+    def is_level(self, client: "Client") -> None:
+        """Note that a client is behind no more: it has caught up, or gone."""
+        self.behind.discard(client)
+        if not self.behind:
+            self._level.unpark_all()
+
+    async def all_level(self) -> None:
+        """Wait until no client is behind."""
+        while self.behind:
+            await self._level.park()
 
     def open(
         self, stream: Stream[Any], filter: Filter, encode: Encode, warn: Warn | None
@@ -424,7 +436,7 @@ class Client:
             self._urgent.clear()
             for stream in list(self.places):
                 self.unfollow(stream)
-            self._channels.behind.discard(self)
+            self._channels.is_level(self)
             self.socket.close()
             self._on_gone(self, reason)
 
@@ -475,7 +487,7 @@ class Client:
         self.behind = False
         self._stalled_at = None
         self._told_slow = False
-        self._channels.behind.discard(self)
+        self._channels.is_level(self)
         return None
 
     def _slow_warning(self, place: Place) -> bytes:

@@ -78,17 +78,20 @@ class Door:
         self._streams = streams
         self._app = app
         self._closing = False
+        self._accepting = trio.CancelScope()
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Take connections from these listeners for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.guests.listen, name="door reader")
             nursery.start_soon(self.guests.keep_awake, name="door heartbeat")
-            await trio.serve_listeners(self._connection, listeners, handler_nursery=nursery)
+            with self._accepting:
+                await trio.serve_listeners(self._connection, listeners, handler_nursery=nursery)
 
     async def close(self, grace_s: float, code: int = GOING_AWAY) -> None:
         """Answer no further request; say goodbye to the live clients, within `grace_s`."""
         self._closing = True
+        self._accepting.cancel()
         await self.guests.close(grace_s, code)
 
     def owns(self, head: Head) -> bool:

@@ -50,7 +50,7 @@ class Limits:
 
 
 class Line:
-    """A live client's socket, outside Trio's stream classes: channels write to it and never wait."""
+    """A live client's socket, outside Trio's streams: channels write to it and never wait."""
 
     __slots__ = ("raw", "send")
 

@@ -20,7 +20,7 @@ PARAMETERS_MAX = 50
 
 @frozen
 class Head:
-    """The head of one HTTP/1.1 request; header names in lower case, `raw` the bytes as they came."""
+    """The head of one HTTP/1.1 request; header names in lower case, `raw` the bytes as is."""
 
     method: str
     path: str

@@ -127,7 +127,7 @@ def _why(part: ComponentStatus) -> str:
 
 
 class Rate:
-    """Events per second over the last minute or so, from a counter that is looked at now and then."""
+    """Events per second over the last minute or so, from a counter looked at now and then."""
 
     def __init__(self) -> None:
         self._points: list[tuple[float, int]] = []

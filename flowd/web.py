@@ -40,7 +40,7 @@ class GuardedServer(TCPServer):
     """One Hypercorn connection that can neither end the daemon nor outlive it."""
 
     async def run(self) -> None:
-        """Serve until the connection ends. What goes wrong here is this connection's affair alone."""
+        """Serve until the connection ends. What goes wrong is this connection's affair alone."""
         try:
             await super().run()
         except* Exception as group:

@@ -94,7 +94,7 @@ def follow_address(session: Session) -> None:
             "a position belongs to one stream",
             parameter="after",
             value=after,
-            allowed='one stream in the address, or {"action": "subscribe", "after": {NAME: POSITION}}',
+            allowed='one stream here, or {"action": "subscribe", "after": {NAME: POSITION}}',
         )
     subscribe(session, names, wanted, {} if after is None else {names[0]: after}, limit)
 

@@ -1,0 +1,63 @@
+# Everything there is to do with a checkout. Needs Python 3.11 or newer and make; the rest is installed here.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .stamps
+
+.PHONY: help run test lint types unit edge sim bench demo dist clean
+
+help:            ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+
+run: $(STAMP)/installed  ## the daemon on a demo configuration, fed by the simulated exchange
+	@exec $(BIN)/python demo/run.py
+
+test: $(STAMP)/tools $(STAMP)/system lint types  ## everything that must be true, as CI checks it
+	$(BIN)/python -m pytest
+
+unit: $(STAMP)/tools  ## the fast tests only
+	$(BIN)/python -m pytest -m "not edge and not browser" --ignore=tests/simulation
+
+edge: $(STAMP)/tools $(STAMP)/system  ## the tests with real sockets, processes and browsers
+	$(BIN)/python -m pytest -m "edge or browser"
+
+sim: $(STAMP)/tools  ## the simulation; SEED=n for one seed
+	FLOWD_SEED=$(SEED) $(BIN)/python -m pytest tests/simulation
+
+lint: $(STAMP)/tools  ## ruff: style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)/tools  ## mypy --strict
+	$(BIN)/mypy
+
+bench: $(STAMP)/tools $(STAMP)/bench  ## measure against peers; writes docs/performance.md
+	$(BIN)/python -m bench $(BENCH)
+
+dist: $(STAMP)/tools  ## wheel and source archive
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build
+
+clean:           ## remove what was installed and built here
+	rm -rf .venv $(STAMP) dist build .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(STAMP)/installed: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@mkdir -p $(STAMP) && touch $@
+
+$(STAMP)/tools: $(STAMP)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(STAMP)/system:
+	scripts/install-system chromium
+	@mkdir -p $(STAMP) && touch $@
+
+$(STAMP)/bench: $(STAMP)/tools
+	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	scripts/install-system nginx libnginx-mod-nchan nodejs
+	@touch $@
