@@ -311,7 +311,7 @@ class Daemon:
         for stream in self.streams.values():
             stream.close()
         await self.door.close(GRACE_S)
-        await self.web.end()
+        await self.web.end(GRACE_S)
         saved = await self.snapshots.save(clean=True)
         logger.info("stopped; %s", "state saved" if saved else "state could not be saved")
 

@@ -63,6 +63,9 @@ class Polls:
         batch = snapshot(stream, filters.parse(stream.record, wanted), after, limit)
         ready = self._preparing[key] = trio.Event()
         try:
+            for index, record in enumerate(batch.records):
+                if record.json and index % 500 == 499:
+                    await trio.lowlevel.checkpoint()
             data = await _answer(hot.render(batch), f'"{batch.position}"', gzip=head.gzip)
         finally:
             ready.set()

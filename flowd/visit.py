@@ -172,6 +172,10 @@ class Passage(trio.abc.HalfCloseableStream):
             self._reading.cancel()
         await trio.lowlevel.checkpoint()
 
+    async def cut(self) -> None:
+        """End the connection at once, also under a write that waits."""
+        await trio.aclose_forcefully(self._visit.stream)
+
 
 _UPGRADE = re.compile(rb"\r\n(?:upgrade|http2-settings):[^\r\n]*", re.IGNORECASE)
 

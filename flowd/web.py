@@ -88,6 +88,8 @@ class Web:
         self._context = WorkerContext(None)
         self._wrapped = wrap_app(app, BODY_MAX, None)
         self._state: Any = {}
+        self._open: set[Passage] = set()
+        self._ended = trio.lowlevel.ParkingLot()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The app's life: started when this says so, ended when this is cancelled."""
@@ -101,13 +103,21 @@ class Web:
     async def serve(self, stream: Passage) -> None:
         """Serve requests that are not the door's own."""
         server = GuardedServer(self._wrapped, self._config, self._context, self._state, stream)  # type: ignore[arg-type]
-        await server.run()
+        self._open.add(stream)
+        try:
+            await server.run()
+        finally:
+            self._open.discard(stream)
+            self._ended.unpark_all()
 
-    async def end(self) -> None:
-        """Connections that wait for a next request are closed; those with a response under way
-        finish it.
-        """
+    async def end(self, grace_s: float) -> None:
+        """Let responses under way be finished within `grace_s`; cut off who does not read."""
         await self._context.terminated.set()
+        with trio.move_on_after(grace_s):
+            while self._open:
+                await self._ended.park()
+        for stream in list(self._open):
+            await stream.cut()
 
 
 def build(
