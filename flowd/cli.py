@@ -16,7 +16,7 @@ from rich.live import Live as RichLive
 from rich.markup import escape
 from rich.table import Table
 
-from flowd import __version__, codec, config, daemon, log, registry, wiring
+from flowd import __version__, codec, config, log, process, registry, wiring
 from flowd.errors import UserError, unwrap
 from flowd.record import Position
 from flowd.upstream import dial, open_upstream
@@ -89,7 +89,7 @@ def run(
                 err.print(f"  {address}", style="bold cyan")
 
     try:
-        trio.run(daemon.serve, loaded, found, state, ready, strict_exception_groups=True)
+        trio.run(process.serve, loaded, found, state, ready, strict_exception_groups=True)
     except BaseExceptionGroup as group:
         _end_with(unwrap(group))
     except UserError as error:

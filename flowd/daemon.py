@@ -6,13 +6,8 @@ come in.
 """
 
 import logging
-import os
-import resource
-import signal
-import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
@@ -23,11 +18,11 @@ from flowd import __version__, describe, notify, web, wiring
 from flowd.channel import Channels
 from flowd.channel import Limits as ChannelLimits
 from flowd.clock import Clock, Stopwatch, stopwatch, system_clock
-from flowd.config import Component, Config, parse_address
+from flowd.config import Component, Config
 from flowd.door import Door, Route
 from flowd.errors import UserError
 from flowd.feed import Feed, Streams
-from flowd.guests import TCP_USER_TIMEOUT, Guests
+from flowd.guests import Guests
 from flowd.guests import Limits as GuestLimits
 from flowd.live import Hot, Live
 from flowd.observe import Observer
@@ -35,7 +30,7 @@ from flowd.outage import NAME as OUTAGES
 from flowd.outage import Outage, Outages
 from flowd.record import Gap
 from flowd.registry import Registry
-from flowd.snapshot import Loaded, MemoryStore, Snapshots, SqliteStore, Store
+from flowd.snapshot import Loaded, MemoryStore, Snapshots, Store
 from flowd.status import LoopMeter
 from flowd.stream import Retain, Stream
 from flowd.supervisor import Child, State, Supervisor
@@ -49,8 +44,6 @@ stops.
 """
 GRACE_S = 1.5
 """How long clients who are behind may take to catch up when the daemon stops."""
-BACKLOG = 4096
-STALLED_PEER_MS = 15_000
 OUTAGES_RETAIN = 1000
 
 
@@ -349,112 +342,3 @@ class Daemon:
         feed = self.feeds.get(component)
         if feed is not None:
             feed.tally.missed += missed
-
-
-# -- listening and the whole process
-# -----------------------------------------------------------------------------
-
-
-async def listen(config: Config) -> list[trio.SocketListener]:
-    """The sockets that the configuration names, or those that systemd passed. UserError when one
-    cannot be had.
-    """
-    settings = config.settings
-    passed = notify.passed_sockets()
-    if passed:
-        sockets = [trio.socket.from_stdlib_socket(socket.socket(fileno=fd)) for fd in passed]
-        listeners = [trio.SocketListener(one) for one in sockets]
-    else:
-        listeners = []
-        for address in settings.addresses:
-            try:
-                listeners += await _listen(address)
-            except OSError as error:
-                for listener in listeners:
-                    await listener.aclose()
-                raise UserError(
-                    f'flowd.listen = "{address}": {error.strerror or error}; is another flowd '
-                    "running there? Choose another address, or stop that one"
-                ) from None
-    for listener in listeners:
-        _prepare(listener, settings.send_buffer)
-    return listeners
-
-
-async def _listen(address: str) -> list[trio.SocketListener]:
-    host, port = parse_address(address)
-    if not host.startswith("unix:"):
-        return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
-    path = trio.Path(host.removeprefix("unix:"))
-    if await path.is_socket():
-        await path.unlink()
-    unix = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    await unix.bind(str(path))
-    unix.listen(BACKLOG)
-    return [trio.SocketListener(unix)]
-
-
-def _prepare(listener: trio.SocketListener, send_buffer: int) -> None:
-    """What accepted sockets inherit: a bounded send buffer, and an end to peers that acknowledge
-    nothing.
-    """
-    listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    if TCP_USER_TIMEOUT is not None and listener.socket.family in (socket.AF_INET, socket.AF_INET6):
-        listener.socket.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, STALLED_PEER_MS)
-
-
-def where_to_look(listeners: list[trio.SocketListener]) -> list[str]:
-    """The addresses of the pages, for a person to open."""
-    found: list[str] = []
-    for listener in listeners:
-        name: Any = listener.socket.getsockname()
-        if isinstance(name, tuple):
-            host = "127.0.0.1" if name[0] == "0.0.0.0" else "[::1]" if name[0] == "::" else name[0]
-            found.append(
-                f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{name[1]}/"
-            )
-        else:
-            found.append(f"unix:{name}")
-    return found
-
-
-def raise_file_limit(needed: int) -> None:
-    """Each client is a file: ask for as many as the system gives; say so when they will not do."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft < needed:
-        logger.warning(
-            "flowd.max_clients wants %d open files, the system allows %d; raise LimitNOFILE",
-            needed,
-            soft,
-        )
-
-
-async def serve(
-    config: Config,
-    registry: Registry,
-    state: Path,
-    ready: Callable[[list[str]], None] = lambda addresses: None,
-) -> None:
-    """The daemon as a process: real sockets, real state, until SIGTERM or SIGINT."""
-    raise_file_limit(config.settings.max_clients + 600)
-    listeners = await listen(config)
-    daemon = Daemon(config, registry, store=SqliteStore(state))
-    async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            await nursery.start(partial(daemon.run, listeners))
-            ready(where_to_look(listeners))
-            logger.info("flowd %s serves on %s", __version__, ", ".join(where_to_look(listeners)))
-
-            async def end_on_signal() -> None:
-                async for _ in signals:
-                    if daemon.stopping.is_set():
-                        logger.warning("told twice: ending at once")
-                        os._exit(1)
-                    daemon.stop()
-
-            nursery.start_soon(end_on_signal)
-            await daemon.ended.wait()
-            nursery.cancel_scope.cancel()

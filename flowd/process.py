@@ -1,0 +1,136 @@
+"""The daemon as a process: real sockets, real state, and an end by signal."""
+
+import logging
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from flowd import __version__, notify
+from flowd.config import Config, parse_address
+from flowd.daemon import Daemon
+from flowd.errors import UserError
+from flowd.guests import TCP_USER_TIMEOUT
+from flowd.registry import Registry
+from flowd.snapshot import SqliteStore
+
+logger = logging.getLogger("flowd")
+
+FILES_SPARE = 600
+"""Open files beside the clients': polls, upstreams, the state, the log."""
+BACKLOG = 4096
+STALLED_PEER_MS = 15_000
+
+
+async def serve(
+    config: Config,
+    registry: Registry,
+    state: Path,
+    ready: Callable[[list[str]], None] = lambda addresses: None,
+) -> None:
+    """The daemon as a process: real sockets, real state, until SIGTERM or SIGINT."""
+    raise_file_limit(config.settings.max_clients + FILES_SPARE)
+    listeners = await listen(config)
+    daemon = Daemon(config, registry, store=SqliteStore(state))
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            await nursery.start(partial(daemon.run, listeners))
+            ready(where_to_look(listeners))
+            logger.info("flowd %s serves on %s", __version__, ", ".join(where_to_look(listeners)))
+
+            async def end_on_signal() -> None:
+                async for _ in signals:
+                    if daemon.stopping.is_set():
+                        logger.warning("told twice: ending at once")
+                        os._exit(1)
+                    daemon.stop()
+
+            nursery.start_soon(end_on_signal)
+            await daemon.ended.wait()
+            nursery.cancel_scope.cancel()
+
+
+# -----------------------------------------------------------------------------
+
+
+async def listen(config: Config) -> list[trio.SocketListener]:
+    """The sockets that the configuration names, or those that systemd passed. UserError when one
+    cannot be had.
+    """
+    settings = config.settings
+    passed = notify.passed_sockets()
+    if passed:
+        sockets = [trio.socket.from_stdlib_socket(socket.socket(fileno=fd)) for fd in passed]
+        listeners = [trio.SocketListener(one) for one in sockets]
+    else:
+        listeners = []
+        for address in settings.addresses:
+            try:
+                listeners += await _listen(address)
+            except OSError as error:
+                for listener in listeners:
+                    await listener.aclose()
+                raise UserError(
+                    f'flowd.listen = "{address}": {error.strerror or error}; is another flowd '
+                    "running there? Choose another address, or stop that one"
+                ) from None
+    for listener in listeners:
+        _prepare(listener, settings.send_buffer)
+    return listeners
+
+
+async def _listen(address: str) -> list[trio.SocketListener]:
+    host, port = parse_address(address)
+    if not host.startswith("unix:"):
+        return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
+    path = trio.Path(host.removeprefix("unix:"))
+    if await path.is_socket():
+        await path.unlink()
+    unix = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    await unix.bind(str(path))
+    unix.listen(BACKLOG)
+    return [trio.SocketListener(unix)]
+
+
+def _prepare(listener: trio.SocketListener, send_buffer: int) -> None:
+    """What accepted sockets inherit: a bounded send buffer, and an end to peers that acknowledge
+    nothing.
+    """
+    listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    if TCP_USER_TIMEOUT is not None and listener.socket.family in (socket.AF_INET, socket.AF_INET6):
+        listener.socket.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, STALLED_PEER_MS)
+
+
+def where_to_look(listeners: list[trio.SocketListener]) -> list[str]:
+    """The addresses of the pages, for a person to open."""
+    found: list[str] = []
+    for listener in listeners:
+        name: Any = listener.socket.getsockname()
+        if isinstance(name, tuple):
+            host = "127.0.0.1" if name[0] == "0.0.0.0" else "[::1]" if name[0] == "::" else name[0]
+            found.append(
+                f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{name[1]}/"
+            )
+        else:
+            found.append(f"unix:{name}")
+    return found
+
+
+def raise_file_limit(needed: int) -> None:
+    """Each client is a file: ask for as many as the system gives; say so when they will not do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft < needed:
+        logger.warning(
+            "flowd.max_clients wants %d open files, the system allows %d; raise LimitNOFILE",
+            needed,
+            soft,
+        )
