@@ -131,7 +131,7 @@ def parse(record: type, wanted: Mapping[str, object]) -> Filter:
 
 
 def _values(name: str, value: object) -> tuple[str, ...]:
-    parts: Iterable[object] = value if isinstance(value, list) else str(value).split(",")
+    parts: Iterable[object] = value if isinstance(value, list) else _text(value).split(",")
     texts = sorted({_text(part) for part in parts} - {""})
     if not texts or len(texts) > VALUES_MAX:
         raise BadRequest(
@@ -176,15 +176,20 @@ def _bounded(attribute: str, bound: Decimal, how: str) -> Where:
 
         def at_least(value: Any) -> bool:
             have = getattr(value, attribute)
-            return have is not None and have >= bound
+            return _is_number(have) and have >= bound
 
         return at_least
 
     def at_most(value: Any) -> bool:
         have = getattr(value, attribute)
-        return have is not None and have <= bound
+        return _is_number(have) and have <= bound
 
     return at_most
+
+
+def _is_number(value: Any) -> bool:
+    """Not None, and not NaN, which Decimal refuses to compare and which alone differs from itself."""
+    return value is not None and value == value
 
 
 def _all(tests: list[Where]) -> Where:

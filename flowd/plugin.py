@@ -17,7 +17,7 @@ from quart import Blueprint
 from flowd import codec
 from flowd.channel import Encode
 from flowd.clock import Clock
-from flowd.errors import BadRequest, UpstreamError, UpstreamSilent, UserError
+from flowd.errors import BadRequest, UpstreamError, UpstreamSilent, UserError, unwrap
 from flowd.feed import Feed, Input, Streams
 from flowd.filter import Filter
 from flowd.live import Hot, Live, Session, Wish, follow_path
@@ -59,6 +59,7 @@ __all__ = [
     "follow_path",
     "hookimpl",
     "hookspec",
+    "unwrap",
 ]
 
 hookspec = pluggy.HookspecMarker("flowd")

@@ -372,6 +372,15 @@ class Cursor(Generic[T]):
         self._first = self._reset = False
         return batch
 
+    def done(self) -> None:
+        """Say that all that was read has been dealt with: after a restart it is not read again.
+
+        For who polls with `read` and commits in the same step as publishing; loops say it by going
+        on.
+        """
+        if self._on_read is not None:
+            self._on_read(self._seq)
+
     def __aiter__(self) -> "Cursor[T]":
         return self
 

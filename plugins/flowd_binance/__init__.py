@@ -5,6 +5,7 @@ bound. There is no replay and no history, so an outage here is lost for good and
 such.
 """
 
+import contextlib
 import json
 from typing import Any
 
@@ -20,6 +21,7 @@ from flowd.plugin import (
     UpstreamError,
     UpstreamSilent,
     hookimpl,
+    unwrap,
 )
 from flowd_binance.parse import Unusable, forced_order, message
 
@@ -32,6 +34,7 @@ MESSAGES_EVERY_S = 0.25
 too).
 """
 ACK_TIMEOUT_S = 15.0
+GOODBYE_S = 0.5
 
 
 def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
@@ -99,18 +102,21 @@ async def follow(config: Config, feed: Feed[Liquidation], ready: Any) -> None:
         delivers=False,
     ) as upstream:
         session = Session(config, feed, ready)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(session.subscribe, upstream)
-            try:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.subscribe, upstream)
                 async for text in upstream:
                     session.receive(text)
-            except UpstreamSilent as silence:
-                if session.flowed:
-                    raise
-                raise UpstreamSilent(
-                    f"{silence}: subscribed, but nothing ever came; "
-                    "url must end in the routed path, /market"
-                ) from None
+        except* UpstreamSilent as group:
+            if session.flowed:
+                raise
+            raise UpstreamSilent(
+                f"{unwrap(group)}: subscribed, but nothing ever came; "
+                "url must end in the routed path, /market"
+            ) from None
+        finally:
+            with trio.move_on_after(GOODBYE_S, shield=True):
+                await session.unsubscribe(upstream)
 
 
 class Session:
@@ -141,6 +147,16 @@ class Session:
             await self._acknowledged.wait()
             return
         raise UpstreamSilent(f"SUBSCRIBE was not acknowledged within {ACK_TIMEOUT_S:g}s")
+
+    async def unsubscribe(self, upstream: Upstream) -> None:
+        """Tell Binance that we are leaving, if the connection still takes it."""
+        streams = self._config.streams[:PARAMS_MAX]
+        with contextlib.suppress(UpstreamError):
+            await upstream.send(
+                json.dumps(
+                    {"method": "UNSUBSCRIBE", "params": streams, "id": 0}, ensure_ascii=False
+                )
+            )
 
     def receive(self, text: str | bytes) -> None:
         """One message from Binance. What cannot be used is counted, never fatal."""
