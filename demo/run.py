@@ -1,22 +1,19 @@
-"""`make run`: the simulated exchange and, once it answers, the daemon; both end together.
-
-Ports can be moved when others use them: FLOWD_DEMO_EXCHANGE=4310 (and the one after it, for REST).
-"""
+"""`make run`: the simulated exchange and, once it serves, the daemon on it; both end together."""
 
 import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import IO
 
 HERE = Path(__file__).parent
-EXCHANGE_PORT = int(os.environ.get("FLOWD_DEMO_EXCHANGE", "4300"))
-START_TIMEOUT_S = 30.0
+ADDRESS = "ws://127.0.0.1:4300/market"
+"""Where demo/flowd.toml looks for the exchange. The real port is whichever is free."""
+EXCHANGE = ["simulate", "--port=0", "--rest-port=0", "--rate=240", "--garbage=0.002"]
 
 
 def main() -> int:
@@ -27,43 +24,44 @@ def main() -> int:
         print("flowd is not installed here; `make run` installs it", file=sys.stderr)
         return 2
     exchange = subprocess.Popen(
-        [flowd, "simulate", f"--port={EXCHANGE_PORT}", f"--rest-port={EXCHANGE_PORT + 1}"]
-        + ["--rate=240", "--garbage=0.002", "--duplicate=0.01"],
+        [flowd, *EXCHANGE, "--duplicate=0.01"],
         start_new_session=True,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    # Ctrl-C reaches the daemon too, which ends in order; we wait for it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: daemon and daemon.send_signal(number))
-    daemon = None
     try:
-        if not answers(exchange):
-            print(f"the simulated exchange cannot use port {EXCHANGE_PORT}", file=sys.stderr)
+        assert exchange.stdout is not None
+        address = announced(exchange.stdout)
+        if address is None:
+            print("the simulated exchange does not start", file=sys.stderr)
             return 2
-        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-            text = (HERE / "flowd.toml").read_text(encoding="utf-8")
-            config.write(text.replace("127.0.0.1:4300", f"127.0.0.1:{EXCHANGE_PORT}"))
-            config.flush()
-            print("flowd demo: open http://127.0.0.1:4200/ (Ctrl-C ends it)", flush=True)
-            daemon = subprocess.Popen([flowd, "run", "-c", config.name], start_new_session=True)
-            return daemon.wait()
+        return serve(flowd, address)
     finally:
         exchange.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             exchange.wait(5)
 
 
-def answers(exchange: "subprocess.Popen[bytes]") -> bool:
-    """Wait until the simulated exchange takes connections; False when it ended instead."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and exchange.poll() is None:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", EXCHANGE_PORT), 1),
-        ):
-            return exchange.poll() is None
-        time.sleep(0.1)
-    return False
+def announced(output: IO[str]) -> str | None:
+    """The address in the exchange's `url = "…"` line, None when it ended without one."""
+    for line in output:
+        name, _, value = line.strip().partition(" = ")
+        if name == "url":
+            return value.strip('"')
+    return None
+
+
+def serve(flowd: str, address: str) -> int:
+    """Run the daemon on the demo configuration. Ctrl-C ends it in order, and we wait for that."""
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+        text = (HERE / "flowd.toml").read_text(encoding="utf-8")
+        config.write(text.replace(ADDRESS, address))
+        config.flush()
+        daemon = subprocess.Popen([flowd, "run", "-c", config.name], start_new_session=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: daemon.send_signal(number))
+        print("flowd demo: open http://127.0.0.1:4200/ (Ctrl-C ends it)", flush=True)
+        return daemon.wait()
 
 
 if __name__ == "__main__":

@@ -193,7 +193,8 @@ class Channel:
         self.warn = warn
         self.seq = stream.seq
         """Every client who keeps up has been sent everything up to here."""
-        self._told = self.seq
+        self.told = self.seq
+        """The newest position that a message said."""
         self._channels = channels
         self._places: dict[Place, None] = {}
         self._order: list[Place] | None = None
@@ -235,7 +236,7 @@ class Channel:
                 batch = self._read(self.seq, self.stream.seq)
                 # A filter that hides everything must not leave its clients with a position that
                 # grows old.
-                untold = quiet.cancelled_caught and self._told < batch.position.seq
+                untold = quiet.cancelled_caught and self.told < batch.position.seq
                 await self._pass(batch, say=bool(batch.records) or batch.gap is not None or untold)
 
     def _read(self, after: int, upto: int, *, first: bool = False) -> Batch[Any]:
@@ -259,7 +260,7 @@ class Channel:
         start, self.seq = self.seq, batch.position.seq
         target = self.seq
         if say:
-            self._told = target
+            self.told = target
         if self._order is None:
             self._order = list(self._places)
         watch = self._channels.stopwatch

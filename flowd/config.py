@@ -59,7 +59,7 @@ class Settings:
 class Common:
     """The keys that every component has, whatever its kind."""
 
-    retain: int | str = 5000
+    retain: int | str | None = None
     restart: Literal["always", "on-failure", "never"] = "always"
     restart_delay: Seconds = Seconds(5.0)
     restart_delay_max: Seconds = Seconds(60.0)
@@ -156,11 +156,19 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
         limit=limit,
         window_s=common.restart_window,
     )
-    return Component(table, name, kind, definition, settings, _retain(common, where), restart)
+    return Component(
+        table,
+        name,
+        kind,
+        definition,
+        settings,
+        _retain(common, where, getattr(definition, "retain", 5000)),
+        restart,
+    )
 
 
-def _retain(common: Common, where: str) -> Retain:
-    value = common.retain
+def _retain(common: Common, where: str, default: int) -> Retain:
+    value = default if common.retain is None else common.retain
     if isinstance(value, int) and not isinstance(value, bool):
         if 1 <= value <= RETAIN_MAX:
             return Retain(count=value)

@@ -215,7 +215,7 @@ class Daemon:
     def _add_component(self, part: Component, app: Any) -> None:
         definition, name = part.definition, part.name
         places = self.places[name]
-        streams = Streams(self.streams, places, partial(self._missed, name))
+        streams = Streams(self.streams, places, partial(self._missed, name), self.machine.clock)
         run: Callable[[], Awaitable[None]] | None = None
         if part.table == "sinks":
             if definition.run is not None:
@@ -324,13 +324,14 @@ class Daemon:
         outage.
         """
         feed = self.feeds.get(child.name)
-        down = child.state in (State.BACKOFF, State.FAILED) or child.kicked
+        down = child.state in (State.BACKOFF, State.FAILED, State.STOPPED) or child.kicked
         if feed is not None and child.name in {part.name for part in self.config.of("sources")}:
             restarted = child.state is State.STARTING and child.restarts > 0
             if (down or restarted) and not feed.tally.open:
                 feed.tally.delivering = False
                 since_ms = feed.tally.last_alive_ms or self._started_ms
-                self.outages.open(child.name, child.error or "ended", since_ms)
+                why = "stopped" if child.stopping else child.error or "ended"
+                self.outages.open(child.name, why, since_ms)
 
     def _missed(self, component: str, stream: str, gap: Gap) -> None:
         missed = gap.last - gap.first + 1

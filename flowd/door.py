@@ -117,8 +117,7 @@ class Door:
             logger.exception("a connection failed; the others go on")
         finally:
             self.open_connections -= 1
-            if not visit.taken:
-                await trio.aclose_forcefully(stream)
+            await trio.aclose_forcefully(stream)
 
     async def _request(self, visit: Visit) -> bool:
         """Answer one request; False when this connection is done with."""

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import trio
 from attrs import define, field
 
-from flowd.clock import Clock
+from flowd.clock import Clock, system_clock
 from flowd.errors import UpstreamError, UserError, unwrap
 from flowd.filter import ALL, Filter
 from flowd.record import Batch, Gap, Position, Record
@@ -44,6 +44,7 @@ class Tally:
     delivering: bool = False
     last_message_ms: int | None = None
     last_alive_ms: int | None = None
+    """When data was last known to flow: where an outage begins that is noticed later."""
     last_record_ms: int | None = None
     missed: int = 0
     dropped: Counter[str] = field(factory=Counter)
@@ -151,7 +152,8 @@ class Feed(Generic[T]):
                 pongs_count=pongs_count,
                 headers=headers,
                 shown=shown,
-                on_frame=self._alive,
+                # A pong says that the connection lives; what it proves of the data, the source says.
+                on_frame=self._alive if pongs_count else lambda: None,
                 on_message=self._message_delivering if delivers else self._message,
             ),
         )
@@ -222,7 +224,6 @@ class _Connection(AbstractAsyncContextManager[Upstream]):
         tally = self._feed.tally
         tally.connections += 1
         tally.open += 1
-        tally.last_alive_ms = self._feed.clock()
         self._feed.log.info("%s: connected to %s", self._feed.name, upstream.url)
         return upstream
 
@@ -335,7 +336,10 @@ class Streams(Mapping[str, Input[Any]]):
         streams: Mapping[str, Stream[Any]],
         places: dict[str, int] | None = None,
         on_gap: Callable[[str, Gap], None] = lambda stream, gap: None,
+        clock: Clock = system_clock,
     ) -> None:
+        self.now_ms = clock
+        """Wall time, in milliseconds since 1970."""
         self._streams = streams
         self._places = {} if places is None else places
         self._on_gap = on_gap

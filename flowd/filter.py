@@ -188,7 +188,7 @@ def _bounded(attribute: str, bound: Decimal, how: str) -> Where:
 
 
 def _is_number(value: Any) -> bool:
-    """Not None, and not NaN, which Decimal refuses to compare and which alone differs from itself."""
+    """Not None, and not NaN: Decimal refuses to compare it, and it alone differs from itself."""
     return value is not None and value == value
 
 

@@ -9,7 +9,7 @@ import logging
 import selectors
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import trio
@@ -54,7 +54,12 @@ class Line:
 
     __slots__ = ("raw", "send")
 
-    def __init__(self, raw: socket.socket, stall_s: float) -> None:
+    raw: socket.socket
+    send: Callable[[bytes | memoryview], int]
+
+    def open(self, raw: socket.socket, stall_s: float) -> None:
+        """Write to this socket, which may stall for so long."""
+        raw.setblocking(False)
         self.raw = raw
         self.send = raw.send
         if TCP_USER_TIMEOUT is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
@@ -74,13 +79,24 @@ class Line:
 class Guest:
     """One live client: its connection, where it came from, and what it says."""
 
-    __slots__ = ("address", "client", "conversation", "line", "parting", "session")
+    __slots__ = (
+        "address",
+        "client",
+        "conversation",
+        "line",
+        "parting",
+        "quiet",
+        "session",
+        "told",
+    )
 
     def __init__(self, line: Line, address: str, conversation: Conversation | None) -> None:
         self.line = line
         self.address = address
         self.conversation = conversation
         self.parting = False
+        self.quiet = 0
+        self.told = 0
         self.client: Client
         self.session: Session
 
@@ -125,9 +141,7 @@ class Guests:
         """
         pack = _packing(head, live, conversation)
         opening += pack([live.welcome]) if live.welcome else b""
-        guest = Guest(
-            Line(visit.take(), self.limits.stall_s), self.address(visit, head), conversation
-        )
+        guest = Guest(Line(), self.address(visit, head), conversation)
         guest.client = Client(self._channels, guest.line, pack, self._gone, opening)
         guest.session = Session(
             live,
@@ -144,13 +158,15 @@ class Guests:
         except BadRequest as error:
             if conversation is None:
                 guest.client.abandon()
-                visit.taken = False
                 raise
             guest.session.refuse(error)
+        guest.line.open(visit.take(), self.limits.stall_s)
         self._guests[guest.client] = guest
         self._per_address[guest.address] += 1
         self._selector.register(guest.line.raw, selectors.EVENT_READ, guest)
         guest.client.start()
+        if guest.session.ended is not None:
+            self._end(guest.session, *guest.session.ended)
         self._hear(guest, visit.rest())
 
     def room_for(self, address: str) -> None:
@@ -290,10 +306,25 @@ class Guests:
                     idle = guest.session.live.idle
                     if guest.conversation is not None:
                         guest.client.write(PING)
+                        self._speak_up(guest)
                     elif idle:
                         guest.client.write(guest.client.pack([idle]))
                 if index % 64 == 63:
                     await trio.lowlevel.checkpoint()
+
+    def _speak_up(self, guest: Guest) -> None:
+        """Say the sink's heartbeat to a client who was sent no message for two rounds of this
+        loop.
+        """
+        heartbeat = guest.session.live.heartbeat
+        if heartbeat is None:
+            return
+        told = sum(place.channel.told for place in guest.client.places.values())
+        guest.quiet = guest.quiet + 1 if told == guest.told else 0
+        guest.told = told
+        if guest.quiet >= 2:
+            guest.quiet = 0
+            guest.session.say(heartbeat(guest.session))
 
     async def close(self, grace_s: float, code: int) -> None:
         """Say goodbye to all live clients, within `grace_s`: who is behind is waited for, then all

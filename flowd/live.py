@@ -44,6 +44,7 @@ class Live:
     websocket: bool = False
     warn: Warn | None = None
     error: Callable[[BadRequest], bytes] | None = None
+    heartbeat: "Callable[[Session], bytes] | None" = None
     open: "Callable[[Session], None] | None" = None
     receive: "Callable[[Session, str], None] | None" = None
 
@@ -82,6 +83,7 @@ class Session:
         "_close",
         "_streams",
         "client",
+        "ended",
         "errors",
         "headers",
         "live",
@@ -108,6 +110,7 @@ class Session:
         self.query = query
         self.headers = headers
         self.errors = 0
+        self.ended: tuple[int, str] | None = None
         self.tokens: tuple[float, float] | None = None
         self._streams = streams
         self._clock = clock
@@ -126,6 +129,14 @@ class Session:
     def now_ms(self) -> int:
         """Wall time, in milliseconds since 1970."""
         return self._clock()
+
+    def get(self, stream: str) -> Callable[[str], Any]:
+        """What finds the newest value of a key in a table; BadRequest when there is no such one."""
+        return visible(self._streams, stream).get
+
+    def values(self, stream: str) -> list[Any]:
+        """All that a stream retains, oldest first; BadRequest when there is no such one."""
+        return [record.value for record in visible(self._streams, stream).after(0)]
 
     def filters(self, stream: str) -> list[str]:
         """The filters that a stream knows; BadRequest when there is no such stream."""
@@ -188,6 +199,7 @@ class Session:
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye with this WebSocket close code, and end the connection."""
+        self.ended = (code, reason)
         self._close(self, code, reason)
 
 

@@ -62,3 +62,31 @@ class Liquidation:
     notional: Decimal
     time_ms: int
     id: str
+
+
+@frozen
+class Bucket:
+    """What was liquidated of one symbol in one span of time: full totals, in quote units.
+
+    `time_ms` is the span's beginning, UTC; `buy` is shorts liquidated (forced buying), `sell`
+    longs; `count` how many orders. `late` says that a newer bucket of this series was published
+    before.
+    """
+
+    symbol: str
+    timeframe: str
+    time_ms: int
+    buy: Decimal
+    sell: Decimal
+    count: int
+    late: bool = False
+
+    @property
+    def total(self) -> Decimal:
+        """All that was liquidated."""
+        return EXACT.add(self.buy, self.sell)
+
+    @property
+    def delta(self) -> Decimal:
+        """Positive when more shorts than longs were liquidated."""
+        return EXACT.subtract(self.buy, self.sell)

@@ -76,6 +76,8 @@ class Source:
     run: Callable[[Any, Feed[Any]], Awaitable[None]]
     config: type
     record: type
+    retain: int = 5000
+    """How many records its stream retains where the configuration does not say."""
 
 
 @frozen
@@ -89,6 +91,8 @@ class Transform:
     config: type
     record: type
     reads: type | None = None
+    retain: int = 5000
+    """How many records its stream retains where the configuration does not say."""
 
 
 @frozen

@@ -266,6 +266,11 @@ class Stream(Generic[T]):
             await self._readers.park()
         return True
 
+    async def ended(self) -> None:
+        """Wait until the stream is closed."""
+        while not self.closed:
+            await self._readers.park()
+
     def cursor(
         self,
         after: Position | None = None,
@@ -429,11 +434,12 @@ class Records(Generic[T]):
             self._on_read(self._done)
         self._done = None
         while True:
+            if self._since_yield >= 100:
+                # Before a record is taken: one that was taken and cancelled would be lost.
+                self._since_yield = 0
+                await trio.lowlevel.checkpoint()
             for record in self._left:
                 self._since_yield += 1
-                if self._since_yield >= 100:
-                    self._since_yield = 0
-                    await trio.lowlevel.checkpoint()
                 self._done = record.seq
                 return record
             if self._end and self._on_read is not None:

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, Generic, TypeVar, cast
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 import h11
 import trio
@@ -80,7 +80,7 @@ EPOCH = "test"
 
 
 def clock() -> int:
-    """Wall time in milliseconds, which moves with Trio's clock and goes on from daemon to daemon."""
+    """Wall time in milliseconds: moves with Trio's clock, and goes on from daemon to daemon."""
     return START_MS + round(trio.current_time() * 1000)
 
 
@@ -385,7 +385,7 @@ def stream(
 
 def streams(*inputs: Stream[Any], places: dict[str, int] | None = None) -> Streams:
     """These streams as a transform or sink gets them. Who reads on from `places` was restarted."""
-    return Streams({one.name: one for one in inputs}, places)
+    return Streams({one.name: one for one in inputs}, places, clock=clock)
 
 
 def registry(*modules: Any) -> Registry:
@@ -429,7 +429,8 @@ class Daemon(root.Daemon):
         await self._listener.arrive(theirs)
         connection = h11.Connection(h11.CLIENT)
         wanted = {"Host": "flowd", "Connection": "close", **(headers or {})}
-        request = h11.Request(method="GET", target=target, headers=list(wanted.items()))
+        quoted = quote(target, safe="/?&=%,.:+~")
+        request = h11.Request(method="GET", target=quoted, headers=list(wanted.items()))
         await ours.send_all((connection.send(request) or b"") + _end(connection))
         status, found, body = 0, dict[str, str](), bytearray()
         while not isinstance(event := connection.next_event(), h11.EndOfMessage):

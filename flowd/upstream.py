@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 import trio
 import trio_websocket
 
-from flowd.errors import UpstreamError, UpstreamSilent, UserError
+from flowd.errors import UpstreamError, UpstreamSilent, UserError, unwrap
 
 CONNECT_TIMEOUT_S = 10.0
 PING_EVERY_S = 15.0
@@ -130,9 +130,9 @@ async def open_upstream(
     """
     shown = shown or url
     parts = websocket_url(url, shown)
-    async with trio.open_nursery() as nursery:
-        stream: trio.abc.Stream | None = None
-        try:
+    stream: trio.abc.Stream | None = None
+    try:
+        async with trio.open_nursery() as nursery:
             try:
                 with trio.fail_after(CONNECT_TIMEOUT_S):
                     stream = await dial(parts)
@@ -143,10 +143,6 @@ async def open_upstream(
                 raise UpstreamError(
                     f"cannot connect: {error or type(error).__name__} ({shown})"
                 ) from None
-            except trio_websocket.ConnectionRejected as error:
-                raise UpstreamError(f"refused with HTTP {error.status_code} ({shown})") from None
-            except (trio_websocket.HandshakeError, trio_websocket.ConnectionClosed) as error:
-                raise UpstreamError(f"handshake failed: {error!r} ({shown})") from None
             upstream = Upstream(
                 shown,
                 connection,
@@ -157,10 +153,23 @@ async def open_upstream(
             )
             nursery.start_soon(upstream.ping, ping_every_s)
             yield upstream
-        finally:
             nursery.cancel_scope.cancel()
-            if stream is not None:
-                await trio.aclose_forcefully(stream)
+    except BaseExceptionGroup as group:
+        # What the body raised, or the codec's own task: a refused handshake is told there.
+        raise _plainly(unwrap(group), shown) from None
+    finally:
+        # Not in the nursery: once that is cancelled, a checkpoint would replace what was raised.
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+
+def _plainly(error: BaseException, shown: str) -> BaseException:
+    """The codec's errors in flowd's words; all others as they are."""
+    if isinstance(error, trio_websocket.ConnectionRejected):
+        return UpstreamError(f"refused with HTTP {error.status_code} ({shown})")
+    if isinstance(error, trio_websocket.HandshakeError | trio_websocket.ConnectionClosed):
+        return UpstreamError(f"handshake failed: {error!r} ({shown})")
+    return error
 
 
 def websocket_url(url: str, shown: str) -> SplitResult:

@@ -20,8 +20,6 @@ class Visit:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
-        self.taken = False
-        """A live client stays: the socket is no longer ours to close."""
         self.ended = False
         self._buffer = bytearray()
         self._asked = False
@@ -83,10 +81,11 @@ class Visit:
         return rest
 
     def take(self) -> socket.socket:
-        """The bare socket, out of Trio's hands from here on: for a live client."""
-        self.taken = True
-        raw: socket.socket = self.stream.socket._sock  # type: ignore[attr-defined]  # Trio's own wrapper
-        return raw
+        """The bare socket, out of Trio's hands from here on: for a live client.
+
+        It is detached, since `trio.serve_listeners` closes whatever stream it gave us.
+        """
+        return socket.socket(fileno=self.stream.socket.detach())
 
 
 class Passage(trio.abc.HalfCloseableStream):
@@ -126,14 +125,14 @@ class Passage(trio.abc.HalfCloseableStream):
         if not self._given:
             self._given = True
             return _for_hypercorn(self._head)
-        if self._head.has_body:
-            return self._visit.rest() or bytes(await self._visit.stream.receive_some(65536))
-        while not self._idle:
+        while not self._closed:
             with trio.CancelScope() as self._reading:
+                if self._head.has_body:
+                    return self._visit.rest() or bytes(await self._visit.stream.receive_some(65536))
+                if self._idle:
+                    return await self._next_request()
                 if not await self._visit.read_ahead():
                     return b""
-        with trio.CancelScope() as self._reading:
-            return await self._next_request()
         raise trio.ClosedResourceError
 
     async def _next_request(self) -> bytes:
@@ -168,8 +167,7 @@ class Passage(trio.abc.HalfCloseableStream):
         self._closed = True
         if not self._handed_back:
             self._visit.ended = True
-        if self._idle:
-            self._reading.cancel()
+        self._reading.cancel()
         await trio.lowlevel.checkpoint()
 
     async def cut(self) -> None:

@@ -33,6 +33,8 @@ from flowd.visit import KEEP_ALIVE_S, Passage
 logger = logging.getLogger("flowd.web")
 
 SEND_TIMEOUT_S = 10.0
+SETTLE_S = 1.0
+"""How long it may take to close a connection, or to make it ready for the next request."""
 BODY_MAX = 64 * 1024
 
 
@@ -52,13 +54,14 @@ class GuardedServer(TCPServer):
         """Write with a deadline inside Hypercorn's shield, and tell the door when a response is
         complete.
         """
-        if isinstance(event, Updated) and event.idle:
-            await super().protocol_send(event)
-            assert isinstance(self.stream, Passage)
-            self.stream.became_idle()
-            return
         if not isinstance(event, RawData):
-            await super().protocol_send(event)
+            # This may be the request's own task, which Quart cancels as the response is complete:
+            # the connection would neither be closed nor go on.
+            with trio.move_on_after(SETTLE_S, shield=True):
+                await super().protocol_send(event)
+            if isinstance(event, Updated) and event.idle:
+                assert isinstance(self.stream, Passage)
+                self.stream.became_idle()
             return
         async with self.send_lock:
             try:
@@ -69,6 +72,11 @@ class GuardedServer(TCPServer):
                 pass
             await trio.aclose_forcefully(self.stream)
         await self.protocol.handle(Closed())
+
+    async def _read_data(self) -> None:
+        """Read to the end. Hypercorn would wait for its idle clock after that."""
+        await super()._read_data()
+        await self.idle_task.stop()
 
 
 class Web:

@@ -346,7 +346,7 @@ async def test_reconnect_with_the_token_dials_again(flowd: Start, exchange: Exch
 
         assert answer.status == 202
         assert nobody.status == 404
-        assert outages["records"][-1]["value"]["source"] == "orders"
+        assert outages["records"][-1]["value"]["component"] == "orders"
 
 
 async def test_reconnect_is_forbidden_where_no_token_is_set(flowd: Start) -> None:

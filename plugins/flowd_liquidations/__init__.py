@@ -1,0 +1,26 @@
+"""A flowd plugin: liquidation volume, and the documented endpoints for charts of it."""
+
+from flowd.market import Bucket, Liquidation
+from flowd.plugin import Sink, Transform, hookimpl
+from flowd_liquidations import sink, volume
+
+
+@hookimpl
+def flowd_transforms() -> list[Transform]:
+    """The kind `liquidation-volume`."""
+    return [
+        Transform(
+            "liquidation-volume",
+            volume.volume,
+            volume.Config,
+            record=Bucket,
+            reads=Liquidation,
+            retain=volume.BUCKETS_MAX,
+        )
+    ]
+
+
+@hookimpl
+def flowd_sinks() -> list[Sink]:
+    """The kind `liquidation-websocket`."""
+    return [Sink("liquidation-websocket", sink.Config, live=sink.live, routes=sink.routes)]

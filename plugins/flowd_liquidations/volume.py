@@ -1,0 +1,165 @@
+"""A transform: liquidations to volume buckets. Accumulated, never replaced; exact; each order
+once.
+
+Once a second it reads what is new, adds it up, publishes the changed buckets as full totals and
+says that it is done, all in one step: so a restart at any moment neither loses an order nor counts
+one twice, and the stream itself is all the state there is.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+import trio
+from attrs import Factory, field, frozen
+
+from flowd.market import EXACT, Bucket, Liquidation, trimmed
+from flowd.plugin import Feed, Record, Seconds, Streams
+from flowd_liquidations.timeframe import STANDARD, Timeframe, parse
+
+BATCH_MAX = 2000
+"""Orders added up in one step; the rest waits for the next, so that a backlog holds nobody up."""
+BUCKETS_MAX = 1_000_000
+
+
+def _timeframes(_: object, attribute: Any, names: list[str]) -> None:
+    if not names:
+        raise ValueError("timeframes = []: name at least one, such as 1m")
+    for name in names:
+        parse(name)
+
+
+@frozen
+class Config:
+    """`input` is a stream of liquidations; `every` how often changed buckets are published."""
+
+    input: str
+    timeframes: list[str] = field(default=Factory(lambda: list(STANDARD)), validator=_timeframes)
+    every: Seconds = Seconds(1.0)
+
+
+def key(symbol: str, timeframe: str, time_ms: int) -> str:
+    """A bucket's key in its table."""
+    return f"{symbol}/{timeframe}/{time_ms}"
+
+
+class Accumulator:
+    """Adds liquidations up and publishes what changed."""
+
+    def __init__(self, timeframes: list[Timeframe], feed: Feed[Bucket]) -> None:
+        self.timeframes = timeframes
+        self._feed = feed
+        self._newest_ms = 0
+        """The newest order's time; with the clock it decides what has outlived its retention."""
+        self._last: dict[tuple[str, str], int] = {}
+        """Each series' newest bucket that was published."""
+        self._keys: dict[str, dict[int, list[str]]] = {frame.name: {} for frame in timeframes}
+        self._oldest: dict[str, int] = {}
+        for record in feed.stream.after(0):
+            self._note(record.value)
+
+    def add(self, records: list[Record[Liquidation]]) -> None:
+        """Count each order once in each timeframe, publish the changed buckets ascending."""
+        changed: dict[tuple[str, Timeframe, int], tuple[Decimal, Decimal, int]] = {}
+        frames = self.timeframes
+        for record in records:
+            order = record.value
+            self._newest_ms = max(self._newest_ms, order.time_ms)
+            for frame in frames:
+                bucket = (order.symbol, frame, frame.start(order.time_ms))
+                buy, sell, count = changed.get(bucket, _NOTHING)
+                if order.side == "BUY":
+                    buy = EXACT.add(buy, order.notional)
+                else:
+                    sell = EXACT.add(sell, order.notional)
+                changed[bucket] = (buy, sell, count + 1)
+        now_ms = self.now_ms
+        for bucket in sorted(changed, key=_by_time):
+            symbol, frame, start_ms = bucket
+            if start_ms < now_ms - frame.keep_ms:
+                for _ in range(changed[bucket][2]):
+                    self._feed.drop(f"too late for {frame.name}")
+                continue
+            self._publish(symbol, frame, start_ms, *changed[bucket])
+        self._forget_old()
+
+    @property
+    def now_ms(self) -> int:
+        """What retention is counted from: the clock, or the newest order where a recording is
+        played.
+        """
+        return min(self._newest_ms, self._feed.clock())
+
+    def _publish(
+        self,
+        symbol: str,
+        frame: Timeframe,
+        start_ms: int,
+        buy: Decimal,
+        sell: Decimal,
+        count: int,
+    ) -> None:
+        name = key(symbol, frame.name, start_ms)
+        before = self._feed.get(name)
+        late = start_ms < self._last.get((symbol, frame.name), start_ms)
+        if before is not None:
+            buy = EXACT.add(buy, before.buy)
+            sell = EXACT.add(sell, before.sell)
+            count += before.count
+        after = Bucket(symbol, frame.name, start_ms, trimmed(buy), trimmed(sell), count, late)
+        self._feed.publish(after, key=name)
+        if before is None:
+            self._note(after)
+
+    def _note(self, bucket: Bucket) -> None:
+        series = (bucket.symbol, bucket.timeframe)
+        self._last[series] = max(bucket.time_ms, self._last.get(series, 0))
+        keys = self._keys.get(bucket.timeframe)
+        if keys is not None:
+            name = key(bucket.symbol, bucket.timeframe, bucket.time_ms)
+            keys.setdefault(bucket.time_ms, []).append(name)
+            self._newest_ms = max(self._newest_ms, bucket.time_ms)
+
+    def _forget_old(self) -> None:
+        """Drop the buckets that have outlived their retention, whenever a timeframe's horizon
+        moves on.
+        """
+        now_ms = self.now_ms
+        for frame in self.timeframes:
+            horizon = frame.start(now_ms - frame.keep_ms)
+            if self._oldest.get(frame.name) == horizon:
+                continue
+            self._oldest[frame.name] = horizon
+            keys = self._keys[frame.name]
+            for start_ms in [start_ms for start_ms in keys if start_ms < now_ms - frame.keep_ms]:
+                for name in keys.pop(start_ms):
+                    self._feed.forget(name)
+
+
+_NOTHING = (Decimal(0), Decimal(0), 0)
+
+
+def _by_time(bucket: tuple[str, Timeframe, int]) -> tuple[int, str, int]:
+    symbol, frame, start_ms = bucket
+    return start_ms, symbol, frame.width_ms
+
+
+async def volume(config: Config, streams: Streams, feed: Feed[Bucket]) -> None:
+    """Read, add up, publish, once every second; ends when its input does."""
+    orders = streams[config.input]
+    accumulator = Accumulator([parse(name) for name in config.timeframes], feed)
+    cursor = orders.cursor()
+    while await orders.stream.news(cursor.position.seq):
+        # No checkpoint until `done`: buckets and place belong to the same instant.
+        batch = cursor.read(limit=BATCH_MAX)
+        accumulator.add(batch.records)
+        cursor.done()
+        if cursor.position == orders.head:
+            await pause(orders, config.every)
+        else:
+            await trio.lowlevel.checkpoint()
+
+
+async def pause(orders: Any, seconds: float) -> None:
+    """Sleep, but not beyond the end of the input."""
+    with trio.move_on_after(seconds):
+        await orders.stream.ended()

@@ -1,0 +1,758 @@
+"""The simulated world: an exchange with its market and its weather, a daemon that crashes and comes
+back, and readers of every temper. One seed decides all of it, and every step is checked.
+"""
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import flowd_binance
+import flowd_http
+import flowd_simulator.binance
+import flowd_sse
+import flowd_websocket
+import trio
+import trio.testing
+from attrs import define, field, frozen
+from flowd_simulator.faults import Faults, spoil
+
+from flowd import codec, testing
+from flowd.market import Liquidation
+from flowd.plugin import Feed, Streams, Transform
+from flowd.snapshot import MemoryStore, Save
+from tests.simulation.model import Ledger, Log, Place
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "龙虾USDT")
+SILENCE_S = 20
+RETAIN = 40
+REST_MAX = 64 * 1024
+COMPANION = "btcusdt@markPrice@1s"
+
+CONFIG = f"""
+[flowd]
+save_every = "5s"
+slow_consumer_limit = "40s"
+
+[sources.all]
+kind = "binance-force-order"
+symbols = ["*"]
+silence = "{SILENCE_S}s"
+ping_every = "7s"
+renew_every = "200s"
+renew_overlap = "3s"
+restart_delay = "1s"
+restart_delay_max = "8s"
+retain = {RETAIN}
+
+[sources.majors]
+kind = "binance-force-order"
+symbols = ["BTCUSDT", "ETHUSDT"]
+silence = "{SILENCE_S}s"
+renew_every = "330s"
+restart_delay = "2s"
+restart_delay_max = "5s"
+retain = {RETAIN}
+
+[transforms.counts]
+kind = "count"
+input = "all"
+restart_delay = "1s"
+restart_delay_max = "2s"
+restart_limit = 1000000
+
+[sinks.polls]
+kind = "http"
+
+[sinks.events]
+kind = "sse"
+
+[sinks.sockets]
+kind = "websocket"
+"""
+
+SOURCES = {"all": frozenset(SYMBOLS), "majors": frozenset(SYMBOLS[:2])}
+TABLES = ("counts", "outages")
+
+
+# -- a transform that must count each liquidation exactly once --
+
+
+@frozen
+class CountConfig:
+    input: str
+
+
+@frozen
+class Count:
+    symbol: str
+    count: int
+
+
+@frozen
+class Total:
+    count: int
+
+
+class Stumble(Exception):
+    """A bug in the transform, now and then."""
+
+
+def counting(world: "World") -> SimpleNamespace:
+    """A plugin with the kind `count`: records per symbol, and all of them in a private table."""
+
+    async def count(config: CountConfig, streams: Streams, feed: Feed[Count]) -> None:
+        table = feed.table("total", Total)
+        async for record in streams[config.input].cursor().records():
+            if world.chance("stumble", 0.01):
+                raise Stumble
+            symbol = record.value.symbol
+            before = feed.get(symbol)
+            total = table.get("all")
+            table.append(Total(1 if total is None else total.count + 1), key="all")
+            made = feed.publish(
+                Count(symbol, 1 if before is None else before.count + 1), key=symbol
+            )
+            assert made is not None
+            # Told here, since what a table supersedes at once is nowhere to be found later.
+            world.logs["counts"].note(codec.decode(made.json))
+
+    kind = Transform("count", count, CountConfig, record=Count, reads=Liquidation)
+    return SimpleNamespace(flowd_transforms=lambda: [kind])
+
+
+class Disk(MemoryStore):
+    """A store that is full at times."""
+
+    full = False
+
+    async def save(self, save: Save) -> None:
+        if self.full:
+            await trio.lowlevel.checkpoint()
+            raise OSError(28, "No space left on device")
+        await super().save(save)
+
+
+@frozen
+class Told:
+    """A liquidation that the exchange made."""
+
+    number: int
+    time_ms: int
+    symbol: str
+    side: str
+
+
+class World:
+    """Everything there is, and what it must be like."""
+
+    def __init__(self, seed: int, *, readers: int, minutes: float) -> None:
+        self.seed = seed
+        self.minutes = minutes
+        self.calm = False
+        self.daemon: testing.Daemon | None = None
+        self.disk = Disk()
+        self.told: dict[int, Told] = {}
+        self.logs = {name: Log(name, name in TABLES) for name in (*SOURCES, *TABLES)}
+        self.ledgers = {name: Ledger() for name in SOURCES}
+        self.first_delivery_ms: dict[str, int] = {}
+        self.lives = 0
+        self.happened: dict[str, int] = {}
+        self.unreachable: str | None = None
+        self.exchange = flowd_simulator.binance.Binance(
+            seed, testing.clock, SYMBOLS, faults=Faults()
+        )
+        self._hash = hashlib.sha256()
+        self._randoms: dict[str, Random] = {}
+        self.readers = [Reader(self, number) for number in range(readers)]
+        self.registry = testing.registry(
+            flowd_binance, flowd_http, flowd_sse, flowd_websocket, counting(self)
+        )
+        self._nursery: trio.Nursery
+        self._watch_s = 0.0
+
+    # -- chance, and what it did --
+
+    def random(self, who: str) -> Random:
+        """Everybody has chances of their own, so that one more throw here changes nothing there."""
+        if who not in self._randoms:
+            self._randoms[who] = Random(f"{self.seed}/{who}")
+        return self._randoms[who]
+
+    def chance(self, who: str, probability: float) -> bool:
+        """Whether it happens; nothing does in calm."""
+        return not self.calm and self.random(who).random() < probability
+
+    def trace(self, what: str, *more: object) -> None:
+        """Something happened: it is counted, and it is part of the trace."""
+        self.happened[what] = self.happened.get(what, 0) + 1
+        self._hash.update(repr((trio.current_time(), what, *more)).encode())
+
+    def digest(self) -> str:
+        """All that happened, as one number."""
+        return self._hash.hexdigest()
+
+    def stopwatch(self) -> float:
+        """Real time as the daemon measures it: passes over clients yield at random places."""
+        self._watch_s += self.random("stopwatch").random() * 0.005
+        return self._watch_s
+
+    # -- the run --
+
+    async def run(self) -> None:
+        """Live for so many minutes, then a calm in which everything must come right."""
+        async with trio.open_nursery() as self._nursery:
+            for task in (self._market, self._companion, self._weather, self._check):
+                self._nursery.start_soon(task)
+            for reader in self.readers:
+                self._nursery.start_soon(reader.run)
+            await trio.testing.wait_all_tasks_blocked()
+            self._tasks = trio.lowlevel.current_statistics().tasks_living
+            while trio.current_time() < self.minutes * 60:
+                await self._live()
+                await self._down()
+            await self._live(last=True)
+            await self._down()
+            self._nursery.cancel_scope.cancel()
+        self._nothing_lost_upstream()
+
+    async def _live(self, *, last: bool = False) -> None:
+        """One life of the daemon, ended in one of the ways in which lives end."""
+        self.lives += 1
+        random = self.random("lives")
+        seconds = min(random.expovariate(1 / 120), 400)
+        end = "stop" if last else random.choice(("stop", "crash", "crash while stopping"))
+        async with testing.daemon(
+            CONFIG,
+            registry=self.registry,
+            dial=self._dial,
+            store=self.disk,
+            seed=random.getrandbits(32),
+            stopwatch=self.stopwatch,
+            crash=end != "stop",
+        ) as daemon:
+            self._begin(daemon)
+            async with trio.open_nursery() as taps:
+                for name in self.logs:
+                    taps.start_soon(self._tap, daemon, name)
+                await (self._calm_down() if last else trio.sleep(seconds))
+                if end == "crash while stopping":
+                    daemon.stop()
+                    await trio.sleep(random.random() * 3)
+                elif end == "stop":
+                    daemon.stop()
+                    await daemon.ended.wait()
+                self.trace(end, daemon.observer.loop.steps)
+                taps.cancel_scope.cancel()
+        self._ended(daemon, end)
+
+    async def _down(self) -> None:
+        """Between two lives: nothing of the daemon may be left."""
+        await trio.sleep(self.random("lives").choice((0, 0.1, 3, 60)))
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
+        assert self.exchange.connections == 0
+        living = trio.lowlevel.current_statistics().tasks_living
+        assert living <= self._tasks, f"{living - self._tasks} tasks were left behind"
+
+    def _begin(self, daemon: testing.Daemon) -> None:
+        """What a new daemon must have made of the snapshot."""
+        clean, rows = self.was_clean, self.disk.rows
+        for name, log in self.logs.items():
+            saved = rows[name].seq if name in rows else 0
+            stream = daemon.streams[name]
+            assert stream.seq >= saved
+            log.begin(stream.epoch, same=clean and name in rows, seq=saved)
+            for record in stream.after(0, upto=saved):
+                log.note(codec.decode(record.json))
+            if name in self.ledgers:
+                self.ledgers[name].crash(saved)
+        self.daemon = daemon
+        self.trace("start", daemon.outages.stream.head)
+        self.sync()
+
+    was_clean = False
+
+    def _ended(self, daemon: testing.Daemon, end: str) -> None:
+        self.sync()
+        self.was_clean = self.disk.clean
+        if not self.disk.full:
+            assert self.disk.clean or end != "stop"
+        for reader in self.readers:
+            reader.lose(clean=end == "stop")
+        self.daemon = None
+
+    async def _tap(self, daemon: testing.Daemon, name: str) -> None:
+        stream = daemon.streams[name]
+        async for _ in stream.cursor(after=stream.head):
+            self.sync()
+
+    async def _calm_down(self) -> None:
+        """No more weather: soon everything is delivered to everybody."""
+        self.calm = True
+        self._clear_up()
+        await trio.sleep(150)
+        daemon = self.daemon
+        assert daemon is not None
+        self.exchange.faults.stalled = False
+        for name in SOURCES:
+            assert daemon.feeds[name].tally.delivering, f"{name} does not deliver in calm"
+            assert daemon.outages.current(name) is None, f"{name}: the outage has no end"
+        assert daemon.observer.status().healthy
+        for reader in self.readers:
+            reader.read()
+            reader.must_be_level()
+        self.sync()
+        seq = self.logs["all"].seq
+        assert daemon.places["counts"]["all"] == seq, "the transform did not catch up"
+
+    # -- upstream --
+
+    async def _dial(self, url: Any) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        ours, theirs = trio.testing.memory_stream_pair()
+        if self.unreachable == "refused":
+            raise ConnectionRefusedError("nobody there")
+        if self.unreachable != "hangs":
+            self._nursery.start_soon(self.exchange.serve_websocket, theirs)
+        return ours
+
+    async def _market(self) -> None:
+        """Liquidations, one by one and in cascades; some are not ours to count."""
+        random = self.random("market")
+        number = 0
+        while True:
+            await trio.sleep(random.expovariate(1 / 4))
+            for _ in range(random.choice((1, 1, 1, 1, 2, 12))):
+                number += 1
+                symbol, side = random.choice(SYMBOLS), random.choice(("BUY", "SELL"))
+                if random.random() < 0.05:
+                    self.exchange.liquidate("BTCUSD_PERP", side, "100", number)
+                    continue
+                time_ms = testing.clock()
+                place = random.choice(("inside", "beside", "absent"))
+                self.exchange.liquidate(symbol, side, "100.10", number, place=place)
+                self.told[number] = Told(number, time_ms, symbol, side)
+
+    async def _companion(self) -> None:
+        """The busy stream that proves life."""
+        event = {"e": "markPriceUpdate", "s": "BTCUSDT", "p": "100.1"}
+        frame = codec.encode({"stream": COMPANION, "data": event}).decode()
+        while True:
+            await trio.sleep(4)
+            self.exchange.send(frame)
+
+    async def _weather(self) -> None:
+        random = self.random("weather")
+        kinds: list[Callable[[Random], Awaitable[None]]] = [
+            self._cut,
+            self._close,
+            self._stall,
+            self._garbage,
+            self._refuse,
+            self._error,
+            self._kick,
+            self._full_disk,
+        ]
+        while not self.calm:
+            await trio.sleep(random.expovariate(1 / 25))
+            if not self.calm:
+                kind = random.choice(kinds)
+                self.trace(kind.__name__)
+                await kind(random)
+
+    async def _cut(self, random: Random) -> None:
+        self.exchange.drop_all()
+
+    async def _close(self, random: Random) -> None:
+        self.exchange.close_all(random.choice((1000, 1001, 1008, 1012)), "so long")
+
+    async def _stall(self, random: Random) -> None:
+        """Longer than it takes to be found out: a shorter one nobody could know of."""
+        self.exchange.stall()
+        await trio.sleep(SILENCE_S + random.random() * 40)
+        self.exchange.resume()
+
+    async def _garbage(self, random: Random) -> None:
+        faults = self.exchange.faults
+        faults.garbage, faults.duplicate = random.random() / 2, random.random() / 2
+        good = '{"stream":"!forceOrder@arr","data":{"e":"forceOrder","o":{"s":"BTCUSDT"}}}'
+        for kind in random.sample(("html", "empty", "truncated", "array", "null"), 3):
+            self.exchange.send(spoil(kind, good))
+        await trio.sleep(random.random() * 60)
+        faults.garbage = faults.duplicate = 0.0
+
+    async def _refuse(self, random: Random) -> None:
+        self.exchange.handshake_status = random.choice((None, 503, 451))
+        self.unreachable = random.choice((None, "refused", "hangs"))
+        self.exchange.drop_all()
+        await trio.sleep(random.random() * 60)
+        self._clear_up()
+
+    async def _error(self, random: Random) -> None:
+        self.exchange.send(
+            random.choice(
+                (
+                    '{"code":2,"msg":"Invalid request: too many parameters"}',
+                    '{"error":{"code":2,"msg":"Invalid request: invalid stream"},"id":1}',
+                )
+            )
+        )
+
+    async def _kick(self, random: Random) -> None:
+        if self.daemon is not None:
+            self.daemon.supervisor.kick(random.choice(("all", "majors", "counts")))
+
+    async def _full_disk(self, random: Random) -> None:
+        self.disk.full = True
+        await trio.sleep(random.random() * 30)
+        self.disk.full = False
+
+    def _clear_up(self) -> None:
+        self.exchange.resume()
+        self.exchange.handshake_status = self.unreachable = None
+        self.exchange.faults.garbage = self.exchange.faults.duplicate = 0.0
+        self.disk.full = False
+
+    # -- what must be true --
+
+    async def _check(self) -> None:
+        while True:
+            await trio.sleep(1)
+            self.sync()
+
+    def sync(self) -> None:
+        """Take note of what the streams hold, and check it against what the exchange told."""
+        daemon = self.daemon
+        if daemon is None:
+            return
+        for name, log in self.logs.items():
+            stream = daemon.streams[name]
+            assert stream.floor <= log.seq, f"{name}: records fell off that the model never saw"
+            for record in stream.after(log.seq):
+                log.note(codec.decode(record.json))
+                if name in self.ledgers:
+                    self._published(name, record.seq, record.value)
+            if daemon.feeds.get(name) and daemon.feeds[name].tally.delivering:
+                self.first_delivery_ms.setdefault(name, testing.clock())
+        self._totals_agree(daemon)
+        bound = len(daemon.channels) + len(self.readers) + 8
+        assert len(daemon.channels.nursery.child_tasks) <= bound
+        assert daemon.feeds["counts"].tally.missed == 0
+
+    def _published(self, name: str, seq: int, value: Liquidation) -> None:
+        told = self.told[int(value.quantity)]
+        assert (told.symbol, told.side) == (value.symbol, value.side)
+        assert told.time_ms == value.time_ms
+        assert told.symbol in SOURCES[name]
+        self.ledgers[name].publish(seq, told.number, told.symbol)
+
+    def _totals_agree(self, daemon: testing.Daemon) -> None:
+        """At every instant the transform has counted what it has read, each liquidation once."""
+        read = daemon.places["counts"].get("all", 0)
+        expected = self.ledgers["all"].totals(read)
+        counted = {symbol: daemon.streams["counts"].get(symbol) for symbol in SYMBOLS}
+        assert {s: c.count for s, c in counted.items() if c is not None} == expected
+        table = daemon.streams.get("counts/total")
+        total = None if table is None else table.get("all")
+        if table is not None:
+            assert (0 if total is None else total.count) == read
+
+    def _nothing_lost_upstream(self) -> None:
+        """Each liquidation was published, or lies in an outage that is on record."""
+        rows = self.disk.rows["outages"].records
+        outages = [codec.decode(json)["value"] for _, _, _, json in rows]
+        for name, symbols in SOURCES.items():
+            spans = [(o["from_ms"], o["to_ms"]) for o in outages if o["component"] == name]
+            known = self.ledgers[name].known
+            for told in self.told.values():
+                if told.number in known or told.symbol not in symbols:
+                    continue
+                if told.time_ms <= self.first_delivery_ms[name]:
+                    continue
+                assert any(
+                    start <= told.time_ms and (end is None or told.time_ms <= end)
+                    for start, end in spans
+                ), f"{name}: {told} was lost, and no outage says so"
+
+
+class Reader:
+    """A client who comes, follows at a changing speed, stalls, leaves, and comes back where it was."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.name = f"reader {number}"
+        self.random = Random(f"{world.seed}/{self.name}")
+        self.kind = self.random.choice(("sse", "sse", "websocket", "websocket", "poll"))
+        names = list(world.logs)
+        several = self.random.sample(names, self.random.randint(1, len(names)))
+        # Many on one channel, so that a pass over them is long enough to be interrupted.
+        chosen = several if self.kind == "websocket" else [self.random.choice(["all", *names])]
+        self.symbol = self.random.choice((None, None, None, *SYMBOLS))
+        self.places = {
+            name: Place(world.logs[name], None if name == "outages" else self.symbol)
+            for name in chosen
+        }
+        self.visitor: testing.Visitor | None = None
+        self.slow = False
+        self.warnings = 0
+        self._text = b""
+        self._id: str | None = None
+
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(self.random.expovariate(1 / 4))
+            daemon = self.world.daemon
+            if daemon is None or (daemon.stopping.is_set() and self.visitor is None):
+                continue
+            if self.kind == "poll":
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._poll(daemon)
+            elif self.visitor is None:
+                self._connect(daemon)
+            else:
+                self._act(self.visitor)
+
+    # -- coming and going --
+
+    def _connect(self, daemon: testing.Daemon) -> None:
+        resume = self.random.random() < 0.85
+        limit = self.random.choice((None, 0, 3, 1000))
+        resumed = [name for name in self.places if resume and self.places[name].epoch is not None]
+        for name, place in self.places.items():
+            limited = limit is not None and (self.kind == "websocket" or name not in resumed)
+            place.connect(resume=name in resumed, limited=limited)
+        self.slow = False
+        self._text, self._id = b"", None
+        self.world.trace("connect", self.name, resumed, limit)
+        if self.kind == "sse":
+            self._connect_sse(daemon, resumed, limit)
+        else:
+            self._connect_websocket(daemon, resumed, limit)
+        self.read()
+
+    def _connect_sse(self, daemon: testing.Daemon, resumed: list[str], limit: int | None) -> None:
+        ((name, place),) = self.places.items()
+        query = "" if place.symbol is None else f"symbol={place.symbol}"
+        headers = {}
+        if resumed and self.random.random() < 0.5:
+            headers = {"last-event-id": f"{place.epoch}.{place.seq}"}
+        elif resumed:
+            query += f"&after={place.epoch}.{place.seq}"
+        elif limit is not None:
+            query += f"&limit={limit}"
+        query = query.strip("&")
+        target = f"/sse/{name}?{query}" if query else f"/sse/{name}"
+        self.visitor = daemon.visit(target, headers=headers)
+
+    def _connect_websocket(
+        self, daemon: testing.Daemon, resumed: list[str], limit: int | None
+    ) -> None:
+        self.visitor = daemon.visit("/ws")
+        after = {n: f"{self.places[n].epoch}.{self.places[n].seq}" for n in resumed}
+        names = list(self.places)
+        wish: dict[str, Any] = {"action": "subscribe", "streams": names, "after": after}
+        if self.symbol is not None and names != ["outages"]:
+            wish["filter"] = {"symbol": self.symbol}
+        if limit is not None:
+            wish["limit"] = limit
+        self.visitor.say(wish)
+
+    def _act(self, visitor: testing.Visitor) -> None:
+        """Read some, slowly or fast, and perhaps go."""
+        random, socket = self.random, visitor.socket
+        if self.world.calm:
+            self.slow = False
+            socket.recovers()
+        else:
+            match random.choice(("read",) * 6 + ("stall", "sip", "sip", "recover", "leave", "break")):
+                case "stall":
+                    self.slow = True
+                    socket.blocks()
+                case "sip":
+                    self.slow = True
+                    socket.takes(random.randint(1, 400))
+                case "recover":
+                    self.slow = False
+                    socket.recovers()
+                case "leave":
+                    self.read()
+                    visitor.leave()
+                case "break":
+                    socket.breaks()
+                case _:
+                    if self.kind == "websocket" and random.random() < 0.2:
+                        visitor.say({"action": "ping", "id": random.randint(1, 99)})
+        self.read()
+        if visitor.gone is not None:
+            self.world.trace("gone", self.name, visitor.gone)
+            self.visitor = None
+
+    def lose(self, *, clean: bool) -> None:
+        """The daemon has ended. After a clean stop, who was reading must have got everything."""
+        self.read()
+        if clean and self.visitor is not None and not self.slow and self.visitor.gone is None:
+            self.must_be_level()
+        self.visitor = None
+
+    def must_be_level(self) -> None:
+        """This reader, whom nothing hinders, must know everything now."""
+        if self.visitor is not None and self.visitor.gone is None and not self.slow:
+            for name, place in self.places.items():
+                at = f"{place.epoch}.{place.seq}"
+                head = f"{place.log.epoch}.{place.log.seq}"
+                assert place.level(), f"{self.name}: {name} is at {head}, it was left at {at}"
+
+    # -- reading --
+
+    def read(self) -> None:
+        """Take in what came, and hold it against the model."""
+        visitor = self.visitor
+        if visitor is None:
+            return
+        self.world.sync()
+        rest = visitor.client.rest
+        assert rest is None or len(rest) <= REST_MAX, f"{len(rest)} bytes kept for {self.name}"
+        if self.kind == "sse":
+            self._read_events(visitor)
+        else:
+            for message in visitor.messages():
+                self.world.trace("message", self.name, message["type"])
+                self._message(message)
+
+    def _floor(self, name: str) -> int:
+        assert self.world.daemon is not None
+        return self.world.daemon.streams[name].floor
+
+    def _message(self, message: Any) -> None:
+        match message["type"]:
+            case "records":
+                place = self.places[message["stream"]]
+                epoch, seq = _position(message["position"])
+                fresh = place.seq is None
+                assert message["first"] == fresh, f"{self.name}: first is {message['first']}"
+                self._records(message["stream"], message["records"], epoch, seq)
+            case "gap":
+                self._gap(message["stream"], message["gap"])
+            case "reset":
+                self.places[message["stream"]].reset()
+                self.world.trace("reset", self.name)
+            case "warning":
+                self.warnings += 1
+                self.world.trace("warning", self.name, message["behind"])
+            case "pong":
+                assert message["id"]
+            case other:
+                raise AssertionError(f"{self.name} was told {other}: {message}")
+
+    def _records(self, name: str, records: list[Any], epoch: str, seq: int) -> None:
+        self.world.trace("records", self.name, name, len(records), epoch, seq)
+        self.places[name].records(records, epoch, seq, floor=self._floor(name))
+
+    def _gap(self, name: str, gap: Any) -> None:
+        self.world.trace("gap", self.name, gap)
+        self.places[name].gap(gap["first"], gap["last"])
+
+    def _read_events(self, visitor: testing.Visitor) -> None:
+        """As a browser's EventSource does: an event counts when its empty line has come."""
+        ((name, place),) = self.places.items()
+        self._text += visitor.news()
+        if self._text.startswith(b"HTTP/"):
+            head, end, rest = self._text.partition(b"\r\n\r\n")
+            if not end:
+                return
+            assert head.startswith(b"HTTP/1.1 200 ")
+            self._text = rest
+        *events, self._text = self._text.split(b"\n\n")
+        for event in events:
+            self._event(name, place, event.decode())
+
+    def _event(self, name: str, place: Place, event: str) -> None:
+        fields = dict(line.split(": ", 1) for line in event.split("\n"))
+        kind = fields.get("event", "message")
+        data = codec.decode(fields["data"]) if "data" in fields else None
+        if kind == "reset":
+            self.world.trace("reset", self.name)
+            place.reset()
+        elif kind == "gap":
+            self._gap(name, data)
+            assert _position(fields["id"]) == (place.epoch, place.seq)
+        elif kind == "warning":
+            self.warnings += 1
+        elif kind == "message" and "id" in fields:
+            epoch, seq = _position(fields["id"])
+            self._records(name, [] if data is None else [data], epoch, seq)
+
+    async def _poll(self, daemon: testing.Daemon) -> None:
+        ((name, place),) = self.places.items()
+        query = "" if place.symbol is None else f"symbol={place.symbol}"
+        resume = place.epoch is not None and self.random.random() < 0.9
+        limit = None if resume else self.random.choice((None, 2))
+        place.connect(resume=resume, limited=limit is not None)
+        if resume:
+            query += f"&after={place.epoch}.{place.seq}"
+        elif limit is not None:
+            query += f"&limit={limit}"
+        answer = await daemon.get(f"/streams/{name}?{query.strip('&')}")
+        if self.world.daemon is not daemon:
+            return
+        assert answer.status == 200
+        self.world.sync()
+        body = answer.json()
+        if body["reset"]:
+            place.reset()
+        if body["gap"] is not None:
+            self._gap(name, body["gap"])
+        epoch, seq = _position(body["position"])
+        self._records(name, body["records"], epoch, seq)
+
+
+def _position(text: str) -> tuple[str, int]:
+    epoch, _, seq = text.partition(".")
+    return epoch, int(seq)
+
+
+@define(eq=False)
+class Outcome:
+    """What became of a simulated world."""
+
+    digest: str
+    happened: dict[str, int]
+    lives: int
+    told: int
+    published: int
+
+
+READERS = (3, 4, 6, 20)
+READER_MINUTES = 90
+
+
+def simulate(seed: int) -> Outcome:
+    """Run the world of this seed; AssertionError when something in it is not as it must be.
+
+    Trio shuffles the tasks that are ready by chance of its own. To repeat a run exactly that chance
+    is seeded, and the order before the shuffle made a fixed one, as pytest-trio does for
+    Hypothesis: by private names, which this and only this place knows.
+    """
+    readers = Random(f"{seed}/size").choice(READERS)
+    world = World(seed, readers=readers, minutes=max(8, READER_MINUTES / readers))
+    core = trio._core._run
+    before = core._ALLOW_DETERMINISTIC_SCHEDULING
+    core._ALLOW_DETERMINISTIC_SCHEDULING = True
+    core._r.seed(seed)
+    logging.disable(logging.CRITICAL)
+    try:
+        trio.run(
+            world.run,
+            clock=trio.testing.MockClock(autojump_threshold=0),
+            strict_exception_groups=True,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+        core._ALLOW_DETERMINISTIC_SCHEDULING = before
+    published = len(world.ledgers["all"].known)
+    return Outcome(world.digest(), world.happened, world.lives, len(world.told), published)
