@@ -6,6 +6,7 @@ what it can touch.
 """
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -108,8 +109,8 @@ class Feed(Generic[T]):
         if reason not in dropped and len(dropped) >= REASONS_MAX:
             reason = "other"
         dropped[reason] += 1
-        now = trio.current_time()
-        if now - self._drop_logged.get(reason, -DROP_LOG_EVERY_S) >= DROP_LOG_EVERY_S:
+        now = self.clock() / 1000
+        if now - self._drop_logged.get(reason, -math.inf) >= DROP_LOG_EVERY_S:
             self._drop_logged[reason] = now
             text = "" if sample is None else f": {sample!r:.200}"
             self.log.warning(
