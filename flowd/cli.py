@@ -1,9 +1,9 @@
 """The command line: run, status, check, plugins, tail, init, and what plugins add."""
 
 import logging
+import os
 import sys
 import time
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx2
 import trio
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live as RichLive
 from rich.markup import escape
 from rich.table import Table
@@ -111,7 +111,7 @@ def check(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None)
     """
     loaded, _ = _load(file, plugins_dir)
     plan = wiring.plan(loaded)
-    table = Table("component", "kind", "reads", "publishes", "keeps", box=None, pad_edge=False)
+    table = _table("component", "kind", "reads", "publishes", "keeps")
     for part in plan.order:
         reads = ", ".join(plan.inputs[part.name]) or "-"
         record = plan.records[part.name].__name__ if part.table != "sinks" else "-"
@@ -119,10 +119,17 @@ def check(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None)
         table.add_row(part.where, part.kind, reads, record, keeps)
     out.print(table)
     listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
-    out.print(f"\nlistens on {listen}; keeps its state in {state}")
-    out.print(
-        f"[green]{escape(str(file))} is good.[/] Start it with: flowd run -c {escape(str(file))}"
-    )
+    out.print(f"\nlistens on {listen}; keeps its state in {state}", soft_wrap=True, markup=False)
+    name = escape(str(file))
+    out.print(f"[green]{name} is good.[/] Start it with: flowd run -c {name}", soft_wrap=True)
+
+
+def _table(*headings: str) -> Table:
+    """A table that cuts nothing off: names stay whole, other cells go on in the next line."""
+    table = Table(box=None, pad_edge=False)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=index == 0, overflow="fold")
+    return table
 
 
 def _retained(count: int, age_s: float | None) -> str:
@@ -132,7 +139,7 @@ def _retained(count: int, age_s: float | None) -> str:
 @app.command()
 def plugins(plugins_dir: PluginsDir = None) -> None:
     """List the plugins that were found, where from, which kinds they bring, and what failed."""
-    table = Table("plugin", "from", "brings", box=None, pad_edge=False)
+    table = _table("plugin", "from", "brings")
     for found in _registry(plugins_dir).found:
         brings = ", ".join(found.kinds + ["commands"] * bool(found.commands))
         table.add_row(
@@ -152,6 +159,7 @@ def status(
     """Ask a running daemon how it is. Exits 0 when healthy, 1 when degraded, 3 when it is not
     there.
     """
+    _is_address(url)
     found = _ask(url)
     if json:
         sys.stdout.write(codec.encode(found).decode() + "\n")
@@ -169,13 +177,18 @@ def status(
     raise typer.Exit(HEALTHY if found["healthy"] else DEGRADED)
 
 
+def _is_address(url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        _fail(f'--url {url}: expected an address such as "{DEFAULT_URL}"')
+
+
 def _ask(url: str) -> dict[str, Any]:
     try:
         answer = httpx2.get(f"{url.rstrip('/')}/status", timeout=10)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-        err.print(f"flowd is not answering at {escape(url)}: {escape(str(error) or repr(error))}")
+        _say(f"flowd is not answering at {escape(url)}: {escape(str(error) or repr(error))}")
         raise typer.Exit(ABSENT) from None
     return found
 
@@ -183,41 +196,43 @@ def _ask(url: str) -> dict[str, Any]:
 _COLOURS = {"running": "green", "backoff": "yellow", "failed": "red", "starting": "yellow"}
 
 
-def _status_table(found: dict[str, Any]) -> Table:
-    clients, loop = found["clients"], found["loop"]
+def _status_table(found: dict[str, Any]) -> Group:
+    """What `flowd status` shows. Made for 80 columns: names are never cut, what is wrong has lines
+    of its own below the table.
+    """
     word = "[green]healthy[/]" if found["healthy"] else "[red]degraded[/]"
-    table = Table(
-        *("component", "state", "rate/s", "lag", "last message", "published", "dropped", "trouble"),
-        box=None,
-        pad_edge=False,
-        title=f"flowd {found['version']}: {word}, up {_age(found['uptime_s'] * 1000)}",
-        title_justify="left",
-        caption=(
-            f"{clients['live']} live clients ({clients['behind']} behind), "
-            f"{clients['delivered']} records delivered, "
-            f"{found['memory']['rss_bytes'] // 1_000_000} MB, "
-            f"loop held {loop['longest_hold_ms']:g} ms at most"
-        ),
-        caption_justify="left",
-    )
+    table = _table("component", "state", "rate/s", "lag", "last", "published", "dropped")
+    troubles: list[str] = []
     for part in found["components"]:
         state = part["state"]
         if state == "running" and part["delivering"] is False:
             state, colour = "connected" if part["connected"] else "connecting", "yellow"
         else:
             colour = _COLOURS.get(state, "white")
-        source = part["table"] != "sinks"
+        writes = part["table"] != "sinks"
         table.add_row(
-            f"{part['table']}.{part['name']}",
+            part["name"],
             f"[{colour}]{state}[/]",
-            f"{part['rate_per_s']:g}" if source else "-",
+            f"{part['rate_per_s']:.3g}" if writes else "-",
             "-" if part["lag_ms"] is None else _age(part["lag_ms"]),
             _age(part["last_message_ago_ms"]),
-            str(part["published"]) if source else "-",
-            str(sum(part["dropped"].values())) if source else "-",
-            escape((part["error"] or "")[:60]) if colour != "green" else "",
+            str(part["published"]) if writes else "-",
+            str(sum(part["dropped"].values())) if writes else "-",
         )
-    return table
+        if part["error"] and colour != "green":
+            troubles.append(f"[{colour}]{part['name']}[/]: {escape(part['error'][:300])}")
+    if found["snapshot"]["error"]:
+        troubles.append(f"[red]state[/]: {escape(found['snapshot']['error'])}")
+    clients = found["clients"]
+    return Group(
+        f"flowd {found['version']}: {word}, up {_age(found['uptime_s'] * 1000)}",
+        table,
+        *troubles,
+        f"{clients['live']} live clients ({clients['behind']} behind), "
+        f"{clients['delivered']} records delivered, "
+        f"{found['memory']['rss_bytes'] // 1_000_000} MB, "
+        f"loop held {found['loop']['longest_hold_ms']:.1f} ms",
+    )
 
 
 def _age(ms: float | None) -> str:
@@ -237,7 +252,9 @@ def tail(
     after: Annotated[
         str | None, typer.Option(help="A position: go on from there, gaps are marked.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="Begin with the newest N.")] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=0, help="Begin with the newest N.")
+    ] = 10,
     where: Annotated[
         list[str] | None, typer.Option("--filter", "-f", help="Such as symbol=BTCUSDT.")
     ] = None,
@@ -245,7 +262,8 @@ def tail(
     """Follow a stream in the terminal, one JSON record per line; gaps and resets are marked on
     standard error.
     """
-    query = [f"streams={quote(stream)}"]
+    _is_address(url)
+    query = [f"streams={quote(stream, safe='')}"]
     if after is not None:
         try:
             query.append(f"after={Position.parse(after)}")
@@ -257,15 +275,18 @@ def tail(
         name, equals, value = pair.partition("=")
         if not equals:
             _fail(f"--filter {pair}: expected NAME=VALUE")
-        query.append(f"{quote(name)}={quote(value)}")
+        query.append(f"{quote(name, safe='')}={quote(value, safe='')}")
     base = url.rstrip("/").replace("http", "ws", 1)
     logging.disable()
     try:
         trio.run(_follow, f"{base}/ws?{'&'.join(query)}")
     except* KeyboardInterrupt:
         pass
+    except* BrokenPipeError:
+        # Whoever read our output has enough. Python would complain again as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except* Exception as group:
-        err.print(f"flowd at {escape(url)}: {escape(str(unwrap(group)))}")
+        _say(f"flowd at {escape(url)}: {escape(str(unwrap(group)))}")
         raise typer.Exit(ABSENT) from None
 
 
@@ -278,10 +299,11 @@ async def _follow(address: str) -> None:
                     sys.stdout.write(codec.encode(record).decode() + "\n")
                 sys.stdout.flush()
             elif message["type"] == "error":
-                err.print(f"[red]{escape(message['message'])}[/] (allowed: {message['allowed']})")
+                allowed = escape(codec.encode(message["allowed"]).decode())
+                _say(f"[red]error:[/] {escape(message['message'])}; allowed: {allowed}")
                 sys.exit(CANNOT)
             else:
-                err.print(f"[yellow]-- {escape(codec.encode(message).decode())}[/]")
+                _say(f"[yellow]-- {escape(codec.encode(message).decode())}[/]")
 
 
 @app.command()
@@ -292,12 +314,18 @@ def init(
     """Write a configuration to begin with, each line explained."""
     if file.exists() and not force:
         _fail(f"{file} exists; give another name, or --force to overwrite it")
-    text = resources.files("flowd").joinpath("flowd.toml.example").read_text(encoding="utf-8")
+    here = Path(__file__).parent
+    # In the package once it is installed; in a checkout, beside it.
+    packed, loose = (folder / "flowd.toml.example" for folder in (here, here.parent))
+    text = (packed if packed.exists() else loose).read_text(encoding="utf-8")
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         _fail(f"{file} cannot be written: {error.strerror}")
-    out.print(f"Wrote {file}. Next: flowd check -c {file}, then flowd run -c {file}")
+    name = escape(str(file))
+    out.print(
+        f"Wrote {name}. Next: flowd check -c {name}, then flowd run -c {name}", soft_wrap=True
+    )
 
 
 def _load(file: Path, plugins_dir: Path | None) -> tuple[config.Config, registry.Registry]:
@@ -318,8 +346,13 @@ def _registry(plugins_dir: Path | None) -> registry.Registry:
 
 
 def _fail(message: str) -> NoReturn:
-    err.print(f"[red]error:[/] {escape(message)}", soft_wrap=True)
+    _say(f"[red]error:[/] {escape(message)}")
     raise typer.Exit(CANNOT)
+
+
+def _say(message: str) -> None:
+    """One line on standard error, however long."""
+    err.print(message, soft_wrap=True)
 
 
 def main() -> None:
@@ -328,7 +361,7 @@ def main() -> None:
         for extra in registry.load().commands:
             app.add_typer(extra)
     except UserError as error:
-        err.print(f"[red]error:[/] {escape(str(error))}")
+        _say(f"[red]error:[/] {escape(str(error))}")
         sys.exit(CANNOT)
     app()
 

@@ -26,8 +26,8 @@ from flowd.guests import Guests
 from flowd.guests import Limits as GuestLimits
 from flowd.live import Hot, Live
 from flowd.observe import Observer
+from flowd.outage import ALIVE, Alive, Outage, Outages
 from flowd.outage import NAME as OUTAGES
-from flowd.outage import Outage, Outages
 from flowd.record import Gap
 from flowd.registry import Registry
 from flowd.snapshot import Loaded, MemoryStore, Snapshots, Store
@@ -81,6 +81,7 @@ class Daemon:
         self.places: dict[str, dict[str, int]] = {}
         self.supervisor = Supervisor(self.machine.random, self._changed)
         self.outages: Outages
+        self._alive: Stream[Any]
         self.snapshots: Snapshots
         self.channels: Channels
         self.door: Door
@@ -131,7 +132,9 @@ class Daemon:
     def _build(self, nursery: trio.Nursery) -> None:
         machine, settings = self.machine, self.config.settings
         self._started_ms = machine.clock()
-        self.snapshots = Snapshots(self._store, self.streams, self.places, machine.clock)
+        self.snapshots = Snapshots(
+            self._store, self.streams, self.places, machine.clock, self._note_alive
+        )
         for part in self.plan.order:
             self.places[part.name] = {
                 stream: seq
@@ -142,8 +145,10 @@ class Daemon:
                 self._add_stream(part.name, part.definition.record, part.retain)
         outages = self._add_stream(OUTAGES, Outage, Retain(OUTAGES_RETAIN))
         self.outages = Outages(outages, machine.clock)
-        sources = {part.name for part in self.config.of("sources")}
-        self.outages.resume(sources, self._loaded.saved_ms)
+        self._alive = self._add_stream(ALIVE, Alive, Retain(), private=True)
+        self.outages.resume(
+            {part.name: self._last_alive_ms(part.name) for part in self.config.of("sources")}
+        )
         limits = ChannelLimits(
             settings.slow_consumer_timeout, settings.slow_consumer_limit, settings.heartbeat
         )
@@ -332,6 +337,18 @@ class Daemon:
                 since_ms = feed.tally.last_alive_ms or self._started_ms
                 why = "stopped" if child.stopping else child.error or "ended"
                 self.outages.open(child.name, why, since_ms)
+
+    def _last_alive_ms(self, source: str) -> int | None:
+        """When a source was last known to deliver, by the snapshot; None when there was none."""
+        alive: Alive | None = self._alive.get(source)
+        return self._loaded.saved_ms if alive is None else alive.time_ms
+
+    def _note_alive(self) -> None:
+        """Of one instant with what is saved: after a crash, the outage begins here."""
+        for part in self.config.of("sources"):
+            time_ms = self.feeds[part.name].tally.last_alive_ms
+            if time_ms is not None and not self._alive.closed:
+                self._alive.append(Alive(time_ms), key=part.name)
 
     def _missed(self, component: str, stream: str, gap: Gap) -> None:
         missed = gap.last - gap.first + 1

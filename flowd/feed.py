@@ -153,7 +153,7 @@ class Feed(Generic[T]):
                 pongs_count=pongs_count,
                 headers=headers,
                 shown=shown,
-                # A pong says that the connection lives; what it proves of the data, the source says.
+                # Where a pong does not count, it must not hide when the data stopped.
                 on_frame=self._alive if pongs_count else lambda: None,
                 on_message=self._message_delivering if delivers else self._message,
             ),

@@ -8,6 +8,7 @@ the journal.
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -40,6 +41,22 @@ def configure(
     root.setLevel(level.upper())
     for chatty in ("trio-websocket", "websockets", "hypercorn", "httpx2", "httpcore2", "quart"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("trio.serve_listeners").filters[:] = [_once_a_minute()]
+
+
+def _once_a_minute() -> Callable[[logging.LogRecord], bool]:
+    """Without a free file, Trio logs ten tracebacks a second; a line a minute will do."""
+    again = 0.0
+
+    def passes(record: logging.LogRecord) -> bool:
+        nonlocal again
+        if record.created < again:
+            return False
+        again = record.created + 60
+        record.exc_info = None
+        return True
+
+    return passes
 
 
 def _json() -> list[Any]:

@@ -32,17 +32,12 @@ def number(text: object) -> Decimal:
 def trimmed(value: Decimal) -> Decimal:
     """The same number in its one plain form: no exponent, no trailing zeros, no minus zero."""
     if not value:
-        return Decimal(0)
-    sign, digits, exponent = value.as_tuple()
-    assert isinstance(exponent, int)
-    drop = 0
-    while exponent < 0 and drop < len(digits) - 1 and digits[len(digits) - 1 - drop] == 0:
-        drop += 1
-        exponent += 1
-    digits = digits[: len(digits) - drop]
-    if exponent > 0:
-        digits, exponent = digits + (0,) * exponent, 0
-    return Decimal((sign, digits, exponent))
+        return _ZERO
+    value = EXACT.normalize(value)
+    return EXACT.quantize(value, _ONE) if value == value.to_integral_value() else value
+
+
+_ZERO, _ONE = Decimal(0), Decimal(1)
 
 
 @frozen
@@ -80,6 +75,8 @@ class Bucket:
     sell: Decimal
     count: int
     late: bool = False
+    backfilled: bool = False
+    """Not seen by this daemon, but taken from another's history."""
 
     @property
     def total(self) -> Decimal:

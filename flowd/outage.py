@@ -2,6 +2,8 @@
 them too.
 """
 
+from collections.abc import Mapping
+
 from attrs import field, frozen
 
 from flowd.clock import Clock
@@ -9,6 +11,8 @@ from flowd.stream import Stream
 
 NAME = "outages"
 """The name of the built-in stream."""
+ALIVE = "outages/alive"
+"""A private table: when each source was last known to deliver, as of the save."""
 
 
 @frozen
@@ -23,6 +27,13 @@ class Outage:
     reason: str = field(default="")
 
 
+@frozen
+class Alive:
+    """A source delivered at this time."""
+
+    time_ms: int
+
+
 class Outages:
     """Opens and closes outages in their stream, a table keyed by component and beginning."""
 
@@ -31,19 +42,20 @@ class Outages:
         self._clock = clock
         self._open: dict[str, Outage] = {}
 
-    def resume(self, components: set[str], last_alive_ms: int | None) -> None:
+    def resume(self, alive_ms: Mapping[str, int | None]) -> None:
         """Take up what the snapshot left: while the daemon was not running, nobody delivered.
 
-        `last_alive_ms` is the time of the snapshot, None when there was none.
+        `alive_ms` says of each component when the snapshot last knew it to deliver, None when there
+        was no snapshot.
         """
         for record in self.stream.after(0):
             if record.value.to_ms is None:
                 self._open[record.value.component] = record.value
-        for component in set(self._open) - components:
+        for component in [component for component in self._open if component not in alive_ms]:
             self.close(component)
-        if last_alive_ms is not None:
-            for component in components:
-                self.open(component, "the daemon was not running", last_alive_ms)
+        for component, from_ms in alive_ms.items():
+            if from_ms is not None:
+                self.open(component, "the daemon was not running", from_ms)
 
     def open(self, component: str, reason: str, from_ms: int | None = None) -> None:
         """This component delivers nothing, since `from_ms` or now. Nothing new when that is known

@@ -313,6 +313,7 @@ class Snapshots:
         streams: Mapping[str, Stream[Any]],
         places: Mapping[str, Mapping[str, int]],
         clock: Clock,
+        before_save: Callable[[], None] = lambda: None,
     ) -> None:
         self.saves = 0
         self.failures = 0
@@ -324,6 +325,7 @@ class Snapshots:
         self._streams = streams
         self._places = places
         self._clock = clock
+        self._before_save = before_save
         self._marks: dict[str, _Mark] = {}
         self._saving = trio.Lock()
 
@@ -351,6 +353,7 @@ class Snapshots:
         """Write what is new since the last save; False, and a line in the log, when that failed."""
         async with self._saving:
             # No checkpoint between these lines: streams and places are of one instant.
+            self._before_save()
             cuts = [
                 stream.cut(mark.seq, mark.seen_total)
                 for stream, mark in self._marked(self._streams.values())

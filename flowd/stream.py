@@ -24,6 +24,9 @@ T = TypeVar("T")
 SEEN_MAX = 20_000
 """How many ids a stream remembers, to know a repeated event when it sees one."""
 
+COMPACT_FROM = 64
+"""Dead places in a log that are not worth tidying up."""
+
 RETAIN_MAX = 1_000_000
 """The most records that any stream may be told to retain."""
 
@@ -85,6 +88,7 @@ class Stream(Generic[T]):
         self.epoch = epoch
         self.retain = retain or Retain()
         self.private = private
+        self._count, self._age_s = self.retain.count, self.retain.age_s
         self.closed = False
         self.seq = 0
         self.floor = 0
@@ -127,7 +131,10 @@ class Stream(Generic[T]):
         if key is not None:
             self._latest[key] = record
             self._forgotten.pop(key, None)
-        self._trim()
+        if len(self._log) - self._start - self._dead > self._count or self._age_s is not None:
+            self._trim()
+        elif self._dead > COMPACT_FROM:
+            self._compact()
         if self._readers:
             self._readers.unpark_all()
         return record
@@ -175,10 +182,10 @@ class Stream(Generic[T]):
         """Give back the memory of what fell off or was superseded, once that is more than half of
         the log.
         """
-        if self._start > 64 and self._start * 2 > len(self._log):
+        if self._start > COMPACT_FROM and self._start * 2 > len(self._log):
             del self._log[: self._start]
             self._start = 0
-        if self._dead > 64 and self._dead * 2 > len(self._log) - self._start:
+        if self._dead > COMPACT_FROM and self._dead * 2 > len(self._log) - self._start:
             self._log = [record for record in self._log[self._start :] if self._alive(record)]
             self._start = self._dead = 0
 

@@ -154,6 +154,7 @@ class Supervisor:
     async def _run_once(self, child: Child) -> BaseException | None:
         """One life of a child. Answers what it died of, None if it just ended."""
         error: BaseException | None = None
+        child.kicked = False  # One that came before the start has what it wants.
         with trio.CancelScope() as child.scope:
             self._change(child, State.RUNNING)
             try:
@@ -203,6 +204,8 @@ class Supervisor:
         logger.error("%s: failed for good: %s; the others go on without it", child.name, why)
         await self._wait(child, float("inf"))
         child.failures.clear()
+        if not child.stopping:
+            child.restarts += 1
 
     async def _wait(self, child: Child, seconds: float) -> None:
         """Wait, unless the child is kicked or stopped meanwhile."""

@@ -172,10 +172,6 @@ def build(
     async def openapi() -> Response:
         return _json(describe())
 
-    @core.get("/")
-    async def index() -> Response:
-        return Response(_index(describe(), status()), content_type="text/plain; charset=utf-8")
-
     @core.post("/components/<name>/reconnect")
     async def force_reconnect(name: str) -> Response:
         _admin(admin_token, request.headers.get("Authorization", ""))
@@ -183,6 +179,15 @@ def build(
             raise _unknown("component", name, [part.name for part in status().components])
         logger.info("%s: reconnect asked for by %s", name, request.remote_addr)
         return _json({"success": True, "message": f"{name} is started again"}, 202)
+
+    async def index() -> Response:
+        return Response(_index(describe(), status()), content_type="text/plain; charset=utf-8")
+
+    @app.before_serving
+    async def own_index() -> None:
+        """By now the sinks' blueprints are in: `/` is ours only if none of them brought it."""
+        if all(rule.rule != "/" for rule in app.url_map.iter_rules()):
+            app.add_url_rule("/", "index", index)
 
     app.register_blueprint(core)
     app.register_error_handler(BadRequest, _refused)

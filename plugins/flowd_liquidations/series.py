@@ -1,12 +1,11 @@
-"""One symbol's buckets over a range: read from the table, empty ones filled in, outages left out."""
+"""One symbol's buckets over a range: read from the table, zeros filled in, outages left out."""
 
 from collections.abc import Callable
 from decimal import Decimal
 
 from flowd.market import Bucket
 from flowd.plugin import BadRequest, Outage
-from flowd_liquidations.timeframe import DAY_MS, STANDARD, Timeframe, parse
-from flowd_liquidations.volume import key
+from flowd_liquidations.timeframe import DAY_MS, STANDARD, Timeframe, key, parse
 
 Get = Callable[[str], Bucket | None]
 Gap = tuple[int, int]

@@ -109,6 +109,7 @@ def point(bucket: Bucket) -> dict[str, Any]:
         **{f"{name}_formatted": short(amount) for name, amount in amounts.items()},
         "count": bucket.count,
         "timestamp_ms": bucket.time_ms,
+        **({"backfilled": True} if bucket.backfilled else {}),
     }
 
 

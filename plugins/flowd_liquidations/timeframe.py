@@ -22,7 +22,7 @@ WEEKS_KEEP_DAYS = 5 * 365
 MONTHS_KEEP_DAYS = 10 * 365
 
 
-@frozen
+@frozen(eq=False)
 class Timeframe:
     """One width of buckets. `width_ms` is 0 for months, whose lengths differ."""
 
@@ -49,6 +49,11 @@ def _month(time_ms: int) -> tuple[int, int]:
     first = datetime(at.year, at.month, 1, tzinfo=UTC)
     after = datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
     return round(first.timestamp() * 1000), round(after.timestamp() * 1000)
+
+
+def key(symbol: str, timeframe: str, time_ms: int) -> str:
+    """A bucket's key in its table."""
+    return f"{symbol}/{timeframe}/{time_ms}"
 
 
 def parse(name: str) -> Timeframe:

@@ -6,6 +6,8 @@ says that it is done, all in one step: so a restart at any moment neither loses 
 one twice, and the stream itself is all the state there is.
 """
 
+import os
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +16,8 @@ from attrs import Factory, field, frozen
 
 from flowd.market import EXACT, Bucket, Liquidation, trimmed
 from flowd.plugin import Feed, Record, Seconds, Streams
-from flowd_liquidations.timeframe import STANDARD, Timeframe, parse
+from flowd_liquidations.backfill import Backfill
+from flowd_liquidations.timeframe import STANDARD, Timeframe, key, parse
 
 BATCH_MAX = 2000
 """Orders added up in one step; the rest waits for the next, so that a backlog holds nobody up."""
@@ -30,32 +33,51 @@ def _timeframes(_: object, attribute: Any, names: list[str]) -> None:
 
 @frozen
 class Config:
-    """`input` is a stream of liquidations; `every` how often changed buckets are published."""
+    """`input` is a stream of liquidations; `every` how often changed buckets are published.
+
+    `backfill_from` is another flowd, whose buckets fill the time before our own; without it the
+    environment's LIQUIDATION_API_BASE_URL, if set.
+    """
 
     input: str
     timeframes: list[str] = field(default=Factory(lambda: list(STANDARD)), validator=_timeframes)
     every: Seconds = Seconds(1.0)
+    backfill_from: str | None = None
 
-
-def key(symbol: str, timeframe: str, time_ms: int) -> str:
-    """A bucket's key in its table."""
-    return f"{symbol}/{timeframe}/{time_ms}"
+    @property
+    def history(self) -> str | None:
+        """Where older buckets are asked for, None for nowhere."""
+        return self.backfill_from or os.environ.get("LIQUIDATION_API_BASE_URL") or None
 
 
 class Accumulator:
     """Adds liquidations up and publishes what changed."""
 
-    def __init__(self, timeframes: list[Timeframe], feed: Feed[Bucket]) -> None:
+    def __init__(
+        self,
+        timeframes: list[Timeframe],
+        feed: Feed[Bucket],
+        first_seen: Callable[[str, int], None] = lambda symbol, time_ms: None,
+    ) -> None:
         self.timeframes = timeframes
         self._feed = feed
+        self._first_seen = first_seen
+        self._symbols: set[str] = set()
         self._newest_ms = 0
         """The newest order's time; with the clock it decides what has outlived its retention."""
         self._last: dict[tuple[str, str], int] = {}
         """Each series' newest bucket that was published."""
         self._keys: dict[str, dict[int, list[str]]] = {frame.name: {} for frame in timeframes}
         self._oldest: dict[str, int] = {}
+        began: dict[str, int] = {}
         for record in feed.stream.after(0):
-            self._note(record.value)
+            bucket = record.value
+            self._note(bucket)
+            if not bucket.backfilled:
+                began[bucket.symbol] = min(bucket.time_ms, began.get(bucket.symbol, bucket.time_ms))
+        for symbol, time_ms in began.items():
+            self._symbols.add(symbol)
+            first_seen(symbol, time_ms)
 
     def add(self, records: list[Record[Liquidation]]) -> None:
         """Count each order once in each timeframe, publish the changed buckets ascending."""
@@ -64,6 +86,9 @@ class Accumulator:
         for record in records:
             order = record.value
             self._newest_ms = max(self._newest_ms, order.time_ms)
+            if order.symbol not in self._symbols:
+                self._symbols.add(order.symbol)
+                self._first_seen(order.symbol, order.time_ms)
             for frame in frames:
                 bucket = (order.symbol, frame, frame.start(order.time_ms))
                 buy, sell, count = changed.get(bucket, _NOTHING)
@@ -101,6 +126,10 @@ class Accumulator:
         name = key(symbol, frame.name, start_ms)
         before = self._feed.get(name)
         late = start_ms < self._last.get((symbol, frame.name), start_ms)
+        if before is not None and before.backfilled:
+            # The other daemon counted this order; ours would come on top.
+            self._feed.drop("older than our own history")
+            return
         if before is not None:
             buy = EXACT.add(buy, before.buy)
             sell = EXACT.add(sell, before.sell)
@@ -145,8 +174,20 @@ def _by_time(bucket: tuple[str, Timeframe, int]) -> tuple[int, str, int]:
 
 async def volume(config: Config, streams: Streams, feed: Feed[Bucket]) -> None:
     """Read, add up, publish, once every second; ends when its input does."""
+    frames = [parse(name) for name in config.timeframes]
+    if config.history is None:
+        await accumulate(config, streams, Accumulator(frames, feed))
+        return
+    backfill = Backfill(config.history, frames, feed)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(backfill.run)
+        await accumulate(config, streams, Accumulator(frames, feed, backfill.first_seen))
+        nursery.cancel_scope.cancel()
+
+
+async def accumulate(config: Config, streams: Streams, accumulator: Accumulator) -> None:
+    """Add up what comes, until it ends."""
     orders = streams[config.input]
-    accumulator = Accumulator([parse(name) for name in config.timeframes], feed)
     cursor = orders.cursor()
     while await orders.stream.news(cursor.position.seq):
         # No checkpoint until `done`: buckets and place belong to the same instant.

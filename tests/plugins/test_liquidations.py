@@ -7,12 +7,24 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+import httpx2
 import pytest
 import trio
-from flowd_liquidations import flowd_sinks, flowd_transforms, series, shapes, timeframe, volume
+from flowd_liquidations import (
+    flowd_sinks,
+    flowd_transforms,
+    series,
+    shapes,
+    sink,
+    timeframe,
+    volume,
+)
+from flowd_liquidations.backfill import Backfill
 from flowd_liquidations.volume import Accumulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quart import Response, request
+from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
 from flowd.market import Bucket, Liquidation, number, trimmed
@@ -433,6 +445,98 @@ def test_clients_of_one_series_share_their_bytes() -> None:
     assert shape((0, 1)) == shape((0, 1))
     assert hash(shape((0, 1))) == hash(shape((0, 1)))
     assert shape((0, 1)) != shape((0, 2))
+
+
+class Elsewhere:
+    """Another flowd's REST endpoint, in memory; may be told to refuse."""
+
+    def __init__(self, rig: Rig) -> None:
+        config = sink.Config("orders", "volume")
+        outages = rig.stream("outages", Outage)
+        streams = Streams({"volume": rig.buckets, "outages": outages}, clock=lambda: rig.now_ms)
+        self.app = QuartTrio("elsewhere")
+        self.app.register_blueprint(sink.routes(config, streams))
+        self.refusals: list[tuple[int, dict[str, str]]] = []
+        self.asked: list[str] = []
+
+        @self.app.before_request
+        async def refuse() -> Response | None:
+            self.asked.append(request.full_path)
+            if not self.refusals:
+                return None
+            status, headers = self.refusals.pop(0)
+            return Response("<html>", status, headers)
+
+    @property
+    def transport(self) -> httpx2.ASGITransport:
+        return httpx2.ASGITransport(app=self.app)  # type: ignore[arg-type]  # Quart's own ASGI types
+
+
+async def backfilled(rig: Rig, elsewhere: Elsewhere, own: list[Liquidation]) -> Backfill:
+    backfill = Backfill("http://elsewhere", FRAMES, rig.feed, elsewhere.transport)
+    accumulator = Accumulator(FRAMES, rig.feed, backfill.first_seen)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(backfill.run)
+        rig.happen(own)
+        accumulator.add(rig.orders.after(0))
+        await trio.sleep(3600)
+        nursery.cancel_scope.cancel()
+    return backfill
+
+
+async def test_backfill_fills_what_lies_before_our_own_and_marks_it(autojump_clock: Any) -> None:
+    elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
+    rig = Rig()
+
+    await backfilled(rig, elsewhere, [order(1700000045000, "BUY", "1", "7")])
+
+    older = rig.buckets.get(volume.key("BTCUSDT", "1m", 1699999980000))
+    assert older is not None
+    assert older.backfilled
+    assert shapes.point(older)["backfilled"] is True
+    assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
+    # The minute in which our own began stays our own, and so does every wider bucket around it.
+    assert rig.bar("1m", 1700000040000) == ("7", "0", 1)
+    assert rig.bar("5m", 1699999800000) == ("7", "0", 1)
+
+
+async def test_backfill_obeys_retry_after_and_comes_back_after_errors(autojump_clock: Any) -> None:
+    elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
+    elsewhere.refusals = [(429, {"Retry-After": "7"}), (502, {}), (200, {})]
+    rig = Rig()
+
+    await backfilled(rig, elsewhere, [order(1700000045000, "BUY", "1", "7")])
+
+    assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
+    assert rig.feed.tally.dropped["backfill failed"] == 2
+
+
+async def test_backfill_is_not_done_twice(autojump_clock: Any) -> None:
+    elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
+    rig = Rig()
+    tables: dict[str, Stream[Any]] = {}
+    rig.feed._table = lambda name, record: tables.setdefault(name, rig.stream(name, record))
+    await backfilled(rig, elsewhere, [order(1700000045000, "BUY", "1", "7")])
+    asked = len(elsewhere.asked)
+
+    await backfilled(rig, elsewhere, [])
+
+    assert asked >= len(FRAMES)
+    assert len(elsewhere.asked) == asked
+
+
+async def test_a_late_order_does_not_come_on_top_of_what_was_backfilled(
+    autojump_clock: Any,
+) -> None:
+    elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
+    rig = Rig()
+    await backfilled(rig, elsewhere, [order(1700000045000, "BUY", "1", "7")])
+
+    rig.happen([WORKED_EXAMPLE[0]])
+    Accumulator(FRAMES, rig.feed).add(rig.orders.after(1))
+
+    assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
+    assert rig.feed.tally.dropped["older than our own history"] == 1
 
 
 def test_the_plugin_brings_its_kinds() -> None:
