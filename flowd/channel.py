@@ -38,6 +38,8 @@ CHANNELS_MAX = 2000
 PLACES_MAX = 100
 """Streams that one connection may follow."""
 CACHE_BYTES = 32 * 1024 * 1024
+CACHE_ENTRY_BYTES = 1024
+"""What an entry of the cache costs beside its bytes: tiny ones must not fill the memory."""
 SLICE_S = 0.002
 """A pass gives way to other tasks after so long."""
 
@@ -170,10 +172,10 @@ class Channels:
     def keep(self, key: tuple[Any, ...], data: bytes, seq: int) -> None:
         """Keep a prepared chunk for the next client; the least used ones make room."""
         self._packed[key] = (data, seq)
-        self._packed_bytes += len(data)
+        self._packed_bytes += len(data) + CACHE_ENTRY_BYTES
         while self._packed_bytes > CACHE_BYTES:
             _, (old, _) = self._packed.popitem(last=False)
-            self._packed_bytes -= len(old)
+            self._packed_bytes -= len(old) + CACHE_ENTRY_BYTES
 
 
 class Channel:
@@ -195,6 +197,7 @@ class Channel:
         """Every client who keeps up has been sent everything up to here."""
         self.told = self.seq
         """The newest position that a message said."""
+        self._told_at = trio.current_time()
         self._channels = channels
         self._places: dict[Place, None] = {}
         self._order: list[Place] | None = None
@@ -230,13 +233,14 @@ class Channel:
         heartbeat_s = self._channels.limits.heartbeat_s
         with self._scope:
             while True:
-                with trio.move_on_after(heartbeat_s) as quiet:
+                with trio.move_on_after(heartbeat_s):
                     if not await self.stream.news(self.seq):
                         return
                 batch = self._read(self.seq, self.stream.seq)
                 # A filter that hides everything must not leave its clients with a position that
-                # grows old.
-                untold = quiet.cancelled_caught and self.told < batch.position.seq
+                # grows old, be the stream quiet or busy.
+                silent_s = trio.current_time() - self._told_at
+                untold = self.told < batch.position.seq and silent_s >= heartbeat_s
                 await self._pass(batch, say=bool(batch.records) or batch.gap is not None or untold)
 
     def _read(self, after: int, upto: int, *, first: bool = False) -> Batch[Any]:
@@ -260,7 +264,7 @@ class Channel:
         start, self.seq = self.seq, batch.position.seq
         target = self.seq
         if say:
-            self.told = target
+            self.told, self._told_at = target, trio.current_time()
         if self._order is None:
             self._order = list(self._places)
         watch = self._channels.stopwatch
@@ -293,6 +297,7 @@ class Channel:
                 await trio.lowlevel.checkpoint()
                 began = watch()
         self._channels.counts.delivered += delivered * len(batch.records)
+        self._channels.counts.gaps += 0 if batch.gap is None else delivered
         await trio.lowlevel.checkpoint()
 
     def _payloads(self, batch: Batch[Any]) -> list[bytes]:
@@ -376,6 +381,8 @@ class Client:
         """Follow a stream from a position, or from a snapshot of its newest `limit`; instead of
         how it did before.
         """
+        if self.gone:
+            return
         if stream.name not in self.places and len(self.places) >= PLACES_MAX:
             raise BadRequest(
                 f"one connection follows at most {PLACES_MAX} streams",

@@ -111,7 +111,7 @@ def check(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None)
     """
     loaded, _ = _load(file, plugins_dir)
     plan = wiring.plan(loaded)
-    table = _table("component", "kind", "reads", "publishes", "keeps")
+    table = _table("component", "kind", "reads", "publishes", "keeps", whole=2)
     for part in plan.order:
         reads = ", ".join(plan.inputs[part.name]) or "-"
         record = plan.records[part.name].__name__ if part.table != "sinks" else "-"
@@ -124,16 +124,18 @@ def check(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None)
     out.print(f"[green]{name} is good.[/] Start it with: flowd run -c {name}", soft_wrap=True)
 
 
-def _table(*headings: str) -> Table:
-    """A table that cuts nothing off: names stay whole, other cells go on in the next line."""
+def _table(*headings: str, whole: int = 1) -> Table:
+    """A table that cuts nothing off: the first `whole` columns keep to one line, others go on in
+    the next.
+    """
     table = Table(box=None, pad_edge=False)
     for index, heading in enumerate(headings):
-        table.add_column(heading, no_wrap=index == 0, overflow="fold")
+        table.add_column(heading, no_wrap=index < whole, overflow="fold")
     return table
 
 
 def _retained(count: int, age_s: float | None) -> str:
-    return f"{count} records" if age_s is None else f"{age_s:g}s"
+    return str(count) if age_s is None else _age(age_s * 1000)
 
 
 @app.command()

@@ -256,6 +256,9 @@ class _Session:
         with self.scope:
             try:
                 await self._session(on_ready)
+                if not self.retired:
+                    # Else the renewing would wait for hours beside a connection that is gone.
+                    raise UpstreamError("ended")
             except* UpstreamError:
                 if not self.retired:
                     raise
@@ -311,10 +314,12 @@ class Input(Generic[T]):
         if after is None and place is not None:
             return Cursor(self.stream, place, filter=filter, on_read=self._read, on_gap=on_gap)
         plain = self.stream.cursor(after, limit=limit, filter=filter)
+        lost = after is not None and not self.stream.knows(after)
         return Cursor(
             self.stream,
             plain.position.seq,
-            first=after is None,
+            first=after is None or lost,
+            reset=lost,
             filter=filter,
             on_read=self._read,
             on_gap=on_gap,

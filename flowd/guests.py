@@ -16,7 +16,7 @@ import trio
 from attrs import frozen
 
 from flowd import wire
-from flowd.channel import Channels, Client
+from flowd.channel import SLICE_S, Channels, Client
 from flowd.clock import Clock
 from flowd.errors import BadRequest
 from flowd.http import Head
@@ -217,9 +217,14 @@ class Guests:
 
     async def listen(self) -> None:
         """Read what live clients say, one loop for all: an idle client costs no task."""
+        watch = self._channels.stopwatch
         while True:
             await trio.lowlevel.wait_readable(self._selector.fileno())
+            began = watch()
             for key, _ in self._selector.select(0):
+                if watch() - began > SLICE_S:
+                    await trio.lowlevel.checkpoint()
+                    began = watch()
                 guest: Guest = key.data
                 if guest.client.gone:
                     continue

@@ -76,6 +76,7 @@ class Observer:
             loop={
                 "longest_hold_ms": round(self.loop.longest_s * 1000, 2),
                 "longest_hold_task": self.loop.longest_task,
+                "recent_hold_ms": round(self.loop.recent_s * 1000, 2),
                 "steps": self.loop.steps,
             },
             memory={"rss_bytes": resident_bytes(), "prepared_bytes": self.door.polls.bytes},

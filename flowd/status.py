@@ -10,17 +10,19 @@ from attrs import field, frozen
 from flowd.clock import Stopwatch, stopwatch
 
 
+RECENT_S = 10.0
+
+
 class LoopMeter(trio.abc.Instrument):
     """Measures how long single steps of tasks hold the event loop: what every reader has to wait
     for.
     """
 
     def __init__(self, watch: Stopwatch = stopwatch) -> None:
-        self.longest_s = 0.0
-        self.longest_task = ""
         self.steps = 0
         self._watch = watch
-        self._began = 0.0
+        self._began = watch()
+        self.reset()
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """A task begins to hold the loop."""
@@ -28,15 +30,29 @@ class LoopMeter(trio.abc.Instrument):
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """It gives it back."""
-        held_s = self._watch() - self._began
+        now = self._watch()
+        held_s = now - self._began
         self.steps += 1
         if held_s > self.longest_s:
             self.longest_s = held_s
             self.longest_task = task.name
+        if now - self._since > RECENT_S:
+            self._recent_s = [0.0, self._recent_s[0]]
+            self._since = now
+        if held_s > self._recent_s[0]:
+            self._recent_s[0] = held_s
+
+    @property
+    def recent_s(self) -> float:
+        """The longest hold of the last `RECENT_S` to twice `RECENT_S` seconds."""
+        return max(self._recent_s)
 
     def reset(self) -> None:
         """Measure anew: the daemon's start is not what readers wait for."""
-        self.longest_s, self.longest_task = 0.0, ""
+        self.longest_s = 0.0
+        self.longest_task = ""
+        self._recent_s = [0.0, 0.0]
+        self._since = self._watch()
 
 
 @frozen

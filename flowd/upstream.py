@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
+import h11
 import trio
 import trio_websocket
 
@@ -39,7 +40,11 @@ async def dial(url: SplitResult) -> trio.abc.Stream:
     tls = trio.SSLStream(
         tcp, ssl.create_default_context(), server_hostname=url.hostname, https_compatible=True
     )
-    await tls.do_handshake()
+    try:
+        await tls.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(tcp)
+        raise
     return tls
 
 
@@ -141,7 +146,7 @@ async def open_upstream(
                 raise UpstreamError(f"no answer within {CONNECT_TIMEOUT_S:g}s ({shown})") from None
             except (OSError, ssl.SSLError, trio.BrokenResourceError) as error:
                 raise UpstreamError(
-                    f"cannot connect: {error or type(error).__name__} ({shown})"
+                    f"cannot connect: {str(error) or type(error).__name__} ({shown})"
                 ) from None
             upstream = Upstream(
                 shown,
@@ -167,15 +172,21 @@ def _plainly(error: BaseException, shown: str) -> BaseException:
     """The codec's errors in flowd's words; all others as they are."""
     if isinstance(error, trio_websocket.ConnectionRejected):
         return UpstreamError(f"refused with HTTP {error.status_code} ({shown})")
-    if isinstance(error, trio_websocket.HandshakeError | trio_websocket.ConnectionClosed):
+    if isinstance(
+        error, trio_websocket.HandshakeError | trio_websocket.ConnectionClosed | h11.ProtocolError
+    ):
         return UpstreamError(f"handshake failed: {error!r} ({shown})")
     return error
 
 
 def websocket_url(url: str, shown: str) -> SplitResult:
     """The parts of a `ws://` or `wss://` address; UserError for anything else."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
         raise UserError(f'url = "{shown}": expected an address like "wss://host/path"')
     return parts
 
