@@ -98,6 +98,7 @@ class Contender:
 
 @contextlib.contextmanager
 def start_flowd(bench: Bench, _shape: str, state: Path | None = None) -> Iterator[Server]:
+    """The daemon, connected to the feeder as its exchange."""
     port = machine.free_port()
     command = flowd_command(bench, port, state)
     log = bench.log(FLOWD)
@@ -123,6 +124,7 @@ def flowd_command(bench: Bench, port: int, state: Path | None = None) -> list[st
 def start_python(
     bench: Bench, shape: str, name: str, module: str, shaped: bool = False
 ) -> Iterator[Server]:
+    """One of the Python peers, connected to the feeder's lines."""
     port = machine.free_port()
     command = [sys.executable, "-m", f"bench.peers.{module}"]
     command += ["--port", str(port), "--feed", str(bench.line_port)]
@@ -136,6 +138,7 @@ def start_python(
 
 @contextlib.contextmanager
 def start_nchan(bench: Bench, _shape: str) -> Iterator[Server]:
+    """nginx with Nchan, and the feeder as its publisher."""
     port = machine.free_port()
     log = bench.log(NCHAN)
     directory = log.with_suffix("")
@@ -158,6 +161,7 @@ def start_nchan(bench: Bench, _shape: str) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def start_quart(bench: Bench, body: Path) -> Iterator[Server]:
+    """Quart on Hypercorn, serving `body`."""
     port = machine.free_port()
     command = [sys.executable, "-m", "bench.peers.quart_app"]
     command += ["--port", str(port), "--body", str(body)]
@@ -167,6 +171,7 @@ def start_quart(bench: Bench, body: Path) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def start_node(bench: Bench, body: Path) -> Iterator[Server]:
+    """Node's HTTP server, serving `body`."""
     port = machine.free_port()
     node = shutil.which("node")
     assert node
@@ -209,6 +214,7 @@ CONTENDERS = {
 
 
 def find_nginx() -> str | None:
+    """nginx, which Debian keeps where only root's path looks."""
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
@@ -246,6 +252,7 @@ def install_nchan() -> bool:
 
 
 def get(port: int, path: str, timeout_s: float = 10.0) -> tuple[int, bytes]:
+    """One GET without compression: status and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.request("GET", path, headers={"Accept-Encoding": "identity"})
@@ -256,6 +263,7 @@ def get(port: int, path: str, timeout_s: float = 10.0) -> tuple[int, bytes]:
 
 
 def get_json(port: int, path: str) -> Any:
+    """What a GET answers, healthy or degraded."""
     status, body = get(port, path)
     if status not in (200, 503):
         raise BenchError(f"GET {path} answered {status}: {body[:200]!r}")
@@ -265,6 +273,7 @@ def get_json(port: int, path: str) -> Any:
 def wait_until(
     ready: Callable[[], bool], timeout_s: float, what: str, pause_s: float = 0.05
 ) -> None:
+    """Ask again and again; BenchError when the time is over."""
     deadline = time.monotonic() + timeout_s
     while not ready():
         if time.monotonic() > deadline:

@@ -5,19 +5,23 @@ divided by the records that arrived. So whoever sends several records in one mes
 and whoever falls behind is still paid for what it delivered, but marked.
 """
 
+import os
 import statistics
 import sys
+import time
 from typing import Any
 
 from attrs import frozen
 
 from . import wire
 from .contenders import FLOWD, Bench, Contender
-from .machine import core_busy_s
+from .machine import core_busy_s, time_of
 from .process import BenchError, Helper, Server
 
 WARM_RECORDS = 50
 LAG_MAX_S = 0.25
+FOREIGN_MAX = 0.1
+RETRIES = 2
 TOKENS = {"websocket": wire.RECORD_TOKEN, "sse": wire.EVENT_TOKEN, "deflate": ""}
 COST_MAX_S = 80e-6
 
@@ -39,7 +43,37 @@ class Scene:
 
     @property
     def seconds(self) -> float:
+        """How long the records take to come."""
         return self.count / self.rate
+
+
+@frozen
+class Crowd:
+    """Busy seconds of both cores beside those of our own processes: what others did to a run."""
+
+    at: float
+    on_server: float
+    on_others: float
+
+    @classmethod
+    def now(cls, bench: Bench, server: Server, load: Helper) -> "Crowd":
+        """One reading; two make a share."""
+        ours = sum(time_of(pid) for pid in (load.pid, bench.feeder.pid, os.getpid()))
+        served = server.cpu().total_s
+        if not bench.cores.apart:
+            served += ours
+        return cls(
+            time.monotonic(),
+            core_busy_s(bench.cores.server) - served,
+            core_busy_s(bench.cores.others) - ours,
+        )
+
+    def share_since(self, earlier: "Crowd") -> float:
+        """Of the core where it was worse; below 0.02 it is the clocks' own grain."""
+        took = max(0.1, self.at - earlier.at)
+        on_server = (self.on_server - earlier.on_server) / took
+        on_others = (self.on_others - earlier.on_others) / took
+        return max(0.0, on_server, on_others)
 
 
 @frozen
@@ -57,6 +91,7 @@ class Delivery:
 
     @property
     def kept_up(self) -> bool:
+        """Everything arrived everywhere, and soon."""
         return self.arrived == 1.0 and self.lag_s <= LAG_MAX_S
 
     @property
@@ -66,6 +101,16 @@ class Delivery:
 
 
 def run(bench: Bench, contender: Contender, scene: Scene) -> Delivery:
+    """The calmest of up to three tries: more than one only while something else uses our cores."""
+    calmest = attempt(bench, contender, scene)
+    for _ in range(RETRIES):
+        if calmest.foreign <= FOREIGN_MAX:
+            break
+        calmest = min(calmest, attempt(bench, contender, scene), key=lambda found: found.foreign)
+    return calmest
+
+
+def attempt(bench: Bench, contender: Contender, scene: Scene) -> Delivery:
     """One run: start the server, connect the clients, warm up, measure, check what arrived."""
     with (
         contender.start(bench, scene.shape) as server,
@@ -74,10 +119,11 @@ def run(bench: Bench, contender: Contender, scene: Scene) -> Delivery:
         connect(load, server, contender, scene)
         emit(bench, load, contender, scene, WARM_RECORDS, 100.0)
         load.ask(do="verify")
-        busy, before = core_busy_s(bench.cores.server), server.cpu()
+        before = server.cpu()
+        crowd = Crowd.now(bench, server, load)
         started, result = emit(bench, load, contender, scene, scene.count, scene.rate)
+        foreign = Crowd.now(bench, server, load).share_since(crowd)
         spent = server.cpu().since(before)
-        busy = core_busy_s(bench.cores.server) - busy
         server.check()
         records = arrived_in(load, scene, result, contender.name)
         took = result["last"] - started
@@ -89,13 +135,14 @@ def run(bench: Bench, contender: Contender, scene: Scene) -> Delivery:
             lag_s=took - scene.seconds,
             reads=result["reads"],
             records=records,
-            foreign=max(0.0, busy - spent.total_s) / max(took, 0.1),
+            foreign=foreign,
         )
 
 
 def connect(
     load: Helper, server: Server, contender: Contender, scene: Scene, clients: int = 0
 ) -> None:
+    """Open the clients' connections and let the server settle."""
     load.ask(
         do="connect",
         port=server.port,

@@ -37,10 +37,12 @@ class Reader:
         self.ready = True
 
     def send(self, data: bytes) -> None:
+        """Send what the socket takes now; the rest waits for `flush`."""
         self.rest += data
         self.flush()
 
     def flush(self) -> None:
+        """Send on what had to wait."""
         while self.rest and self.open:
             try:
                 sent = self.sock.send(self.rest)
@@ -56,6 +58,7 @@ class Reader:
         self.read()
 
     def read(self) -> bytes:
+        """What has come; nothing more comes once `open` is false."""
         try:
             data = self.sock.recv(65_536)
         except BlockingIOError:
@@ -76,6 +79,7 @@ class Exchange(Reader):
         self.ready = False
 
     def receive(self) -> None:
+        """Shake hands, acknowledge subscriptions, answer pings."""
         data = self.read()
         if data:
             self.protocol.receive_data(data)
@@ -92,6 +96,7 @@ class Exchange(Reader):
                 self.open = False
 
     def acknowledge(self, command: dict[str, Any]) -> None:
+        """The exchange's answer to a control message."""
         answer = json.dumps({"result": None, "id": command.get("id")})
         self.protocol.send_text(answer.encode())
 
@@ -108,6 +113,7 @@ class Emission:
 
     @property
     def done(self) -> bool:
+        """Whether all is out, with nothing waiting in our own memory."""
         return self.sent == len(self.messages) and not any(r.rest and r.open for r in self.readers)
 
     def advance(self) -> float:
@@ -151,6 +157,7 @@ class Feeder:
         self.watch(sys.stdin.fileno(), self.hear)
 
     def listen(self, kind: str, reader: type[Reader]) -> socket.socket:
+        """A port of its own for one kind of reader."""
         listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         listener.setblocking(False)
 
@@ -162,6 +169,7 @@ class Feeder:
         return listener
 
     def add(self, kind: str, reader: Reader) -> None:
+        """Take a reader in."""
         self.readers[kind].append(reader)
 
         def receive() -> None:
@@ -172,6 +180,7 @@ class Feeder:
         self.watch(reader.sock.fileno(), receive)
 
     def drop(self, kind: str, reader: Reader) -> None:
+        """Let a reader go."""
         self.readers[kind].remove(reader)
         self.watched.pop(reader.sock.fileno(), None)
         with suppress(OSError):
@@ -179,10 +188,12 @@ class Feeder:
         reader.sock.close()
 
     def watch(self, fileno: int, ready: Callable[[], None]) -> None:
+        """Call `ready` whenever there is something to read."""
         self.watched[fileno] = ready
         self.epoll.register(fileno, select.EPOLLIN)
 
     def run(self) -> None:
+        """Say the ports, then serve until standard input ends."""
         ports = {"exchange": self.exchange.getsockname()[1], "line": self.line.getsockname()[1]}
         answer(ports)
         while self.running:
@@ -217,6 +228,7 @@ class Feeder:
         return min(max(0.0, pause), 0.02 if self.waiting else 1.0)
 
     def hear(self) -> None:
+        """Carry out the commands that came in."""
         data = os.read(sys.stdin.fileno(), 65_536)
         if not data:
             self.running = False
@@ -249,6 +261,7 @@ class Feeder:
         self.emission = Emission(messages, rate, readers)
 
     def build(self, to: str, shape: str, index: int, length: int) -> bytes:
+        """One message in the form that its readers want."""
         if to == "exchange":
             return wire.frame(wire.force_order(now_ms()))
         make = wire.record if shape == "sse" else wire.records_message
@@ -259,10 +272,12 @@ class Feeder:
 
 
 def now_ms() -> int:
+    """Wall time in milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 def answer(value: dict[str, Any]) -> None:
+    """One line to whoever commands this process."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 

@@ -61,6 +61,7 @@ class WebSocketText:
             self.protocol.extensions = [factory.process_response_params(offered, [])]
 
     def decode(self, data: bytes) -> bytes:
+        """The messages in `data`, one per line."""
         self.protocol.receive_data(data)
         events = self.protocol.events_received()
         return b"\n".join(
@@ -79,6 +80,7 @@ class EventText:
         self.decode(head)
 
     def decode(self, data: bytes) -> bytes:
+        """The whole events up to the end of `data`."""
         self.connection.receive_data(data)
         body = bytearray(self.rest)
         while True:
@@ -256,12 +258,14 @@ class Load:
         return {"answered": answered, "bytes": received, "seconds": took, **first}
 
     def do_close(self) -> dict[str, Any]:
+        """Close every connection."""
         for fileno in list(self.clients):
             self.close(fileno)
         self.decoders.clear()
         return {"clients": 0}
 
     def close(self, fileno: int) -> None:
+        """Close one connection."""
         client = self.clients.pop(fileno)
         with suppress(OSError):
             self.epoll.unregister(fileno)
@@ -282,6 +286,7 @@ class Poller:
         sock.setblocking(False)
 
     def ask(self) -> None:
+        """Send the request once more."""
         self.asked = True
         self.started = False
         self.sock.send(self.request)
@@ -361,6 +366,7 @@ def ask_once(port: int, request: bytes) -> dict[str, Any]:
 
 
 def receive_some(sock: socket.socket) -> bytes:
+    """Some bytes; ConnectionError when there are no more."""
     data = sock.recv(RECEIVE_BYTES)
     if not data:
         raise ConnectionError("the server closed a connection in the middle of an answer")
@@ -375,6 +381,7 @@ def body_length(head: bytes) -> int:
 
 
 def header_of(head: bytes, name: bytes) -> str:
+    """The value of a response header, empty when it is not there."""
     for line in head.split(b"\r\n")[1:]:
         key, _, value = line.partition(b":")
         if key.strip().lower() == name:
@@ -398,6 +405,7 @@ def records_in(text: bytes) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    """Carry out commands until standard input ends."""
     load = Load()
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

@@ -35,6 +35,7 @@ class Cores:
 
     @property
     def apart(self) -> bool:
+        """Whether the server has a core for itself."""
         return self.server != self.others
 
 
@@ -51,6 +52,7 @@ class Cpu:
 
     @classmethod
     def of(cls, pids: list[int]) -> "Cpu":
+        """What these processes have used so far."""
         total_s = user_s = 0.0
         for pid in pids:
             whole = time_of(pid)
@@ -60,6 +62,7 @@ class Cpu:
         return cls(total_s, user_s)
 
     def since(self, earlier: "Cpu") -> "Cpu":
+        """What was used between two readings."""
         return Cpu(self.total_s - earlier.total_s, max(0.0, self.user_s - earlier.user_s))
 
 
@@ -75,10 +78,12 @@ def ticks_of(pid: int) -> tuple[int, int]:
 
 
 def rss_bytes(pids: list[int]) -> int:
+    """Resident memory of these processes together."""
     return sum(status_kib(pid, "VmRSS:") * 1024 for pid in pids)
 
 
 def status_kib(pid: int, name: str) -> int:
+    """A field of `/proc/PID/status` that is given in kB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1])
@@ -104,6 +109,7 @@ def core_busy_s(core: int) -> float:
 
 
 def free_port() -> int:
+    """A loopback port that nobody listens on at the moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -139,6 +145,7 @@ def describe() -> dict[str, Any]:
 
 
 def versions(*names: str) -> dict[str, str]:
+    """The versions of those packages that are installed."""
     found = {}
     for name in names:
         with suppress(metadata.PackageNotFoundError):

@@ -61,7 +61,13 @@ class Helper:
         finally:
             end(process, grace_s=2.0)
 
+    @property
+    def pid(self) -> int:
+        """The helper's process."""
+        return self.process.pid
+
     def tell(self, **command: Any) -> None:
+        """Send a command; `answer` brings what it says."""
         assert self.process.stdin
         try:
             self.process.stdin.write(json.dumps(command) + "\n")
@@ -70,6 +76,7 @@ class Helper:
             raise BenchError(f"{self.module} is gone") from error
 
     def answer(self) -> dict[str, Any]:
+        """The helper's next line; BenchError when it reports an error or is gone."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
@@ -80,6 +87,7 @@ class Helper:
         return value
 
     def ask(self, **command: Any) -> dict[str, Any]:
+        """A command and its answer."""
         self.tell(**command)
         return self.answer()
 
@@ -101,12 +109,15 @@ class Server:
         return machine.children_of(pid) if self.of_workers else [pid]
 
     def cpu(self) -> machine.Cpu:
+        """CPU time used so far."""
         return machine.Cpu.of(self.pids)
 
     def rss(self) -> int:
+        """Resident memory, in bytes."""
         return machine.rss_bytes(self.pids)
 
     def check(self) -> None:
+        """BenchError, with the end of its log, when the server has ended."""
         if self.process.poll() is not None:
             said = "\n  ".join(machine.lines_of(self.log, 8))
             raise BenchError(f"{self.name} ended with {self.process.returncode}:\n  {said}")
@@ -142,6 +153,7 @@ def launch(
     of_workers: bool = False,
     cwd: Path = ROOT,
 ) -> Server:
+    """Start a server on its core, without waiting for anything."""
     with pinned(core), log.open("ab") as out:
         process = subprocess.Popen(
             command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out
@@ -150,6 +162,7 @@ def launch(
 
 
 def wait_for_port(running: Server) -> None:
+    """Wait until the server accepts connections."""
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         running.check()

@@ -15,6 +15,9 @@ from rich.table import Table
 from . import machine
 from .contenders import FLOWD
 
+# By name, because they look like other characters.
+TIMES = "\N{MULTIPLICATION SIGN}"
+NOTHING = TO = "\N{EN DASH}"
 PACKAGES = ("trio", "websockets", "quart", "hypercorn", "fastapi", "uvicorn", "uvloop", "msgspec")
 
 
@@ -28,7 +31,7 @@ class Goal:
 
     def __str__(self) -> str:
         sign = "≥" if self.at_least else "≤"
-        return f"{sign} {self.limit:g}" + (f" × {self.than}" if self.than else "")
+        return f"{sign} {self.limit:g}" + (f" {TIMES} {self.than}" if self.than else "")
 
 
 @define
@@ -40,13 +43,14 @@ class Cell:
 
     @property
     def median(self) -> float:
+        """The figure that is quoted."""
         return statistics.median(self.values)
 
     def __str__(self) -> str:
         if not self.values:
-            return "–"
+            return NOTHING
         low, high = figure(min(self.values)), figure(max(self.values))
-        spread = f" ({low}–{high})" if low != high else ""
+        spread = f" ({low}{TO}{high})" if low != high else ""
         return figure(self.median) + spread + (" †" if self.remarks else "")
 
 
@@ -60,16 +64,19 @@ class Row:
     cells: dict[str, Cell] = field(factory=dict)
 
     def add(self, name: str, value: float, remark: str = "") -> None:
+        """Note one round's value, and what is to be said about it."""
         cell = self.cells.setdefault(name, Cell())
         cell.values.append(value)
         if remark:
             cell.remarks.append(remark)
 
     def fail(self, name: str, remark: str) -> None:
+        """Note that a round gave no value."""
         self.cells.setdefault(name, Cell()).remarks.append(remark)
 
     @property
     def peers(self) -> list[str]:
+        """The peers' figures, in words."""
         return [f"{name} {cell}" for name, cell in self.cells.items() if name != FLOWD]
 
     @property
@@ -78,9 +85,10 @@ class Row:
         wanted = [goal.than for goal in self.goals if goal.than]
         names = wanted or ([] if self.goals else [n for n in self.cells if n != FLOWD])
         ratios = [(name, self.ratio(name)) for name in names]
-        return [f"{figure(ratio)} × {name}" for name, ratio in ratios if ratio is not None]
+        return [f"{figure(ratio)} {TIMES} {name}" for name, ratio in ratios if ratio is not None]
 
     def ratio(self, name: str) -> float | None:
+        """flowd's median by this peer's, None when either is missing."""
         ours, theirs = self.cells.get(FLOWD), self.cells.get(name)
         if not ours or not ours.values or not theirs or not theirs.values:
             return None
@@ -98,11 +106,13 @@ class Row:
 
     @property
     def verdict(self) -> str:
+        """Whether each goal was reached."""
         words = {True: "yes", False: "**no**", None: "not measured"}
         return ", ".join(words[self.reached(goal)] for goal in self.goals)
 
     @property
     def columns(self) -> list[str]:
+        """The line as the table shows it."""
         return [
             f"{self.what}, {self.unit}",
             str(self.cells.get(FLOWD, Cell())),
@@ -133,6 +143,7 @@ def figure(value: float) -> str:
 
 
 def show(console: Console, rows: list[Row], notes: list[str]) -> None:
+    """Print the table and its notes."""
     table = Table(*HEADINGS, show_lines=True)
     for row in rows:
         table.add_row(*(cell.replace("**", "") for cell in row.columns))
@@ -163,6 +174,7 @@ def page(rows: list[Row], notes: list[str], about: dict[str, Any]) -> str:
 
 
 def fold(text: str, indent: str = "") -> str:
+    """A paragraph in lines of at most 100 columns."""
     return textwrap.fill(
         " ".join(text.split()),
         100,
@@ -174,6 +186,7 @@ def fold(text: str, indent: str = "") -> str:
 
 
 def bullets(texts: list[str]) -> str:
+    """A list, one item for each text."""
     return "\n".join(fold(text, "  ") for text in texts)
 
 
@@ -187,7 +200,8 @@ To repeat it: `pip install -e '.[bench]'`, Node.js on the path, Debian's `nginx`
 {minutes:.0f} minutes. `python -m bench --quick` gives a first impression.
 
 Measured on {date}: {cpu}, {cores} cores, {memory_gib} GB, Linux {kernel}, Python {python},
-{packages}. Medians of {rounds} interleaved rounds, lowest and highest in brackets.
+{packages}. Medians of {rounds} or more interleaved rounds, lowest and highest in brackets (a peer
+without a goal takes part in every other round).
 """
 
 MEANINGS = """
@@ -209,17 +223,22 @@ all in order.
 **Polls** are counted per second of server CPU, so that the load generator's speed does not matter;
 the first answer of each run is unpacked and must hold all 5 000 records. 32 keep-alive connections.
 
+**The longest hold** is what the daemon says of itself in `GET /status`, from its start on, so it
+includes the arrival of all clients; whatever else runs on its core adds to it.
+
 **Memory** is the growth of resident memory divided by the clients, after a first hundred of them;
 the kernel's socket buffers are not in it.
 """
 
 
 def write(path: Path, rows: list[Row], notes: list[str], about: dict[str, Any]) -> None:
+    """Write the page."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(page(rows, notes, about), encoding="utf-8")
 
 
 def about() -> dict[str, Any]:
+    """What the page says about the machine and its packages."""
     found = machine.versions(*PACKAGES)
     packages = ", ".join(f"{name} {version}" for name, version in found.items())
     return {**machine.describe(), "packages": packages}

@@ -90,6 +90,7 @@ def polls(
 
 
 def etag_of(bench: Bench, server: Server, path: str) -> str:
+    """The ETag with which a server answers, for conditional polls."""
     head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: gzip\r\n\r\n"
     with Helper.start("bench.load", bench.cores.others) as (load, _ready):
         result = load.ask(
@@ -151,26 +152,32 @@ def memory(bench: Bench, contender: Contender, steps: list[int]) -> dict[int, fl
 class Hold:
     """The loop's longest hold as the daemon tells it: once all are connected, and at the end."""
 
-    connecting_ms: float | None
-    passing_ms: float | None
+    connecting_ms: float
+    longest_ms: float
+    task: str
     complete: bool
 
 
 def hold(bench: Bench, contender: Contender, clients: int, rate: float, count: int) -> Hold:
+    """Connect so many clients, pass records to them, and ask the daemon for its longest hold."""
     scene = Scene("websocket", clients, rate, count, {})
     with (
         contender.start(bench, scene.shape) as server,
         Helper.start("bench.load", bench.cores.others) as (load, _ready),
     ):
         connect(load, server, contender, scene)
-        connecting = longest_hold_ms(server.port)
+        connecting_ms, _task = longest_hold(server.port)
         _started, result = emit(bench, load, contender, scene, count, rate)
-        return Hold(connecting, longest_hold_ms(server.port), bool(result["complete"]))
+        longest_ms, task = longest_hold(server.port)
+        return Hold(connecting_ms, longest_ms, task, bool(result["complete"]))
 
 
-def longest_hold_ms(port: int) -> float | None:
-    value = contenders.get_json(port, "/status").get("loop", {}).get("longest_hold_ms")
-    return None if value is None else float(value)
+def longest_hold(port: int) -> tuple[float, str]:
+    """How long and by which task the loop was held longest since the daemon's start."""
+    loop = contenders.get_json(port, "/status").get("loop", {})
+    if "longest_hold_ms" not in loop:
+        raise BenchError("GET /status has no loop.longest_hold_ms")
+    return float(loop["longest_hold_ms"]), str(loop.get("longest_hold_task", ""))
 
 
 @frozen
@@ -200,6 +207,7 @@ def restart(bench: Bench) -> Restart:
 
 
 def answers(server: Server) -> bool:
+    """Whether the daemon answers `/health` by now."""
     server.check()
     try:
         return contenders.get(server.port, "/health", timeout_s=2.0)[0] in (200, 503)
@@ -226,7 +234,11 @@ def stop_with_stalled(bench: Bench, contender: Contender, clients: int) -> float
             receive_bytes=4_096,
         )
         fill(bench, server, 4_000)
-        time.sleep(0.5)
+        contenders.wait_until(
+            lambda: contenders.get_json(server.port, "/status")["clients"]["behind"] >= clients,
+            10.0,
+            f"{clients} clients are behind",
+        )
         took = end(server.process, grace_s=30.0)
         if server.process.returncode not in (0, None):
             raise BenchError(f"flowd ended with {server.process.returncode}")

@@ -16,6 +16,9 @@ Stopwatch = Callable[[], float]
 stopwatch: Stopwatch = time.perf_counter
 """Seconds of real time for measuring how long a piece of code held the loop."""
 
+processor_time: Stopwatch = time.thread_time
+"""Seconds of processor time that this thread was given."""
+
 
 def system_clock() -> int:
     """The machine's wall clock, in milliseconds since 1970."""

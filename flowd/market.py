@@ -87,3 +87,33 @@ class Bucket:
     def delta(self) -> Decimal:
         """Positive when more shorts than longs were liquidated."""
         return EXACT.subtract(self.buy, self.sell)
+
+
+@frozen
+class Candle:
+    """The trading of one symbol in one interval; `closed` once nothing can be added to it.
+
+    `time_ms` is the interval's first millisecond, UTC, `close_time_ms` its last. `volume` is in
+    base units, `quote_volume` in quote units; `taker_buy_volume` and `taker_buy_quote_volume` are
+    the parts of them that were bought at the seller's price.
+    """
+
+    symbol: str
+    interval: str
+    time_ms: int
+    close_time_ms: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    quote_volume: Decimal
+    trades: int
+    taker_buy_volume: Decimal
+    taker_buy_quote_volume: Decimal
+    closed: bool
+
+    @property
+    def key(self) -> str:
+        """Its key in a table of candles."""
+        return f"{self.symbol}/{self.interval}/{self.time_ms}"

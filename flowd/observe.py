@@ -76,6 +76,7 @@ class Observer:
             loop={
                 "longest_hold_ms": round(self.loop.longest_s * 1000, 2),
                 "longest_hold_task": self.loop.longest_task,
+                "longest_work_ms": round(self.loop.longest_work_s * 1000, 2),
                 "recent_hold_ms": round(self.loop.recent_s * 1000, 2),
                 "steps": self.loop.steps,
             },

@@ -26,7 +26,7 @@ logger = logging.getLogger("flowd")
 FILES_SPARE = 600
 """Open files beside the clients': polls, upstreams, the state, the log."""
 BACKLOG = 4096
-GC_THRESHOLDS = (5000, 20, 100)
+GC_THRESHOLDS = (5000, 100, 100)
 """Fewer and younger collections than by default: each holds the loop for as long as it takes."""
 STALLED_PEER_MS = 15_000
 

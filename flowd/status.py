@@ -7,25 +7,32 @@ from typing import Any
 import trio
 from attrs import field, frozen
 
-from flowd.clock import Stopwatch, stopwatch
-
+from flowd.clock import Stopwatch, processor_time, stopwatch
 
 RECENT_S = 10.0
 
 
 class LoopMeter(trio.abc.Instrument):
-    """Measures how long single steps of tasks hold the event loop: what every reader has to wait
-    for.
+    """Measures how long single steps of tasks hold the event loop: what every reader waits for.
+
+    Holds are told in wall time, and the longest also in processor time: where they differ, another
+    process had the processor.
     """
 
-    def __init__(self, watch: Stopwatch = stopwatch) -> None:
+    def __init__(self, watch: Stopwatch = stopwatch, work: Stopwatch = processor_time) -> None:
         self.steps = 0
+        self.longest_s = 0.0
+        self.longest_work_s = 0.0
+        self.longest_task = ""
         self._watch = watch
-        self._began = watch()
-        self.reset()
+        self._work = work
+        self._began = self._since = watch()
+        self._worked = work()
+        self._recent_s = [0.0, 0.0]
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """A task begins to hold the loop."""
+        self._worked = self._work()
         self._began = self._watch()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -33,14 +40,16 @@ class LoopMeter(trio.abc.Instrument):
         now = self._watch()
         held_s = now - self._began
         self.steps += 1
-        if held_s > self.longest_s:
-            self.longest_s = held_s
-            self.longest_task = task.name
         if now - self._since > RECENT_S:
             self._recent_s = [0.0, self._recent_s[0]]
             self._since = now
         if held_s > self._recent_s[0]:
             self._recent_s[0] = held_s
+            if held_s > self.longest_s:
+                self.longest_s = held_s
+                self.longest_task = task.name
+            worked_s = self._work() - self._worked
+            self.longest_work_s = max(self.longest_work_s, worked_s)
 
     @property
     def recent_s(self) -> float:
@@ -49,10 +58,9 @@ class LoopMeter(trio.abc.Instrument):
 
     def reset(self) -> None:
         """Measure anew: the daemon's start is not what readers wait for."""
-        self.longest_s = 0.0
+        self.longest_s = self.longest_work_s = 0.0
         self.longest_task = ""
         self._recent_s = [0.0, 0.0]
-        self._since = self._watch()
 
 
 @frozen

@@ -512,6 +512,7 @@ class _Listener(trio.abc.Listener[Any]):
         self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](0)
 
     async def arrive(self, pipe: trio.StapledStream[Any, Any]) -> None:
+        # The door asks the socket below for its addresses; a pipe in memory has none.
         cast(Any, pipe).socket = _Address()
         await self._send.send(pipe)
 

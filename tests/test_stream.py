@@ -681,6 +681,49 @@ def test_a_gap_is_told_to_who_keeps_count() -> None:
     assert gaps == [Gap(2, 8)]
 
 
+def test_who_polls_says_by_hand_what_has_been_dealt_with() -> None:
+    stream = make()
+    fill(stream, 3)
+    read: list[int] = []
+    cursor = Cursor(stream, 0, on_read=read.append)
+
+    cursor.read()
+    before = list(read)
+    cursor.done()
+
+    assert (before, read) == ([], [3])
+
+
+def test_who_keeps_no_count_may_say_done_too() -> None:
+    cursor = make().cursor()
+
+    cursor.done()
+
+    assert cursor.position.seq == 0
+
+
+async def test_the_end_of_a_stream_is_waited_for_through_all_its_news(
+    nursery: trio.Nursery,
+) -> None:
+    stream = make()
+    ended = trio.Event()
+
+    async def wait() -> None:
+        await stream.ended()
+        ended.set()
+
+    nursery.start_soon(wait)
+    await wait_all_tasks_blocked()
+    fill(stream, 3)
+    await wait_all_tasks_blocked()
+    before = ended.is_set()
+    stream.close()
+    await ended.wait()
+    await stream.ended()
+
+    assert not before
+
+
 async def test_reading_without_news_lets_others_run() -> None:
     stream = make()
     fill(stream, 1)

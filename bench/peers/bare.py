@@ -25,6 +25,7 @@ EVENTS = (
 
 
 def websocket_head(request: bytes) -> bytes:
+    """The answer to a WebSocket handshake."""
     key = next(
         line.partition(b":")[2].strip()
         for line in request.split(b"\r\n")
@@ -34,16 +35,20 @@ def websocket_head(request: bytes) -> bytes:
 
 
 def event(number: int, line: bytes) -> bytes:
+    """One record as a Server-Sent Event."""
     return b"id: k3v9.%d\ndata: %b\n\n" % (number, line)
 
 
 class Bare:
+    """The connected sockets, and a loop over them."""
+
     def __init__(self, shape: str) -> None:
         self.websocket = shape == "websocket"
         self.sockets: list[socket.socket] = []
         self.number = 0
 
     async def accept(self, listener: socket.socket) -> None:
+        """Take clients for ever."""
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.lowlevel.wait_readable(listener)
@@ -51,6 +56,7 @@ class Bare:
                 nursery.start_soon(self.greet, sock)
 
     async def greet(self, sock: socket.socket) -> None:
+        """Answer a client's request head; from then on it gets every message."""
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         request = b""
@@ -64,6 +70,7 @@ class Bare:
         self.sockets.append(sock)
 
     async def relay(self, feed: socket.socket) -> None:
+        """Pass on each line of the feed."""
         feed.setblocking(False)
         rest = b""
         while True:
@@ -77,6 +84,7 @@ class Bare:
                 self.send(wire.frame(line) if self.websocket else event(self.number, line))
 
     def send(self, data: bytes) -> None:
+        """One pass over all clients; a socket that does not take all is closed."""
         size = len(data)
         refused = []
         for sock in self.sockets:
@@ -91,6 +99,7 @@ class Bare:
 
 
 async def main() -> None:
+    """Serve until the feed ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--feed", type=int, required=True)

@@ -12,6 +12,7 @@ connections: set[ServerConnection] = set()
 
 
 async def greet(connection: ServerConnection) -> None:
+    """Keep a client until it leaves."""
     connections.add(connection)
     try:
         await connection.wait_closed()
@@ -20,6 +21,7 @@ async def greet(connection: ServerConnection) -> None:
 
 
 async def main() -> None:
+    """Serve until the feed ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--feed", type=int, required=True)

@@ -16,6 +16,7 @@ DEADLINE_S = 1.0
 
 
 def app_for(feed_port: int) -> FastAPI:
+    """The application, which passes on the lines of this feed."""
     clients: list[WebSocket] = []
 
     async def relay() -> None:
@@ -52,6 +53,7 @@ def app_for(feed_port: int) -> FastAPI:
 
 
 def main() -> None:
+    """Serve until told to stop."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--feed", type=int, required=True)

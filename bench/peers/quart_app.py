@@ -18,6 +18,7 @@ ETAG = '"k3v9.5000"'
 
 
 def app_for(body: bytes) -> QuartTrio:
+    """The application, which answers with this body, compressed beforehand."""
     app = QuartTrio(__name__)
     compressed = gzip.compress(body, mtime=0)
     headers = {
@@ -37,6 +38,7 @@ def app_for(body: bytes) -> QuartTrio:
 
 
 def main() -> None:
+    """Serve until told to stop."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--body", type=Path, required=True)

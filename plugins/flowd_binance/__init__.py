@@ -187,7 +187,9 @@ class Session:
             )
         if "result" not in answer:
             raise Unusable("unknown message")
-        self._waiting.discard(answer.get("id", 0))
+        id = answer.get("id")
+        if isinstance(id, int):
+            self._waiting.discard(id)
         if not self._waiting:
             self._acknowledged.set()
             self._delivers()

@@ -1,12 +1,16 @@
 """Binance's messages to records: pure functions. What cannot be used is refused with its reason."""
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from flowd.market import EXACT, Liquidation, Side, number, trimmed
+from flowd.market import EXACT, Candle, Liquidation, Side, number, trimmed
 
 COIN_M = 2
+INTERVALS = tuple("1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M".split())
+WIDEST_MS = 31 * 86_400_000
+_KLINE = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q")
 
 
 class Unusable(ValueError):
@@ -83,3 +87,51 @@ def _looks_like_coin_m(order: dict[str, Any]) -> bool:
         return False
     pair, _, delivery = symbol.partition("_")
     return pair.endswith("USD") and (delivery == "PERP" or delivery.isdigit())
+
+
+def kline(event: dict[str, Any]) -> Candle:
+    """The candle in a `kline` event; Unusable as `candle` says."""
+    k = event.get("k")
+    if not isinstance(k, dict) or type(k.get("x")) is not bool:
+        raise Unusable("malformed")
+    symbol, interval = k.get("s", event.get("s")), k.get("i")
+    if not isinstance(symbol, str) or not 0 < len(symbol) <= 64 or interval not in INTERVALS:
+        raise Unusable("malformed")
+    return candle(symbol, interval, [k.get(name) for name in _KLINE], closed=k["x"])
+
+
+def candle(symbol: str, interval: str, row: object, *, closed: bool) -> Candle:
+    """The candle in a row of REST's klines: open time, open, high, low, close, volume, close time,
+    quote volume, trades, taker's base and quote volume.
+
+    Unusable: `malformed`, `bad time`, `bad number`, and `impossible candle`, whose prices lie
+    outside its own low and high.
+    """
+    if not isinstance(row, list) or len(row) < len(_KLINE):
+        raise Unusable("malformed")
+    time_ms, close_ms, trades = row[0], row[6], row[8]
+    if type(time_ms) is not int or type(close_ms) is not int:
+        raise Unusable("bad time")
+    if not 0 < time_ms < close_ms < 10**14 or close_ms - time_ms > WIDEST_MS:
+        raise Unusable("bad time")
+    if type(trades) is not int or trades < 0:
+        raise Unusable("bad number")
+    opened, high, low, close, volume, quote, base_bought, quote_bought = _amounts(
+        [*row[1:6], row[7], row[9], row[10]]
+    )
+    if not low <= min(opened, close) or not max(opened, close) <= high:
+        raise Unusable("impossible candle")
+    return Candle(
+        *(symbol, interval, time_ms, close_ms, opened, high, low, close, volume, quote, trades),
+        *(base_bought, quote_bought, closed),
+    )
+
+
+def _amounts(texts: list[object]) -> list[Decimal]:
+    try:
+        found = [number(text) for text in texts]
+    except ValueError:
+        raise Unusable("bad number") from None
+    if any(amount < 0 for amount in found):
+        raise Unusable("bad number")
+    return found

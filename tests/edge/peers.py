@@ -272,6 +272,18 @@ class WebSocket:
                 self.frames.append(event)
 
 
+def frame(first: int, payload: bytes = b"", *, mask: bool = True) -> bytes:
+    """A frame as no library would make it: its first byte as it stands."""
+    size = len(payload)
+    if size < 126:
+        length = bytes([size | 128 * mask])
+    elif size < 65536:
+        length = bytes([126 | 128 * mask]) + size.to_bytes(2)
+    else:
+        length = bytes([127 | 128 * mask]) + size.to_bytes(8)
+    return bytes([first]) + length + (bytes(4) if mask else b"") + payload
+
+
 @asynccontextmanager
 async def websocket(
     port: int,

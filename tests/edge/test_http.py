@@ -2,6 +2,7 @@
 
 import httpx2
 import pytest
+import trio
 
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
@@ -132,7 +133,7 @@ async def test_head_is_get_without_a_body(shared: Flowd, path: str) -> None:
 
     assert head.raw_body == b""
     assert (head.status, set(head.headers)) == (get.status, set(get.headers))
-    if path != APP:
+    if path not in (APP, "/metrics"):
         assert head.headers["content-length"] == get.headers["content-length"]
 
 
@@ -262,8 +263,11 @@ async def test_pipelined_requests_are_answered_in_order_whoever_answers_them(
             kinds = {HOT: "records", APP: "components", "/health": "problems"}
             kinds |= {"/streams": "streams", "/streams/none": "error"}
             assert kinds[path] in body
-        async with sse(shared.port, "/nothing-more-is-asked", stream=peer.stream) as events:
-            assert events.headers["content-type"].startswith("text/event-stream")
+        with trio.fail_after(10):
+            text = peer.read_ahead
+            while b"retry: " not in text:
+                text += await peer.stream.receive_some(65536)
+        assert b"\r\nContent-Type: text/event-stream" in text
 
 
 async def test_a_request_with_a_body_is_answered_and_its_connection_closed(shared: Flowd) -> None:
@@ -289,7 +293,7 @@ async def test_http_1_0_is_answered_and_closed(shared: Flowd) -> None:
     for path in (HOT, APP):
         async with http(shared.port) as peer:
             await peer.stream.send_all(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-            assert (await peer.ended()).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert (await peer.ended()).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_a_common_client_keeps_its_connections_and_decodes_what_it_gets(

@@ -44,9 +44,7 @@ class Log:
     def superseded(self, seq: int) -> bool:
         """Whether a table's record may be passed over: its key has a newer one."""
         record = self.content.get((self.epoch, seq))
-        return self.table and (
-            record is None or self.newest[self.epoch, record["key"]] > seq
-        )
+        return self.table and (record is None or self.newest[self.epoch, record["key"]] > seq)
 
 
 @define(eq=False)
@@ -85,9 +83,9 @@ class Place:
         """The stream said that these records are gone."""
         assert not self.must_reset, f"{self.log.name}: an old epoch goes on"
         assert self.seq is not None, f"{self.log.name}: a snapshot suffers no gap"
-        assert first == self.seq + 1, f"{self.log.name}: at {self.seq}, missing from {first}"
-        assert last >= first
-        self.missed += last - self.seq
+        assert self.seq < first <= last, f"{self.log.name}: at {self.seq}, a gap {first}-{last}"
+        self._passed(self.seq, first - 1)
+        self.missed += last - first + 1
         self.seq = last
 
     def records(self, records: list[Any], epoch: str, seq: int, *, floor: int) -> None:
@@ -145,6 +143,8 @@ class Ledger:
     """The number of the liquidation at each seq, from seq 1 on."""
     symbols: list[str] = field(factory=list)
     known: set[int] = field(factory=set)
+    _totals: Counter[str] = field(factory=Counter)
+    _upto: int = 0
 
     def publish(self, seq: int, number: int, symbol: str) -> None:
         """A liquidation was published; none is published twice."""
@@ -159,7 +159,12 @@ class Ledger:
         self.known -= set(self.numbers[saved:])
         del self.numbers[saved:]
         del self.symbols[saved:]
+        self._totals, self._upto = Counter(), 0
 
     def totals(self, upto: int) -> Counter[str]:
         """How many per symbol, among the first so many."""
-        return Counter(self.symbols[:upto])
+        if upto < self._upto:
+            self._totals, self._upto = Counter(), 0
+        self._totals.update(self.symbols[self._upto : upto])
+        self._upto = upto
+        return self._totals

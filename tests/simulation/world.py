@@ -5,8 +5,7 @@ back, and readers of every temper. One seed decides all of it, and every step is
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from functools import partial
+from itertools import cycle
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -18,25 +17,25 @@ import flowd_sse
 import flowd_websocket
 import trio
 import trio.testing
-from attrs import define, field, frozen
+from attrs import define, frozen
 from flowd_simulator.faults import Faults, spoil
 
 from flowd import codec, testing
 from flowd.market import Liquidation
 from flowd.plugin import Feed, Streams, Transform
 from flowd.snapshot import MemoryStore, Save
-from tests.simulation.model import Ledger, Log, Place
+from tests.simulation.model import Ledger, Log
+from tests.simulation.reader import Reader
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "龙虾USDT")
 SILENCE_S = 20
-RETAIN = 40
-REST_MAX = 64 * 1024
+RETAIN = 30
 COMPANION = "btcusdt@markPrice@1s"
 
 CONFIG = f"""
 [flowd]
 save_every = "5s"
-slow_consumer_limit = "40s"
+slow_consumer_limit = "90s"
 
 [sources.all]
 kind = "binance-force-order"
@@ -47,15 +46,6 @@ renew_every = "200s"
 renew_overlap = "3s"
 restart_delay = "1s"
 restart_delay_max = "8s"
-retain = {RETAIN}
-
-[sources.majors]
-kind = "binance-force-order"
-symbols = ["BTCUSDT", "ETHUSDT"]
-silence = "{SILENCE_S}s"
-renew_every = "330s"
-restart_delay = "2s"
-restart_delay_max = "5s"
 retain = {RETAIN}
 
 [transforms.counts]
@@ -73,6 +63,17 @@ kind = "sse"
 
 [sinks.sockets]
 kind = "websocket"
+"""
+
+SECOND = f"""
+[sources.majors]
+kind = "binance-force-order"
+symbols = ["BTCUSDT", "ETHUSDT"]
+silence = "{SILENCE_S}s"
+renew_every = "330s"
+restart_delay = "2s"
+restart_delay_max = "5s"
+retain = {RETAIN}
 """
 
 SOURCES = {"all": frozenset(SYMBOLS), "majors": frozenset(SYMBOLS[:2])}
@@ -150,15 +151,18 @@ class Told:
 class World:
     """Everything there is, and what it must be like."""
 
-    def __init__(self, seed: int, *, readers: int, minutes: float) -> None:
+    def __init__(self, seed: int, *, readers: int, minutes: float, second: bool) -> None:
         self.seed = seed
+        self.sources = SOURCES if second else {"all": SOURCES["all"]}
+        self.config = CONFIG + SECOND if second else CONFIG
         self.minutes = minutes
+        self.symbols = SYMBOLS
         self.calm = False
         self.daemon: testing.Daemon | None = None
         self.disk = Disk()
         self.told: dict[int, Told] = {}
-        self.logs = {name: Log(name, name in TABLES) for name in (*SOURCES, *TABLES)}
-        self.ledgers = {name: Ledger() for name in SOURCES}
+        self.logs = {name: Log(name, name in TABLES) for name in (*self.sources, *TABLES)}
+        self.ledgers = {name: Ledger() for name in self.sources}
         self.first_delivery_ms: dict[str, int] = {}
         self.lives = 0
         self.happened: dict[str, int] = {}
@@ -174,6 +178,8 @@ class World:
         )
         self._nursery: trio.Nursery
         self._watch_s = 0.0
+        chances = self.random("stopwatch")
+        self._ticks = cycle([chances.random() * 0.005 for _ in range(997)])
 
     # -- chance, and what it did --
 
@@ -198,7 +204,7 @@ class World:
 
     def stopwatch(self) -> float:
         """Real time as the daemon measures it: passes over clients yield at random places."""
-        self._watch_s += self.random("stopwatch").random() * 0.005
+        self._watch_s += next(self._ticks)
         return self._watch_s
 
     # -- the run --
@@ -227,7 +233,7 @@ class World:
         seconds = min(random.expovariate(1 / 120), 400)
         end = "stop" if last else random.choice(("stop", "crash", "crash while stopping"))
         async with testing.daemon(
-            CONFIG,
+            self.config,
             registry=self.registry,
             dial=self._dial,
             store=self.disk,
@@ -239,7 +245,10 @@ class World:
             async with trio.open_nursery() as taps:
                 for name in self.logs:
                     taps.start_soon(self._tap, daemon, name)
-                await (self._calm_down() if last else trio.sleep(seconds))
+                if last:
+                    await self._calm_down()
+                else:
+                    await trio.sleep(seconds)
                 if end == "crash while stopping":
                     daemon.stop()
                     await trio.sleep(random.random() * 3)
@@ -262,6 +271,9 @@ class World:
     def _begin(self, daemon: testing.Daemon) -> None:
         """What a new daemon must have made of the snapshot."""
         clean, rows = self.was_clean, self.disk.rows
+        if not self.disk.saves:
+            # Nothing was ever saved: this is the first life, whatever went before.
+            self.first_delivery_ms.clear()
         for name, log in self.logs.items():
             saved = rows[name].seq if name in rows else 0
             stream = daemon.streams[name]
@@ -299,7 +311,7 @@ class World:
         daemon = self.daemon
         assert daemon is not None
         self.exchange.faults.stalled = False
-        for name in SOURCES:
+        for name in self.sources:
             assert daemon.feeds[name].tally.delivering, f"{name} does not deliver in calm"
             assert daemon.outages.current(name) is None, f"{name}: the outage has no end"
         assert daemon.observer.status().healthy
@@ -326,7 +338,7 @@ class World:
         random = self.random("market")
         number = 0
         while True:
-            await trio.sleep(random.expovariate(1 / 4))
+            await trio.sleep(random.expovariate(1 / 6))
             for _ in range(random.choice((1, 1, 1, 1, 2, 12))):
                 number += 1
                 symbol, side = random.choice(SYMBOLS), random.choice(("BUY", "SELL"))
@@ -343,7 +355,7 @@ class World:
         event = {"e": "markPriceUpdate", "s": "BTCUSDT", "p": "100.1"}
         frame = codec.encode({"stream": COMPANION, "data": event}).decode()
         while True:
-            await trio.sleep(4)
+            await trio.sleep(5)
             self.exchange.send(frame)
 
     async def _weather(self) -> None:
@@ -405,7 +417,7 @@ class World:
 
     async def _kick(self, random: Random) -> None:
         if self.daemon is not None:
-            self.daemon.supervisor.kick(random.choice(("all", "majors", "counts")))
+            self.daemon.supervisor.kick(random.choice((*self.sources, "counts")))
 
     async def _full_disk(self, random: Random) -> None:
         self.disk.full = True
@@ -422,7 +434,7 @@ class World:
 
     async def _check(self) -> None:
         while True:
-            await trio.sleep(1)
+            await trio.sleep(5)
             self.sync()
 
     def sync(self) -> None:
@@ -448,7 +460,7 @@ class World:
         told = self.told[int(value.quantity)]
         assert (told.symbol, told.side) == (value.symbol, value.side)
         assert told.time_ms == value.time_ms
-        assert told.symbol in SOURCES[name]
+        assert told.symbol in self.sources[name]
         self.ledgers[name].publish(seq, told.number, told.symbol)
 
     def _totals_agree(self, daemon: testing.Daemon) -> None:
@@ -466,7 +478,7 @@ class World:
         """Each liquidation was published, or lies in an outage that is on record."""
         rows = self.disk.rows["outages"].records
         outages = [codec.decode(json)["value"] for _, _, _, json in rows]
-        for name, symbols in SOURCES.items():
+        for name, symbols in self.sources.items():
             spans = [(o["from_ms"], o["to_ms"]) for o in outages if o["component"] == name]
             known = self.ledgers[name].known
             for told in self.told.values():
@@ -480,242 +492,6 @@ class World:
                 ), f"{name}: {told} was lost, and no outage says so"
 
 
-class Reader:
-    """A client who comes, follows at a changing speed, stalls, leaves, and comes back where it was."""
-
-    def __init__(self, world: World, number: int) -> None:
-        self.world = world
-        self.name = f"reader {number}"
-        self.random = Random(f"{world.seed}/{self.name}")
-        self.kind = self.random.choice(("sse", "sse", "websocket", "websocket", "poll"))
-        names = list(world.logs)
-        several = self.random.sample(names, self.random.randint(1, len(names)))
-        # Many on one channel, so that a pass over them is long enough to be interrupted.
-        chosen = several if self.kind == "websocket" else [self.random.choice(["all", *names])]
-        self.symbol = self.random.choice((None, None, None, *SYMBOLS))
-        self.places = {
-            name: Place(world.logs[name], None if name == "outages" else self.symbol)
-            for name in chosen
-        }
-        self.visitor: testing.Visitor | None = None
-        self.slow = False
-        self.warnings = 0
-        self._text = b""
-        self._id: str | None = None
-
-    async def run(self) -> None:
-        while True:
-            await trio.sleep(self.random.expovariate(1 / 4))
-            daemon = self.world.daemon
-            if daemon is None or (daemon.stopping.is_set() and self.visitor is None):
-                continue
-            if self.kind == "poll":
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await self._poll(daemon)
-            elif self.visitor is None:
-                self._connect(daemon)
-            else:
-                self._act(self.visitor)
-
-    # -- coming and going --
-
-    def _connect(self, daemon: testing.Daemon) -> None:
-        resume = self.random.random() < 0.85
-        limit = self.random.choice((None, 0, 3, 1000))
-        resumed = [name for name in self.places if resume and self.places[name].epoch is not None]
-        for name, place in self.places.items():
-            limited = limit is not None and (self.kind == "websocket" or name not in resumed)
-            place.connect(resume=name in resumed, limited=limited)
-        self.slow = False
-        self._text, self._id = b"", None
-        self.world.trace("connect", self.name, resumed, limit)
-        if self.kind == "sse":
-            self._connect_sse(daemon, resumed, limit)
-        else:
-            self._connect_websocket(daemon, resumed, limit)
-        self.read()
-
-    def _connect_sse(self, daemon: testing.Daemon, resumed: list[str], limit: int | None) -> None:
-        ((name, place),) = self.places.items()
-        query = "" if place.symbol is None else f"symbol={place.symbol}"
-        headers = {}
-        if resumed and self.random.random() < 0.5:
-            headers = {"last-event-id": f"{place.epoch}.{place.seq}"}
-        elif resumed:
-            query += f"&after={place.epoch}.{place.seq}"
-        elif limit is not None:
-            query += f"&limit={limit}"
-        query = query.strip("&")
-        target = f"/sse/{name}?{query}" if query else f"/sse/{name}"
-        self.visitor = daemon.visit(target, headers=headers)
-
-    def _connect_websocket(
-        self, daemon: testing.Daemon, resumed: list[str], limit: int | None
-    ) -> None:
-        self.visitor = daemon.visit("/ws")
-        after = {n: f"{self.places[n].epoch}.{self.places[n].seq}" for n in resumed}
-        names = list(self.places)
-        wish: dict[str, Any] = {"action": "subscribe", "streams": names, "after": after}
-        if self.symbol is not None and names != ["outages"]:
-            wish["filter"] = {"symbol": self.symbol}
-        if limit is not None:
-            wish["limit"] = limit
-        self.visitor.say(wish)
-
-    def _act(self, visitor: testing.Visitor) -> None:
-        """Read some, slowly or fast, and perhaps go."""
-        random, socket = self.random, visitor.socket
-        if self.world.calm:
-            self.slow = False
-            socket.recovers()
-        else:
-            match random.choice(("read",) * 6 + ("stall", "sip", "sip", "recover", "leave", "break")):
-                case "stall":
-                    self.slow = True
-                    socket.blocks()
-                case "sip":
-                    self.slow = True
-                    socket.takes(random.randint(1, 400))
-                case "recover":
-                    self.slow = False
-                    socket.recovers()
-                case "leave":
-                    self.read()
-                    visitor.leave()
-                case "break":
-                    socket.breaks()
-                case _:
-                    if self.kind == "websocket" and random.random() < 0.2:
-                        visitor.say({"action": "ping", "id": random.randint(1, 99)})
-        self.read()
-        if visitor.gone is not None:
-            self.world.trace("gone", self.name, visitor.gone)
-            self.visitor = None
-
-    def lose(self, *, clean: bool) -> None:
-        """The daemon has ended. After a clean stop, who was reading must have got everything."""
-        self.read()
-        if clean and self.visitor is not None and not self.slow and self.visitor.gone is None:
-            self.must_be_level()
-        self.visitor = None
-
-    def must_be_level(self) -> None:
-        """This reader, whom nothing hinders, must know everything now."""
-        if self.visitor is not None and self.visitor.gone is None and not self.slow:
-            for name, place in self.places.items():
-                at = f"{place.epoch}.{place.seq}"
-                head = f"{place.log.epoch}.{place.log.seq}"
-                assert place.level(), f"{self.name}: {name} is at {head}, it was left at {at}"
-
-    # -- reading --
-
-    def read(self) -> None:
-        """Take in what came, and hold it against the model."""
-        visitor = self.visitor
-        if visitor is None:
-            return
-        self.world.sync()
-        rest = visitor.client.rest
-        assert rest is None or len(rest) <= REST_MAX, f"{len(rest)} bytes kept for {self.name}"
-        if self.kind == "sse":
-            self._read_events(visitor)
-        else:
-            for message in visitor.messages():
-                self.world.trace("message", self.name, message["type"])
-                self._message(message)
-
-    def _floor(self, name: str) -> int:
-        assert self.world.daemon is not None
-        return self.world.daemon.streams[name].floor
-
-    def _message(self, message: Any) -> None:
-        match message["type"]:
-            case "records":
-                place = self.places[message["stream"]]
-                epoch, seq = _position(message["position"])
-                fresh = place.seq is None
-                assert message["first"] == fresh, f"{self.name}: first is {message['first']}"
-                self._records(message["stream"], message["records"], epoch, seq)
-            case "gap":
-                self._gap(message["stream"], message["gap"])
-            case "reset":
-                self.places[message["stream"]].reset()
-                self.world.trace("reset", self.name)
-            case "warning":
-                self.warnings += 1
-                self.world.trace("warning", self.name, message["behind"])
-            case "pong":
-                assert message["id"]
-            case other:
-                raise AssertionError(f"{self.name} was told {other}: {message}")
-
-    def _records(self, name: str, records: list[Any], epoch: str, seq: int) -> None:
-        self.world.trace("records", self.name, name, len(records), epoch, seq)
-        self.places[name].records(records, epoch, seq, floor=self._floor(name))
-
-    def _gap(self, name: str, gap: Any) -> None:
-        self.world.trace("gap", self.name, gap)
-        self.places[name].gap(gap["first"], gap["last"])
-
-    def _read_events(self, visitor: testing.Visitor) -> None:
-        """As a browser's EventSource does: an event counts when its empty line has come."""
-        ((name, place),) = self.places.items()
-        self._text += visitor.news()
-        if self._text.startswith(b"HTTP/"):
-            head, end, rest = self._text.partition(b"\r\n\r\n")
-            if not end:
-                return
-            assert head.startswith(b"HTTP/1.1 200 ")
-            self._text = rest
-        *events, self._text = self._text.split(b"\n\n")
-        for event in events:
-            self._event(name, place, event.decode())
-
-    def _event(self, name: str, place: Place, event: str) -> None:
-        fields = dict(line.split(": ", 1) for line in event.split("\n"))
-        kind = fields.get("event", "message")
-        data = codec.decode(fields["data"]) if "data" in fields else None
-        if kind == "reset":
-            self.world.trace("reset", self.name)
-            place.reset()
-        elif kind == "gap":
-            self._gap(name, data)
-            assert _position(fields["id"]) == (place.epoch, place.seq)
-        elif kind == "warning":
-            self.warnings += 1
-        elif kind == "message" and "id" in fields:
-            epoch, seq = _position(fields["id"])
-            self._records(name, [] if data is None else [data], epoch, seq)
-
-    async def _poll(self, daemon: testing.Daemon) -> None:
-        ((name, place),) = self.places.items()
-        query = "" if place.symbol is None else f"symbol={place.symbol}"
-        resume = place.epoch is not None and self.random.random() < 0.9
-        limit = None if resume else self.random.choice((None, 2))
-        place.connect(resume=resume, limited=limit is not None)
-        if resume:
-            query += f"&after={place.epoch}.{place.seq}"
-        elif limit is not None:
-            query += f"&limit={limit}"
-        answer = await daemon.get(f"/streams/{name}?{query.strip('&')}")
-        if self.world.daemon is not daemon:
-            return
-        assert answer.status == 200
-        self.world.sync()
-        body = answer.json()
-        if body["reset"]:
-            place.reset()
-        if body["gap"] is not None:
-            self._gap(name, body["gap"])
-        epoch, seq = _position(body["position"])
-        self._records(name, body["records"], epoch, seq)
-
-
-def _position(text: str) -> tuple[str, int]:
-    epoch, _, seq = text.partition(".")
-    return epoch, int(seq)
-
-
 @define(eq=False)
 class Outcome:
     """What became of a simulated world."""
@@ -727,8 +503,8 @@ class Outcome:
     published: int
 
 
-READERS = (3, 4, 6, 20)
-READER_MINUTES = 90
+SIZES = ((3, 14), (4, 12), (6, 10), (20, 5))
+"""Readers, and for how many minutes."""
 
 
 def simulate(seed: int) -> Outcome:
@@ -738,8 +514,9 @@ def simulate(seed: int) -> Outcome:
     is seeded, and the order before the shuffle made a fixed one, as pytest-trio does for
     Hypothesis: by private names, which this and only this place knows.
     """
-    readers = Random(f"{seed}/size").choice(READERS)
-    world = World(seed, readers=readers, minutes=max(8, READER_MINUTES / readers))
+    size = Random(f"{seed}/size")
+    readers, minutes = size.choice(SIZES)
+    world = World(seed, readers=readers, minutes=minutes, second=size.random() < 0.3)
     core = trio._core._run
     before = core._ALLOW_DETERMINISTIC_SCHEDULING
     core._ALLOW_DETERMINISTIC_SCHEDULING = True

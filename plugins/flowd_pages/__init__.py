@@ -1,0 +1,133 @@
+"""A flowd sink: the pages that people look at, and the browser client that they are made with.
+
+Plain HTML, one set of named design tokens, ES modules without a bundler. Nothing is loaded from
+another host, and nothing that an upstream said is ever put into a page as HTML.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from quart import Blueprint, Response, request
+
+from flowd.plugin import Sink, Streams, hookimpl
+from flowd_pages.assets import Assets
+
+HERE = Path(__file__).parent
+
+LOGO_STYLE = "'sha256-3pRED1tOXas1FXFoPb9TGCjmYe9XQsmO9OV23khV2nY='"
+"""The one style element that a page may hold: lightweight-charts adds it for its attribution logo.
+"""
+
+_SYMBOL = re.compile(r"[\w-]{2,40}")
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+
+
+@frozen
+class Page:
+    """One entry of the navigation bar."""
+
+    name: str
+    path: str
+    title: str
+
+
+NAVIGATION = [
+    Page("overview", "/", "Overview"),
+    Page("chart", "/chart", "Chart"),
+]
+"""A page joins by standing here and by a template that extends `base.html`."""
+
+
+def _check_symbol(_: object, attribute: Any, value: str) -> None:
+    if symbol_of(value) is None:
+        raise ValueError(f'symbol = "{value}": expected a symbol such as BTCUSDT')
+
+
+@frozen
+class Config:
+    """`symbol` is what `/chart` shows to who names none."""
+
+    symbol: str = field(default="BTCUSDT", validator=_check_symbol)
+
+
+def symbol_of(text: str) -> str | None:
+    """A symbol as exchanges write it, None when it cannot be one."""
+    symbol = text.upper()
+    return symbol if _SYMBOL.fullmatch(symbol) else None
+
+
+def policy(host: str) -> str:
+    """The Content-Security-Policy of a page that was asked for at this host: ourselves only.
+
+    `'self'` covers WebSockets in today's browsers; older ones want the address spelled out.
+    """
+    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            f"style-src 'self' {LOGO_STYLE}",
+            "img-src 'self' data:",
+            f"connect-src 'self'{sockets}",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
+def routes(config: Config, streams: Streams) -> Blueprint:
+    """`/`, `/chart/SYMBOL`, and `/assets/`."""
+    assets = Assets(HERE / "static", HERE / "vendor")
+    templates = Environment(
+        loader=PackageLoader("flowd_pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    blueprint = Blueprint("flowd_pages", __name__)
+
+    def page(name: str, status: int = 200, **values: object) -> Response:
+        html = templates.get_template(f"{name}.html").render(
+            page=name,
+            navigation=NAVIGATION,
+            assets=assets.base,
+            charts=assets.charts,
+            notices=assets.notices,
+            licence=assets.licence,
+            **values,
+        )
+        answer = Response(html, status, content_type="text/html; charset=utf-8")
+        answer.headers["Content-Security-Policy"] = policy(request.host)
+        answer.headers["Referrer-Policy"] = "no-referrer"
+        answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        return answer
+
+    @blueprint.get("/")
+    async def overview() -> Response:
+        return page("overview", symbol=config.symbol)
+
+    @blueprint.get("/chart")
+    @blueprint.get("/chart/", defaults={"symbol": ""})
+    @blueprint.get("/chart/<symbol>")
+    async def chart(symbol: str = "") -> Response:
+        known = symbol_of(symbol or config.symbol)
+        if known is None:
+            return page("unknown", 404, symbol=symbol[:60], example=config.symbol)
+        return page("chart", symbol=known)
+
+    @blueprint.get("/assets/<path:name>")
+    async def asset(name: str) -> Response:
+        return assets.answer(name, request)
+
+    return blueprint
+
+
+@hookimpl
+def flowd_sinks() -> list[Sink]:
+    """The kind `pages`."""
+    return [Sink("pages", Config, routes=routes)]

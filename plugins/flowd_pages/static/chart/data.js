@@ -1,0 +1,117 @@
+/**
+ * What this daemon has for a chart, and its history.
+ *
+ * @module chart/data
+ */
+
+/**
+ * @typedef {object} Sources
+ * @property {string | null} orders the stream of forced orders
+ * @property {boolean} sampled whether that tells only some of them
+ * @property {string | null} volume the table of buckets
+ * @property {string[]} candles
+ * @property {boolean} outages whether outages are told
+ */
+
+/** The kinds of component that a chart is made of. */
+const KINDS = { orders: 'binance-force-order', volume: 'liquidation-volume', candles: 'binance-candles' };
+
+/** Which of a daemon's streams are which. @param {any} status what `/status` says @returns {Sources} */
+export function sources(status) {
+  /** @type {{name: string, kind: string, table: string}[]} */
+  const components = (status?.components ?? []).filter((/** @type {any} */ part) => part?.table !== 'sinks');
+  /** @type {{name: string, record: string}[]} */
+  const streams = status?.streams ?? [];
+  /** @param {string} kind */
+  const ofKind = (kind) => components.filter((part) => part.kind === kind).map((part) => part.name);
+  /** @param {string} record */
+  const carrying = (record) => streams.filter((stream) => stream.record === record).map((stream) => stream.name);
+  const sampled = ofKind(KINDS.orders);
+  const orders = sampled[0] ?? carrying('Liquidation')[0] ?? null;
+  return {
+    orders,
+    sampled: orders !== null && sampled.includes(orders),
+    volume: ofKind(KINDS.volume)[0] ?? null,
+    candles: [...new Set([...ofKind(KINDS.candles), ...carrying('Candle')])],
+    outages: streams.some((stream) => stream.name === 'outages'),
+  };
+}
+
+/** Why a request failed: `status` is 0 when there was no answer. */
+export class RequestError extends Error {
+  /** @param {string} message @param {number} status @param {string} [code] */
+  constructor(message, status, code = '') {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/**
+ * Ask the daemon; RequestError says in its own words what was wrong.
+ *
+ * @param {string} path
+ * @param {Record<string, string | number | undefined>} [query]
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ */
+export async function ask(path, query = {}, signal) {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) parameters.set(name, String(value));
+  let answer;
+  try {
+    answer = await fetch(`${path}?${parameters}`, { signal, headers: { Accept: 'application/json' } });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new RequestError('the daemon does not answer', 0);
+  }
+  const body = await answer.json().catch(() => null);
+  if (answer.ok && body !== null) return body;
+  const mistake = body?.error ?? {};
+  throw new RequestError(String(mistake.message ?? `the daemon answered ${answer.status}`), answer.status, String(mistake.code ?? ''));
+}
+
+/** @param {string} symbol @param {string} frame @param {number} start ms @param {number} end ms @param {AbortSignal} [signal] */
+export function volumeHistory(symbol, frame, start, end, signal) {
+  return ask(`/api/v1/liquidation-volume/${encodeURIComponent(symbol)}/${frame}`, { start, end }, signal);
+}
+
+/** @param {string} symbol @param {string} frame @param {number} start ms @param {number} end ms @param {AbortSignal} [signal] */
+export function candleHistory(symbol, frame, start, end, signal) {
+  return ask(`/api/v1/candles/${encodeURIComponent(symbol)}/${frame}`, { start, end, limit: 1500 }, signal);
+}
+
+/**
+ * The symbols there are, the busiest today first.
+ *
+ * @param {Sources} sources
+ * @returns {Promise<{symbol: string, total: number}[]>}
+ */
+export async function symbols(sources) {
+  if (sources.volume) {
+    const today = await ask(`/streams/${encodeURIComponent(sources.volume)}`, { timeframe: '1d', limit: 500 });
+    const found = busiest(today.records);
+    if (found.length) return found;
+  }
+  if (!sources.orders) return [];
+  const newest = await ask(`/streams/${encodeURIComponent(sources.orders)}`, { limit: 1000 });
+  const totals = new Map();
+  for (const { value } of newest.records) {
+    totals.set(String(value.symbol), (totals.get(String(value.symbol)) ?? 0) + Number(value.notional));
+  }
+  return [...totals].map(([symbol, total]) => ({ symbol, total })).sort((a, b) => b.total - a.total);
+}
+
+/** Each symbol's newest day, the largest first. @param {any[]} records */
+export function busiest(records) {
+  /** @type {Map<string, any>} */
+  const newest = new Map();
+  for (const { value } of records) {
+    const known = newest.get(String(value.symbol));
+    if (!known || known.time_ms <= value.time_ms) newest.set(String(value.symbol), value);
+  }
+  const day = Math.max(0, ...[...newest.values()].map((value) => value.time_ms));
+  return [...newest.values()]
+    .map((value) => ({ symbol: String(value.symbol), total: value.time_ms === day ? Number(value.buy) + Number(value.sell) : 0 }))
+    .sort((a, b) => b.total - a.total || (a.symbol < b.symbol ? -1 : 1));
+}

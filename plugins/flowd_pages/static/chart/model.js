@@ -1,0 +1,276 @@
+/**
+ * What the chart knows, apart from how it is drawn: bars in order, empty ones filled in, outages left out.
+ *
+ * @module chart/model
+ */
+
+import { minus, plus } from '../format.js';
+
+const DAY_S = 86_400;
+
+/**
+ * @typedef {object} Timeframe
+ * @property {string} name
+ * @property {number} width seconds
+ * @property {number} keep for how many seconds the daemon keeps its buckets
+ */
+
+/** @type {Timeframe[]} */
+export const TIMEFRAMES = [
+  { name: '1m', width: 60, keep: DAY_S },
+  { name: '5m', width: 300, keep: 3 * DAY_S },
+  { name: '15m', width: 900, keep: 7 * DAY_S },
+  { name: '30m', width: 1800, keep: 14 * DAY_S },
+  { name: '1h', width: 3600, keep: 30 * DAY_S },
+  { name: '4h', width: 14_400, keep: 90 * DAY_S },
+  { name: '1d', width: DAY_S, keep: 365 * DAY_S },
+];
+
+/** @param {string | null | undefined} name @returns {Timeframe} the one of this name, or 1m */
+export function timeframe(name) {
+  return TIMEFRAMES.find((frame) => frame.name === name) ?? TIMEFRAMES[0];
+}
+
+/** The shifts that can be compared with, in seconds. @type {Record<string, {shift: number, words: string}>} */
+export const COMPARISONS = {
+  day: { shift: DAY_S, words: '1 day earlier' },
+  week: { shift: 7 * DAY_S, words: '1 week earlier' },
+};
+
+/** Why a comparison cannot be, null when it can. @param {Timeframe} frame @param {string} name */
+export function whyNot(frame, name) {
+  const { shift, words } = COMPARISONS[name];
+  if (frame.keep > shift) return null;
+  const fitting = TIMEFRAMES.find((other) => other.keep > shift);
+  const days = frame.keep / DAY_S;
+  return `${frame.name} is kept for ${days} ${days === 1 ? 'day' : 'days'}: for ${words}, choose ${fitting?.name} or longer`;
+}
+
+/**
+ * One bucket of liquidations. Amounts are decimal text, in quote units.
+ *
+ * @typedef {object} Bar
+ * @property {number} time seconds since 1970, UTC
+ * @property {string} buy shorts liquidated
+ * @property {string} sell longs liquidated
+ * @property {string} delta buy minus sell
+ * @property {string} total
+ * @property {number} count
+ */
+
+/** @param {number} time @param {unknown} buy @param {unknown} sell @param {unknown} count @returns {Bar} */
+export function bar(time, buy, sell, count) {
+  const [bought, sold] = [String(buy), String(sell)];
+  return { time, buy: bought, sell: sold, delta: minus(bought, sold), total: plus(bought, sold), count: Number(count) };
+}
+
+/** A bar as the history says it. @param {any} point */
+export function barOfPoint(point) {
+  return bar(Number(point.time), point.buy_volume, point.sell_volume, point.count);
+}
+
+/** A bar as the stream says it. @param {any} value */
+export function barOfRecord(value) {
+  return bar(Math.floor(value.time_ms / 1000), value.buy, value.sell, value.count);
+}
+
+/**
+ * @typedef {object} Candle
+ * @property {number} time
+ * @property {number} open
+ * @property {number} high
+ * @property {number} low
+ * @property {number} close
+ * @property {number} volume
+ * @property {boolean} closed
+ * @property {string} text the close as it was said, for how many decimals prices have
+ */
+
+/** A candle of the history or of the stream; null when it is none. @param {any} value @returns {Candle | null} */
+export function candle(value) {
+  const time = Math.floor((value.time_ms ?? value.timestamp_ms ?? value.time * 1000) / 1000);
+  const [open, high, low, close] = [value.open, value.high, value.low, value.close].map(Number);
+  if (![time, open, high, low, close].every(Number.isFinite)) return null;
+  const volume = Number(value.volume) || 0;
+  return { time, open, high, low, close, volume, closed: Boolean(value.closed), text: String(value.close) };
+}
+
+/** @typedef {[number, number]} Span from and to, in milliseconds */
+
+/** Overlapping ones joined, in order. @param {Span[]} spans @returns {Span[]} */
+export function joined(spans) {
+  /** @type {Span[]} */
+  const found = [];
+  for (const [from, to] of [...spans].sort((a, b) => a[0] - b[0])) {
+    const last = found.at(-1);
+    if (last && from <= last[1]) last[1] = Math.max(last[1], to);
+    else if (to > from) found.push([from, to]);
+  }
+  return found;
+}
+
+/** One symbol's bars in one timeframe. Totals only grow, so of two tellings of a bar the larger count is the newer. */
+export class Timeline {
+  /** @type {Map<number, Bar>} */
+  #bars = new Map();
+  #first = Infinity;
+  #last = -Infinity;
+  /** When nothing was known. @type {Span[]} */
+  gaps = [];
+
+  /** @param {number} width seconds */
+  constructor(width) {
+    this.width = width;
+  }
+
+  get size() {
+    return this.#bars.size;
+  }
+
+  /** The newest bar that is not empty. @returns {Bar | undefined} */
+  get newest() {
+    return this.#bars.get(this.#last);
+  }
+
+  clear() {
+    this.#bars.clear();
+    this.#first = Infinity;
+    this.#last = -Infinity;
+  }
+
+  /**
+   * Take bars in; what is to be drawn because of them, in order: themselves, and the empty ones that they make known.
+   *
+   * @param {Bar[]} bars
+   * @returns {Bar[]}
+   */
+  add(bars) {
+    /** @type {Bar[]} */
+    const changed = [];
+    for (const bar of [...bars].sort((a, b) => a.time - b.time)) {
+      const known = this.#bars.get(bar.time);
+      if (known && known.count > bar.count) continue;
+      if (bar.count === 0 && !known) continue;
+      if (this.#last !== -Infinity) {
+        for (let time = this.#last + this.width; time < bar.time; time += this.width) {
+          if (!this.#unknown(time)) changed.push(EMPTY(time));
+        }
+      }
+      this.#bars.set(bar.time, bar);
+      this.#first = Math.min(this.#first, bar.time);
+      this.#last = Math.max(this.#last, bar.time);
+      changed.push(bar);
+    }
+    return changed;
+  }
+
+  /** The bar of this time; an empty one between the first and the last; undefined where nothing is known. @param {number} time */
+  at(time) {
+    const found = this.#bars.get(time);
+    if (found) return found;
+    return time > this.#first && time < this.#last && !this.#unknown(time) ? EMPTY(time) : undefined;
+  }
+
+  /** All bars from the first to the last, empty ones too but for those in a gap. @returns {Bar[]} */
+  all() {
+    /** @type {Bar[]} */
+    const found = [];
+    for (let time = this.#first; time <= this.#last; time += this.width) {
+      const bar = this.at(time);
+      if (bar) found.push(bar);
+    }
+    return found;
+  }
+
+  /** Forget what is older. @param {number} time */
+  trim(time) {
+    for (const old of this.#bars.keys()) if (old < time) this.#bars.delete(old);
+    const left = [...this.#bars.keys()];
+    this.#first = left.length ? Math.min(...left) : Infinity;
+    this.#last = left.length ? Math.max(...left) : -Infinity;
+  }
+
+  /** @param {number} time whether a bar without orders lies wholly in a gap */
+  #unknown(time) {
+    const [from, to] = [time * 1000, (time + this.width) * 1000];
+    return this.gaps.some((gap) => gap[0] <= from && to <= gap[1]);
+  }
+}
+
+/** @param {number} time */
+const EMPTY = (time) => bar(time, '0', '0', 0);
+
+/**
+ * What the sums of a span are.
+ *
+ * @typedef {object} Totals
+ * @property {number} buy
+ * @property {number} sell
+ * @property {number} count
+ */
+
+/** @param {Bar[]} bars @param {number} from seconds @param {number} to both included @returns {Totals} */
+export function totals(bars, from, to) {
+  const found = { buy: 0, sell: 0, count: 0 };
+  for (const bar of bars) {
+    if (bar.time < from || bar.time > to) continue;
+    found.buy += Number(bar.buy);
+    found.sell += Number(bar.sell);
+    found.count += bar.count;
+  }
+  return found;
+}
+
+/**
+ * The part of a chart series that is used here.
+ *
+ * @template T
+ * @typedef {object} Drawn
+ * @property {(items: T[]) => void} setData
+ * @property {(item: T, historical?: boolean) => void} update
+ */
+
+/**
+ * Draws items with a time, and never lets the chart library throw: it takes what is new at the end and changes of what
+ * is there, but no older item that it does not have. Then, and only then, everything is drawn again.
+ *
+ * @template {{time: number}} I
+ * @template T
+ */
+export class Plot {
+  /** @type {Set<number>} */
+  #there = new Set();
+  #last = -Infinity;
+
+  /** @param {Drawn<T>} series @param {(item: I) => T} made */
+  constructor(series, made) {
+    this.series = series;
+    this.made = made;
+  }
+
+  /** Draw these, in order, and nothing else. @param {I[]} items */
+  reset(items) {
+    this.#there = new Set(items.map((item) => item.time));
+    this.#last = items.at(-1)?.time ?? -Infinity;
+    this.series.setData(items.map(this.made));
+  }
+
+  /**
+   * Draw what changed.
+   *
+   * @param {I[]} changed
+   * @param {() => I[]} all everything, in order, if it must be
+   */
+  put(changed, all) {
+    const inOrder = [...changed].sort((a, b) => a.time - b.time);
+    if (inOrder.some((item) => item.time < this.#last && !this.#there.has(item.time))) {
+      this.reset(all());
+      return;
+    }
+    for (const item of inOrder) {
+      this.series.update(this.made(item), item.time < this.#last);
+      this.#there.add(item.time);
+      this.#last = Math.max(this.#last, item.time);
+    }
+  }
+}

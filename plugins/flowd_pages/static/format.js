@@ -1,0 +1,189 @@
+/**
+ * Numbers, sides and times as flowd's pages write them. Decimal numbers stay text and are rounded exactly, half up.
+ *
+ * @module format
+ */
+
+/** What stands where there is nothing to say. */
+export const NOTHING = '–';
+
+/**
+ * A decimal number, exactly: `units` divided by ten to the power of `scale`.
+ *
+ * @typedef {object} Exact
+ * @property {bigint} units
+ * @property {number} scale
+ */
+
+const NUMBER = /^(-?)(\d{1,40})(?:\.(\d{1,40}))?$/;
+
+/** @param {unknown} text @returns {Exact | null} null when it is no plain decimal number */
+export function exact(text) {
+  const match = NUMBER.exec(String(text));
+  if (!match) return null;
+  const fraction = match[3] ?? '';
+  const units = BigInt(match[2] + fraction);
+  return { units: match[1] ? -units : units, scale: fraction.length };
+}
+
+/** @param {Exact} a @param {number} scale */
+function rescaled(a, scale) {
+  return a.units * 10n ** BigInt(scale - a.scale);
+}
+
+/** @param {Exact} number @param {number} decimals rounded half away from zero */
+function rounded(number, decimals) {
+  if (number.scale <= decimals) return rescaled(number, decimals);
+  const unit = 10n ** BigInt(number.scale - decimals);
+  const size = number.units < 0n ? -number.units : number.units;
+  const up = (size + unit / 2n) / unit;
+  return number.units < 0n ? -up : up;
+}
+
+/** @param {bigint} units @param {number} scale */
+function written(units, scale) {
+  const digits = (units < 0n ? -units : units).toString().padStart(scale + 1, '0');
+  const whole = digits.slice(0, digits.length - scale);
+  return `${units < 0n ? '-' : ''}${whole}${scale ? `.${digits.slice(-scale)}` : ''}`;
+}
+
+/** @param {string} text */
+function trimmed(text) {
+  return text.includes('.') ? text.replace(/\.?0+$/, '') : text;
+}
+
+/** @param {string} text `1234567.8` becomes `1,234,567.8` */
+function grouped(text) {
+  const [whole, fraction] = text.split('.');
+  const groups = whole.replace(/\B(?=(\d{3})+$)/g, ',');
+  return fraction === undefined ? groups : `${groups}.${fraction}`;
+}
+
+/** The exact sum of two decimal numbers, plain. @param {string} a @param {string} b */
+export function plus(a, b) {
+  const [left, right] = [exact(a), exact(b)];
+  if (!left || !right) return '0';
+  const scale = Math.max(left.scale, right.scale);
+  return trimmed(written(rescaled(left, scale) + rescaled(right, scale), scale));
+}
+
+/** The exact difference, plain. @param {string} a @param {string} b */
+export function minus(a, b) {
+  return plus(a, b.startsWith('-') ? b.slice(1) : `-${b}`);
+}
+
+/**
+ * A volume: `10K`, `12.35K`, `1.23M`; below a thousand always two decimals, `693.00`. The sign is kept.
+ *
+ * @param {unknown} text
+ */
+export function short(text) {
+  const number = exact(text);
+  if (!number) return NOTHING;
+  const size = { units: number.units < 0n ? -number.units : number.units, scale: number.scale };
+  const cents = rounded(size, 2);
+  const sign = number.units < 0n && cents > 0n ? '-' : '';
+  if (cents < 100_000n) return sign + written(cents, 2);
+  const suffixes = ['K', 'M', 'B'];
+  for (let index = 0; ; index++) {
+    const scaled = rounded({ units: size.units, scale: size.scale + 3 * (index + 1) }, 2);
+    if (scaled < 100_000n || index === suffixes.length - 1) return sign + trimmed(written(scaled, 2)) + suffixes[index];
+  }
+}
+
+/** Money in whole units: `139`, `5,000,000`. @param {unknown} text */
+export function whole(text) {
+  const number = exact(text);
+  return number ? grouped(written(rounded(number, 0), 0)) : NOTHING;
+}
+
+/**
+ * A quantity: the symbol's precision, at least two decimals; unknown: three from 1 up, else six.
+ *
+ * @param {unknown} text
+ * @param {number} [precision]
+ */
+export function quantity(text, precision) {
+  const number = exact(text);
+  if (!number) return NOTHING;
+  const known = precision === undefined ? undefined : Math.max(2, precision);
+  const decimals = known ?? (rounded(number, 40) >= 10n ** 40n ? 3 : 6);
+  return grouped(written(rounded(number, decimals), decimals));
+}
+
+/** A price: two decimals, or as many as five significant digits need. @param {unknown} text */
+export function price(text) {
+  const number = exact(text);
+  return number ? grouped(written(rounded(number, priceDecimals(text)), priceDecimals(text))) : NOTHING;
+}
+
+/** How many decimals such a price is written with. @param {unknown} text */
+export function priceDecimals(text) {
+  const size = Math.abs(Number(text));
+  if (!Number.isFinite(size) || size === 0) return 2;
+  return Math.min(12, Math.max(2, 4 - Math.floor(Math.log10(size))));
+}
+
+/** `+12.3%`, `−4.0%`; a minus sign as wide as the plus. @param {number} now @param {number} before */
+export function change(now, before) {
+  if (!Number.isFinite(now) || !Number.isFinite(before) || before === 0) return NOTHING;
+  const percent = ((now - before) / Math.abs(before)) * 100;
+  const size = Math.abs(percent);
+  const digits = size >= 1000 ? '>999' : size.toFixed(size < 10 ? 2 : 1);
+  return `${percent < 0 ? '−' : '+'}${digits}%`;
+}
+
+/** @param {unknown} number a count, `12,345` */
+export function count(number) {
+  const value = Number(number);
+  return Number.isFinite(value) ? grouped(String(Math.trunc(value))) : NOTHING;
+}
+
+/** @param {number} value `0.1` up, for rates */
+export function rate(value) {
+  if (!Number.isFinite(value)) return NOTHING;
+  return value === 0 ? '0' : value < 10 ? value.toFixed(value < 0.1 ? 2 : 1) : grouped(String(Math.round(value)));
+}
+
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+
+/** @param {number} number */
+const two = (number) => String(number).padStart(2, '0');
+
+/** `22:13:21`, UTC. @param {number} ms */
+export function clock(ms) {
+  const at = new Date(ms);
+  return `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())}`;
+}
+
+/** `14 Nov 22:13`, or `14 Nov 2023` for days; UTC. @param {number} ms @param {boolean} [day] */
+export function stamp(ms, day = false) {
+  const at = new Date(ms);
+  const date = `${at.getUTCDate()} ${MONTHS[at.getUTCMonth()]}`;
+  return day ? `${date} ${at.getUTCFullYear()}` : `${date} ${two(at.getUTCHours())}:${two(at.getUTCMinutes())}`;
+}
+
+/** `4 s`, `12 min`, `3 h 20 min`, `5 d 2 h`. @param {number | null | undefined} ms */
+export function span(ms) {
+  if (ms === null || ms === undefined || !Number.isFinite(ms)) return NOTHING;
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  const days = Math.floor(hours / 24);
+  return hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
+}
+
+/**
+ * Whose position a forced order closed, never by colour alone: BUY closes a short, SELL a long.
+ *
+ * @param {unknown} side
+ * @returns {{name: string, arrow: string, order: string, tone: 'buy' | 'sell' | 'quiet'}}
+ */
+export function side(side) {
+  if (side === 'BUY') return { name: 'Short', arrow: '▲', order: 'forced buy', tone: 'buy' };
+  if (side === 'SELL') return { name: 'Long', arrow: '▼', order: 'forced sell', tone: 'sell' };
+  return { name: String(side), arrow: '', order: 'unknown side', tone: 'quiet' };
+}

@@ -1,0 +1,327 @@
+"""systemd: what the daemon tells it, the sockets it is handed, and the units we ship."""
+
+import fcntl
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from attrs import frozen
+
+from tests.edge.conftest import Start
+from tests.edge.exchange import Exchange
+from tests.edge.peers import fetch, sse, websocket
+from tests.edge.process import Flowd, prices, until
+
+UNITS = Path(__file__).parents[2] / "systemd"
+ANALYZE = shutil.which("systemd-analyze")
+
+
+class Systemd:
+    """The end of the notification socket that systemd holds."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.heard: list[tuple[float, str]] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(name.replace("@", "\0", 1))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    async def hear(self) -> list[str]:
+        """All lines so far."""
+        await trio.lowlevel.checkpoint()
+        try:
+            while True:
+                self.heard.append((time.monotonic(), self._socket.recv(4096).decode()))
+        except BlockingIOError:
+            return [line for _, text in self.heard for line in text.splitlines()]
+
+    async def wait_for(self, line: str, count: int = 1) -> None:
+        await until(self.hear, lambda lines: lines.count(line) >= count)
+
+
+@pytest.fixture(params=["path", "abstract"])
+def systemd(request: pytest.FixtureRequest) -> Iterator[Systemd]:
+    """A notification socket, in the file system or in Linux's abstract names."""
+    with tempfile.TemporaryDirectory(prefix="flowd") as folder:
+        abstract = f"@flowd-edge-{os.getpid()}-{time.monotonic_ns()}"
+        found = Systemd(abstract if request.param == "abstract" else f"{folder}/n")
+        yield found
+        found.close()
+
+
+def shell(daemon: Flowd, *assignments: str, before: str = "") -> list[str]:
+    """The daemon's command line, with variables that name its own process id."""
+    run = shlex.join([sys.executable, "-m", "flowd.cli", "run", "-c", str(daemon.config)])
+    arguments = shlex.join(daemon.arguments)
+    return ["sh", "-c", f"{before} exec env {' '.join(assignments)} {run} {arguments}"]
+
+
+async def test_it_says_ready_when_it_serves_signs_of_life_and_stopping(
+    flowd: Start, systemd: Systemd
+) -> None:
+    with flowd(env={"NOTIFY_SOCKET": systemd.name}) as daemon:
+        watch = ("WATCHDOG_USEC=200000", "WATCHDOG_PID=$$")
+        await daemon.start(command=shell(daemon, *watch))
+        await systemd.wait_for("READY=1")
+        lines = await systemd.hear()
+        assert lines.index("READY=1") == 0 or lines[0] == "WATCHDOG=1"
+        await systemd.wait_for("WATCHDOG=1", 10)
+        assert "STOPPING=1" not in await systemd.hear()
+        await daemon.stop()
+
+        lines = await systemd.hear()
+        assert lines.count("READY=1") == lines.count("STOPPING=1") == 1
+        assert any(line.startswith("STATUS=") for line in lines)
+
+
+async def test_ready_is_said_only_when_a_client_is_answered(flowd: Start, systemd: Systemd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with flowd(listen=f"127.0.0.1:{port}", env={"NOTIFY_SOCKET": systemd.name}) as daemon:
+        daemon.spawn()
+        await systemd.wait_for("READY=1")
+
+        assert (await fetch(port, "/status")).status == 200
+
+
+@pytest.mark.parametrize("watch", [(), ("WATCHDOG_USEC=100000", "WATCHDOG_PID=1")])
+async def test_without_a_watchdog_of_its_own_it_gives_no_signs_of_life(
+    flowd: Start, systemd: Systemd, watch: tuple[str, ...]
+) -> None:
+    with flowd(env={"NOTIFY_SOCKET": systemd.name}) as daemon:
+        await daemon.start(command=shell(daemon, *watch))
+        await systemd.wait_for("READY=1")
+        await daemon.stop()
+
+        assert "WATCHDOG=1" not in await systemd.hear()
+
+
+STUCK = """
+import time
+import trio
+from attrs import frozen
+from flowd.plugin import Sink, hookimpl
+
+@frozen
+class Config:
+    input: str
+
+async def hold(config, streams):
+    async for batch in streams[config.input].cursor():
+        if batch.records:
+            time.sleep(1.2)
+
+@hookimpl
+def flowd_sinks():
+    return [Sink("stuck", Config, run=hold)]
+"""
+
+
+async def test_a_loop_that_is_stuck_gives_no_signs_of_life(
+    flowd: Start, exchange: Exchange, systemd: Systemd, tmp_path: Path
+) -> None:
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "stuck.py").write_text(STUCK)
+    sink = '[sinks.stuck]\nkind = "stuck"\ninput = "orders"'
+    arguments = ["--plugins-dir", str(plugins)]
+    env = {"NOTIFY_SOCKET": systemd.name}
+    with flowd(extra=sink, arguments=arguments, env=env) as daemon:
+        watch = ("WATCHDOG_USEC=200000", "WATCHDOG_PID=$$")
+        await daemon.start(command=shell(daemon, *watch))
+        await systemd.wait_for("WATCHDOG=1", 3)
+        exchange.say()
+        await trio.sleep(0.6)
+        held = len(await systemd.hear())
+        await trio.sleep(0.3)
+
+        assert len(await systemd.hear()) == held
+        await systemd.wait_for("WATCHDOG=1", 10)
+
+
+# -- socket activation --
+
+
+@frozen
+class Activation:
+    """Listening sockets as systemd opens them, and how a daemon is started with them."""
+
+    port: int
+    options: dict[str, Any]
+
+
+@contextmanager
+def activated(daemon: Flowd, unix: Path | None = None) -> Iterator[Activation]:
+    """A TCP socket, and perhaps a Unix socket, that stay open while daemons come and go."""
+    sockets = [socket.create_server(("127.0.0.1", 0), backlog=4096)]
+    if unix is not None:
+        sockets.append(socket.socket(socket.AF_UNIX))
+        sockets[1].bind(str(unix))
+        sockets[1].listen(4096)
+    # Numbers that no shell needs.
+    fds = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 50) for one in sockets]
+    moves = "; ".join(f"exec {3 + index}<&{fd}" for index, fd in enumerate(fds))
+    command = shell(daemon, f"LISTEN_FDS={len(fds)}", "LISTEN_PID=$$", before=f"{moves};")
+    try:
+        yield Activation(sockets[0].getsockname()[1], {"command": command, "pass_fds": fds})
+    finally:
+        for one in sockets:
+            one.close()
+        for fd in fds:
+            os.close(fd)
+
+
+async def test_it_serves_on_the_sockets_it_was_handed(flowd: Start, exchange: Exchange) -> None:
+    with tempfile.TemporaryDirectory(prefix="flowd") as folder, flowd(listen="x:1") as daemon:
+        path = Path(folder) / "s"
+        with activated(daemon, path) as handed:
+            await daemon.start(**handed.options)
+            exchange.say(3)
+
+            assert daemon.port == handed.port
+            assert prices(await daemon.reached(3)) == [1, 2, 3]
+            async with sse(0, stream=await trio.open_unix_socket(str(path))) as events:
+                await events.upto(3)
+            await daemon.stop()
+            assert path.exists()
+
+
+async def test_sockets_meant_for_another_process_are_not_taken(flowd: Start) -> None:
+    with flowd() as daemon:
+        await daemon.start(command=shell(daemon, "LISTEN_FDS=1", "LISTEN_PID=1"))
+
+        assert (await daemon.get("/health")).status == 200
+
+
+async def test_a_restart_with_sockets_handed_over_refuses_nobody_and_loses_nothing(
+    flowd: Start, exchange: Exchange
+) -> None:
+    with flowd(heartbeat="100ms") as daemon:
+        with activated(daemon) as handed:
+            await daemon.start(**handed.options)
+            port = handed.port
+            asked = 0
+            failures: list[tuple[str, Exception]] = []
+            got: list[list[int]] = []
+            over = trio.Event()
+
+            async def poll(path: str) -> None:
+                nonlocal asked
+                while not over.is_set():
+                    asked += 1
+                    try:
+                        assert (await fetch(port, path)).status in (200, 503)
+                    except Exception as error:
+                        failures.append((path, error))
+
+            async def follow(kind: str) -> None:
+                after = ""
+                numbers: list[int] = []
+                got.append(numbers)
+                while not over.is_set():
+                    try:
+                        if kind == "sse":
+                            async with sse(port, f"/sse/orders?after={after}") as events:
+                                while True:
+                                    event = await events.event()
+                                    after = event.id or after
+                                    assert event.name in ("message", "goodbye")
+                                    if event.name == "message" and event.data:
+                                        numbers.append(event.ordinal)
+                        else:
+                            path = f"/ws?streams=orders&after={after}"
+                            async with websocket(port, path) as ws:
+                                while True:
+                                    message = await ws.message()
+                                    assert message["type"] == "records"
+                                    after = message["position"]
+                                    numbers.extend(prices(message))
+                    except EOFError:
+                        pass
+                    except Exception as error:
+                        failures.append((kind, error))
+
+            async with trio.open_nursery() as nursery:
+                for path in ("/streams/orders?limit=1", "/status", "/health"):
+                    nursery.start_soon(poll, path)
+                for kind in ("sse", "websocket"):
+                    nursery.start_soon(follow, kind)
+                for _ in range(3):
+                    await daemon.reached(exchange.say(20)[-1])
+                    await daemon.stop()
+                    await daemon.start(**handed.options)
+                last = exchange.say(5)[-1]
+                await daemon.reached(last)
+                with trio.fail_after(10):
+                    while not all(numbers and numbers[-1] == last for numbers in got):  # noqa: ASYNC110
+                        await trio.sleep(0.01)
+                over.set()
+                nursery.cancel_scope.cancel()
+
+            assert failures == []
+            assert asked > 50
+            assert got == [list(range(1, last + 1))] * 2
+
+
+# -- the units --
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
+def test_the_units_are_good(tmp_path: Path) -> None:
+    assert ANALYZE is not None
+    for name in ("flowd.service", "flowd.socket"):
+        text = (UNITS / name).read_text().replace("/opt/flowd/bin/flowd", sys.executable)
+        (tmp_path / name).write_text(text)
+
+    found = subprocess.run(
+        [ANALYZE, "verify", "--man=no", tmp_path / "flowd.service", tmp_path / "flowd.socket"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
+        check=False,
+    )
+
+    complaints = [line for line in found.stderr.splitlines() if "flowd" in line]
+    assert (found.returncode, complaints) == (0, []), found.stderr
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
+def test_the_service_is_hardened() -> None:
+    assert ANALYZE is not None
+    line = [ANALYZE, "security", "--offline=true", "--threshold=15", UNITS / "flowd.service"]
+
+    found = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_the_service_says_what_the_daemon_needs() -> None:
+    text = (UNITS / "flowd.service").read_text()
+
+    for line in (
+        "Type=notify",
+        "WatchdogSec=",
+        "DynamicUser=yes",
+        "StateDirectory=flowd",
+        "LoadCredential=",
+        "Restart=on-failure",
+        "TimeoutStopSec=15",
+        "LimitNOFILE=",
+        "Documentation=",
+        "Requires=flowd.socket",
+    ):
+        assert line in text

@@ -1,0 +1,578 @@
+"""What a component may do: publish, drop, keep tables, dial, renew, and read its inputs."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+from urllib.parse import SplitResult
+
+import pytest
+import trio
+import trio_websocket
+from attrs import frozen
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio_websocket import WebSocketConnection
+
+from flowd.clock import trio_clock
+from flowd.errors import UpstreamError, UserError
+from flowd.feed import REASONS_MAX, Feed, Input, Streams
+from flowd.record import Gap, Position
+from flowd.stream import Retain, Stream
+
+START_MS = 1_700_000_000_000
+URL = "wss://exchange.example/ws"
+
+
+@frozen
+class Tick:
+    price: int
+
+
+async def no_dial(url: SplitResult) -> trio.abc.Stream:
+    raise OSError("nobody there")
+
+
+def make_stream(name: str = "orders", retain: int = 5000, **more: Any) -> Stream[Tick]:
+    return Stream(name, Tick, clock=lambda: START_MS, epoch="e", retain=Retain(retain), **more)
+
+
+def make_feed(
+    dial: Callable[[SplitResult], Awaitable[trio.abc.Stream]] = no_dial,
+    clock: Callable[[], int] | None = None,
+    on_delivering: Callable[[], None] = lambda: None,
+) -> Feed[Tick]:
+    tables: dict[str, Stream[Any]] = {}
+
+    def table(name: str, record: type[Any]) -> Stream[Any]:
+        return tables.setdefault(
+            name, Stream(name, record, clock=lambda: START_MS, epoch="e", private=True)
+        )
+
+    return Feed(
+        "orders",
+        make_stream(),
+        clock=clock or (lambda: START_MS),
+        dial=dial,
+        table=table,
+        on_delivering=on_delivering,
+    )
+
+
+def exchange(
+    nursery: trio.Nursery, serve: Callable[[WebSocketConnection], Awaitable[None]]
+) -> Callable[[SplitResult], Awaitable[trio.abc.Stream]]:
+    """A dial to an upstream that accepts everybody and then does `serve`."""
+
+    async def answer(stream: trio.abc.Stream) -> None:
+        async with trio.open_nursery() as inner:
+            request = await trio_websocket.wrap_server_stream(inner, cast(Any, stream))
+            try:
+                await serve(await request.accept())
+            except trio_websocket.ConnectionClosed:
+                pass
+            inner.cancel_scope.cancel()
+
+    async def dial(url: SplitResult) -> trio.abc.Stream:
+        ours, theirs = memory_stream_pair()
+        nursery.start_soon(answer, theirs)
+        await trio.lowlevel.checkpoint()
+        return ours
+
+    return dial
+
+
+# -- publish and drop
+
+
+def test_publishing_appends_and_counts() -> None:
+    feed = make_feed()
+
+    record = feed.publish(Tick(1))
+    again = [feed.publish(Tick(1), id="x"), feed.publish(Tick(1), id="x")]
+
+    assert record is not None
+    assert record.seq == 1
+    assert again[1] is None
+    assert (feed.tally.published, feed.tally.duplicates) == (2, 1)
+    assert feed.tally.last_record_ms == START_MS
+
+
+def test_what_was_published_under_a_key_is_there_until_it_is_forgotten() -> None:
+    feed = make_feed()
+    feed.publish(Tick(1), key="BTC")
+
+    equal = feed.publish(Tick(1), key="BTC")
+    newest = feed.get("BTC")
+    feed.forget("BTC")
+
+    assert (equal, newest, feed.get("BTC")) == (None, Tick(1), None)
+    assert feed.tally.duplicates == 1
+
+
+def test_a_table_is_the_same_whenever_it_is_asked_for() -> None:
+    feed = make_feed()
+
+    table = feed.table("prices", Tick)
+    table.append(Tick(5), key="BTC")
+
+    assert feed.table("prices", Tick).get("BTC") == Tick(5)
+    assert feed.stream.seq == 0
+
+
+def test_each_reason_for_dropping_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now_ms = START_MS
+    feed = make_feed(clock=lambda: now_ms)
+
+    for _ in range(100):
+        feed.drop("not JSON", "<html>")
+    feed.drop("unknown side")
+    now_ms += 59_999
+    feed.drop("not JSON", "later")
+    now_ms += 1
+    feed.drop("not JSON", "<body>")
+
+    assert caplog.messages == [
+        "orders: dropped (not JSON, 1 so far): '<html>'",
+        "orders: dropped (unknown side, 1 so far)",
+        "orders: dropped (not JSON, 102 so far): '<body>'",
+    ]
+    assert feed.tally.dropped == {"not JSON": 102, "unknown side": 1}
+
+
+def test_the_sample_of_what_was_dropped_is_short(caplog: pytest.LogCaptureFixture) -> None:
+    make_feed().drop("not JSON", "x" * 1_000_000)
+
+    assert len(caplog.messages[0]) < 300
+
+
+def test_reasons_without_end_are_counted_as_other() -> None:
+    feed = make_feed()
+
+    for number in range(REASONS_MAX + 50):
+        feed.drop(f"error {number}")
+    feed.drop("error 0")
+
+    assert feed.tally.dropped["other"] == 50
+    assert feed.tally.dropped["error 0"] == 2
+    assert len(feed.tally.dropped) == REASONS_MAX + 1
+
+
+# -- upstream
+
+
+async def test_a_connection_is_counted_while_it_is_open(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    feed = make_feed(exchange(nursery, lambda connection: trio.sleep_forever()))
+
+    async with feed.websocket(URL) as upstream, feed.websocket(URL):
+        during = (feed.tally.connections, feed.tally.open)
+
+    assert during == (2, 2)
+    assert (feed.tally.connections, feed.tally.open) == (2, 0)
+    assert upstream.url == URL
+    assert f"orders: connected to {URL}" in caplog.messages
+    nursery.cancel_scope.cancel()
+
+
+async def test_messages_are_counted_and_end_the_outage(nursery: trio.Nursery) -> None:
+    async def serve(connection: WebSocketConnection) -> None:
+        for _ in range(3):
+            await connection.send_message("tick")
+        await connection.get_message()
+
+    delivering: list[str] = []
+    feed = make_feed(exchange(nursery, serve), on_delivering=lambda: delivering.append("now"))
+
+    async with feed.websocket(URL) as upstream:
+        before = feed.tally.delivering
+        for _ in range(3):
+            await anext(upstream)
+        during = feed.tally.delivering
+
+    assert (before, during, feed.tally.delivering) == (False, True, False)
+    assert delivering == ["now"]
+    assert (feed.tally.messages, feed.tally.last_message_ms) == (3, START_MS)
+    assert feed.tally.last_alive_ms == START_MS
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_source_may_know_better_when_data_flows(nursery: trio.Nursery) -> None:
+    async def serve(connection: WebSocketConnection) -> None:
+        await connection.send_message("welcome")
+        await connection.get_message()
+
+    delivering: list[str] = []
+    feed = make_feed(exchange(nursery, serve), on_delivering=lambda: delivering.append("now"))
+
+    async with feed.websocket(URL, delivers=False) as upstream:
+        await anext(upstream)
+        before = list(delivering)
+        feed.delivering()
+        feed.delivering()
+
+    assert (before, delivering) == ([], ["now"])
+    nursery.cancel_scope.cancel()
+
+
+async def test_one_of_two_connections_that_ends_does_not_end_the_delivery(
+    nursery: trio.Nursery,
+) -> None:
+    feed = make_feed(exchange(nursery, lambda connection: trio.sleep_forever()))
+
+    async with feed.websocket(URL):
+        async with feed.websocket(URL):
+            feed.delivering()
+        after_one = feed.tally.delivering
+
+    assert (after_one, feed.tally.delivering) == (True, False)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_pong_is_a_sign_of_life_where_pongs_count(autojump_clock: MockClock) -> None:
+    async def serve(connection: WebSocketConnection) -> None:
+        await connection.get_message()
+
+    alive: list[int | None] = []
+    async with trio.open_nursery() as nursery:
+        for pongs_count in (True, False):
+            feed = make_feed(exchange(nursery, serve), clock=trio_clock(0))
+            async with feed.websocket(URL, pongs_count=pongs_count, ping_every_s=20):
+                await trio.sleep(50)
+            alive.append(feed.tally.last_alive_ms)
+        nursery.cancel_scope.cancel()
+
+    assert alive == [40_000, None]
+
+
+async def test_a_connection_that_fails_is_not_counted() -> None:
+    feed = make_feed()
+
+    with pytest.raises(UpstreamError, match="nobody there"):
+        async with feed.websocket(URL):
+            pass
+
+    assert (feed.tally.connections, feed.tally.open) == (0, 0)
+
+
+# -- renew
+
+
+class Sessions:
+    """Sessions that say ready after `ready_s` and end as `fates` says, by number."""
+
+    def __init__(self, **fates: Callable[[], Awaitable[None]]) -> None:
+        self.fates = fates
+        self.log: list[tuple[float, str]] = []
+        self.count = 0
+
+    async def __call__(self, ready: Callable[[], None]) -> None:
+        self.count += 1
+        name = f"s{self.count}"
+        self.log.append((trio.current_time(), f"{name} begins"))
+        try:
+            before = self.fates.get(f"{name}_before")
+            if before is not None:
+                await before()
+            await trio.sleep(1)
+            ready()
+            ready()
+            await self.fates.get(name, trio.sleep_forever)()
+        finally:
+            self.log.append((trio.current_time(), f"{name} ends"))
+
+
+def after(seconds: float, error: Exception | None = None) -> Callable[[], Awaitable[None]]:
+    async def fate() -> None:
+        await trio.sleep(seconds)
+        if error is not None:
+            raise error
+
+    return fate
+
+
+async def run_for(seconds: float, sessions: Sessions) -> None:
+    with trio.move_on_after(seconds):
+        await make_feed().renew(sessions, every_s=100, overlap_s=5, retry_s=20)
+
+
+async def test_a_connection_is_renewed_by_one_that_overlaps_it(autojump_clock: MockClock) -> None:
+    sessions = Sessions()
+
+    await run_for(220, sessions)
+
+    assert sessions.log == [
+        (0, "s1 begins"),
+        (101, "s2 begins"),
+        (107, "s1 ends"),
+        (207, "s3 begins"),
+        (213, "s2 ends"),
+        (220, "s3 ends"),
+    ]
+
+
+async def test_a_successor_that_fails_is_tried_again_while_the_old_one_lives(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    sessions = Sessions(s2_before=after(0, UpstreamError("refused with HTTP 429")))
+
+    await run_for(150, sessions)
+
+    assert sessions.log[:5] == [
+        (0, "s1 begins"),
+        (101, "s2 begins"),
+        (101, "s2 ends"),
+        (121, "s3 begins"),
+        (127, "s1 ends"),
+    ]
+    assert "orders: cannot renew yet: refused with HTTP 429; again in 20s" in caplog.messages
+
+
+async def test_a_successor_that_never_gets_ready_is_given_up_and_tried_again(
+    autojump_clock: MockClock,
+) -> None:
+    sessions = Sessions(s2_before=trio.sleep_forever)
+
+    await run_for(160, sessions)
+
+    assert sessions.log[:5] == [
+        (0, "s1 begins"),
+        (101, "s2 begins"),
+        (121, "s2 ends"),
+        (141, "s3 begins"),
+        (147, "s1 ends"),
+    ]
+
+
+async def test_the_old_one_may_die_in_the_overlap(autojump_clock: MockClock) -> None:
+    sessions = Sessions(s1=after(103, UpstreamError("closed by upstream")))
+
+    await run_for(150, sessions)
+
+    assert sessions.log == [
+        (0, "s1 begins"),
+        (101, "s2 begins"),
+        (104, "s1 ends"),
+        (150, "s2 ends"),
+    ]
+
+
+async def test_a_session_that_dies_before_its_time_ends_the_renewing(
+    autojump_clock: MockClock,
+) -> None:
+    sessions = Sessions(s1=after(50, UpstreamError("connection lost")))
+
+    with pytest.RaisesGroup(UpstreamError, flatten_subgroups=True):
+        await run_for(150, sessions)
+
+    assert trio.current_time() == 51
+
+
+async def test_the_old_one_that_dies_while_its_successor_is_not_ready_ends_both(
+    autojump_clock: MockClock,
+) -> None:
+    sessions = Sessions(
+        s1=after(105, UpstreamError("connection lost")), s2_before=trio.sleep_forever
+    )
+
+    with pytest.RaisesGroup(UpstreamError, flatten_subgroups=True):
+        await run_for(200, sessions)
+
+    assert sessions.log[-1] == (106, "s2 ends")
+
+
+async def test_a_successor_that_dies_in_the_overlap_ends_the_renewing(
+    autojump_clock: MockClock,
+) -> None:
+    sessions = Sessions(s2=after(2, UpstreamError("connection lost")))
+
+    with pytest.RaisesGroup(UpstreamError, flatten_subgroups=True):
+        await run_for(200, sessions)
+
+    assert trio.current_time() == 104
+
+
+@pytest.mark.parametrize("fate", ["s1_before", "s1"])
+async def test_a_first_session_that_fails_ends_the_renewing(
+    autojump_clock: MockClock, fate: str
+) -> None:
+    sessions = Sessions(**{fate: after(0, UpstreamError("refused"))})
+
+    with pytest.RaisesGroup(UpstreamError, flatten_subgroups=True):
+        await run_for(200, sessions)
+
+
+@pytest.mark.parametrize("fate", ["s1", "s2"])
+async def test_a_session_that_just_returns_has_ended_and_is_no_connection_any_more(
+    autojump_clock: MockClock, fate: str
+) -> None:
+    sessions = Sessions(**{fate: after(2)})
+
+    with pytest.RaisesGroup(UpstreamError, flatten_subgroups=True):
+        await run_for(1000, sessions)
+
+    assert trio.current_time() < 110
+
+
+async def test_an_old_session_that_just_returns_in_the_overlap_is_as_good_as_any_end(
+    autojump_clock: MockClock,
+) -> None:
+    sessions = Sessions(s1=after(103))
+
+    await run_for(150, sessions)
+
+    assert sessions.log[-1] == (150, "s2 ends")
+
+
+async def test_a_bug_in_a_successor_is_a_bug(autojump_clock: MockClock) -> None:
+    sessions = Sessions(s2_before=after(0, ValueError("a bug")))
+
+    with pytest.RaisesGroup(ValueError, flatten_subgroups=True):
+        await run_for(200, sessions)
+
+
+# -- inputs
+
+
+def test_a_component_sees_the_public_streams() -> None:
+    streams = Streams(
+        {"a": make_stream("a"), "b/table": make_stream("b/table", private=True)},
+        clock=lambda: 42,
+    )
+
+    assert list(streams) == ["a"]
+    assert len(streams) == 1
+    assert "a" in streams
+    assert "b/table" not in streams
+    assert "c" not in streams
+    assert streams["a"].name == "a"
+    assert streams.now_ms() == 42
+
+
+@pytest.mark.parametrize("name", ["c", "b/table"])
+def test_an_unknown_stream_is_a_user_error_that_lists_the_others(name: str) -> None:
+    streams = Streams({"a": make_stream("a"), "b/table": make_stream("b/table", private=True)})
+
+    with pytest.raises(UserError, match="there are: a"):
+        streams[name]
+
+
+def test_an_input_reads_what_its_stream_holds() -> None:
+    stream = make_stream()
+    for price in (1, 2, 3):
+        stream.append(Tick(price), key=f"k{price}")
+
+    found = Input(stream, {})
+
+    assert found.head == Position("e", 3)
+    assert found.get("k2") == Tick(2)
+    assert [record.seq for record in found.read(1).records] == [2, 3]
+    assert [record.seq for record in found.read(0, limit=1).records] == [1]
+
+
+async def test_a_component_goes_on_where_it_last_was() -> None:
+    stream = make_stream()
+    for price in range(5):
+        stream.append(Tick(price))
+    places: dict[str, int] = {}
+
+    async for record in Streams({"orders": stream}, places)["orders"].cursor().records():
+        if record.seq == 3:
+            break
+    again = Streams({"orders": stream}, places)["orders"].cursor().read()
+
+    assert places == {"orders": 2}
+    assert [record.seq for record in again.records] == [3, 4, 5]
+    assert not again.first
+
+
+async def test_the_place_of_a_component_never_goes_back() -> None:
+    stream = make_stream()
+    for price in range(5):
+        stream.append(Tick(price))
+    places = {"orders": 4}
+
+    cursor = Input(stream, places).cursor(Position("e", 0))
+    cursor.read(limit=1)
+    cursor.done()
+
+    assert places == {"orders": 4}
+
+
+def test_a_component_without_a_place_gets_all_that_is_retained() -> None:
+    stream = make_stream(retain=2)
+    for price in range(5):
+        stream.append(Tick(price))
+    gaps: list[Gap] = []
+
+    batch = Input(stream, {}, lambda name, gap: gaps.append(gap)).cursor().read()
+
+    assert ([record.seq for record in batch.records], batch.first) == ([4, 5], True)
+    assert gaps == []
+
+
+def test_a_component_may_begin_with_the_newest_few() -> None:
+    stream = make_stream()
+    for price in range(5):
+        stream.append(Tick(price))
+
+    batch = Input(stream, {}).cursor(limit=2).read()
+
+    assert [record.seq for record in batch.records] == [4, 5]
+
+
+def test_a_component_may_begin_where_it_likes() -> None:
+    stream = make_stream()
+    for price in range(5):
+        stream.append(Tick(price))
+
+    batch = Input(stream, {"orders": 1}).cursor(after=stream.head).read()
+
+    assert (batch.records, batch.first) == ([], False)
+
+
+def test_a_component_whose_own_position_means_nothing_any_more_is_told_so() -> None:
+    stream = make_stream(retain=2)
+    for price in range(5):
+        stream.append(Tick(price))
+
+    batch = Input(stream, {}).cursor(after=Position("old", 3)).read()
+
+    assert (batch.reset, batch.first, batch.gap) == (True, True, None)
+    assert [record.seq for record in batch.records] == [4, 5]
+
+
+def test_what_a_component_missed_is_told_with_the_streams_name() -> None:
+    stream = make_stream(retain=2)
+    for price in range(9):
+        stream.append(Tick(price))
+    gaps: list[tuple[str, Gap]] = []
+
+    def missed(name: str, gap: Gap) -> None:
+        gaps.append((name, gap))
+
+    batch = Streams({"orders": stream}, {"orders": 3}, missed)["orders"].cursor().read()
+
+    assert gaps == [("orders", Gap(4, 7))]
+    assert batch.gap == Gap(4, 7)
+
+
+async def test_two_components_have_places_of_their_own(nursery: trio.Nursery) -> None:
+    stream = make_stream()
+    for price in range(3):
+        stream.append(Tick(price))
+    places: list[dict[str, int]] = [{}, {}]
+
+    async def read(mine: dict[str, int], upto: int) -> None:
+        async for record in Streams({"orders": stream}, mine)["orders"].cursor().records():
+            if record.seq == upto:
+                await trio.sleep_forever()
+
+    nursery.start_soon(read, places[0], 2)
+    nursery.start_soon(read, places[1], 3)
+    await wait_all_tasks_blocked()
+
+    assert places == [{"orders": 1}, {"orders": 2}]
+    nursery.cancel_scope.cancel()

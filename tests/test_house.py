@@ -1,0 +1,243 @@
+"""The house keeps its own rules: who may import whom, where time comes from, how long a module is.
+
+A new module needs a rank here and in docs/design.md, which quotes this table.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CORE = sorted((ROOT / "flowd").glob("*.py"))
+PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
+EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))
+ALL = [*CORE, *PLUGINS, *EXAMPLES]
+
+RANKS = """
+0  clock codec errors market record setting
+1  filter stream supervisor wire
+2  channel feed http live outage snapshot upstream websocket
+3  plugin
+4  config describe door guests log metrics notify observe polls registry status visit web wiring
+5  daemon process testing
+6  cli
+"""
+RANK = {
+    name: int(rank)
+    for rank, *names in (line.split() for line in RANKS.strip().splitlines())
+    for name in names
+}
+
+PLUGIN_API = {"flowd.plugin", "flowd.market"}
+
+CLOCKS = {"flowd/clock.py", "flowd/daemon.py", "plugins/flowd_simulator/command.py"}
+"""Where the machine is asked for time and chance: the clock, and the two composition roots."""
+
+MACHINE = {
+    *("time.time", "time.time_ns", "time.monotonic", "time.monotonic_ns", "time.perf_counter"),
+    *("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.date.today"),
+    *("random.random", "random.randint", "random.choice", "random.choices", "random.shuffle"),
+    *("random.uniform", "random.SystemRandom", "uuid.uuid1", "uuid.uuid4", "os.urandom"),
+    *("secrets.token_hex", "secrets.token_bytes", "secrets.token_urlsafe"),
+}
+
+LINES_MAX = 475
+LONGER = {
+    "flowd/channel.py": 560,  # the pass, the catch-up and the places are one mechanism
+    "flowd/testing.py": 720,  # one kit, imported as one name, like trio.testing
+}
+
+UNCLEAR = re.compile(r"(Manager|Handler|Helper|Util|Utils|Base|Info)$")
+
+
+def name(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), name(file))
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The modules that a file imports, dotted; `from flowd import codec` is `flowd.codec`."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name(file)}: relative import"
+            assert node.module is not None
+            if node.module == "flowd":
+                yield from (f"flowd.{a.name}" for a in node.names if a.name != "__version__")
+            else:
+                yield node.module
+
+
+def core_imports(file: Path) -> set[str]:
+    return {module.split(".")[1] for module in imports(file) if module.startswith("flowd.")}
+
+
+def called(file: Path) -> Iterator[tuple[int, str]]:
+    """What a file calls or refers to, by its full name: `now()` after `from x import now` is
+    `x.now`. Local variables that share a module's name are not mistaken for it.
+    """
+    bound: dict[str, str] = {}
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            bound |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            bound |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Attribute | ast.Name):
+            first, dot, rest = ast.unparse(node).partition(".")
+            if first in bound:
+                yield node.lineno, f"{bound[first]}{dot}{rest}"
+
+
+def test_a_module_imports_from_its_own_rank_or_below() -> None:
+    unranked = {file.stem for file in CORE} - set(RANK) - {"__init__"}
+    assert not unranked, f"give them a rank in {Path(__file__).name} and in docs/design.md"
+
+    too_high = {
+        name(file): above
+        for file in CORE
+        if file.stem != "__init__"
+        and (above := {other for other in core_imports(file) if RANK[other] > RANK[file.stem]})
+    }
+
+    assert not too_high
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    assert not list(imports(ROOT / "flowd/__init__.py"))
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {file.stem: core_imports(file) for file in CORE}
+
+    TopologicalSorter(graph).prepare()
+
+
+def test_the_ranks_name_no_module_that_is_gone() -> None:
+    assert set(RANK) == {file.stem for file in CORE} - {"__init__"}
+
+
+def test_the_design_page_quotes_the_ranks() -> None:
+    assert RANKS.strip() in (ROOT / "docs/design.md").read_text(encoding="utf-8")
+
+
+def test_the_core_knows_no_plugin() -> None:
+    known = {
+        name(file): module
+        for file in CORE
+        for module in imports(file)
+        if module.startswith("flowd_")
+    }
+
+    assert not known
+
+
+def test_a_plugin_imports_only_the_plugin_api_and_itself() -> None:
+    more: dict[str, set[str]] = {}
+    for file in (*PLUGINS, *EXAMPLES):
+        folder, *inside = file.relative_to(ROOT).parts
+        own = inside[0] if folder == "plugins" else file.stem
+        ours = {module for module in imports(file) if module.split(".")[0].startswith("flowd")}
+        others = {module for module in ours if module.split(".")[0] != own}
+        more[name(file)] = others - PLUGIN_API
+
+    assert not {file: modules for file, modules in more.items() if modules}
+
+
+def test_of_the_simulator_only_the_hook_knows_flowd() -> None:
+    package = ROOT / "plugins/flowd_simulator"
+
+    knowing = {f for f in PLUGINS if package in f.parents and any(core_imports(f))}
+
+    assert knowing <= {package / "__init__.py"}
+
+
+def test_time_and_chance_come_from_the_machine_in_one_place() -> None:
+    asked = [
+        f"{name(file)}:{line}: {what}"
+        for file in ALL
+        if name(file) not in CLOCKS
+        for line, what in called(file)
+        if what in MACHINE
+    ]
+
+    assert not asked
+
+
+def test_nothing_is_asyncio() -> None:
+    users = {name(file) for file in ALL if any(m.split(".")[0] == "asyncio" for m in imports(file))}
+
+    assert not users
+
+
+def test_only_the_command_line_prints() -> None:
+    prints = [
+        f"{name(file)}:{node.lineno}"
+        for file in ALL
+        if file.stem != "cli"
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+    ]
+
+    assert not prints
+
+
+def test_a_module_that_grows_too_long_is_two_ideas() -> None:
+    lines = {name(file): len(file.read_text(encoding="utf-8").splitlines()) for file in ALL}
+
+    assert not {file: n for file, n in lines.items() if n > LONGER.get(file, LINES_MAX)}
+
+
+def test_a_module_opens_by_saying_what_it_holds() -> None:
+    opening = {name(file): (ast.get_docstring(tree(file)) or "").split("\n\n")[0] for file in ALL}
+
+    assert not {file for file, words in opening.items() if not words.endswith(".")}
+
+
+def test_what_is_kept_from_the_type_checker_has_a_reason() -> None:
+    bare = [f"{name(file)}:{line}" for file in (*CORE, *PLUGINS) for line in unexplained(file)]
+
+    assert not bare
+
+
+def unexplained(file: Path) -> Iterator[int]:
+    """Lines with a `# type: ignore` or a `cast` and no comment on them or in the three above."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    for index, line in enumerate(lines):
+        code, ignores, why = line.partition("# type: ignore")
+        if not ignores and not re.search(r"\bcast\(", code):
+            continue
+        # A hook specification has no body, as its ignore says.
+        told = "[empty-body]" in why or "#" in (why if ignores else line)
+        if not told and not any(re.match(r"\s*# \w", above) for above in lines[index - 3 : index]):
+            yield index + 1
+
+
+def test_classes_have_plain_names() -> None:
+    unclear = [
+        f"{name(file)}: {node.name}"
+        for file in ALL
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.ClassDef) and UNCLEAR.search(node.name)
+    ]
+
+    assert not unclear
+
+
+def test_plugins_hold_packages_and_nothing_loose() -> None:
+    loose = [
+        path.name
+        for path in (ROOT / "plugins").iterdir()
+        if path.name != "__pycache__"
+        and not all((path / needed).exists() for needed in ("__init__.py", "py.typed"))
+    ]
+
+    assert not loose, "what is no package would ship at the top level"
