@@ -4,15 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .stamps
 
-.PHONY: help run test lint types unit edge sim bench demo dist clean
+.PHONY: help run test lint types unit edge sim bench demo pages dist clean
 
 help:            ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
 
-run: $(STAMP)/installed  ## the daemon on a demo configuration, fed by the simulated exchange
+run: $(STAMP)/installed $(STAMP)/pages  ## the daemon on a demo configuration, fed by the simulated exchange
 	@exec $(BIN)/python demo/run.py
 
-test: $(STAMP)/tools $(STAMP)/system lint types  ## everything that must be true, as CI checks it
+test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages lint types  ## everything that must be true, as CI checks it
 	$(BIN)/python -m pytest
 
 unit: $(STAMP)/tools  ## the fast tests only
@@ -33,6 +33,8 @@ types: $(STAMP)/tools  ## mypy --strict
 
 bench: $(STAMP)/tools $(STAMP)/bench  ## measure against peers; writes docs/performance.md
 	$(BIN)/python -m bench $(BENCH)
+
+pages: $(STAMP)/pages  ## the front-end packages of the pages, by npm; says so where that is missing
 
 dist: $(STAMP)/tools  ## wheel and source archive
 	$(BIN)/python -m pip install --quiet build
@@ -56,6 +58,11 @@ $(STAMP)/tools: $(STAMP)/installed
 $(STAMP)/system:
 	scripts/install-system chromium
 	@mkdir -p $(STAMP) && touch $@
+
+PAGES := plugins/flowd_pages
+$(STAMP)/pages: $(BIN)/python $(PAGES)/package-lock.json $(PAGES)/fetch.py
+	$(BIN)/python $(PAGES)/fetch.py --development
+	@mkdir -p $(STAMP) && { [ ! -f $(PAGES)/vendor/stamp ] || touch $@; }
 
 $(STAMP)/bench: $(STAMP)/tools
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'

@@ -11,10 +11,12 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class Pages(BuildHookInterface[Any]):
-    """Runs before the wheel, and before an editable install."""
+    """Runs before the wheel is built. A checkout gets the packages by `make`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Fetch; what could not be fetched is said, and is no failure."""
+        if version == "editable":
+            return
         folder = Path(self.root) / "plugins" / "flowd_pages"
         spec = importlib.util.spec_from_file_location("fetch", folder / "fetch.py")
         assert spec is not None

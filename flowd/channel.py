@@ -260,6 +260,11 @@ class Channel:
     async def _pass(self, batch: Batch[Any], *, say: bool) -> None:
         """Write one batch to every client who keeps up."""
         payloads = self._payloads(batch) if say else []
+        if payloads is None:
+            for place in list(self._places):
+                place.client.drop("internal error")
+            await trio.lowlevel.checkpoint()  # where a channel that nobody follows ends
+            return
         packed: dict[Pack, bytes] = {}
         start, self.seq = self.seq, batch.position.seq
         target = self.seq
@@ -272,7 +277,7 @@ class Channel:
         delivered = 0
         for index, place in enumerate(self._order):
             client = place.client
-            if client.behind or client.gone or place.seq != start:
+            if place.seq != start or client.behind:  # -1: it has left
                 continue
             if say:
                 pack = client.pack
@@ -298,10 +303,17 @@ class Channel:
                 began = watch()
         self._channels.counts.delivered += delivered * len(batch.records)
         self._channels.counts.gaps += 0 if batch.gap is None else delivered
-        await trio.lowlevel.checkpoint()
+        if self.stream.seq > target:
+            # There is more already, so the loop will not wait: let others run before it goes on.
+            await trio.lowlevel.checkpoint()
 
-    def _payloads(self, batch: Batch[Any]) -> list[bytes]:
-        made = self.encode(batch)
+    def _payloads(self, batch: Batch[Any]) -> list[bytes] | None:
+        """The batch in the sink's words; None when the sink fails: that costs its clients alone."""
+        try:
+            made = self.encode(batch)
+        except Exception:
+            logger.exception("%s: a sink failed; its clients are let go", batch.stream)
+            return None
         return [made] if isinstance(made, bytes) else made
 
     def chunk(self, place: Place) -> bytes:
@@ -317,7 +329,11 @@ class Channel:
                 batch = Batch(batch.stream, batch.records, batch.position, True, None, reset=True)
             if batch.gap is not None:
                 self._channels.counts.gaps += 1
-            data = client.pack(self._payloads(batch))
+            payloads = self._payloads(batch)
+            if payloads is None:
+                client.drop("internal error")
+                return b""
+            data = client.pack(payloads)
             found = (data, batch.position.seq)
             if batch.gap is None:
                 self._channels.keep(key, data, batch.position.seq)

@@ -142,14 +142,14 @@ def _retained(count: int, age_s: float | None) -> str:
 def plugins(plugins_dir: PluginsDir = None) -> None:
     """List the plugins that were found, where from, which kinds they bring, and what failed."""
     table = _table("plugin", "from", "brings")
-    for found in _registry(plugins_dir).found:
+    listed = _registry(plugins_dir).found
+    for found in listed:
         brings = ", ".join(found.kinds + ["commands"] * bool(found.commands))
-        table.add_row(
-            found.name,
-            found.origin,
-            f"[red]{escape(found.error)}[/]" if found.error else brings or "nothing",
-        )
+        table.add_row(found.name, found.origin, "[red]failed[/]" if found.error else brings or "-")
     out.print(table)
+    for found in listed:
+        if found.error:
+            out.print(f"[red]{escape(found.name)}[/]: {escape(found.error)}", soft_wrap=True)
 
 
 @app.command()

@@ -4,9 +4,11 @@ A component's table is its plugin's `Config` class, structured by cattrs with un
 forbidden; the few keys that every component has are taken out first.
 """
 
+import contextlib
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 import types
 import typing
@@ -147,6 +149,8 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
     common = structure(shared, Common, where)
     settings: Any = structure(keys, definition.config, where, also=common_names)
     limit = common.restart_limit
+    if limit is not None and limit < 0:
+        raise UserError(f"{where}.restart_limit = {limit}: expected a number from 0 up")
     if limit is None and table != "sources" and "restart_limit" not in shared:
         limit = 10
     restart = Restart(
@@ -173,10 +177,9 @@ def _retain(common: Common, where: str, default: int) -> Retain:
         if 1 <= value <= RETAIN_MAX:
             return Retain(count=value)
     elif isinstance(value, str):
-        try:
-            return Retain(count=RETAIN_MAX, age_s=seconds(value))
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError):
+            if (age_s := seconds(value)) > 0:
+                return Retain(count=RETAIN_MAX, age_s=age_s)
     raise UserError(
         f"{where}.retain = {value!r}: expected a number of records from 1 to {RETAIN_MAX}, "
         'or an age such as "1h"'
@@ -184,6 +187,8 @@ def _retain(common: Common, where: str, default: int) -> Retain:
 
 
 def _check(settings: Settings) -> None:
+    if not settings.addresses:
+        raise UserError('flowd.listen = []: expected at least one address, "127.0.0.1:4200"')
     for address in settings.addresses:
         parse_address(address)
     for key in ("max_clients", "max_clients_per_address"):
@@ -225,6 +230,9 @@ def state_path(settings: Settings) -> Path:
 # -----------------------------------------------------------------------------
 
 
+_LITERAL = re.compile(r" not in literal typing\.Literal\[(.*)\]")
+
+
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
     converter.register_structure_hook(Seconds, lambda value, _: seconds(value))
@@ -235,6 +243,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(int, lambda value, _: _exactly(value, int, "a whole number"))
     converter.register_structure_hook(str, lambda value, _: _exactly(value, str, "a text"))
     converter.register_structure_hook_func(_is_simple_union, _simple_union)
+    converter.register_structure_hook_func(_is_list, _list)
     return converter
 
 
@@ -251,6 +260,18 @@ def _decimal(value: object, _: Any) -> Decimal:
         return number(str(value))
     except ValueError:
         raise ValueError(f"expected a number, got {value!r}") from None
+
+
+def _is_list(hint: Any) -> bool:
+    return typing.get_origin(hint) in (list, tuple, set, frozenset)
+
+
+def _list(value: object, hint: Any) -> Any:
+    """A text is none, though Python would take it for a list of letters."""
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list, got {value!r}")
+    part = typing.get_args(hint)[0]
+    return typing.get_origin(hint)(_structure.structure(item, part) for item in value)
 
 
 def _is_simple_union(hint: Any) -> bool:
@@ -296,7 +317,9 @@ def structure(content: object, kind: type[C], where: str, also: set[str] | None 
         try:
             values[name] = _structure.structure(value, hints[name])
         except Exception as error:
-            raise UserError(f"{where}.{name} = {_shown(value)}: {_say(error)}") from None
+            secret_there = Secret in (hints[name], *typing.get_args(hints[name]))
+            shown = "…" if secret_there else _shown(value)
+            raise UserError(f"{where}.{name} = {shown}: {_say(error)}") from None
     try:
         return kind(**values)
     except (ValueError, TypeError) as error:
@@ -308,11 +331,8 @@ def _say(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     text = str(error)
-    if " not in literal " in text.lower() or "literal" in text.lower():
-        options = text[text.find("Literal[") + 8 : text.rfind("]")]
-        if options:
-            return f"expected one of {options.rstrip(']')}"
-    return text or repr(error)
+    options = _LITERAL.search(text)
+    return f"expected one of {options[1]}" if options else text or repr(error)
 
 
 def _shown(value: object) -> str:

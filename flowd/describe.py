@@ -2,6 +2,7 @@
 sinks' paths.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -72,9 +73,12 @@ def _own_paths() -> dict[str, Any]:
 
 def _sink_path(path: str, leads_to: Live | Hot, streams: list[Stream[Any]]) -> tuple[str, Any]:
     parameters = []
-    if "{stream}" in path:
-        names = {"type": "string", "enum": [stream.name for stream in streams]}
-        parameters.append(_parameter("stream", "path", names, "a stream's name"))
+    names = {"type": "string", "enum": [stream.name for stream in streams]}
+    for name in re.findall(r"\{([a-z_]+)\}", path):
+        if name == "stream":
+            parameters.append(_parameter(name, "path", names, "a stream's name"))
+        else:
+            parameters.append(_parameter(name, "path", _TEXT, f"a {name}"))
     limit = {"type": "integer", "minimum": 0}
     parameters += [
         _parameter("after", "query", _TEXT, "a position: only what is newer"),

@@ -26,6 +26,8 @@ from flowd.websocket import GOING_AWAY, Conversation, accept
 
 logger = logging.getLogger("flowd.door")
 
+FIRST_REQUEST_S = 0.5
+"""How long the first request of a connection may take to come when the daemon stops."""
 CONNECTIONS_SPARE = 200
 """Connections beyond `max_clients` that may be open for polls and pages at the same time."""
 
@@ -78,6 +80,9 @@ class Door:
         self._streams = streams
         self._app = app
         self._closing = False
+        self._unanswered = 0
+        """Connections that wait for the answer to their first request."""
+        self._answered = trio.lowlevel.ParkingLot()
         self._accepting = trio.CancelScope()
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
@@ -89,9 +94,15 @@ class Door:
                 await trio.serve_listeners(self._connection, listeners, handler_nursery=nursery)
 
     async def close(self, grace_s: float, code: int = GOING_AWAY) -> None:
-        """Answer no further request; say goodbye to the live clients, within `grace_s`."""
+        """Let nobody in any more, answer who was let in, and say goodbye to the live clients within
+        `grace_s`.
+        """
         self._closing = True
         self._accepting.cancel()
+        # With sockets from systemd a restart refuses nobody: so who was let in gets an answer.
+        with trio.move_on_after(FIRST_REQUEST_S):
+            while self._unanswered:
+                await self._answered.park()
         await self.guests.close(grace_s, code)
 
     def owns(self, head: Head) -> bool:
@@ -107,17 +118,26 @@ class Door:
             await trio.aclose_forcefully(stream)
             return
         self.open_connections += 1
+        self._unanswered += 1
         visit = Visit(stream)
         try:
-            while not self._closing and await self._request(visit):
-                pass
+            while await self._request(visit) and not self._closing:
+                self._in_good_hands(visit)
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             pass
         except Exception:
             logger.exception("a connection failed; the others go on")
         finally:
             self.open_connections -= 1
+            self._in_good_hands(visit)
             await trio.aclose_forcefully(stream)
+
+    def _in_good_hands(self, visit: Visit) -> None:
+        """This connection's first request was answered, or the app will, or nobody waits for it."""
+        if not visit.answered:
+            visit.answered = True
+            self._unanswered -= 1
+            self._answered.unpark_all()
 
     async def _request(self, visit: Visit) -> bool:
         """Answer one request; False when this connection is done with."""
@@ -150,6 +170,7 @@ class Door:
             if head.wants_websocket:
                 raise self._no_websocket(head)
             self._count_app()
+            self._in_good_hands(visit)
             await self._app.serve(Passage(visit, head, self.owns, self._count_app))
             return not visit.ended
         if head.has_body or head.method not in ("GET", "HEAD"):

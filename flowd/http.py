@@ -42,12 +42,13 @@ class Head:
 
     @property
     def gzip(self) -> bool:
-        """Whether the client takes gzip."""
+        """Whether the client takes gzip; what it says of `*` counts only if it does not name it."""
+        takes: dict[str, bool] = {}
         for part in self.headers.get("accept-encoding", "").lower().split(","):
             name, _, weight = part.strip().partition(";")
-            if name.strip() in ("gzip", "*"):
-                return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-        return False
+            refused = weight.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+            takes[name.strip()] = not refused
+        return takes.get("gzip", takes.get("*", False))
 
     @property
     def wants_websocket(self) -> bool:

@@ -214,7 +214,7 @@ def follow_path(session: Session) -> None:
 
 def visible(streams: Mapping[str, Stream[Any]], name: str) -> Stream[Any]:
     """The stream that clients know by this name; BadRequest that lists them when there is none."""
-    stream = streams.get(name)
+    stream = streams.get(name) if isinstance(name, str) else None  # JSON holds what it likes
     if stream is None or stream.private:
         raise BadRequest(
             f"there is no stream {name!r:.60}",

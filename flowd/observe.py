@@ -115,7 +115,8 @@ class Observer:
             missed=tally.missed,
             rate_per_s=rate.per_s(trio.current_time(), tally.published) if rate else 0.0,
             lag_ms=_lag_ms(feed),
-            behind=sum(self.streams[name].seq - seq for name, seq in places.items()),
+            # A saved place may be in a stream that is not configured any more.
+            behind=sum(self.streams[n].seq - seq for n, seq in places.items() if n in self.streams),
             last_message_ago_ms=_ago_ms(now_ms, tally.last_message_ms),
             last_record_ago_ms=_ago_ms(now_ms, tally.last_record_ms),
         )

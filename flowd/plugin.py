@@ -15,6 +15,7 @@ from attrs import frozen
 from quart import Blueprint
 
 from flowd import codec
+from flowd import filter as filters
 from flowd.channel import Encode
 from flowd.clock import Clock
 from flowd.errors import BadRequest, UpstreamError, UpstreamSilent, UserError, unwrap
@@ -23,7 +24,7 @@ from flowd.filter import Filter
 from flowd.live import Hot, Live, Session, Wish, follow_path
 from flowd.outage import Outage
 from flowd.record import Batch, Gap, Position, Record
-from flowd.setting import Seconds, Secret
+from flowd.setting import Seconds, Secret, Size, seconds
 from flowd.stream import Cursor, Stream
 from flowd.upstream import Upstream
 
@@ -46,6 +47,7 @@ __all__ = [
     "Secret",
     "Session",
     "Sink",
+    "Size",
     "Source",
     "Stream",
     "Streams",
@@ -56,9 +58,11 @@ __all__ = [
     "UserError",
     "Wish",
     "codec",
+    "filters",
     "follow_path",
     "hookimpl",
     "hookspec",
+    "seconds",
     "unwrap",
 ]
 

@@ -89,6 +89,11 @@ def load(plugins_dir: Path | None = None) -> Registry:
             manager.check_pending()
         except pluggy.PluginValidationError as error:
             raise UserError(f"plugin {name} ({origin}): {error}") from None
+        except ValueError:
+            first = next(found.origin for found in registry.found if found.name == name)
+            raise UserError(
+                f"two plugins are called {name}: {first} and {origin}; rename or remove one"
+            ) from None
         # pluggy ends a call for all plugins when one of them raises: so each is asked on its own.
         found = Found(name, origin)
         registry.found.append(found)

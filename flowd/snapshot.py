@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from sqlite_utils import Database
 
 from flowd import codec
@@ -96,7 +96,7 @@ class SqliteStore:
         """Open the file, made if need be. UserError when another daemon has it or it is no state
         file.
         """
-        loaded: Loaded = await self._thread(self._load)
+        loaded: Loaded = await self._thread(self._load_or_close)
         return loaded
 
     async def save(self, save: Save) -> None:
@@ -110,6 +110,13 @@ class SqliteStore:
     async def _thread(self, work: Callable[[], Any]) -> Any:
         # Never abandoned: a transaction that has begun is waited for, also when we are cancelled.
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
+
+    def _load_or_close(self) -> Loaded:
+        try:
+            return self._load()
+        except BaseException:
+            self._close()
+            raise
 
     def _load(self) -> Loaded:
         try:
@@ -133,7 +140,6 @@ class SqliteStore:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._lock.close()
             raise UserError(
                 f"flowd.state: {self.path} is in use by another flowd; stop that one, "
                 "or give this one a state file of its own"
@@ -270,6 +276,8 @@ class MemoryStore:
         """What the last save left."""
         await trio.lowlevel.checkpoint()
         loaded = Loaded(self.clean, self.saved_ms, dict(self.rows), dict(self.places))
+        if not self.clean:
+            self.rows = {name: evolve(rows, epoch="") for name, rows in self.rows.items()}
         self.clean = False
         return loaded
 
@@ -285,7 +293,9 @@ class MemoryStore:
                 row = (record.seq, record.time_ms, record.key, record.json)
                 slots[record.key if record.key is not None else record.seq] = row
             records = sorted(row for row in slots.values() if row[0] > cut.floor)
-            seen = [*old.seen, *cut.seen][-SEEN_MAX:]
+            # A cut begins anew after a restart that was not clean: its ids take their old places.
+            known = len(old.seen) - (old.seen_total - (cut.seen_total - len(cut.seen)))
+            seen = [*old.seen[: max(0, known)], *cut.seen][-SEEN_MAX:]
             self.rows[cut.stream] = Rows(
                 cut.epoch, cut.seq, cut.floor, records, seen, cut.seen_total
             )

@@ -112,23 +112,28 @@ class Stream(Generic[T]):
     ) -> Record[T] | None:
         """Add a value at the head. None when it is no news: its `id` was seen, or its `key` holds
         an equal value.
+
+        What cannot be written fails here and leaves no trace: it costs the component that appends
+        it a restart, where it would cost whoever reads or saves it the daemon.
         """
         assert not self.closed
         if id is not None:
             if id in self._seen:
                 return None
+            id.encode()
+        before = None if key is None else self._latest.get(key)
+        if before is not None and before.value == value:
+            if id is not None:
+                self._remember(id)
+            return None
+        record = Record(self.seq + 1, max(self._time_ms, self._clock()), value, key)
+        assert record.json
+        if id is not None:
             self._remember(id)
-        if key is not None:
-            before = self._latest.get(key)
-            if before is not None:
-                if before.value == value:
-                    return None
-                self._dead += 1
-        self.seq += 1
-        self._time_ms = max(self._time_ms, self._clock())
-        record = Record(self.seq, self._time_ms, value, key)
+        self.seq, self._time_ms = record.seq, record.time_ms
         self._log.append(record)
         if key is not None:
+            self._dead += before is not None
             self._latest[key] = record
             self._forgotten.pop(key, None)
         if len(self._log) - self._start - self._dead > self._count or self._age_s is not None:

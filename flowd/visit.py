@@ -21,6 +21,7 @@ class Visit:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
         self.ended = False
+        self.answered = False
         self._buffer = bytearray()
         self._asked = False
         try:

@@ -110,6 +110,7 @@ class Web:
 
     async def serve(self, stream: Passage) -> None:
         """Serve requests that are not the door's own."""
+        # A Passage has all of a socket's stream that Hypercorn uses.
         server = GuardedServer(self._wrapped, self._config, self._context, self._state, stream)  # type: ignore[arg-type]
         self._open.add(stream)
         try:

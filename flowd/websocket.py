@@ -17,6 +17,9 @@ MESSAGE_MAX = 16 * 1024
 """The largest message taken from a client, in bytes; a larger one closes the connection with 1009.
 """
 
+REASON_MAX = 123
+"""The longest reason that a closing frame holds, in bytes."""
+
 NORMAL = int(CloseCode.NORMAL_CLOSURE)
 GOING_AWAY = int(CloseCode.GOING_AWAY)
 POLICY = int(CloseCode.POLICY_VIOLATION)
@@ -41,7 +44,7 @@ def accept(head: Head) -> tuple[bytes, Protocol | None]:
         server_no_context_takeover=True, client_no_context_takeover=True
     )
     server = ServerProtocol(
-        extensions=None if "server_max_window_bits=" in offered else [deflate], logger=_quiet
+        extensions=None if "server_max_window_bits" in offered else [deflate], logger=_quiet
     )
     server.receive_data(head.raw)
     requests = [event for event in server.events_received() if isinstance(event, Request)]
@@ -105,5 +108,5 @@ class Conversation:
         """The bytes that say goodbye; empty when that was said already."""
         if self.closed:
             return b""
-        self._protocol.send_close(code, reason[:120])
+        self._protocol.send_close(code, reason.encode()[:REASON_MAX].decode(errors="ignore"))
         return self.answers()

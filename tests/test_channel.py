@@ -1,7 +1,7 @@
 """One writer for all live clients of a stream: shared bytes, and no queue for who is slow."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -110,8 +110,8 @@ class Reader:
 
 
 @pytest.fixture
-def channels(nursery: trio.Nursery) -> Iterator[Channels]:
-    yield Channels(nursery, Limits(), stopwatch=lambda: 0.0)
+def channels(nursery: trio.Nursery) -> Channels:
+    return Channels(nursery, Limits(), stopwatch=lambda: 0.0)
 
 
 def encoder() -> tuple[Encode, list[Batch[Any]]]:
@@ -770,8 +770,56 @@ async def test_an_abandoned_client_leaves_its_socket_alone(channels: Channels) -
     reader.client.abandon()
     await wait_all_tasks_blocked()
 
-    assert (reader.socket.taken, reader.socket.closed, reader.gone) == (b"", False, [])
+    assert (bytes(reader.socket.taken), reader.socket.closed, reader.gone) == (b"", False, [])
     assert len(channels) == 0
+
+
+async def test_a_sink_that_fails_costs_its_own_clients_alone(
+    channels: Channels, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(batch: Batch[Any]) -> bytes:
+        if 3 in [record.seq for record in batch.records]:
+            raise ValueError("a bug in a sink")
+        return lines(batch)
+
+    stream = make_stream()
+    fill(stream, 2)
+    lost = [Reader(channels).follow(stream, encode=broken).start() for _ in range(3)]
+    other = Reader(channels).follow(stream).start()
+
+    fill(stream, 1)
+    await wait_all_tasks_blocked()
+    late = Reader(channels).follow(stream, encode=broken).start()
+    stalled = Reader(channels).follow(stream, encode=broken, after=stream.head).start()
+    await wait_all_tasks_blocked()
+
+    assert [reader.gone for reader in [*lost, late, stalled]] == [["internal error"]] * 4 + [[]]
+    assert [reader.seqs() for reader in lost] == [[1, 2]] * 3
+    assert other.seqs() == [1, 2, 3]
+    assert "a sink failed" in caplog.text
+
+
+async def test_a_sink_that_fails_for_a_client_who_catches_up_costs_this_client_alone(
+    channels: Channels, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(batch: Batch[Any]) -> bytes:
+        if len(batch.records) == 2:
+            raise ValueError("a bug in a sink")
+        return lines(batch)
+
+    stream = make_stream()
+    slow, quick = (Reader(channels).follow(stream, encode=broken).start() for _ in range(2))
+    slow.socket.takes(10)
+    for _ in range(3):
+        fill(stream, 1)
+        await wait_all_tasks_blocked()
+
+    slow.socket.recovers()
+    await wait_all_tasks_blocked()
+
+    assert (slow.gone, quick.gone) == (["internal error"], [])
+    assert quick.seqs() == [1, 2, 3]
+    assert channels.behind == set()
 
 
 # -- answers

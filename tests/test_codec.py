@@ -121,7 +121,9 @@ def test_the_value_of_a_record_is_found_in_its_json() -> None:
     assert codec.loads_value(data, Level) == Level(Decimal(1), Decimal(2))
 
 
-@pytest.mark.parametrize("data", [b"[]", b"{}", b'{"value":1}', b'{"value":null}', b"{", b'"value"'])
+@pytest.mark.parametrize(
+    "data", [b"[]", b"{}", b'{"value":1}', b'{"value":null}', b"{", b'"value"']
+)
 def test_a_record_without_a_fitting_value_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a Level"):
         codec.loads_value(data, Level)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import SplitResult
 
@@ -65,10 +66,8 @@ def exchange(
     async def answer(stream: trio.abc.Stream) -> None:
         async with trio.open_nursery() as inner:
             request = await trio_websocket.wrap_server_stream(inner, cast(Any, stream))
-            try:
+            with suppress(trio_websocket.ConnectionClosed):
                 await serve(await request.accept())
-            except trio_websocket.ConnectionClosed:
-                pass
             inner.cancel_scope.cancel()
 
     async def dial(url: SplitResult) -> trio.abc.Stream:
@@ -78,6 +77,10 @@ def exchange(
         return ours
 
     return dial
+
+
+async def hold(connection: WebSocketConnection) -> None:
+    await trio.sleep_forever()
 
 
 # -- publish and drop
@@ -165,7 +168,7 @@ async def test_a_connection_is_counted_while_it_is_open(
     nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    feed = make_feed(exchange(nursery, lambda connection: trio.sleep_forever()))
+    feed = make_feed(exchange(nursery, hold))
 
     async with feed.websocket(URL) as upstream, feed.websocket(URL):
         during = (feed.tally.connections, feed.tally.open)
@@ -220,7 +223,7 @@ async def test_a_source_may_know_better_when_data_flows(nursery: trio.Nursery) -
 async def test_one_of_two_connections_that_ends_does_not_end_the_delivery(
     nursery: trio.Nursery,
 ) -> None:
-    feed = make_feed(exchange(nursery, lambda connection: trio.sleep_forever()))
+    feed = make_feed(exchange(nursery, hold))
 
     async with feed.websocket(URL):
         async with feed.websocket(URL):

@@ -142,7 +142,7 @@ def test_a_secret_written_in_plain_is_refused_without_being_repeated() -> None:
     [{}, {"env": "A", "file": "b"}, {"vault": "x"}, {"env": ""}, {"env": 5}, 5, None, ["env"]],
 )
 def test_what_refers_to_no_secret_is_refused_with_an_example(written: object) -> None:
-    with pytest.raises(ValueError, match='{ env = "NAME" }'):
+    with pytest.raises(ValueError, match=r'\{ env = "NAME" \}'):
         secret(written)
 
 

@@ -40,9 +40,7 @@ def make(
     name: str = "ticks",
     epoch: str = "e",
 ) -> Stream[Tick]:
-    return Stream(
-        name, Tick, clock=clock or Ticking(), epoch=epoch, retain=Retain(count, age_s)
-    )
+    return Stream(name, Tick, clock=clock or Ticking(), epoch=epoch, retain=Retain(count, age_s))
 
 
 def fill(stream: Stream[Tick], count: int) -> None:
@@ -309,7 +307,9 @@ def test_the_memory_of_superseded_records_is_given_back() -> None:
 
 
 TABLE_STEPS = st.lists(
-    st.tuples(st.sampled_from(["put", "put", "put", "forget"]), st.integers(0, 90), st.integers(0, 3)),
+    st.tuples(
+        st.sampled_from(["put", "put", "put", "forget"]), st.integers(0, 90), st.integers(0, 3)
+    ),
     max_size=400,
 )
 
@@ -382,6 +382,31 @@ def test_the_oldest_ids_are_forgotten_first() -> None:
     assert stream.seen == SEEN_MAX
     assert stream.append(Tick(), id="1") is None
     assert stream.append(Tick(), id="0") is not None
+
+
+# -- what cannot be written
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"value": Tick("\ud800")},
+        {"value": Tick(), "key": "\ud800"},
+        {"value": Tick(), "id": "\ud800"},
+        {"value": Tick("\ud800"), "key": "A", "id": "new"},
+    ],
+)
+def test_what_cannot_be_written_is_refused_and_leaves_no_trace(bad: dict[str, Any]) -> None:
+    stream = make()
+    stream.append(Tick(price=1), key="A", id="old")
+
+    with pytest.raises(UnicodeEncodeError):
+        stream.append(**bad)
+    after = stream.append(Tick(price=2), key="A", id="new")
+
+    assert after is not None
+    assert [(r.seq, r.key, r.value.price) for r in stream.after(0)] == [(2, "A", 2)]
+    assert (stream.seq, len(stream), stream.seen) == (2, 1, 2)
 
 
 # -- cursors
@@ -873,9 +898,13 @@ async def test_a_record_whose_loop_body_fails_does_not_count_as_read() -> None:
     fill(stream, 3)
     read: list[int] = []
 
-    with pytest.raises(ZeroDivisionError):
+    async def component() -> None:
         async for record in Cursor(stream, 0, on_read=read.append).records():
-            _ = 1 // (record.seq - 2)
+            if record.seq == 2:
+                raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        await component()
 
     assert read == [1]
 

@@ -426,9 +426,7 @@ async def test_a_kick_gives_a_failed_child_another_life_and_a_clean_record(
 async def test_every_start_after_the_first_is_a_restart_also_that_of_a_failed_child(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    supervisor, child, life = begin(
-        nursery, fails(), trio.sleep_forever, restart=Restart("never")
-    )
+    supervisor, child, life = begin(nursery, fails(), trio.sleep_forever, restart=Restart("never"))
     await trio.sleep(1)
 
     supervisor.kick("orders")

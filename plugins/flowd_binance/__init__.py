@@ -1,40 +1,22 @@
-"""A flowd source: Binance USD-M futures, forced orders (liquidations).
+"""A flowd plugin: Binance USD-M futures. Forced orders (liquidations), and candles with their
+history.
 
-What Binance sends is a sample, at most one order per symbol and second: sums of it are a lower
-bound. There is no replay and no history, so an outage here is lost for good and is recorded as
-such.
+What Binance sends of forced orders is a sample, at most one order per symbol and second: sums of
+it are a lower bound. There is no replay and no history, so an outage here is lost for good and is
+recorded as such.
 """
 
-import contextlib
-import json
+from collections.abc import Callable
 from typing import Any
 
-import trio
 from attrs import field, frozen
 
-from flowd.market import Liquidation
-from flowd.plugin import (
-    Feed,
-    Seconds,
-    Source,
-    Upstream,
-    UpstreamError,
-    UpstreamSilent,
-    hookimpl,
-    unwrap,
-)
-from flowd_binance.parse import Unusable, forced_order, message
+from flowd.market import Candle, Liquidation
+from flowd.plugin import Feed, Seconds, Sink, Source, hookimpl
+from flowd_binance import candles, connection, page
+from flowd_binance.connection import STREAMS_MAX, Session, check_symbols, check_url
 
-STREAMS_MAX = 1024
-"""Streams that one connection may carry, by Binance's rules."""
-PARAMS_MAX = 200
-"""Streams named in one SUBSCRIBE."""
-MESSAGES_EVERY_S = 0.25
-"""Between control messages: four a second, where Binance closes above ten (pings and pongs count
-too).
-"""
-ACK_TIMEOUT_S = 15.0
-GOODBYE_S = 0.5
+__all__ = ["Config", "Session", "flowd_sinks", "flowd_sources", "follow", "force_orders"]
 
 
 def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
@@ -46,9 +28,7 @@ def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
         raise ValueError(
             f'symbols: at most {STREAMS_MAX - 1} fit on a connection; use ["*"] for all'
         )
-    for symbol in symbols:
-        if not symbol or any(c in symbol for c in "/@?& "):
-            raise ValueError(f"symbols: {symbol!r} is no symbol; one looks like BTCUSDT")
+    check_symbols(symbols)
 
 
 @frozen
@@ -69,8 +49,7 @@ class Config:
     renew_overlap: Seconds = Seconds(5.0)
 
     def __attrs_post_init__(self) -> None:
-        if not self.url.startswith(("ws://", "wss://")):
-            raise ValueError(f'url = "{self.url}": expected "wss://fstream.binance.com/market"')
+        check_url(self.url)
 
     @property
     def streams(self) -> list[str]:
@@ -84,124 +63,30 @@ async def force_orders(config: Config, feed: Feed[Liquidation]) -> None:
     """Follow the forced orders; a new connection replaces each before Binance ends it after 24
     hours.
     """
-
-    async def session(ready: Any) -> None:
-        await follow(config, feed, ready)
-
-    await feed.renew(session, every_s=config.renew_every, overlap_s=config.renew_overlap)
+    await connection.keep(config, feed)
 
 
-async def follow(config: Config, feed: Feed[Liquidation], ready: Any) -> None:
+async def follow(config: Config, feed: Feed[Liquidation], ready: Callable[[], None]) -> None:
     """One connection, from the dial to its end; says ready when data was seen to flow."""
-    address = f"{config.url.rstrip('/')}/stream?streams={config.companion}"
-    async with feed.websocket(
-        address,
-        silence_s=config.silence,
-        ping_every_s=config.ping_every,
-        pongs_count=False,
-        delivers=False,
-    ) as upstream:
-        session = Session(config, feed, ready)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(session.subscribe, upstream)
-                async for text in upstream:
-                    session.receive(text)
-        except* UpstreamSilent as group:
-            if session.flowed:
-                raise
-            raise UpstreamSilent(
-                f"{unwrap(group)}: subscribed, but nothing ever came; "
-                "url must end in the routed path, /market"
-            ) from None
-        finally:
-            with trio.move_on_after(GOODBYE_S, shield=True):
-                await session.unsubscribe(upstream)
-
-
-class Session:
-    """What one connection has asked for and been told."""
-
-    def __init__(self, config: Config, feed: Feed[Liquidation], ready: Any) -> None:
-        self._config = config
-        self._feed = feed
-        self._ready = ready
-        self._waiting: set[int] = set()
-        self._acknowledged = trio.Event()
-        self.flowed = False
-        """Whether any data has come."""
-
-    async def subscribe(self, upstream: Upstream) -> None:
-        """Subscribe live, in portions and slowly enough for Binance; UpstreamSilent when it is not
-        acknowledged.
-        """
-        streams = self._config.streams
-        portions = [streams[i : i + PARAMS_MAX] for i in range(0, len(streams), PARAMS_MAX)]
-        self._waiting = set(range(1, len(portions) + 1))
-        for id, portion in enumerate(portions, 1):
-            await upstream.send(
-                json.dumps({"method": "SUBSCRIBE", "params": portion, "id": id}, ensure_ascii=False)
-            )
-            await trio.sleep(MESSAGES_EVERY_S)
-        with trio.move_on_after(ACK_TIMEOUT_S):
-            await self._acknowledged.wait()
-            return
-        raise UpstreamSilent(f"SUBSCRIBE was not acknowledged within {ACK_TIMEOUT_S:g}s")
-
-    async def unsubscribe(self, upstream: Upstream) -> None:
-        """Tell Binance that we are leaving, if the connection still takes it."""
-        streams = self._config.streams[:PARAMS_MAX]
-        with contextlib.suppress(UpstreamError):
-            await upstream.send(
-                json.dumps(
-                    {"method": "UNSUBSCRIBE", "params": streams, "id": 0}, ensure_ascii=False
-                )
-            )
-
-    def receive(self, text: str | bytes) -> None:
-        """One message from Binance. What cannot be used is counted, never fatal."""
-        try:
-            stream, event = message(text)
-            if stream is None and "e" not in event:
-                self._control(event)
-                return
-            kind = event.get("e")
-            if kind == "forceOrder":
-                liquidation = forced_order(event)
-                self._feed.publish(liquidation, id=liquidation.id)
-            elif stream != self._config.companion:
-                raise Unusable(f"unknown event {str(kind)[:30]}")
-        except Unusable as error:
-            self._feed.drop(error.reason, text)
-            return
-        if not self.flowed:
-            self.flowed = True
-            self._delivers()
-
-    def _control(self, answer: dict[str, Any]) -> None:
-        """An acknowledgement, or an error in either of the forms that Binance uses."""
-        error = answer.get("error", answer)
-        if isinstance(error, dict) and "code" in error:
-            raise UpstreamError(
-                f"Binance refused: {error.get('code')} {str(error.get('msg'))[:200]}"
-            )
-        if "result" not in answer:
-            raise Unusable("unknown message")
-        id = answer.get("id")
-        if isinstance(id, int):
-            self._waiting.discard(id)
-        if not self._waiting:
-            self._acknowledged.set()
-            self._delivers()
-
-    def _delivers(self) -> None:
-        """Data flows and everything is subscribed: whatever was down is over."""
-        if self._acknowledged.is_set() and self.flowed:
-            self._feed.delivering()
-            self._ready()
+    await connection.follow(config, feed, ready)
 
 
 @hookimpl
 def flowd_sources() -> list[Source]:
-    """The kind `binance-force-order`."""
-    return [Source("binance-force-order", force_orders, Config, record=Liquidation)]
+    """The kinds `binance-force-order` and `binance-candles`."""
+    return [
+        Source("binance-force-order", force_orders, Config, record=Liquidation),
+        Source(
+            "binance-candles",
+            candles.candles,
+            candles.Config,
+            record=Candle,
+            retain=candles.CANDLES_MAX,
+        ),
+    ]
+
+
+@hookimpl
+def flowd_sinks() -> list[Sink]:
+    """The kind `candles`."""
+    return [Sink("candles", page.Config, routes=page.routes, reads=Candle)]

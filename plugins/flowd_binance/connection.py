@@ -67,6 +67,21 @@ class Settings(Protocol):
         """How long the old connection is kept beside the new one."""
 
 
+def check_symbols(symbols: list[str]) -> None:
+    """ValueError for what cannot be symbols, or is more than one connection carries."""
+    if len(symbols) >= STREAMS_MAX:
+        raise ValueError(f"symbols: at most {STREAMS_MAX - 1} fit on a connection")
+    for symbol in symbols:
+        if not symbol or any(c in symbol for c in "/@?& "):
+            raise ValueError(f"symbols: {symbol!r} is no symbol; one looks like BTCUSDT")
+
+
+def check_url(url: str) -> None:
+    """ValueError for what is no address of a WebSocket."""
+    if not url.startswith(("ws://", "wss://")):
+        raise ValueError(f'url = "{url}": expected "wss://fstream.binance.com/market"')
+
+
 def take_forced_order(feed: Feed[Any], event: dict[str, Any]) -> bool:
     """Publish the liquidation in a `forceOrder` event, once however often it comes."""
     if event.get("e") != "forceOrder":
@@ -197,7 +212,9 @@ class Session:
             )
         if "result" not in answer:
             raise Unusable("unknown message")
-        self._waiting.discard(answer.get("id", 0))
+        id = answer.get("id")
+        if isinstance(id, int):  # A list, say, could not even be looked for.
+            self._waiting.discard(id)
         if not self._waiting:
             self._acknowledged.set()
             self._delivers()

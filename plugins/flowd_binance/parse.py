@@ -8,7 +8,8 @@ import msgspec
 from flowd.market import EXACT, Candle, Liquidation, Side, number, trimmed
 
 COIN_M = 2
-INTERVALS = tuple("1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M".split())
+_HOURS = ("1h", "2h", "4h", "6h", "8h", "12h")
+INTERVALS = ("1m", "3m", "5m", "15m", "30m", *_HOURS, "1d", "3d", "1w", "1M")
 WIDEST_MS = 31 * 86_400_000
 _KLINE = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q")
 
@@ -122,8 +123,20 @@ def candle(symbol: str, interval: str, row: object, *, closed: bool) -> Candle:
     if not low <= min(opened, close) or not max(opened, close) <= high:
         raise Unusable("impossible candle")
     return Candle(
-        *(symbol, interval, time_ms, close_ms, opened, high, low, close, volume, quote, trades),
-        *(base_bought, quote_bought, closed),
+        symbol=symbol,
+        interval=interval,
+        time_ms=time_ms,
+        close_time_ms=close_ms,
+        open=opened,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        quote_volume=quote,
+        trades=trades,
+        taker_buy_volume=base_bought,
+        taker_buy_quote_volume=quote_bought,
+        closed=closed,
     )
 
 

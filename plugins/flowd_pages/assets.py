@@ -82,7 +82,7 @@ class Assets:
         if found is None:
             return Response("no such file\n", 404, content_type="text/plain; charset=utf-8")
         lasting = ours or name.startswith("vendor/")
-        gzipped = found.packed is not None and "gzip" in request.accept_encodings
+        gzipped = found.packed is not None and request.accept_encodings["gzip"] > 0
         headers = {
             "Cache-Control": FOR_EVER if lasting else "no-cache",
             "ETag": f'"{found.tag}{"-gzip" if gzipped else ""}"',

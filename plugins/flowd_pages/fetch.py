@@ -41,7 +41,7 @@ def fetch(folder: Path = HERE, *, development: bool = False) -> str:
     npm = shutil.which("npm")
     if npm is None:
         return "npm is not installed: the pages are built without charts (install Node.js with npm)"
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
     try:
         done = subprocess.run(
             command if development else [*command, "--omit=dev"],
@@ -69,9 +69,7 @@ def copy(modules: Path, vendor: Path) -> None:
     folder = vendor / f"{CHARTS}-{packages[0]['version']}"
     folder.mkdir(parents=True)
     source = modules / CHARTS
-    shutil.copy(
-        source / "dist" / f"{CHARTS}.standalone.production.mjs", folder / f"{CHARTS}.js"
-    )
+    shutil.copy(source / "dist" / f"{CHARTS}.standalone.production.mjs", folder / f"{CHARTS}.js")
     shutil.copy(source / "LICENSE", folder / "LICENSE.txt")
     notices = [
         {key: str(package.get(key, "")) for key in ("name", "version", "license", "homepage")}

@@ -142,7 +142,8 @@ def act(session: Session, said: dict[str, Any]) -> None:
         return
     names = _names(session, said.get("streams"))
     if action == "unsubscribe":
-        for name in names:
+        # Those which are not followed first: they are a mistake, and a mistake changes nothing.
+        for name in sorted(names, key=session.follows.__contains__):
             session.unfollow(name)
         return
     wanted = _object("filter", said.get("filter"), '{"symbol": "BTCUSDT"}')

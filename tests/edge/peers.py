@@ -20,6 +20,12 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 WAIT_S = 10.0
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
 DEFLATE = ClientPerMessageDeflateFactory(compress_settings={"memLevel": 5})
 
 

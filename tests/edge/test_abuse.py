@@ -8,12 +8,10 @@ import trio
 
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
-from tests.edge.peers import connect, fetch, frame, http, request, reset, sse, websocket
+from tests.edge.peers import UPGRADE, connect, fetch, frame, http, request, reset, sse, websocket
 from tests.edge.process import Flowd
 
 HOT, APP, LIVE = "/streams/orders", "/status", "/sse/orders"
-KEY = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
-UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", **KEY}
 H2C = {
     "Connection": "Upgrade, HTTP2-Settings",
     "Upgrade": "h2c",

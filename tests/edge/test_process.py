@@ -6,7 +6,9 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from resource import RLIMIT_NOFILE, prlimit
 
 import pytest
 import trio
@@ -32,7 +34,7 @@ async def test_status_exits_0_when_healthy(shared: Flowd) -> None:
 
     assert (table.returncode, whole.returncode) == (0, 0)
     assert "healthy" in table.stdout
-    assert "sources.orders" in table.stdout
+    assert "orders" in table.stdout
     assert json.loads(whole.stdout)["healthy"] is True
 
 
@@ -52,12 +54,12 @@ async def test_status_exits_1_when_degraded(flowd: Start) -> None:
 def test_status_exits_3_where_there_is_no_daemon() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    for url in (f"http://127.0.0.1:{port}", "http://[", "nonsense"):
-        found = command("status", "--url", url)
 
-        assert found.returncode == 3, found.stderr
-        assert "not answering" in found.stderr
-        assert "Traceback" not in found.stderr
+    found = command("status", "--url", f"http://127.0.0.1:{port}")
+
+    assert found.returncode == 3
+    assert "not answering" in found.stderr
+    assert "Traceback" not in found.stderr
 
 
 async def test_tail_follows_a_real_daemon(flowd: Start, exchange: Exchange) -> None:
@@ -93,22 +95,18 @@ async def test_it_listens_on_several_addresses_and_on_a_unix_socket(
         assert f"unix:{path}" in line
         six = int(line.partition("http://[::1]:")[2].partition("/")[0])
 
-        for open_one in (
-            lambda: trio.open_unix_socket(str(path)),
-            lambda: trio.open_tcp_stream("::1", six),
-        ):
+        for open_one in (partial(trio.open_unix_socket, path), partial(open_six, six)):
             peer = Http(await open_one())
             for page in ("/streams/orders", "/health", "/streams/orders"):
                 assert (await peer.ask(page)).status == 200
             await peer.stream.aclose()
             async with websocket(0, "/ws?streams=orders", stream=await open_one()) as ws:
                 assert isinstance(ws, WebSocket)
-                await ws.upto(2)
+                await ws.message()
                 async with sse(0, stream=await open_one()) as events:
-                    exchange.say()
-                    await events.upto(3)
-                    await ws.upto(3)
-            exchange.orders = 2
+                    (live,) = exchange.say()
+                    await events.upto(live)
+                    await ws.upto(live)
         assert stat.S_ISSOCK(path.stat().st_mode)
 
         await daemon.kill()
@@ -118,6 +116,10 @@ async def test_it_listens_on_several_addresses_and_on_a_unix_socket(
         stream = await trio.open_unix_socket(str(path))
         assert (await Http(stream).ask("/health")).status == 200
         await stream.aclose()
+
+
+async def open_six(port: int) -> trio.SocketStream:
+    return await trio.open_tcp_stream("::1", port)
 
 
 async def test_clients_of_a_unix_socket_are_told_apart_by_nobody(flowd: Start, short: Path) -> None:
@@ -183,10 +185,8 @@ async def test_below_journald_lines_begin_with_their_level(flowd: Start) -> None
 async def test_it_reaches_for_as_many_files_as_its_clients_may_need(flowd: Start) -> None:
     with flowd(max_clients=3000) as daemon:
         await daemon.start()
-        with open(f"/proc/{daemon.pid}/limits") as limits:
-            line = next(line for line in limits if line.startswith("Max open files"))
 
-        assert int(line.split()[3]) >= 3000
+        assert prlimit(daemon.pid, RLIMIT_NOFILE)[0] >= 3000
 
 
 async def test_the_state_lies_in_the_state_directory_of_systemd(

@@ -14,7 +14,7 @@ import trio
 
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange, order
-from tests.edge.peers import connect, http, sse, websocket
+from tests.edge.peers import UPGRADE, connect, http, request, sse, websocket
 from tests.edge.process import Flowd, command, prices
 
 
@@ -84,14 +84,9 @@ async def test_stalled_clients_of_every_kind_do_not_delay_the_end(
         await daemon.start()
         await daemon.reached(exchange.say(2000)[-1])
         get = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
-        upgrade = (
-            "GET /ws?streams=orders HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
-            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
         asked = [
             get.format("/sse/orders"),
-            upgrade,
+            request("/ws?streams=orders", headers=UPGRADE).decode(),
             get.format("/streams/orders"),
             get.format("/streams/orders") * 100,
             get.format("/status") * 100,

@@ -4,7 +4,7 @@ import trio
 
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
-from tests.edge.peers import connect, request, sse, websocket
+from tests.edge.peers import UPGRADE, connect, request, sse, websocket
 
 SMALL = 4096
 
@@ -123,10 +123,7 @@ async def test_fifty_who_never_read_cost_little_and_delay_nobody(
             if number % 2:
                 await stream.send_all(request("/sse/orders"))
             else:
-                key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-                upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", **key}
-                headers = {**upgrade, "Sec-WebSocket-Version": "13"}
-                await stream.send_all(request("/ws?streams=orders", headers=headers))
+                await stream.send_all(request("/ws?streams=orders", headers=UPGRADE))
             stalled.append(stream)
         await daemon.settled(lambda found: found["clients"]["live"] == 50)
         async with websocket(daemon.port, "/ws?streams=orders") as ws:

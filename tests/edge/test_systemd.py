@@ -2,14 +2,13 @@
 
 import fcntl
 import os
-import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,19 +61,34 @@ def systemd(request: pytest.FixtureRequest) -> Iterator[Systemd]:
         found.close()
 
 
-def shell(daemon: Flowd, *assignments: str, before: str = "") -> list[str]:
-    """The daemon's command line, with variables that name its own process id."""
-    run = shlex.join([sys.executable, "-m", "flowd.cli", "run", "-c", str(daemon.config)])
-    arguments = shlex.join(daemon.arguments)
-    return ["sh", "-c", f"{before} exec env {' '.join(assignments)} {run} {arguments}"]
+SHIM = """
+import os, sys
+
+fds, count = sys.argv[1], int(sys.argv[2])
+for number, fd in enumerate(filter(None, fds.split(",")), 3):
+    os.dup2(int(fd), number)
+for assignment in sys.argv[3 : 3 + count]:
+    name, _, value = assignment.partition("=")
+    os.environ[name] = value.replace("PID", str(os.getpid()))
+os.execv(sys.executable, [sys.executable, *sys.argv[3 + count :]])
+"""
+
+
+def below_systemd(daemon: Flowd, *assignments: str, fds: Sequence[int] = ()) -> dict[str, Any]:
+    """How to start the daemon with variables that name its own process id, and these files from
+    number 3 on.
+    """
+    run = ["-m", "flowd.cli", "run", "-c", str(daemon.config), *daemon.arguments]
+    given = [",".join(map(str, fds)), str(len(assignments)), *assignments]
+    return {"command": [sys.executable, "-c", SHIM, *given, *run], "pass_fds": fds}
 
 
 async def test_it_says_ready_when_it_serves_signs_of_life_and_stopping(
     flowd: Start, systemd: Systemd
 ) -> None:
     with flowd(env={"NOTIFY_SOCKET": systemd.name}) as daemon:
-        watch = ("WATCHDOG_USEC=200000", "WATCHDOG_PID=$$")
-        await daemon.start(command=shell(daemon, *watch))
+        watch = ("WATCHDOG_USEC=200000", "WATCHDOG_PID=PID")
+        await daemon.start(**below_systemd(daemon, *watch))
         await systemd.wait_for("READY=1")
         lines = await systemd.hear()
         assert lines.index("READY=1") == 0 or lines[0] == "WATCHDOG=1"
@@ -102,7 +116,7 @@ async def test_without_a_watchdog_of_its_own_it_gives_no_signs_of_life(
     flowd: Start, systemd: Systemd, watch: tuple[str, ...]
 ) -> None:
     with flowd(env={"NOTIFY_SOCKET": systemd.name}) as daemon:
-        await daemon.start(command=shell(daemon, *watch))
+        await daemon.start(**below_systemd(daemon, *watch))
         await systemd.wait_for("READY=1")
         await daemon.stop()
 
@@ -140,8 +154,8 @@ async def test_a_loop_that_is_stuck_gives_no_signs_of_life(
     arguments = ["--plugins-dir", str(plugins)]
     env = {"NOTIFY_SOCKET": systemd.name}
     with flowd(extra=sink, arguments=arguments, env=env) as daemon:
-        watch = ("WATCHDOG_USEC=200000", "WATCHDOG_PID=$$")
-        await daemon.start(command=shell(daemon, *watch))
+        watch = ("WATCHDOG_USEC=200000", "WATCHDOG_PID=PID")
+        await daemon.start(**below_systemd(daemon, *watch))
         await systemd.wait_for("WATCHDOG=1", 3)
         exchange.say()
         await trio.sleep(0.6)
@@ -171,12 +185,11 @@ def activated(daemon: Flowd, unix: Path | None = None) -> Iterator[Activation]:
         sockets.append(socket.socket(socket.AF_UNIX))
         sockets[1].bind(str(unix))
         sockets[1].listen(4096)
-    # Numbers that no shell needs.
+    # Numbers above those that the daemon gets them under.
     fds = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 50) for one in sockets]
-    moves = "; ".join(f"exec {3 + index}<&{fd}" for index, fd in enumerate(fds))
-    command = shell(daemon, f"LISTEN_FDS={len(fds)}", "LISTEN_PID=$$", before=f"{moves};")
+    options = below_systemd(daemon, f"LISTEN_FDS={len(fds)}", "LISTEN_PID=PID", fds=fds)
     try:
-        yield Activation(sockets[0].getsockname()[1], {"command": command, "pass_fds": fds})
+        yield Activation(sockets[0].getsockname()[1], options)
     finally:
         for one in sockets:
             one.close()
@@ -201,7 +214,7 @@ async def test_it_serves_on_the_sockets_it_was_handed(flowd: Start, exchange: Ex
 
 async def test_sockets_meant_for_another_process_are_not_taken(flowd: Start) -> None:
     with flowd() as daemon:
-        await daemon.start(command=shell(daemon, "LISTEN_FDS=1", "LISTEN_PID=1"))
+        await daemon.start(**below_systemd(daemon, "LISTEN_FDS=1", "LISTEN_PID=1"))
 
         assert (await daemon.get("/health")).status == 200
 
@@ -209,71 +222,105 @@ async def test_sockets_meant_for_another_process_are_not_taken(flowd: Start) -> 
 async def test_a_restart_with_sockets_handed_over_refuses_nobody_and_loses_nothing(
     flowd: Start, exchange: Exchange
 ) -> None:
-    with flowd(heartbeat="100ms") as daemon:
-        with activated(daemon) as handed:
-            await daemon.start(**handed.options)
-            port = handed.port
-            asked = 0
-            failures: list[tuple[str, Exception]] = []
-            got: list[list[int]] = []
-            over = trio.Event()
+    with flowd(heartbeat="100ms") as daemon, activated(daemon) as handed:
+        await daemon.start(**handed.options)
+        port = handed.port
+        asked = 0
+        failures: list[tuple[str, Exception]] = []
+        got: list[list[int]] = []
+        over = trio.Event()
 
-            async def poll(path: str) -> None:
-                nonlocal asked
-                while not over.is_set():
-                    asked += 1
-                    try:
-                        assert (await fetch(port, path)).status in (200, 503)
-                    except Exception as error:
-                        failures.append((path, error))
+        async def poll(path: str) -> None:
+            nonlocal asked
+            while not over.is_set():
+                asked += 1
+                try:
+                    assert (await fetch(port, path)).status in (200, 503)
+                except Exception as error:
+                    failures.append((path, error))
 
-            async def follow(kind: str) -> None:
-                after = ""
-                numbers: list[int] = []
-                got.append(numbers)
-                while not over.is_set():
-                    try:
-                        if kind == "sse":
-                            async with sse(port, f"/sse/orders?after={after}") as events:
-                                while True:
-                                    event = await events.event()
-                                    after = event.id or after
-                                    assert event.name in ("message", "goodbye")
-                                    if event.name == "message" and event.data:
-                                        numbers.append(event.ordinal)
-                        else:
-                            path = f"/ws?streams=orders&after={after}"
-                            async with websocket(port, path) as ws:
-                                while True:
-                                    message = await ws.message()
-                                    assert message["type"] == "records"
-                                    after = message["position"]
-                                    numbers.extend(prices(message))
-                    except EOFError:
-                        pass
-                    except Exception as error:
-                        failures.append((kind, error))
+        async def follow(kind: str) -> None:
+            after = ""
+            numbers: list[int] = []
+            got.append(numbers)
+            while not over.is_set():
+                try:
+                    if kind == "sse":
+                        async with sse(port, f"/sse/orders?after={after}") as events:
+                            while True:
+                                event = await events.event()
+                                after = event.id or after
+                                assert event.name in ("message", "goodbye")
+                                if event.name == "message" and event.data:
+                                    numbers.append(event.ordinal)
+                    else:
+                        path = f"/ws?streams=orders&after={after}"
+                        async with websocket(port, path) as ws:
+                            while True:
+                                message = await ws.message()
+                                assert message["type"] == "records"
+                                after = message["position"]
+                                numbers.extend(prices(message))
+                except EOFError:
+                    pass
+                except Exception as error:
+                    failures.append((kind, error))
 
-            async with trio.open_nursery() as nursery:
-                for path in ("/streams/orders?limit=1", "/status", "/health"):
-                    nursery.start_soon(poll, path)
-                for kind in ("sse", "websocket"):
-                    nursery.start_soon(follow, kind)
-                for _ in range(3):
-                    await daemon.reached(exchange.say(20)[-1])
-                    await daemon.stop()
-                    await daemon.start(**handed.options)
-                last = exchange.say(5)[-1]
-                await daemon.reached(last)
-                with trio.fail_after(10):
-                    while not all(numbers and numbers[-1] == last for numbers in got):  # noqa: ASYNC110
-                        await trio.sleep(0.01)
-                over.set()
-                nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            for path in ("/streams/orders?limit=1", "/status", "/health"):
+                nursery.start_soon(poll, path)
+            for kind in ("sse", "websocket"):
+                nursery.start_soon(follow, kind)
+            for _ in range(3):
+                await daemon.reached(exchange.say(20)[-1])
+                await daemon.stop()
+                await daemon.start(**handed.options)
+            last = exchange.say(5)[-1]
+            await daemon.reached(last)
+            with trio.fail_after(10):
+                while not all(numbers and numbers[-1] == last for numbers in got):  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            over.set()
+            nursery.cancel_scope.cancel()
 
-            assert failures == []
-            assert asked > 50
-            assert got == [list(range(1, last + 1))] * 2
+        assert failures == []
+        assert asked > 50
+        assert got == [list(range(1, last + 1))] * 2
+
+
+NO_WRITABLE_CODE = """
+import ctypes, os, sys
+
+PR_SET_MDWE = 65
+if ctypes.CDLL(None).prctl(PR_SET_MDWE, 1, 0, 0, 0):
+    sys.exit(77)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+async def test_it_runs_where_no_memory_is_writable_and_executable(
+    flowd: Start, exchange: Exchange
+) -> None:
+    with flowd() as daemon:
+        run = ["-m", "flowd.cli", "run", "-c", str(daemon.config)]
+        command = [sys.executable, "-c", NO_WRITABLE_CODE, *run]
+        try:
+            await daemon.start(command=command)
+        except AssertionError:
+            if daemon.process is not None and daemon.process.poll() == 77:
+                pytest.skip("this kernel cannot deny it")
+            raise
+        exchange.say(3)
+
+        async with (
+            websocket(daemon.port, "/ws?streams=orders", deflate=True) as ws,
+            sse(daemon.port, headers={"Accept-Encoding": "gzip"}) as events,
+        ):
+            await ws.upto(3)
+            await events.upto(3)
+        for page in ("/status", "/metrics", "/openapi.json", "/streams/orders"):
+            assert (await daemon.get(page, Accept_Encoding="gzip")).status == 200
+        await daemon.stop()
 
 
 # -- the units --

@@ -14,31 +14,38 @@ if TYPE_CHECKING:
 
 REST_MAX = 64 * 1024
 """Bytes that may be kept for a client who does not read."""
-MOODS = (*("read",) * 6, "stall", "sip", "sip", "recover", "leave", "break")
+MOODS = (*("read",) * 6, "stall", "sip", "sip", "recover", "switch", "leave", "break")
+CROWD_MOODS = (*("read",) * 12, "stall", "sip", "recover", "switch")
 
 
 class Reader:
     """A client: comes, follows at a changing speed, stalls, leaves, comes back where it was."""
 
-    def __init__(self, world: "World", number: int) -> None:
+    def __init__(self, world: "World", number: int, crowd: str | None) -> None:
         self.world = world
         self.name = f"reader {number}"
-        self.random = Random(f"{world.seed}/{self.name}")
-        self.kind = self.random.choice(("sse", "sse", "websocket", "websocket", "poll"))
-        names = list(world.logs)
-        several = self.random.sample(names, self.random.randint(1, len(names)))
-        # Many on one channel, so that a pass over them is long enough to be interrupted.
-        chosen = several if self.kind == "websocket" else [self.random.choice(["all", *names])]
-        self.symbol = self.random.choice((None, None, None, *world.symbols))
-        self.places = {
-            name: Place(world.logs[name], None if name == "outages" else self.symbol)
-            for name in chosen
-        }
+        self.random = random = Random(f"{world.seed}/{self.name}")
+        self.moods = MOODS
+        self.symbol: str | None = None
+        if crowd is not None:
+            self.kind = crowd
+            self.moods = CROWD_MOODS
+            chosen = ["all"]
+        else:
+            self.kind = random.choice(("sse", "sse", "websocket", "websocket", "poll"))
+            self.symbol = random.choice((None, None, None, *world.symbols))
+            chosen = [random.choice(list(world.logs))]
+            if self.kind == "websocket":
+                chosen = random.sample(list(world.logs), random.randint(1, len(world.logs)))
+        self.places = {name: self._place(name) for name in chosen}
         self.visitor: testing.Visitor | None = None
         self.slow = False
         self.warnings = 0
         self._text = b""
         self._id: str | None = None
+
+    def _place(self, name: str) -> Place:
+        return Place(self.world.logs[name], None if name == "outages" else self.symbol)
 
     async def run(self) -> None:
         while True:
@@ -116,7 +123,7 @@ class Reader:
             self.slow = False
             socket.recovers()
         else:
-            match random.choice(MOODS):
+            match random.choice(self.moods):
                 case "stall":
                     self.slow = True
                     socket.blocks()
@@ -126,6 +133,8 @@ class Reader:
                 case "recover":
                     self.slow = False
                     socket.recovers()
+                case "switch" if self.kind == "websocket" and not self.slow:
+                    self._switch(visitor)
                 case "leave":
                     self.read()
                     visitor.leave()
@@ -138,6 +147,34 @@ class Reader:
         if visitor.gone is not None:
             self.world.trace("gone", self.name, visitor.gone)
             self.visitor = None
+
+    def fidget(self) -> None:
+        """Do something at once."""
+        if self.visitor is not None and self.visitor.gone is None:
+            self.slow = False
+            self.visitor.socket.recovers()
+            if self.kind == "websocket":
+                self._switch(self.visitor)
+
+    def _switch(self, visitor: testing.Visitor) -> None:
+        """Follow one stream more, or one less."""
+        self.read()
+        others = [name for name in self.world.logs if name not in self.places]
+        if others and (len(self.places) == 1 or self.random.random() < 0.5):
+            name = self.random.choice(others)
+            self.places[name] = self._place(name)
+            self.places[name].connect(resume=False, limited=False)
+            wish: dict[str, Any] = {"action": "subscribe", "streams": [name]}
+            if self.places[name].symbol is not None:
+                wish["filter"] = {"symbol": self.symbol}
+        else:
+            name = self.random.choice([*self.places])
+            if len(self.places) == 1 or not self.places[name].level():
+                return
+            del self.places[name]
+            wish = {"action": "unsubscribe", "streams": [name]}
+        self.world.trace("switch", self.name, wish)
+        visitor.say(wish)
 
     def lose(self, *, clean: bool) -> None:
         """The daemon has ended. After a clean stop, who was reading must have got everything."""

@@ -30,6 +30,7 @@ from tests.simulation.reader import Reader
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "龙虾USDT")
 SILENCE_S = 20
 RETAIN = 30
+CROWD = 22
 COMPANION = "btcusdt@markPrice@1s"
 
 CONFIG = f"""
@@ -42,7 +43,7 @@ kind = "binance-force-order"
 symbols = ["*"]
 silence = "{SILENCE_S}s"
 ping_every = "7s"
-renew_every = "200s"
+renew_every = "45s"
 renew_overlap = "3s"
 restart_delay = "1s"
 restart_delay_max = "8s"
@@ -70,7 +71,7 @@ SECOND = f"""
 kind = "binance-force-order"
 symbols = ["BTCUSDT", "ETHUSDT"]
 silence = "{SILENCE_S}s"
-renew_every = "330s"
+renew_every = "70s"
 restart_delay = "2s"
 restart_delay_max = "5s"
 retain = {RETAIN}
@@ -146,6 +147,7 @@ class Told:
     time_ms: int
     symbol: str
     side: str
+    frame: str
 
 
 class World:
@@ -172,7 +174,11 @@ class World:
         )
         self._hash = hashlib.sha256()
         self._randoms: dict[str, Random] = {}
-        self.readers = [Reader(self, number) for number in range(readers)]
+        # Many on one channel, so that a pass over them is long enough to be interrupted.
+        crowd = self.random("crowd").choice(("sse", "websocket")) if readers > 20 else None
+        self.readers = [
+            Reader(self, number, crowd if number < CROWD else None) for number in range(readers)
+        ]
         self.registry = testing.registry(
             flowd_binance, flowd_http, flowd_sse, flowd_websocket, counting(self)
         )
@@ -302,6 +308,10 @@ class World:
         stream = daemon.streams[name]
         async for _ in stream.cursor(after=stream.head):
             self.sync()
+            if self.chance("fidgeting", 0.3):
+                # In the very moment in which channels pass the news on.
+                for reader in self.random("fidgeting").sample(self.readers, len(self.readers) // 4):
+                    reader.fidget()
 
     async def _calm_down(self) -> None:
         """No more weather: soon everything is delivered to everybody."""
@@ -347,8 +357,9 @@ class World:
                     continue
                 time_ms = testing.clock()
                 place = random.choice(("inside", "beside", "absent"))
-                self.exchange.liquidate(symbol, side, "100.10", number, place=place)
-                self.told[number] = Told(number, time_ms, symbol, side)
+                event = self.exchange.liquidate(symbol, side, "100.10", number, place=place)
+                frame = f'{{"stream":"{symbol.lower()}@forceOrder","data":{event}}}'
+                self.told[number] = Told(number, time_ms, symbol, side, frame)
 
     async def _companion(self) -> None:
         """The busy stream that proves life."""
@@ -369,6 +380,7 @@ class World:
             self._error,
             self._kick,
             self._full_disk,
+            self._replay,
         ]
         while not self.calm:
             await trio.sleep(random.expovariate(1 / 25))
@@ -419,6 +431,13 @@ class World:
         if self.daemon is not None:
             self.daemon.supervisor.kick(random.choice((*self.sources, "counts")))
 
+    async def _replay(self, random: Random) -> None:
+        """What was told long ago is told again: news only to who never heard it."""
+        old = list(self.told.values())
+        for told in random.sample(old, min(10, len(old))):
+            if told.symbol in SOURCES["majors"]:
+                self.exchange.send(told.frame)
+
     async def _full_disk(self, random: Random) -> None:
         self.disk.full = True
         await trio.sleep(random.random() * 30)
@@ -451,6 +470,8 @@ class World:
                     self._published(name, record.seq, record.value)
             if daemon.feeds.get(name) and daemon.feeds[name].tally.delivering:
                 self.first_delivery_ms.setdefault(name, testing.clock())
+            if name in self.sources:
+                assert daemon.feeds[name].tally.open <= 2, f"{name}: connections pile up"
         self._totals_agree(daemon)
         bound = len(daemon.channels) + len(self.readers) + 8
         assert len(daemon.channels.nursery.child_tasks) <= bound
@@ -503,7 +524,7 @@ class Outcome:
     published: int
 
 
-SIZES = ((3, 14), (4, 12), (6, 10), (20, 5))
+SIZES = ((3, 12), (4, 11), (6, 10), (28, 4))
 """Readers, and for how many minutes."""
 
 

@@ -71,13 +71,13 @@ export function remember(name, value) {
  * A row of buttons of which one is chosen, as radio buttons are: arrow keys move, Tab passes.
  *
  * @param {HTMLElement} group
- * @param {{value: string, label: string, title?: string}[]} choices
+ * @param {{value: string, label: string, title?: string}[]} choices `title` is also what a screen reader says
  * @param {string} chosen
  * @param {(value: string) => void} onChoose
  */
 export function segments(group, choices, chosen, onChoose) {
   const buttons = choices.map(({ value, label, title }) =>
-    h('button', { type: 'button', role: 'radio', 'data-value': value, title }, label),
+    h('button', { type: 'button', role: 'radio', 'data-value': value, title, 'aria-label': title }, label),
   );
   fill(group, ...buttons);
   /** @param {string} value */

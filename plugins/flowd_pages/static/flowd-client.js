@@ -84,6 +84,7 @@ const POLICY_VIOLATION = 1008;
  * @property {string} [parameter]
  * @property {unknown} [value]
  * @property {unknown} [allowed]
+ * @property {unknown} [id]
  */
 
 /**
@@ -369,7 +370,7 @@ export class FlowdClient extends EventTarget {
       return;
     }
     if (message?.type === 'pong') this.#pong(message);
-    else if (message?.type === 'error') this.#refused(message.error ?? {}, message.id ?? message.error?.id);
+    else if (message?.type === 'error') this.#refused(message);
     else if (typeof message?.stream === 'string') this.#of(message);
   }
 
@@ -393,10 +394,10 @@ export class FlowdClient extends EventTarget {
     }
   }
 
-  /** @param {Mistake} mistake @param {unknown} id */
-  #refused(mistake, id) {
+  /** @param {Mistake} mistake */
+  #refused(mistake) {
     for (const [stream, place] of this.#places) {
-      if (place.id !== id || place.state !== 'asked') continue;
+      if (place.id !== mistake.id || place.state !== 'asked') continue;
       place.state = 'refused';
       call(() => this.#wanted.get(stream)?.handlers.error?.(mistake));
     }
@@ -430,7 +431,7 @@ export class FlowdClient extends EventTarget {
     this.latencyMs = this.#heardAt - sent;
     if (typeof message.time_ms === 'number') this.skewMs = message.time_ms - Math.round((sent + this.#heardAt) / 2);
     if (this.#pings.size === 0) this.#after('late', null);
-    this.#late = this.latencyMs > SLOW_PONG_MS;
+    this.#late = this.latencyMs >= SLOW_PONG_MS;
     this.#judge();
     for (const [stream, place] of [...this.#places]) {
       if (place.state === 'leaving' && place.id === message.id) {

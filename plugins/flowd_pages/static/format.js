@@ -129,8 +129,8 @@ export function change(now, before) {
   if (!Number.isFinite(now) || !Number.isFinite(before) || before === 0) return NOTHING;
   const percent = ((now - before) / Math.abs(before)) * 100;
   const size = Math.abs(percent);
-  const digits = size >= 1000 ? '>999' : size.toFixed(size < 10 ? 2 : 1);
-  return `${percent < 0 ? '−' : '+'}${digits}%`;
+  const sign = percent < 0 ? '−' : '+';
+  return size >= 1000 ? `>${sign}999%` : `${sign}${size.toFixed(size < 10 ? 2 : 1)}%`;
 }
 
 /** @param {unknown} number a count, `12,345` */

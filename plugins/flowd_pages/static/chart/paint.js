@@ -34,13 +34,13 @@ const HATCH_PX = 7;
 
 /**
  * Net liquidations: height is |delta|. Net shorts are full bars, net longs hollow ones; signed, they hang below the line.
- *
- * @implements {import('lightweight-charts').ICustomSeriesPaneView<import('lightweight-charts').Time, BarItem, any>}
+ * A view of the library's custom series.
  */
 export class LiquidationBars {
   /** @type {any} */
   #data = null;
   signed = false;
+  rooted = false;
 
   /** @param {Colours} colours */
   constructor(colours) {
@@ -50,7 +50,13 @@ export class LiquidationBars {
   /** @param {BarItem} item */
   height(item) {
     const delta = Number(item.delta);
-    return this.signed ? delta : Math.abs(delta);
+    const size = this.rooted ? Math.sqrt(Math.abs(delta)) : Math.abs(delta);
+    return this.signed && delta < 0 ? -size : size;
+  }
+
+  /** The amount that a height stands for. @param {number} height */
+  amount(height) {
+    return this.rooted ? height * Math.abs(height) : height;
   }
 
   renderer() {
@@ -110,10 +116,7 @@ export class LiquidationBars {
 }
 
 /**
- * Hatches the times in which nothing was known, over a whole pane.
- *
- * @implements {import('lightweight-charts').IPanePrimitive<import('lightweight-charts').Time>}
- */
+ * Hatches the times in which nothing was known, over a whole pane. One of the library's pane primitives. */
 export class GapShading {
   /** @type {(() => void) | null} */
   #redraw = null;

@@ -1,0 +1,210 @@
+"""A flowd source: Binance's candles (klines), live, with their history and without holes.
+
+The stream is a table: the open candle supersedes itself until it is closed. Binance says the last
+word about a candle only once, so whenever one is missing its predecessor, REST is asked. That is
+one rule for the first start, for a connection that was lost across a boundary, and for a day when
+the daemon was off.
+"""
+
+from typing import Any
+
+import httpx2
+import trio
+from attrs import evolve, field, frozen
+
+from flowd.market import Candle
+from flowd.plugin import Feed, Seconds, UpstreamError, UserError
+from flowd_binance import connection
+from flowd_binance.budget import Budget
+from flowd_binance.connection import check_symbols, check_url
+from flowd_binance.parse import INTERVALS, Unusable, candle, kline
+from flowd_binance.rest import KLINES_MAX, Rejected, Rest
+from flowd_binance.shelf import Shelf
+
+CANDLES_MAX = 1_000_000
+"""Candles of all symbols together that one source may keep."""
+SETTLE_MS = 2000
+"""REST's newest candle counts as closed so long after its end."""
+AGAIN_S = 10.0
+"""Between two requests for one symbol: REST may know a boundary later than the live stream."""
+REJECTED_S = 3600.0
+PAUSE_S = 5.0
+PAUSE_MAX_S = 300.0
+
+
+def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
+    if not symbols:
+        raise ValueError("symbols = []: name at least one symbol")
+    if "*" in symbols:
+        raise ValueError('symbols: Binance has no stream of all candles; "*" cannot be here')
+    check_symbols(symbols)
+
+
+def _interval(_: object, attribute: Any, interval: str) -> None:
+    if interval not in INTERVALS:
+        raise ValueError(f'interval = "{interval}": there are {", ".join(INTERVALS)}')
+
+
+@frozen
+class Config:
+    """`history` candles of each symbol are fetched at first, `keep` are kept.
+
+    `weight_per_minute` is what REST calls may cost, of the 2400 that Binance grants an address;
+    what other programs on this address spend is taken into account.
+    """
+
+    interval: str = field(validator=_interval)
+    symbols: list[str] = field(validator=_symbols)
+    url: str = "wss://fstream.binance.com/market"
+    rest_url: str = "https://fapi.binance.com"
+    history: int = 500
+    keep: int = 1500
+    weight_per_minute: int = 1200
+    silence: Seconds = Seconds(60.0)
+    ping_every: Seconds = Seconds(15.0)
+    renew_every: Seconds = Seconds(23.5 * 3600)
+    renew_overlap: Seconds = Seconds(5.0)
+
+    def __attrs_post_init__(self) -> None:
+        check_url(self.url)
+        if not self.rest_url.startswith(("http://", "https://")):
+            raise ValueError(f'rest_url = "{self.rest_url}": expected "https://fapi.binance.com"')
+        if not 1 <= self.history <= min(self.keep, KLINES_MAX):
+            raise ValueError(f"history = {self.history}: expected 1 to {KLINES_MAX}, at most keep")
+        if self.keep * len(self.names) > CANDLES_MAX:
+            raise ValueError(
+                f"keep = {self.keep}: {len(self.names)} symbols of these would be more than "
+                f"{CANDLES_MAX} candles"
+            )
+        if not 20 <= self.weight_per_minute <= 2400:
+            raise ValueError(f"weight_per_minute = {self.weight_per_minute}: expected 20 to 2400")
+
+    @property
+    def names(self) -> list[str]:
+        """The symbols as Binance writes them, each once."""
+        return list(dict.fromkeys(symbol.upper() for symbol in self.symbols))
+
+    @property
+    def streams(self) -> list[str]:
+        """What to subscribe to, in Binance's names."""
+        return [f"{symbol.lower()}@kline_{self.interval}" for symbol in self.names]
+
+    @property
+    def companion(self) -> str:
+        """Candles are busy by themselves: the first of them stands in the address."""
+        return self.streams[0]
+
+
+async def candles(
+    config: Config, feed: Feed[Candle], transport: httpx2.AsyncBaseTransport | None = None
+) -> None:
+    """Follow the candles and fetch what is missing, for ever. A REST service that fails costs the
+    live candles nothing.
+    """
+    retain, needed = feed.stream.retain, config.keep * len(config.names)
+    if retain.age_s is not None or retain.count < needed:
+        raise UserError(
+            f"sources.{feed.name}.retain: {len(config.names)} symbols with keep = {config.keep} "
+            f"are {needed} candles; leave retain out"
+        )
+    shelf = Shelf(feed, config.names, config.interval, config.keep)
+    async with httpx2.AsyncClient(transport=transport) as client:
+        rest = Rest(config.rest_url, client, Budget(config.weight_per_minute), feed.clock)
+        history = History(config, feed, shelf, rest)
+
+        def take(feed: Feed[Any], event: dict[str, Any]) -> bool:
+            if event.get("e") != "kline":
+                return False
+            live = kline(event)
+            if live.symbol not in shelf or live.interval != config.interval:
+                raise Unusable("not asked for")
+            shelf.put(live)
+            if not shelf.whole(live):
+                history.want(live.symbol)
+            return True
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(history.run)
+            await connection.keep(config, feed, take, on_ready=history.want_all)
+
+
+class History:
+    """Fetches what is missing of the symbols that are wanted, one after the other."""
+
+    def __init__(self, config: Config, feed: Feed[Candle], shelf: Shelf, rest: Rest) -> None:
+        self._config = config
+        self._feed = feed
+        self._shelf = shelf
+        self._rest = rest
+        self._wanted: dict[str, None] = {}
+        self._not_before: dict[str, float] = {}
+        self._news = trio.Event()
+
+    def want(self, symbol: str) -> None:
+        """Something may be missing of this symbol; heard at most once in ten seconds."""
+        if trio.current_time() >= self._not_before.get(symbol, 0.0):
+            self._wanted[symbol] = None
+            self._news.set()
+
+    def want_all(self) -> None:
+        """A connection begins to deliver: something may be missing of every symbol."""
+        for symbol in self._config.names:
+            self.want(symbol)
+
+    async def run(self) -> None:
+        """Fetch for ever. What fails is counted, and tried again after a pause."""
+        pause_s = PAUSE_S
+        while True:
+            if not self._wanted:
+                self._news = trio.Event()
+                await self._news.wait()
+            await trio.lowlevel.checkpoint()
+            symbol = next(iter(self._wanted))
+            del self._wanted[symbol]
+            try:
+                await self._fill(symbol)
+            except Rejected as error:
+                self._feed.drop("history refused", f"{symbol}: {error}")
+                self._not_before[symbol] = trio.current_time() + REJECTED_S
+            except UpstreamError as error:
+                self._feed.drop("history failed", f"{symbol}: {error}; again in {pause_s:g}s")
+                self._wanted[symbol] = None
+                await trio.sleep(pause_s)
+                pause_s = min(pause_s * 2, PAUSE_MAX_S)
+            else:
+                self._not_before[symbol] = trio.current_time() + AGAIN_S
+                pause_s = PAUSE_S
+
+    async def _fill(self, symbol: str) -> None:
+        """Fetch a symbol's candles from its oldest hole on, or its history if it has none."""
+        config, shelf = self._config, self._shelf
+        since_ms = shelf.hole(symbol, self._feed.clock(), config.history)
+        while since_ms is not None:
+            asked_ms = self._feed.clock()
+            limit = config.history
+            if since_ms:
+                missing = (asked_ms - since_ms) // shelf.width_ms(symbol) + 2
+                limit = min(max(missing, 2), KLINES_MAX)
+            rows = await self._rest.klines(
+                symbol, config.interval, limit=limit, start_ms=since_ms or None
+            )
+            found = self._read(symbol, rows, asked_ms)
+            # No checkpoint between these: candles, and that they were asked for.
+            for one in found:
+                shelf.put(one)
+            if found:
+                shelf.checked(symbol, found[-1].time_ms)
+            more = since_ms and found and len(rows) == limit == KLINES_MAX
+            since_ms = found[-1].close_time_ms + 1 if more else None
+
+    def _read(self, symbol: str, rows: list[object], asked_ms: int) -> list[Candle]:
+        """Rows as candles. Each but the newest is closed; that one if it is over for a while."""
+        found: list[Candle] = []
+        for index, row in enumerate(rows):
+            try:
+                one = candle(symbol, self._config.interval, row, closed=index < len(rows) - 1)
+                over = one.close_time_ms + SETTLE_MS < asked_ms
+                found.append(evolve(one, closed=True) if over else one)
+            except Unusable as error:
+                self._feed.drop(f"history: {error.reason}", row)
+        return found

@@ -1,0 +1,157 @@
+"""A flowd sink: streams in SQLite tables, for range queries long after the streams have forgotten.
+
+Writing happens in batches in one thread, reading in others; the loop does neither.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import trio
+import typer
+from attrs import frozen
+from quart import Blueprint, Response, request
+
+from flowd.plugin import BadRequest, Seconds, Sink, Size, Streams, hookimpl, seconds
+from flowd_history import query
+from flowd_history.recorder import Pace, Recorder
+from flowd_history.store import Store
+
+FOR_EVER = "forever"
+EVERY_MAX_S = 1.0
+"""A longer pause could miss the end: the daemon waits two seconds for its sinks."""
+BATCH_MAX = 100_000
+SIZE_MIN = 1024 * 1024
+QUERIES_MAX = 4
+"""Queries that are answered at the same time; further ones wait."""
+
+
+@frozen
+class Config:
+    """`inputs` are the streams to keep, in the file `path`: at most as long as `retain`, an age or
+    `"forever"`, and at most `max_size`; the oldest goes first.
+
+    Up to `batch` records are written at once, `every` so often. Of a table (a stream with keys)
+    the file has the `latest` record of each key, or all `versions` that were seen. `unique` is the
+    field by which an event is known when it is delivered again after a crash; "" for none.
+    """
+
+    inputs: list[str]
+    path: str = "history.db"
+    retain: str | int = "90d"
+    max_size: Size = Size(1024**3)
+    every: Seconds = Seconds(0.1)
+    batch: int = 2000
+    tables: Literal["latest", "versions"] = "latest"
+    unique: str = "id"
+
+    def __attrs_post_init__(self) -> None:
+        if not self.inputs:
+            raise ValueError("inputs = []: name at least one stream")
+        if not self.path:
+            raise ValueError('path = "": name a file, such as "history.db"')
+        if self.retain_ms is not None and self.retain_ms < 1000:
+            raise ValueError(f"retain = {self.retain!r}: expected at least a second")
+        if self.max_size < SIZE_MIN:
+            raise ValueError(f"max_size = {self.max_size}: expected at least 1MiB")
+        if self.every > EVERY_MAX_S:
+            raise ValueError(f"every = {self.every:g}: expected at most {EVERY_MAX_S:g}s")
+        if not 1 <= self.batch <= BATCH_MAX:
+            raise ValueError(f"batch = {self.batch}: expected a number from 1 to {BATCH_MAX}")
+        if self.unique and not self.unique.isidentifier():
+            raise ValueError(f'unique = "{self.unique}": expected the name of a field, or ""')
+
+    @property
+    def retain_ms(self) -> int | None:
+        """The age at which records go; None for never."""
+        if self.retain == FOR_EVER:
+            return None
+        # A plain number would be seconds here and records everywhere else.
+        if isinstance(self.retain, int):
+            raise ValueError(
+                f'retain = {self.retain}: a history keeps by age, such as "90d", or "forever"; '
+                "its size is limited by max_size"
+            )
+        return round(seconds(self.retain) * 1000)
+
+    @property
+    def file(self) -> Path:
+        """Where the file is: like flowd's state, in systemd's state directory if there is one."""
+        return state_directory() / self.path
+
+
+def state_directory() -> Path:
+    """What relative paths begin in: systemd's state directory if there is one, else right here."""
+    return Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0])
+
+
+async def keep(config: Config, streams: Streams) -> None:
+    """Write the inputs to the file until they end."""
+    store = Store(config.file, versions=config.tables == "versions", unique=config.unique)
+    await Recorder(
+        store,
+        config.inputs,
+        streams,
+        retain_ms=config.retain_ms,
+        max_size=config.max_size,
+        pace=Pace(config.every, config.batch),
+    ).run()
+
+
+def routes(config: Config, streams: Streams) -> Blueprint:
+    """`GET /streams/NAME/history`. Knows nothing of the writer: both know the file."""
+    # Several histories have a file and inputs each, so a blueprint is named for its configuration.
+    blueprint = Blueprint(f"history_{id(config):x}", __name__)
+    limiter = trio.CapacityLimiter(QUERIES_MAX)
+
+    async def history(name: str) -> Response:
+        if name not in config.inputs:
+            raise BadRequest(
+                f"there is no history of {name!r:.60}",
+                parameter="stream",
+                value=name,
+                allowed=list(dict.fromkeys(config.inputs)),
+                code="UNKNOWN_STREAM",
+                status=404,
+            )
+        wanted = query.parse(name, streams[name].stream.record, request.args.to_dict())
+        ask = partial(query.answer, config.file, wanted)
+        try:
+            # A client who leaves does not wait for the end of what was read for it.
+            body = await trio.to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True)
+        except sqlite3.Error as error:
+            raise BadRequest(
+                f"the history cannot be read at the moment: {error}",
+                parameter="stream",
+                value=name,
+                allowed="the same again later; flowd's log may say more",
+                code="UNAVAILABLE",
+                status=503,
+            ) from None
+        return Response(body, content_type="application/json")
+
+    for number, name in enumerate(dict.fromkeys(config.inputs)):
+        blueprint.add_url_rule(
+            f"/streams/{name}/history", f"history_{number}", partial(history, name)
+        )
+    blueprint.add_url_rule("/streams/<name>/history", "history", history)
+    return blueprint
+
+
+@hookimpl
+def flowd_sinks() -> list[Sink]:
+    """The kind `history`."""
+    return [Sink("history", Config, run=keep, routes=routes)]
+
+
+@hookimpl
+def flowd_commands() -> Iterable[typer.Typer]:
+    """`flowd export`."""
+    from flowd_history.command import export  # Late: only who exports needs it.
+
+    app = typer.Typer()
+    app.command()(export)
+    return [app]

@@ -1,0 +1,199 @@
+"""`flowd export`: a stream's history as a file, also while the daemon writes it."""
+
+import os
+import sqlite3
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from attrs import evolve
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from flowd.plugin import BadRequest
+from flowd_history import formats, query, state_directory
+from flowd_history.columns import Columns
+from flowd_history.query import LIMIT_MAX, Query
+
+CANNOT = 2
+
+
+class Format(StrEnum):
+    """What an export is written as."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+class Mistake(Exception):
+    """Something that cannot work; the message says what to do."""
+
+
+def export(
+    stream: Annotated[str, typer.Argument(help="The stream's name, such as force-orders.")],
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="The configuration that names the history.")
+    ] = Path("flowd.toml"),
+    db: Annotated[
+        Path | None, typer.Option("--db", help="The history file itself; no --config is needed.")
+    ] = None,
+    format: Annotated[
+        Format | None, typer.Option("--format", "-f", help="Else by --output's name, else jsonl.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="From here: 2026-11-20, 2026-11-20T12:00Z, or ms since 1970.")
+    ] = None,
+    end: Annotated[str | None, typer.Option(help="Up to, but without, this time.")] = None,
+    symbol: Annotated[
+        str | None, typer.Option(help="Only this one, or several separated by commas.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file; else standard output.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
+) -> None:
+    """Write a stream's history as CSV, JSON lines or Parquet, oldest record first.
+
+    Reads the file of the `history` sink, also while the daemon runs. Exits 2 when it cannot.
+
+        flowd export force-orders --symbol BTCUSDT --start 2026-11-01 -o november.csv
+    """
+    try:
+        wanted = _wanted(stream, start, end, symbol)
+        chosen = format or _format_of(output)
+        path = db if db is not None else _find(config, stream)
+        with _opened(path) as connection:
+            streams = query.kept(connection)
+            if stream not in streams:
+                known = ", ".join(streams) or "none yet"
+                raise Mistake(f"{path} has no stream {stream!r}; there are: {known}")
+            if wanted.symbols and streams[stream] and "symbol" not in dict(streams[stream]):
+                raise Mistake(f"--symbol: the records of {stream} have no symbol")
+            keyed = query.is_keyed(connection, stream)
+            total = query.count(connection, wanted)
+        with _bar(total) as bar:
+            rows = _rows(path, wanted, bar)
+            _write(chosen, output, rows, streams[stream], keyed=keyed, force=force)
+    except BadRequest as error:
+        _fail(f"--{error.parameter} {error.value}: {error}; expected {error.allowed}")
+    except sqlite3.Error as error:
+        _fail(f"{path} cannot be read: {error}")
+    except BrokenPipeError:
+        # Who read us has seen enough; what is left in the buffer must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Mistake, formats.Missing) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or output}: {error.strerror or error}")
+
+
+def _wanted(stream: str, start: str | None, end: str | None, symbol: str | None) -> Query:
+    symbols = tuple(sorted({part.strip() for part in (symbol or "").split(",")} - {""}))
+    if symbol is not None and not symbols:
+        raise Mistake("--symbol: name at least one")
+    return Query(
+        stream,
+        None if start is None else query.moment("start", start),
+        None if end is None else query.moment("end", end),
+        symbols,
+        LIMIT_MAX,
+    )
+
+
+def _format_of(output: Path | None) -> Format:
+    suffix = "" if output is None else output.suffix.removeprefix(".")
+    return Format(suffix) if suffix in list(Format) else Format.jsonl
+
+
+def _find(config: Path, stream: str) -> Path:
+    """The file of the history that has this stream, as a configuration says."""
+    try:
+        with config.open("rb") as file:
+            document = tomllib.load(file)
+    except FileNotFoundError:
+        raise Mistake(f"{config}: there is no such file; name one with --config or --db") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Mistake(f"{config}: not valid TOML: {error}") from None
+    sinks: Any = document.get("sinks", {})
+    found = [
+        sink
+        for sink in (sinks.values() if isinstance(sinks, dict) else ())
+        if isinstance(sink, dict) and sink.get("kind") == "history"
+    ]
+    for sink in found:
+        if stream in sink.get("inputs", ()):
+            return state_directory() / str(sink.get("path", "history.db"))
+    inputs = sorted({str(name) for sink in found for name in sink.get("inputs", ())})
+    if inputs:
+        raise Mistake(f"{config}: no history keeps {stream!r}; kept are: {', '.join(inputs)}")
+    raise Mistake(f'{config}: has no sink of kind = "history"; name a history file with --db')
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    if not path.is_file():
+        raise Mistake(
+            f"{path}: there is no such file; a service's history lies in its state directory, "
+            "such as /var/lib/flowd/history.db: name it with --db"
+        )
+    with query.reading(path) as connection:
+        yield connection
+
+
+def _rows(path: Path, wanted: Query, bar: Progress) -> Iterator[tuple[str, bytes]]:
+    """All records of the range, page by page, so that none keeps the daemon's log for long."""
+    task = bar.task_ids[0]
+    while True:
+        with query.reading(path) as connection:
+            page = query.page(connection, wanted)
+        yield from page.records
+        bar.advance(task, len(page.records))
+        if page.next is None:
+            return
+        wanted = evolve(wanted, place=page.next)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Progress]:
+    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        bar.add_task("export", total=total)
+        yield bar
+
+
+def _write(
+    format: Format,
+    output: Path | None,
+    rows: Iterator[tuple[str, bytes]],
+    columns: Columns,
+    *,
+    keyed: bool,
+    force: bool,
+) -> None:
+    if output is None:
+        if format is Format.parquet:
+            raise Mistake("parquet is no text: name a file with --output")
+        formats.write_text(format, sys.stdout.buffer, rows, columns, keyed=keyed)
+        sys.stdout.buffer.flush()
+        return
+    if output.exists() and not force:
+        raise Mistake(f"{output} exists; give another name, or --force to overwrite it")
+    formats.write_file(format, output, rows, columns, keyed=keyed)
+
+
+def _fail(message: str) -> NoReturn:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"flowd export: {message}", markup=False)
+    raise typer.Exit(CANNOT)

@@ -1,0 +1,170 @@
+"""From streams to the file: one task per stream, one writer thread for all of them.
+
+The file itself says where to go on, since a batch and its place are one transaction: a sink that is
+restarted writes nothing twice and leaves nothing out. What goes wrong with the disk is waited for;
+a stream that overflows meanwhile announces a gap, and the gap is written.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import trio
+from attrs import frozen
+
+from flowd.plugin import Batch, Position, Stream, Streams, UserError
+from flowd_history.columns import columns_of
+from flowd_history.retention import tidy
+from flowd_history.store import Store
+
+logger = logging.getLogger("flowd.history")
+
+R = TypeVar("R")
+
+OUTAGES = "outages"
+"""The one stream that the daemon closes only after its sinks have ended."""
+CLOSE_S = 5.0
+
+
+@frozen
+class Pace:
+    """How much at once, how often, and how patiently.
+
+    A write that fails is tried again every `retry_s`, for `patience_s`; then the sink fails, and
+    the supervisor shows it and starts it again. With the supervisor's own delays that makes fewer
+    failures than those for which it gives a sink up, however long the disk is full.
+    """
+
+    every_s: float = 0.1
+    batch: int = 2000
+    tidy_every_s: float = 2.0
+    retry_s: float = 1.0
+    patience_s: float = 30.0
+
+
+class Recorder:
+    """Keeps streams in a file, from `run` until they are closed."""
+
+    def __init__(
+        self,
+        store: Store,
+        inputs: Sequence[str],
+        streams: Streams,
+        *,
+        retain_ms: int | None,
+        max_size: int,
+        pace: Pace,
+    ) -> None:
+        self._store = store
+        self._inputs = list(dict.fromkeys(inputs))
+        self._streams = streams
+        self._retain_ms = retain_ms
+        self._max_size = max_size
+        self._pace = pace
+        self._limiter = trio.CapacityLimiter(1)
+
+    async def run(self) -> None:
+        """Write until the streams end. UserError when the file cannot be used."""
+        endless = [name for name in self._inputs if name == OUTAGES]
+        ending = [name for name in self._inputs if name != OUTAGES] or endless
+        try:
+            await self._write(self._store.open)
+            for name in self._inputs:
+                columns = columns_of(self._streams[name].stream.record)
+                await self._write(partial(self._store.add, name, columns))
+            async with trio.open_nursery() as keeping:
+                keeping.start_soon(self._tidy)
+                async with trio.open_nursery() as waiting:
+                    if ending is not endless:
+                        for name in endless:
+                            waiting.start_soon(self._follow, name)
+                    async with trio.open_nursery() as following:
+                        for name in ending:
+                            following.start_soon(self._follow, name)
+                    waiting.cancel_scope.cancel()
+                for name in endless:
+                    await self._catch_up(name)
+                keeping.cancel_scope.cancel()
+        finally:
+            with trio.move_on_after(CLOSE_S, shield=True):
+                await self._thread(self._store.close)
+
+    async def _follow(self, name: str) -> None:
+        """Write one stream from where the file ends; from its beginning when the file knows
+        nothing of this epoch.
+        """
+        input, pace = self._streams[name], self._pace
+        place = self._store.kept[name].position
+        if place is None or not input.stream.knows(place):
+            place = await self._write_retained(input.stream)
+        cursor = input.cursor(after=place)
+        while True:
+            batch = cursor.read(pace.batch)
+            if batch.records or batch.gap is not None:
+                await self._write_batch(batch)
+                cursor.done()
+            if len(batch.records) < pace.batch:
+                await trio.sleep(pace.every_s)
+                if not await input.stream.news(cursor.position.seq):
+                    return
+
+    async def _write_retained(self, stream: Stream[Any]) -> Position:
+        """What a stream retains when it is met anew. No gap: nothing of it was ever promised."""
+        cursor, head = stream.cursor(), stream.seq
+        while True:
+            batch = cursor.read(self._pace.batch)
+            await self._write_batch(batch, retained=True)
+            if batch.position.seq >= head:
+                return batch.position
+
+    async def _catch_up(self, name: str) -> None:
+        """What came to a stream since we stopped following it."""
+        place = self._store.kept[name].position
+        assert place is not None
+        await self._write_batch(self._streams[name].read(place.seq))
+
+    async def _write_batch(self, batch: Batch[Any], *, retained: bool = False) -> None:
+        write = partial(self._store.write, batch.stream, batch.position, batch.records)
+        await self._write(partial(write, gap=batch.gap, retained=retained))
+
+    async def _tidy(self) -> None:
+        """Forget what is too old or too much, a step at a time between the writes."""
+        step = partial(tidy, self._store, self._retain_ms, self._max_size)
+        while True:
+            while await self._write(step):
+                pass
+            await trio.sleep(self._pace.tidy_every_s)
+
+    async def _write(self, work: Callable[[], R]) -> R:
+        """Do this in the writer thread, again and again while the disk does not let us."""
+        give_up_at = trio.current_time() + self._pace.patience_s
+        troubled = False
+        while True:
+            try:
+                done = await self._thread(work)
+            except sqlite3.OperationalError as error:
+                why = f"history: {self._store.path} cannot be written: {error}"
+                if trio.current_time() >= give_up_at:
+                    raise UserError(why) from None
+                if not troubled:
+                    logger.error("%s; trying again", why)
+                troubled = True
+                await trio.sleep(self._pace.retry_s)
+            else:
+                if troubled:
+                    logger.info("history: %s is written again", self._store.path)
+                return done
+
+    async def _thread(self, work: Callable[[], R]) -> R:
+        # Never abandoned: a transaction that has begun is waited for, also when we are cancelled.
+        try:
+            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise
+            raise UserError(
+                f"history: {self._store.path} is damaged or no database: {error}. "
+                "Move it away to begin a new history; `sqlite3 FILE .recover` saves what it can"
+            ) from None

@@ -1,0 +1,348 @@
+"""The file: one SQLite database (WAL) with a table for each stream. This module alone writes to it.
+
+Rows, the place in the stream up to which they reach, and the gaps between them are written in one
+transaction, so that the file says by itself where to go on. Nothing here waits on the loop: all of
+it runs in one worker thread at a time.
+"""
+
+import fcntl
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from attrs import define, evolve, field
+from sqlite_utils import Database
+
+from flowd.plugin import Gap, Position, Record, UserError, codec
+from flowd_history.columns import Columns
+
+APPLICATION_ID = 0x666C7764
+"""`flwd`, in the file's header: this database is one of ours."""
+SCHEMA = 1
+BUSY_S = 1.0
+"""How long SQLite waits for a lock that somebody else holds; so long may that delay a stop."""
+CACHE_KIB = 8192
+CHECKPOINT_PAGES = 2000
+"""How long the write-ahead log gets: about 8 MiB."""
+WAL_MAX_BYTES = 64 * 1024 * 1024
+"""What the log is cut back to, should a reader have kept it from being reused."""
+IDS_MAX = 100_000
+"""How many ids of records from before a crash are remembered, to know them when they come again."""
+STREAMS, GAPS = "flowd:streams", "flowd:gaps"
+"""Tables of our own: no stream's name has a colon."""
+CRASHED = "flowd ended without saving its state; records may be missing here"
+FELL_OFF = "the stream's retain was too small: records fell off before they were written"
+INT64 = 2**63
+
+
+@define
+class Kept:
+    """What the file has of one stream."""
+
+    epoch: str = ""
+    seq: int = 0
+    newest_ms: int | None = None
+    gap_open: bool = False
+    """Whether the newest gap has no end yet."""
+    ids: frozenset[str] = field(default=frozenset(), repr=False)
+    """Ids of records from before the daemon's last crash, which may come again."""
+
+    @property
+    def position(self) -> Position | None:
+        """Everything up to here is in the file; None when nothing is."""
+        return Position(self.epoch, self.seq) if self.epoch else None
+
+
+class Store:
+    """The history file, opened for writing."""
+
+    def __init__(
+        self, path: Path, *, versions: bool = False, unique: str = "id", busy_s: float = BUSY_S
+    ) -> None:
+        self.path = path
+        self._versions = versions
+        self._unique = unique
+        self._busy_s = busy_s
+        self._lock: TextIO | None = None
+        self._db: Database | None = None
+        self.kept: dict[str, Kept] = {}
+
+    @property
+    def db(self) -> Database:
+        """The open database."""
+        assert self._db is not None
+        return self._db
+
+    def open(self) -> None:
+        """Open the file, made if need be. UserError when it is in use or is no history."""
+        try:
+            self._claim()
+            connection = sqlite3.connect(
+                self.path, check_same_thread=False, timeout=self._busy_s, isolation_level=None
+            )
+            self._db = Database(connection, execute_plugins=False)
+            self._prepare(self._db)
+        except BaseException:
+            self.close()
+            raise
+
+    def _claim(self) -> None:
+        """Two daemons would each think that they alone know where to go on."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = open(f"{self.path}.lock", "w")  # noqa: SIM115
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"history: {self.path} is in use by another history; "
+                "give each [sinks] table of this kind a path of its own"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"history: {self.path} cannot be opened: {error.strerror}; give another path"
+            ) from None
+
+    def _prepare(self, db: Database) -> None:
+        ours, version, tables = (
+            db.conn.execute(f"SELECT * FROM {table}").fetchone()[0]
+            for table in (
+                "pragma_application_id",
+                "pragma_user_version",
+                "(SELECT count(*) FROM sqlite_master)",
+            )
+        )
+        if tables and ours != APPLICATION_ID:
+            raise UserError(
+                f"history: {self.path} is a database of something else; give another path"
+            )
+        if version > SCHEMA:
+            raise UserError(
+                f"history: {self.path} was written by a newer flowd (format {version}, this one "
+                f"knows {SCHEMA}); install that one, or give another path"
+            )
+        # Before the first page is written: it cannot be changed later without a VACUUM.
+        db.conn.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.enable_wal()
+        for pragma in (
+            "synchronous = NORMAL",
+            f"cache_size = -{CACHE_KIB}",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"journal_size_limit = {WAL_MAX_BYTES}",
+        ):
+            db.conn.execute(f"PRAGMA {pragma}")
+        if tables:
+            return
+        with db.atomic():
+            db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.conn.execute(f"PRAGMA user_version = {SCHEMA}")
+            db.table(STREAMS).create(
+                {"name": str, "columns": str, "epoch": str, "seq": int, "crash_row": int},
+                pk="name",
+            )
+            db.table(GAPS).create(
+                {
+                    "stream": str,
+                    "epoch": str,
+                    "first": int,
+                    "last": int,
+                    "from_ms": int,
+                    "to_ms": int,
+                    "reason": str,
+                },
+            )
+            db.table(GAPS).create_index(["stream"])
+
+    def add(self, name: str, columns: Columns) -> Kept:
+        """Make room for a stream; what the file has of it already."""
+        self._check(name)
+        db, table = self.db, quoted(name)
+        with db.atomic():
+            db.table(name).create(
+                {
+                    "row": int,
+                    "epoch": str,
+                    "seq": int,
+                    "recorded_ms": int,
+                    "time_ms": int,
+                    "symbol": str,
+                    "key": str,
+                    "json": str,
+                },
+                pk="row",
+                if_not_exists=True,
+            )
+            for index, on in (
+                ("UNIQUE INDEX", "(seq, recorded_ms)"),
+                ("INDEX", "(time_ms)"),
+                ("INDEX", "(symbol, time_ms) WHERE symbol IS NOT NULL"),
+                ("INDEX", "(key) WHERE key IS NOT NULL"),
+            ):
+                label = quoted(f"{name}:{on.partition(')')[0][1:]}")
+                db.conn.execute(f"CREATE {index} IF NOT EXISTS {label} ON {table} {on}")
+            db.conn.execute(
+                f"INSERT INTO {quoted(STREAMS)} (name, columns, epoch, seq) VALUES (?, ?, '', 0) "
+                "ON CONFLICT (name) DO UPDATE SET columns = excluded.columns",
+                [name, codec.encode(columns).decode()],
+            )
+        self.kept[name] = kept = self._look(name)
+        return kept
+
+    def _check(self, name: str) -> None:
+        """SQLite does not tell names apart by case, and keeps some for itself."""
+        alike = [
+            known
+            for (known,) in self.db.conn.execute(f"SELECT name FROM {quoted(STREAMS)}")
+            if known != name and known.lower() == name.lower()
+        ]
+        if alike or name.lower().startswith("sqlite_"):
+            why = f"there is {alike[0]!r} already" if alike else "it keeps such names for itself"
+            raise UserError(
+                f"history: SQLite cannot have a table called {name!r}, since {why}; "
+                "give the stream another name, or this sink another path"
+            )
+
+    def _look(self, name: str) -> Kept:
+        execute, table = self.db.conn.execute, quoted(name)
+        epoch, seq, crash_row = execute(
+            f"SELECT epoch, seq, crash_row FROM {quoted(STREAMS)} WHERE name = ?", [name]
+        ).fetchone()
+        newest = execute(f"SELECT recorded_ms FROM {table} ORDER BY row DESC LIMIT 1").fetchone()
+        gap_open = execute(
+            f"SELECT 1 FROM {quoted(GAPS)} WHERE stream = ? AND to_ms IS NULL", [name]
+        ).fetchone()
+        return Kept(
+            epoch, seq, newest and newest[0], gap_open is not None, self._ids(name, crash_row or 0)
+        )
+
+    def _ids(self, name: str, upto_row: int) -> frozenset[str]:
+        """The ids of the newest records up to this row."""
+        if not self._unique or not upto_row:
+            return frozenset()
+        rows = self.db.conn.execute(
+            "SELECT json_extract(json, ?) FROM "
+            f"(SELECT json, key FROM {quoted(name)} WHERE row <= ? ORDER BY row DESC LIMIT ?) "
+            "WHERE key IS NULL",
+            [f"$.value.{self._unique}", upto_row, IDS_MAX],
+        )
+        return frozenset(id for (id,) in rows if isinstance(id, str))
+
+    def write(
+        self,
+        name: str,
+        upto: Position,
+        records: Sequence[Record[Any]],
+        *,
+        gap: Gap | None = None,
+        retained: bool = False,
+    ) -> None:
+        """Add these records, which reach up to this position, all of them or none.
+
+        `retained` are the records that a stream has when it is met anew; what the file has of them
+        is not written again.
+        """
+        kept = evolve(self.kept[name])
+        db = self.db
+        with db.atomic():
+            if kept.epoch != upto.epoch:
+                self._new_epoch(name, kept, upto.epoch)
+            if gap is not None:
+                since_ms = kept.newest_ms
+                if since_ms is None and records:
+                    since_ms = records[0].time_ms
+                self._add_gap(name, (upto.epoch, gap.first, gap.last, since_ms, FELL_OFF))
+                kept.gap_open = True
+            if records:
+                if kept.gap_open and not retained:
+                    db.conn.execute(
+                        f"UPDATE {quoted(GAPS)} SET to_ms = ? WHERE stream = ? AND to_ms IS NULL",
+                        [records[0].time_ms, name],
+                    )
+                    kept.gap_open = False
+                self._insert(name, upto.epoch, records, kept.ids)
+                kept.newest_ms = max(kept.newest_ms or 0, records[-1].time_ms)
+            kept.epoch, kept.seq = upto.epoch, upto.seq
+            db.conn.execute(
+                f"UPDATE {quoted(STREAMS)} SET epoch = ?, seq = ? WHERE name = ?",
+                [kept.epoch, kept.seq, name],
+            )
+        self.kept[name] = kept
+
+    def _new_epoch(self, name: str, kept: Kept, epoch: str) -> None:
+        """The stream begins anew, and what it had appended after its last save is gone.
+
+        From where the file ends until the next live record, something may be missing. And what
+        came last may be delivered once more: the stream has forgotten its ids, the file has not.
+        """
+        newest = self.db.conn.execute(f"SELECT max(row) FROM {quoted(name)}").fetchone()[0] or 0
+        self.db.conn.execute(
+            f"UPDATE {quoted(STREAMS)} SET crash_row = ? WHERE name = ?", [newest, name]
+        )
+        kept.ids = self._ids(name, newest)
+        if kept.epoch and not kept.gap_open:
+            self._add_gap(name, (epoch, None, None, kept.newest_ms, CRASHED))
+            kept.gap_open = True
+
+    def _add_gap(self, name: str, gap: tuple[str, int | None, int | None, int | None, str]) -> None:
+        self.db.conn.execute(
+            f"INSERT INTO {quoted(GAPS)} (stream, epoch, first, last, from_ms, reason) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (name, *gap),
+        )
+
+    def _insert(
+        self, name: str, epoch: str, records: Sequence[Record[Any]], ids: frozenset[str]
+    ) -> None:
+        """A record is known by its seq and the time at which it was appended: that pair outlives a
+        change of epoch, and a new record that takes a lost one's seq has another time.
+        """
+        conn, table = self.db.conn, quoted(name)
+        keyed = [] if self._versions else [one for one in records if one.key is not None]
+        if keyed:
+            conn.executemany(
+                f"DELETE FROM {table} WHERE key = ? AND (recorded_ms, seq) <= (?, ?)",
+                [(record.key, record.time_ms, record.seq) for record in keyed],
+            )
+        # The newest row of a key may be newer than what a restarted stream still knows of it.
+        newest = "" if not keyed else f" WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE key = ?6)"
+        conn.executemany(
+            f"INSERT OR IGNORE INTO {table} "
+            "(epoch, seq, recorded_ms, time_ms, symbol, key, json) "
+            f"SELECT ?1, ?2, ?3, ?4, ?5, ?6, CAST(?7 AS TEXT){newest}",
+            self._rows(epoch, records, ids),
+        )
+
+    def _rows(
+        self, epoch: str, records: Sequence[Record[Any]], ids: frozenset[str]
+    ) -> Iterator[tuple[object, ...]]:
+        # Rows are made one by one while SQLite takes them: it lets go of the interpreter at each,
+        # so that the loop never waits for a whole batch. A record's JSON may be made here and on
+        # the loop at the same time; both make the same bytes.
+        unique = self._unique
+        for record in records:
+            value, key = record.value, record.key
+            if ids and key is None and getattr(value, unique, None) in ids:
+                continue
+            time_ms = getattr(value, "time_ms", None)
+            if type(time_ms) is not int or not -INT64 <= time_ms < INT64:
+                time_ms = record.time_ms
+            symbol = getattr(value, "symbol", None)
+            if not isinstance(symbol, str):
+                symbol = None
+            yield epoch, record.seq, record.time_ms, time_ms, symbol, key, record.json
+
+    def close(self) -> None:
+        """Close the file, and let go of it."""
+        if self._db is not None:
+            self._db.conn.close()
+            self._db = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it. Streams' names are letters, digits, `-`, `_` and `.`."""
+    assert re.fullmatch(r"[A-Za-z0-9_.:, -]+", name)
+    return f'"{name}"'

@@ -1,0 +1,252 @@
+/**
+ * The chart itself: candles above, liquidations below, on one time scale.
+ *
+ * @module chart/view
+ */
+
+import { priceDecimals, short, stamp } from '../format.js';
+import { Plot } from './model.js';
+import { GapShading, LiquidationBars, colours } from './paint.js';
+
+/** @typedef {typeof import('lightweight-charts')} Library */
+/** @typedef {import('lightweight-charts').UTCTimestamp} Time */
+/** @typedef {import('./model.js').Bar} Bar */
+/** @typedef {import('./model.js').Candle} Candle */
+/** @typedef {import('./model.js').Span} Span */
+
+/** How many bars are seen at first. */
+const BARS_FIRST = 140;
+/** Beyond so many points per series, the oldest are forgotten. */
+export const POINTS_MAX = 4000;
+
+/** @param {number} seconds */
+const at = (seconds) => /** @type {Time} */ (seconds);
+
+/** One symbol's chart. It is thrown away and made anew when what it shows becomes another kind of thing. */
+export class View {
+  /** The first time of the grid, in seconds. */
+  #start = 0;
+  #end = 0;
+  #width = 60;
+  #priceText = '';
+
+  /**
+   * @param {Library} library
+   * @param {HTMLElement} element
+   * @param {boolean} withCandles
+   */
+  constructor(library, element, withCandles) {
+    this.library = library;
+    this.colours = colours();
+    this.chart = library.createChart(element, {
+      autoSize: true,
+      localization: { locale: 'en-GB', timeFormatter: (/** @type {any} */ time) => `${stamp(time * 1000)} UTC` },
+      timeScale: { rightOffset: 4, minBarSpacing: 0.6, borderVisible: false, lockVisibleTimeRangeOnResize: true },
+      rightPriceScale: { borderVisible: false, minimumWidth: 64 },
+      crosshair: { mode: library.CrosshairMode.Normal },
+      handleScroll: { vertTouchDrag: false },
+    });
+    // Every span of time has its place, also when nothing happened in it: positions are even and gaps have a width.
+    this.grid = this.chart.addSeries(library.LineSeries, {
+      priceScaleId: 'grid',
+      lineVisible: false,
+      lastValueVisible: false,
+      priceLineVisible: false,
+      crosshairMarkerVisible: false,
+    });
+    const pane = withCandles ? 1 : 0;
+    this.candles = withCandles ? this.chart.addSeries(library.CandlestickSeries, { borderVisible: false, priceLineWidth: 1 }) : null;
+    this.bars = new LiquidationBars(this.colours);
+    /** @type {import('lightweight-charts').PriceFormatCustom} */
+    const priceFormat = { type: 'custom', formatter: (/** @type {number} */ value) => short(this.bars.amount(value).toFixed(2)), minMove: 0.01 };
+    this.volume = this.chart.addCustomSeries(
+      /** @type {any} */ (this.bars),
+      {
+        lastValueVisible: false,
+        priceLineVisible: false,
+        priceFormat,
+      },
+      pane,
+    );
+    this.earlier = this.chart.addSeries(
+      library.LineSeries,
+      {
+        lineType: library.LineType.WithSteps,
+        lineWidth: 1,
+        lastValueVisible: false,
+        priceLineVisible: false,
+        crosshairMarkerVisible: false,
+        priceFormat,
+      },
+      pane,
+    );
+    if (withCandles) {
+      this.chart.panes()[0].setStretchFactor(2.4);
+      this.chart.panes()[1].setStretchFactor(1);
+    }
+    this.shadings = this.chart.panes().map((one, index) => {
+      const shading = new GapShading(this.colours, (ms) => this.#x(ms), index === pane);
+      one.attachPrimitive(shading);
+      return shading;
+    });
+    /** @type {Plot<Bar, any>} */
+    this.volumePlot = new Plot(/** @type {any} */ (this.volume), (bar) => ({ ...bar, time: at(bar.time) }));
+    /** @type {Plot<Candle, any> | null} */
+    this.candlePlot = this.candles
+      ? new Plot(/** @type {any} */ (this.candles), ({ time, open, high, low, close }) => ({ time: at(time), open, high, low, close }))
+      : null;
+    this.paint();
+  }
+
+  /** Take the colours of the theme as it is now. */
+  paint() {
+    Object.assign(this.colours, colours());
+    const c = this.colours;
+    this.chart.applyOptions({
+      layout: {
+        background: { color: c.panel },
+        textColor: c.muted,
+        fontSize: 11,
+        fontFamily: getComputedStyle(document.body).fontFamily,
+        attributionLogo: true,
+        panes: { separatorColor: c.line, separatorHoverColor: c.line },
+      },
+      grid: { vertLines: { color: c['line-soft'] }, horzLines: { color: c['line-soft'] } },
+      crosshair: {
+        vertLine: { color: c.faint, labelBackgroundColor: c.faint },
+        horzLine: { color: c.faint, labelBackgroundColor: c.faint },
+      },
+    });
+    this.candles?.applyOptions({ upColor: c.buy, downColor: c.sell, wickUpColor: c.buy, wickDownColor: c.sell });
+    this.earlier.applyOptions({ color: c.ghost });
+    this.volume.applyOptions({ color: c.muted });
+  }
+
+  /** Lay out the time from `start` to `end`, seconds, both on bars. @param {number} start @param {number} end @param {number} width */
+  span(start, end, width) {
+    [this.#start, this.#end, this.#width] = [start, end, width];
+    const times = [];
+    for (let time = start; time <= end; time += width) times.push({ time: at(time), value: 0 });
+    this.grid.setData(times);
+    this.chart.timeScale().applyOptions({ timeVisible: width < 86_400 });
+  }
+
+  /** The time goes on. @param {number} end seconds */
+  extend(end) {
+    for (let time = this.#end + this.#width; time <= end; time += this.#width) this.grid.update({ time: at(time), value: 0 });
+    this.#end = Math.max(this.#end, end);
+  }
+
+  get points() {
+    return (this.#end - this.#start) / this.#width + 1;
+  }
+
+  /** Nothing is shown. */
+  clear() {
+    this.volumePlot.reset([]);
+    this.candlePlot?.reset([]);
+    this.earlier.setData([]);
+    this.grid.setData([]);
+    for (const shading of this.shadings) shading.show([]);
+  }
+
+  /** Show the newest bars, as at first. */
+  home() {
+    const points = this.points;
+    this.chart.priceScale('right').applyOptions({ autoScale: true });
+    const seen = Math.min(points, Math.max(40, Math.min(BARS_FIRST, Math.floor(this.chart.timeScale().width() / 6))));
+    this.chart.timeScale().setVisibleLogicalRange({ from: points - seen, to: points + 3 });
+  }
+
+  /** @param {Candle[]} candles the last of which says how many decimals prices have */
+  prices(candles) {
+    const text = candles.at(-1)?.text ?? '';
+    if (!this.candles || text === this.#priceText) return;
+    this.#priceText = text;
+    const precision = priceDecimals(text);
+    this.candles.applyOptions({ priceFormat: { type: 'price', precision, minMove: 1 / 10 ** precision } });
+  }
+
+  /** @param {Bar[]} bars of an earlier span @param {number} shift seconds */
+  compare(bars, shift) {
+    const shown = bars.map((bar) => ({ time: bar.time + shift, bar })).filter(({ time }) => time >= this.#start && time <= this.#end);
+    this.earlier.setData(
+      shown.map(({ time, bar }) => ({
+        time: at(time),
+        value: this.bars.height({ ...bar, time: at(time) }),
+      })),
+    );
+  }
+
+  /** @param {Span[]} gaps milliseconds */
+  shade(gaps) {
+    for (const shading of this.shadings) shading.show(gaps);
+  }
+
+  /** @param {boolean} signed whether net longs hang below the line @param {boolean} rooted whether heights are square roots */
+  heights(signed, rooted) {
+    Object.assign(this.bars, { signed, rooted });
+  }
+
+  /** Leave room for a legend on top of a pane. @param {number} index @param {number} pixels */
+  leave(index, pixels) {
+    const { height } = this.pane(index);
+    if (height < 40) return;
+    const volume = index === this.chart.panes().length - 1;
+    const bottom = volume ? (this.bars.signed ? 0.08 : 0) : 0.06;
+    this.chart.priceScale('right', index).applyOptions({ scaleMargins: { top: Math.min(0.5, pixels / height), bottom } });
+  }
+
+  /** The first and last bar's time that can be seen, in seconds; null when none can. */
+  visible() {
+    const range = this.chart.timeScale().getVisibleLogicalRange();
+    if (!range || this.#end === 0) return null;
+    const from = Math.max(this.#start, this.#start + Math.ceil(range.from) * this.#width);
+    const to = Math.min(this.#end, this.#start + Math.floor(range.to) * this.#width);
+    return from <= to ? { from, to } : null;
+  }
+
+  /** Put the crosshair on a bar. @param {number} time seconds @param {Bar | undefined} bar */
+  point(time, bar) {
+    this.chart.setCrosshairPosition(bar ? this.bars.height({ ...bar, time: at(time) }) : 0, at(time), this.volume);
+    const range = this.visible();
+    if (range && time < range.from) this.#scroll(range.from - time);
+    if (range && time > range.to) this.#scroll(range.to - time);
+  }
+
+  /** @param {number} seconds to the left */
+  #scroll(seconds) {
+    const scale = this.chart.timeScale();
+    scale.scrollToPosition(scale.scrollPosition() - seconds / this.#width, false);
+  }
+
+  /** @param {number} factor below 1 to see less */
+  zoom(factor) {
+    const scale = this.chart.timeScale();
+    const range = scale.getVisibleLogicalRange();
+    if (range) scale.setVisibleLogicalRange({ from: range.to - (range.to - range.from) * factor, to: range.to });
+  }
+
+  /** Where a pane begins and how high it is, in pixels. @param {number} index */
+  pane(index) {
+    let top = 0;
+    for (let before = 0; before < index; before++) top += this.chart.panes()[before].getHeight() + 1;
+    return { top, height: this.chart.panes()[index].getHeight() };
+  }
+
+  remove() {
+    this.chart.remove();
+  }
+
+  /** Where a time is, in pixels: bars are even, so between them too. @param {number} ms */
+  #x(ms) {
+    if (this.#end === 0) return null;
+    const clamped = Math.max(this.#start, Math.min(this.#end + this.#width, ms / 1000));
+    const logical = (clamped - this.#start) / this.#width - 0.5;
+    const [low, high] = [Math.floor(logical), Math.floor(logical) + 1];
+    const scale = this.chart.timeScale();
+    const left = scale.logicalToCoordinate(/** @type {any} */ (low));
+    const right = scale.logicalToCoordinate(/** @type {any} */ (high));
+    return left === null || right === null ? null : left + (right - left) * (logical - low);
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * What the legends and notes of the chart say.
+ *
+ * @module chart/words
+ */
+
+import { h } from '../dom.js';
+import { change, count, price, short, side, stamp } from '../format.js';
+
+/** @typedef {import('./model.js').Candle} Candle */
+/** @typedef {import('./model.js').Timeline} Timeline */
+
+/** What makes volume, in the configuration. */
+export const VOLUME_LINES = `[transforms.volume]
+kind = "liquidation-volume"
+input = "force-orders"
+
+[sinks.charts]
+kind = "liquidation-websocket"
+orders = "force-orders"
+volume = "volume"`;
+
+/** What makes candles. */
+export const CANDLE_LINES = `[sources.candles]
+kind = "binance-candles"`;
+
+/** `24 hours`, `7 days`. @param {number} seconds whole days */
+export const days = (seconds) => (seconds === 86_400 ? '24 hours' : `${seconds / 86_400} days`);
+
+/** @param {number} value */
+export const amount = (value) => short(value.toFixed(2));
+
+/** A place that is kept for what is not known yet. */
+export const ghost = () => h('span', { class: 'skeleton w-6' });
+
+/** `+5K`, `−693.00`. @param {string} text */
+export function signed(text) {
+  const words = short(text);
+  if (words.startsWith('-')) return `−${words.slice(1)}`;
+  return words === '0.00' ? words : `+${words}`;
+}
+
+/** @param {string} key @param {import('../dom.js').Child} value */
+const pair = (key, value) => h('span', {}, h('span', { class: 'key' }, `${key} `), value);
+
+/**
+ * Open, high, low, close, and how much that is up or down.
+ *
+ * @param {Candle | undefined} candle
+ * @param {boolean} any whether there are candles elsewhere
+ */
+export function candleWords(candle, any) {
+  if (!candle) return [h('span', { class: 'key' }, any ? 'no candle here' : 'no candles yet')];
+  const tone = candle.close >= candle.open ? 'buy' : 'sell';
+  const decimals = Math.min(12, Math.max(2, (candle.text.split('.')[1] ?? '').length));
+  const value = (/** @type {string} */ key, /** @type {number} */ number) => pair(key, price(number.toFixed(decimals)));
+  const arrow = h('b', { 'aria-hidden': 'true' }, tone === 'buy' ? '▲' : '▼');
+  return [
+    value('O', candle.open),
+    value('H', candle.high),
+    value('L', candle.low),
+    value('C', candle.close),
+    h('span', { class: tone }, arrow, ` ${change(candle.close, candle.open)}`),
+  ];
+}
+
+/**
+ * What was liquidated at a time, or why nobody knows.
+ *
+ * @param {Timeline} timeline
+ * @param {number} time seconds
+ * @param {boolean} daily
+ */
+export function barWords(timeline, time, daily) {
+  const ms = time * 1000;
+  const bar = timeline.at(time);
+  const when = h('span', { class: 'key' }, stamp(ms, daily));
+  if (!bar) {
+    const gap = timeline.gaps.some(([from, to]) => from <= ms && ms < to);
+    return [when, h('span', { class: gap ? 'warned' : 'key' }, gap ? 'no data: the source was not delivering' : 'none')];
+  }
+  return [
+    when,
+    sided('BUY', 'Shorts', bar.buy),
+    sided('SELL', 'Longs', bar.sell),
+    pair('Net', signed(bar.delta)),
+    pair('Orders', count(bar.count)),
+  ];
+}
+
+/** @param {'BUY' | 'SELL'} which @param {string} name @param {string} text */
+function sided(which, name, text) {
+  const { arrow, tone } = side(which);
+  const value = h('span', { class: tone }, h('b', { 'aria-hidden': 'true' }, arrow), ` ${short(text)}`);
+  return h('span', { title: `${name} liquidated` }, h('span', { class: 'key' }, `${name} `), value);
+}

@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { busiest, sources } from '../static/chart/data.js';
+import * as model from '../static/chart/model.js';
+
+const START = 1_699_999_980;
+
+/** @param {number} index @param {string} buy @param {string} sell @param {number} [count] */
+const bar = (index, buy, sell, count = 1) => model.bar(START + index * 60, buy, sell, count);
+
+/** @param {model.Bar[]} bars */
+const times = (bars) => bars.map(({ time }) => (time - START) / 60);
+
+/** A series as the library has it: it throws for what it cannot do. */
+class Series {
+  /** @type {Map<number, any>} */
+  items = new Map();
+  drawnAnew = 0;
+
+  /** @param {any[]} items */
+  setData(items) {
+    for (const [index, item] of items.entries()) if (index) assert.ok(items[index - 1].time < item.time, 'in order');
+    this.items = new Map(items.map((item) => [item.time, item]));
+    this.drawnAnew++;
+  }
+
+  /** @param {any} item @param {boolean} [historical] */
+  update(item, historical = false) {
+    const last = Math.max(...this.items.keys());
+    if (!historical && item.time < last) throw new Error('Cannot update oldest data');
+    if (historical && !this.items.has(item.time)) throw new Error('Cannot update non-existing data point');
+    this.items.set(item.time, item);
+  }
+}
+
+test('history and stream say the same bar', () => {
+  const history = { time: START, timestamp_ms: START * 1000, buy_volume: '10000', sell_volume: '5000', total_volume: '15000', delta_volume: '5000', count: 3 };
+  const record = { symbol: 'BTCUSDT', timeframe: '1m', time_ms: START * 1000, buy: '10000', sell: '5000', count: 3 };
+
+  assert.deepEqual(model.barOfPoint(history), model.barOfRecord(record));
+  assert.deepEqual(model.barOfPoint(history), { time: START, buy: '10000', sell: '5000', delta: '5000', total: '15000', count: 3 });
+});
+
+test('between the first and the last bar empty ones are filled in', () => {
+  const timeline = new model.Timeline(60);
+
+  timeline.add([bar(0, '1', '0'), bar(3, '0', '2')]);
+
+  assert.deepEqual(times(timeline.all()), [0, 1, 2, 3]);
+  assert.equal(timeline.all()[1].count, 0);
+  assert.equal(timeline.at(START - 60), undefined);
+});
+
+test('empty bars wholly in a gap are left out', () => {
+  const timeline = new model.Timeline(60);
+  timeline.gaps = [[(START + 30) * 1000, (START + 180) * 1000]];
+
+  timeline.add([bar(0, '1', '0'), bar(4, '0', '2')]);
+
+  assert.deepEqual(times(timeline.all()), [0, 3, 4]);
+});
+
+test('a bar in a gap is a bar all the same', () => {
+  const timeline = new model.Timeline(60);
+  timeline.gaps = [[START * 1000, (START + 600) * 1000]];
+
+  timeline.add([bar(0, '1', '0'), bar(2, '0', '2'), bar(4, '1', '1')]);
+
+  assert.deepEqual(times(timeline.all()), [0, 2, 4]);
+});
+
+test('of two tellings of a bar the larger count is the newer, in whichever order they come', () => {
+  const [older, newer] = [bar(0, '5000', '0', 1), bar(0, '10000', '5000', 3)];
+  for (const told of [[older, newer], [newer, older]]) {
+    const timeline = new model.Timeline(60);
+    for (const one of told) timeline.add([one]);
+
+    assert.equal(timeline.newest?.buy, '10000');
+  }
+});
+
+test('adding tells what is to be drawn: also the empty bars that a new one makes known', () => {
+  const timeline = new model.Timeline(60);
+  timeline.add([bar(0, '1', '0')]);
+
+  assert.deepEqual(times(timeline.add([bar(3, '1', '0')])), [1, 2, 3]);
+  assert.deepEqual(times(timeline.add([bar(2, '1', '0')])), [2]);
+  assert.deepEqual(timeline.add([bar(2, '1', '0', 0)]), []);
+});
+
+test('a late bar never makes the library throw, and ends up where it belongs', () => {
+  const series = new Series();
+  const plot = new model.Plot(series, (/** @type {any} */ item) => item);
+  const timeline = new model.Timeline(60);
+  timeline.gaps = [[START * 1000, (START + 300) * 1000]];
+  timeline.add([bar(0, '1', '0'), bar(5, '1', '0')]);
+  plot.reset(timeline.all());
+
+  for (const late of [bar(2, '7', '0'), bar(0, '3', '0', 2), bar(-4, '9', '0'), bar(6, '1', '0'), bar(5, '2', '0', 2)]) {
+    plot.put(timeline.add([late]), () => timeline.all());
+  }
+
+  assert.deepEqual([...series.items.keys()], timeline.all().map(({ time }) => time));
+  assert.deepEqual([...series.items.values()], timeline.all());
+  assert.equal(series.drawnAnew, 3, 'at first, and for the two that were not there');
+});
+
+test('whatever comes in whatever order, what is drawn is what is known', () => {
+  let state = 12;
+  const random = () => (state = (Math.imul(state, 48271) >>> 0) % 2147483647) / 2147483647;
+  for (let round = 0; round < 50; round++) {
+    const series = new Series();
+    const plot = new model.Plot(series, (/** @type {any} */ item) => item);
+    const timeline = new model.Timeline(60);
+    timeline.gaps = [[(START + 600) * 1000, (START + 1500) * 1000]];
+    for (let step = 0; step < 40; step++) {
+      const bars = Array.from({ length: 1 + Math.floor(random() * 3) }, () => bar(Math.floor(random() * 60), '1', '2', 1 + step));
+      plot.put(timeline.add(bars), () => timeline.all());
+    }
+    assert.deepEqual([...series.items.values()], timeline.all());
+  }
+});
+
+test('what is too old is forgotten', () => {
+  const timeline = new model.Timeline(60);
+  timeline.add([bar(0, '1', '0'), bar(2, '1', '0'), bar(4, '1', '0')]);
+
+  timeline.trim(START + 60);
+
+  assert.deepEqual(times(timeline.all()), [2, 3, 4]);
+});
+
+test('totals are of the bars in the span, both ends included', () => {
+  const bars = [bar(0, '1', '10'), bar(1, '2', '20', 2), bar(2, '4', '40', 4)];
+
+  assert.deepEqual(model.totals(bars, START + 60, START + 120), { buy: 6, sell: 60, count: 6 });
+});
+
+test('gaps that touch are one', () => {
+  assert.deepEqual(model.joined([[50, 60], [0, 10], [10, 20], [5, 8], [30, 30]]), [[0, 20], [50, 60]]);
+});
+
+test('a comparison needs a timeframe that is kept for longer', () => {
+  assert.match(model.whyNot(model.timeframe('1m'), 'day') ?? '', /kept for 1 day: for 1 day earlier, choose 5m or longer/);
+  assert.match(model.whyNot(model.timeframe('15m'), 'week') ?? '', /choose 30m or longer/);
+  assert.equal(model.whyNot(model.timeframe('5m'), 'day'), null);
+  assert.equal(model.whyNot(model.timeframe('30m'), 'week'), null);
+});
+
+test('candles come from the history and from the stream alike, and what is none is none', () => {
+  const wanted = { time: 60, open: 1, high: 3, low: 0.5, close: 2, volume: 7, closed: true, text: '2' };
+  const values = { open: '1', high: '3', low: '0.5', close: '2', volume: '7', closed: true };
+
+  assert.deepEqual(model.candle({ time: 60, timestamp_ms: 60_000, ...values }), wanted);
+  assert.deepEqual(model.candle({ time_ms: 60_000, ...values }), wanted);
+  assert.equal(model.candle({ time: 60, ...values, close: 'x' }), null);
+});
+
+test('streams are found by the kind of their component, whatever they are called', () => {
+  const status = {
+    components: [
+      { name: 'mine', kind: 'binance-force-order', table: 'sources' },
+      { name: 'k', kind: 'binance-candles', table: 'sources' },
+      { name: 'v', kind: 'liquidation-volume', table: 'transforms' },
+      { name: 'p', kind: 'pages', table: 'sinks' },
+    ],
+    streams: [{ name: 'mine', record: 'Liquidation' }, { name: 'k', record: 'Candle' }, { name: 'other', record: 'Candle' }, { name: 'outages', record: 'Outage' }],
+  };
+
+  assert.deepEqual(sources(status), { orders: 'mine', sampled: true, volume: 'v', candles: ['k', 'other'], outages: true });
+  assert.deepEqual(sources({}), { orders: null, sampled: false, volume: null, candles: [], outages: false });
+});
+
+test('orders of a source that tells all are not called sampled', () => {
+  const status = { components: [{ name: 'x', kind: 'hydromancer', table: 'sources' }], streams: [{ name: 'x', record: 'Liquidation' }] };
+
+  assert.deepEqual([sources(status).orders, sources(status).sampled], ['x', false]);
+});
+
+test('the busiest symbols of the newest day come first', () => {
+  const day = 86_400_000;
+  const found = busiest([
+    { value: { symbol: 'OLD', time_ms: day, buy: '900', sell: '0' } },
+    { value: { symbol: 'A', time_ms: day, buy: '5', sell: '0' } },
+    { value: { symbol: 'A', time_ms: 2 * day, buy: '1', sell: '1' } },
+    { value: { symbol: 'B', time_ms: 2 * day, buy: '4', sell: '0' } },
+  ]);
+
+  assert.deepEqual(found, [{ symbol: 'B', total: 4 }, { symbol: 'A', total: 2 }, { symbol: 'OLD', total: 0 }]);
+});

@@ -1,0 +1,133 @@
+"""The receiver of a webhook: posts until it answers, waits as it asks, and knows what is final."""
+
+import logging
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+import httpx2
+import stamina
+import trio
+
+from flowd.plugin import Clock, UpstreamError
+from flowd_webhook.signature import HEADER, sign
+
+RETRY_AFTER_MAX_S = 3600.0
+ANSWER_MAX = 64 * 1024
+"""Bytes of an answer that are read; nothing in it is of interest."""
+DROP_LOG_EVERY_S = 60.0
+
+logger = logging.getLogger("flowd.webhook")
+
+
+class Undelivered(UpstreamError):
+    """The receiver did not take it this time. `wait_s` is when it asked to be asked again."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class Refused(UpstreamError):
+    """The receiver will never take it."""
+
+
+class Receiver:
+    """Where a webhook's bodies go, one at a time for each who sends."""
+
+    def __init__(
+        self,
+        url: str,
+        client: httpx2.AsyncClient,
+        secret: str | None,
+        now_ms: Clock,
+        *,
+        timeout_s: float,
+        retry_max_s: float,
+    ) -> None:
+        self.dropped = 0
+        """Records that the receiver refused for good."""
+        self._url = url
+        self._name = httpx2.URL(url).host  # The path of a webhook is often a secret.
+        self._client = client
+        self._secret = secret
+        self._now_ms = now_ms
+        self._timeout_s = timeout_s
+        self._down = False
+        self._drop_logged = -DROP_LOG_EVERY_S
+        # Without a hook of its own, stamina prints to standard output; our own log says enough.
+        stamina.instrumentation.set_on_retry_hooks(())
+        self._retrying = stamina.AsyncRetryingCaller(
+            attempts=None, timeout=None, wait_initial=1.0, wait_max=retry_max_s
+        )
+
+    async def send(self, body: bytes, key: str, count: int) -> None:
+        """Post until it is taken; what is refused for good is counted, logged and let go."""
+        try:
+            await self._retrying(_again, self._post, body, key)
+        except Refused as error:
+            self.dropped += count
+            now = trio.current_time()
+            if now - self._drop_logged >= DROP_LOG_EVERY_S:
+                self._drop_logged = now
+                why = f"{key} refused: {error}; dropped, {self.dropped} records so far"
+                logger.error("webhook %s: %s", self._name, why)
+        if self._down:
+            self._down = False
+            logger.info("webhook %s: answers again", self._name)
+
+    async def _post(self, body: bytes, key: str) -> None:
+        try:
+            with trio.fail_after(self._timeout_s):
+                await self._attempt(body, key)
+        except trio.TooSlowError:
+            raise self._undelivered(f"no answer within {self._timeout_s:g}s") from None
+        except httpx2.RequestError as error:
+            raise self._undelivered(str(error) or type(error).__name__) from None
+
+    async def _attempt(self, body: bytes, key: str) -> None:
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "flowd",
+            "Idempotency-Key": key,
+        }
+        if self._secret is not None:
+            headers[HEADER] = sign(self._secret, body, self._now_ms())
+        async with self._client.stream(
+            "POST", self._url, content=body, headers=headers, timeout=None
+        ) as answer:
+            status = answer.status_code
+            read = 0
+            async for part in answer.aiter_raw():  # To its end, so that the connection stays good.
+                read += len(part)
+                if read > ANSWER_MAX:
+                    break
+        if status in (408, 429) or status >= 500:
+            wait_s = _retry_after_s(answer.headers.get("Retry-After", ""), self._now_ms())
+            raise self._undelivered(f"HTTP {status}", wait_s)
+        if not 200 <= status < 300:
+            raise Refused(f"HTTP {status}")
+
+    def _undelivered(self, why: str, wait_s: float | None = None) -> Undelivered:
+        if not self._down:
+            self._down = True
+            logger.warning("webhook %s: %s; trying until it answers", self._name, why)
+        return Undelivered(why, wait_s)
+
+
+def _again(error: Exception) -> bool | float:
+    """Whether to post again, and when, if the receiver said so."""
+    if not isinstance(error, Undelivered):
+        return False
+    return True if error.wait_s is None else error.wait_s
+
+
+def _retry_after_s(text: str, now_ms: int) -> float | None:
+    """The seconds that a `Retry-After` means, as a number or a date; None when it says nothing."""
+    if text.isascii() and text.isdigit():
+        return min(max(float(text), 1.0), RETRY_AFTER_MAX_S)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return min(max(at.timestamp() - now_ms / 1000, 1.0), RETRY_AFTER_MAX_S)

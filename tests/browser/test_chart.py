@@ -1,0 +1,652 @@
+"""The chart page in a real browser, on a real daemon that follows an exchange on loopback.
+
+What is drawn is read out of the chart's own interface and compared with what REST answers.
+"""
+
+import json
+import os
+import shutil
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import flowd_pages
+import pytest
+from flowd_pages import fetch
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
+
+from tests.edge.exchange import Exchange, order
+from tests.edge.process import Flowd
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+MINUTE_MS = 60_000
+PATIENCE_S = 20.0
+
+PAGES = '[sinks.pages]\nkind = "pages"'
+VOLUME = """
+[transforms.volume]
+kind = "liquidation-volume"
+input = "orders"
+every = "100ms"
+
+[sinks.charts]
+kind = "liquidation-websocket"
+orders = "orders"
+volume = "volume"
+"""
+CANDLES = """
+[sources.candles-1m]
+kind = "scripted-candles"
+
+[sinks.candles-page]
+kind = "scripted-candles-page"
+input = "candles-1m"
+"""
+CANDLES_PLUGIN = '''
+"""A source of candles which a test says by POST, and their history."""
+
+import json
+from decimal import Decimal
+
+import trio
+from attrs import frozen
+from quart import Blueprint, request
+
+from flowd.market import Candle
+from flowd.plugin import Sink, Source, hookimpl
+
+feeds = []
+
+
+@frozen
+class Config:
+    pass
+
+
+@frozen
+class PageConfig:
+    input: str
+
+
+async def candles(config, feed):
+    feeds[:] = [feed]
+    feed.delivering()
+    await trio.sleep_forever()
+
+
+def routes(config, streams):
+    blueprint = Blueprint("candles", __name__)
+
+    @blueprint.post("/say-candles")
+    async def say():
+        for time_ms, close, closed in json.loads(await request.get_data()):
+            price = Decimal(close)
+            candle = Candle(
+                "BTCUSDT", "1m", time_ms, time_ms + 59_999, price - 1, price + 2, price - 2,
+                price, Decimal(time_ms % 977 + len(close)), price, 1, price, price, closed,
+            )
+            feeds[0].publish(candle, key=f"BTCUSDT/1m/{time_ms}")
+        return "said"
+
+    @blueprint.get("/api/v1/candles/<symbol>/<interval>")
+    async def history(symbol, interval):
+        found = [record.value for record in streams[config.input].read(0).records]
+        data = [
+            {
+                "time": one.time_ms // 1000, "timestamp_ms": one.time_ms, "closed": one.closed,
+                "open": str(one.open), "high": str(one.high), "low": str(one.low),
+                "close": str(one.close), "volume": str(one.volume),
+            }
+            for one in sorted(found, key=lambda one: one.time_ms)
+            if (one.symbol, one.interval) == (symbol, interval)
+        ]
+        return {"symbol": symbol, "interval": interval, "data": data}
+
+    return blueprint
+
+
+@hookimpl
+def flowd_sources():
+    return [Source("scripted-candles", candles, Config, record=Candle)]
+
+
+@hookimpl
+def flowd_sinks():
+    return [Sink("scripted-candles-page", PageConfig, routes=routes)]
+'''
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def until(good: Callable[[], Any], what: str) -> Any:
+    """Ask until the answer is good; that answer."""
+    ends = time.monotonic() + PATIENCE_S
+    while time.monotonic() < ends:
+        found = good()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {PATIENCE_S:g}s: {what}")
+
+
+class Site:
+    """A daemon with pages, the exchange that feeds it, and what the browser complained of."""
+
+    def __init__(self, folder: Path, exchange: Exchange, extra: str) -> None:
+        plugins = folder / "plugins"
+        plugins.mkdir(parents=True)
+        (plugins / "scripted_candles.py").write_text(CANDLES_PLUGIN)
+        self.exchange = exchange
+        self.flowd = Flowd(
+            folder,
+            exchange.url,
+            source={"symbols": ["*"]},
+            extra=f"{PAGES}\n{extra}",
+            arguments=["--plugins-dir", str(plugins)],
+        )
+        self.complaints: list[str] = []
+        self.sockets: list[str] = []
+        self.said = 0
+
+    def start(self) -> None:
+        """Start it, on the port that it had before if it had one."""
+        log = self.flowd.log_file
+        seen = len(log.read_text()) if log.exists() else 0
+        self.flowd.spawn()
+
+        def served() -> str:
+            return log.read_text()[seen:].partition("serves on http://127.0.0.1:")[2]
+
+        port = until(lambda: "/" in served() and served().partition("/")[0], "the daemon serves")
+        self.flowd.port = int(port)
+        if self.flowd.settings["listen"] == "127.0.0.1:0":
+            self.flowd.settings["listen"] = f"127.0.0.1:{port}"
+            self.flowd.write()
+        until(lambda: self.ask("/health/orders")["delivering"], "the source delivers")
+
+    def stop(self) -> None:
+        assert self.flowd.process is not None
+        self.flowd.process.terminate()
+        assert self.flowd.process.wait(10) == 0
+
+    def ask(self, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        url = f"http://127.0.0.1:{self.flowd.port}{path}"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, data), timeout=5) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            text = error.read()
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text.decode()
+
+    def say(self, *orders: tuple[int, str, str], symbol: str = "BTCUSDT") -> None:
+        """Forced orders: when, which side, at which price; each of one unit."""
+        texts = []
+        for time_ms, side, price in orders:
+            self.said += 1
+            frame = order(self.said, symbol, side)
+            frame["data"]["E"] = time_ms
+            frame["data"]["o"] |= {"T": time_ms, "ap": price, "z": "1"}
+            texts.append(json.dumps(frame))
+        self.exchange.send(texts)
+
+    def candles(self, *candles: tuple[int, str, bool]) -> None:
+        assert self.ask("/say-candles", candles) == "said"
+
+    def watch(self, page: Page) -> Page:
+        """Note what goes wrong in a page, and the WebSockets that it opens."""
+
+        def heard(message: ConsoleMessage) -> None:
+            offline = "ERR_CONNECTION_REFUSED" in message.text or "WebSocket" in message.text
+            missing = "status of 404" in message.text
+            if message.type in ("error", "warning") and not offline and not missing:
+                self.complaints.append(message.text)
+
+        page.on("console", heard)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("websocket", lambda socket: self.sockets.append(socket.url))
+        return page
+
+    def open(self, page: Page, path: str = "/chart/BTCUSDT?timeframe=1m") -> Page:
+        self.watch(page).goto(f"http://127.0.0.1:{self.flowd.port}{path}")
+        if path.startswith("/chart"):
+            page.evaluate("flowdChart.ready()")
+        return page
+
+
+def shows(page: Page, expression: str) -> None:
+    """Wait until an expression is true. The page's policy forbids Playwright's own way, `eval`."""
+    until(lambda: page.evaluate(expression), expression)
+
+
+def floor(time_ms: int) -> int:
+    return time_ms // MINUTE_MS * MINUTE_MS
+
+
+def drawn(page: Page) -> list[list[Any]]:
+    """The bars that the chart holds, by its own account."""
+    found: list[list[Any]] = page.evaluate(
+        "flowdChart.view.volume.data().map((bar) => [bar.time, bar.buy, bar.sell, bar.count])"
+    )
+    return found
+
+
+def answered(site: Site, symbol: str = "BTCUSDT", frame: str = "1m") -> list[list[Any]]:
+    """The same bars by REST."""
+    points = site.ask(f"/api/v1/liquidation-volume/{symbol}/{frame}")["data"]
+    return [[p["time"], p["buy_volume"], p["sell_volume"], p["count"]] for p in points]
+
+
+def agree(page: Page, site: Site, count: int, frame: str = "1m") -> list[list[Any]]:
+    """Wait until REST has counted so many orders and the chart shows exactly its bars."""
+
+    def same() -> list[list[Any]] | None:
+        bars = answered(site, frame=frame)
+        enough = sum(bar[3] for bar in bars) == count
+        return bars if enough and drawn(page) == bars else None
+
+    try:
+        found: list[list[Any]] = until(same, f"{count} orders are drawn")
+    except AssertionError:
+        raise AssertionError(f"REST: {answered(site)}\ndrawn: {drawn(page)}") from None
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        message = "Chromium is not installed: scripts/install-system chromium"
+        assert os.environ.get("CI") != "true", message
+        pytest.skip(message)
+    said = fetch.fetch()
+    if not (Path(flowd_pages.__file__).parent / "vendor" / "stamp").is_file():
+        assert os.environ.get("CI") != "true", said
+        pytest.skip(said)
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport=DESKTOP, color_scheme="dark", reduced_motion="reduce")
+    yield context.new_page()
+    context.close()
+
+
+Make = Callable[[str], Site]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Makes the site of a test, and sees at the end that the browser complained of nothing."""
+    sites: list[Site] = []
+
+    with Exchange() as exchange:
+
+        def made(extra: str) -> Site:
+            site = Site(tmp_path / "site", exchange, extra)
+            sites.append(site)
+            site.start()
+            return site
+
+        yield made
+        for site in sites:
+            if site.flowd.process is not None and site.flowd.process.poll() is None:
+                site.stop()
+            assert site.complaints == []
+            assert "Traceback" not in site.flowd.log
+
+
+@pytest.fixture
+def site(make: Make) -> Site:
+    """A daemon with all that a chart is made of, and some minutes of it."""
+    site = make(VOLUME + CANDLES)
+    at = floor(now_ms()) - 20 * MINUTE_MS
+    site.say(
+        (at + 1, "BUY", "5000"),
+        (at + 2, "BUY", "5001"),
+        (at + 3, "SELL", "5000"),
+        (at + 5 * MINUTE_MS, "SELL", "693"),
+        (at + 9 * MINUTE_MS, "BUY", "120.5"),
+    )
+    site.candles(*[(at + n * MINUTE_MS, f"{50_000 + n}.5", n < 20) for n in range(21)])
+    until(lambda: sum(bar[3] for bar in answered(site)) == 5, "the orders are counted")
+    return site
+
+
+def test_the_bars_are_those_of_rest_before_during_and_after_a_restart(
+    page: Page, site: Site
+) -> None:
+    site.open(page)
+    bars = agree(page, site, 5)
+    assert bars[0][1:] == ["10001", "5000", 3]
+    assert bars[1][1:] == ["0", "0", 0]
+
+    site.say((now_ms(), "SELL", "700"), (now_ms(), "BUY", "300"))
+    agree(page, site, 7)
+
+    site.stop()
+    page.wait_for_selector("#offline:not([hidden])")
+    assert page.locator("#connection").get_attribute("data-status") == "disconnected"
+    assert sum(bar[3] for bar in drawn(page)) == 7, "what was known stays to be seen"
+
+    site.start()
+    page.wait_for_selector("#connection[data-status=connected]", timeout=40_000)
+    assert page.locator("#offline").is_hidden()
+    agree(page, site, 7)
+    site.say((now_ms(), "SELL", "42"))
+    agree(page, site, 8)
+    assert page.evaluate("flowdChart.timeline.gaps.length") >= 1, "the restart is shaded"
+
+
+def test_everything_live_comes_over_one_websocket(page: Page, site: Site) -> None:
+    site.open(page)
+    for name in ("5m", "1h", "1m"):
+        page.click(f"#timeframes [data-value='{name}']")
+        page.evaluate("flowdChart.ready()")
+    page.fill("#symbol", "ETHUSDT")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/chart/ETHUSDT?timeframe=1m")
+    page.evaluate("flowdChart.ready()")
+    site.say((now_ms(), "BUY", "9"), symbol="ETHUSDT")
+
+    until(lambda: [bar[3] for bar in drawn(page)] == [1], "the order of the other symbol is drawn")
+    assert len(site.sockets) == 1
+    page.go_back()
+    agree(page, site, 5)
+
+
+def test_the_client_says_why_a_subscription_is_refused(page: Page, site: Site) -> None:
+    site.open(page)
+
+    mistake = page.evaluate(
+        """new Promise((error) => {
+            flowdChart.client.follow("nothing", {}, { error });
+            flowdChart.client.follow("nobody", {});
+        })"""
+    )
+
+    assert (mistake["code"], mistake["value"]) == ("UNKNOWN_STREAM", "nothing")
+
+
+def test_a_late_bucket_is_drawn_where_it_belongs(page: Page, site: Site) -> None:
+    site.open(page)
+    agree(page, site, 5)
+    newest = floor(now_ms())
+    site.say((newest, "BUY", "10"))
+    agree(page, site, 6)
+
+    site.say((newest - 14 * MINUTE_MS, "SELL", "20"))
+    agree(page, site, 7)
+    site.say((newest - 90 * MINUTE_MS, "SELL", "30"), (newest - 13 * MINUTE_MS, "BUY", "40"))
+    agree(page, site, 9)
+    site.say((newest + 1, "SELL", "50"))
+    agree(page, site, 10)
+
+
+def test_each_timeframe_shows_the_same_orders(page: Page, site: Site) -> None:
+    site.open(page)
+
+    for name in ("5m", "15m", "30m", "1h", "4h", "1d"):
+        page.click(f"#timeframes [data-value='{name}']")
+        page.evaluate("flowdChart.ready()")
+        day_ms = 86_400_000
+        start = now_ms() - (365 if name == "1d" else 3) * day_ms + 60_000
+        points = site.ask(
+            f"/api/v1/liquidation-volume/BTCUSDT/{name}?start={start}&end={now_ms()}"
+        )["data"]
+        wanted = [[p["time"], p["buy_volume"], p["sell_volume"], p["count"]] for p in points]
+        assert drawn(page) == wanted
+        assert sum(bar[3] for bar in wanted) == 5
+
+
+def test_candles_share_the_time_scale_and_move_with_it(page: Page, site: Site) -> None:
+    site.open(page)
+    closes: Callable[[], Any] = lambda: page.evaluate(  # noqa: E731
+        "flowdChart.view.candles.data().map((one) => [one.time, one.close])"
+    )
+    assert len(closes()) == 21
+
+    at = floor(now_ms())
+    site.candles((at, "50123.25", False))
+
+    until(lambda: closes()[-1] == [at // 1000, 50123.25], "the candle is drawn")
+    site.candles((at - 3 * MINUTE_MS, "49000.75", True))
+    until(lambda: [(at - 180_000) // 1000, 49000.75] in closes(), "the late candle is drawn")
+    assert closes() == sorted(closes())
+    assert page.evaluate("flowdChart.view.chart.panes().length") == 2
+
+
+def test_the_table_shows_the_newest_fifty_newest_first(page: Page, site: Site) -> None:
+    site.open(page)
+    shows(page, "document.querySelectorAll('#orders tbody tr[data-id]').length === 5")
+    first = page.locator("#orders tbody tr").first.inner_text().split("\t")
+    assert first[1:] == ["▲ Short", "120.50", "1.000", "121"]
+
+    at = now_ms()
+    site.say(*[(at + n, "SELL", str(1000 + n)) for n in range(60)])
+
+    shows(page, "document.querySelector('#orders tbody tr').innerText.includes('1,059.00')")
+    assert page.locator("#orders tbody tr").count() == 50
+    assert page.locator("#orders tbody tr").last.inner_text().split("\t")[2] == "1,010.00"
+    assert page.locator("#orders tbody tr .sell b").first.inner_text() == "▼"
+
+
+def test_the_sums_say_that_they_are_lower_bounds(page: Page, site: Site) -> None:
+    site.open(page)
+
+    page.click("#sampled summary")
+
+    assert "at least what is shown" in page.locator("#sampled .pop").inner_text()
+    until(
+        lambda: page.locator("[data-fact=buy]").inner_text().startswith("▲ 10.12K"),
+        "the sum of the visible span",
+    )
+    assert page.locator("[data-fact=sell]").inner_text().startswith("▼ 5.69K")
+    assert page.locator("[data-fact=net]").inner_text() == "+4.43K"
+
+
+def test_the_same_span_a_day_earlier_is_a_line_beside(page: Page, site: Site) -> None:
+    before = floor(now_ms()) - 86_400_000
+    site.say((before - 10 * MINUTE_MS, "BUY", "2000"))
+    until(lambda: len(answered(site, frame="5m")) > 0, "it is counted")
+    site.open(page)
+    disabled = page.locator("#comparison [data-value=day]")
+    assert disabled.get_attribute("aria-disabled") == "true"
+    assert "choose 5m or longer" in (disabled.get_attribute("title") or "")
+
+    page.click("#timeframes [data-value='5m']")
+    page.evaluate("flowdChart.ready()")
+    page.click("#comparison [data-value=day]")
+
+    width = 300
+    wanted = (before - 10 * MINUTE_MS) // 1000 // width * width + 86_400
+    line = "flowdChart.view.earlier.data().map((one) => [one.time, one.value])"
+    until(lambda: [wanted, 2000] in page.evaluate(line), "the line of the day before")
+    until(lambda: "vs 2K" in page.locator("[data-fact=buy]").inner_text(), "its sum beside ours")
+
+
+@pytest.mark.parametrize("name", ["<img src=x onerror=pwned()>", "\"'><b>B</b>", "币安人生USDT"])
+def test_what_an_upstream_says_is_text(page: Page, site: Site, name: str) -> None:
+    site.say((now_ms(), "BUY", "77777"), symbol=name)
+    page.add_init_script("window.pwned = () => { window.wasPwned = true; }")
+    site.open(page)
+    shown = name.upper() if name.isalnum() else name
+
+    page.focus("#symbol")
+    page.wait_for_selector("#symbols [role=option]")
+    until(
+        lambda: any(shown in text for text in page.locator("#symbols li").all_inner_texts()),
+        "the search lists it",
+    )
+    page.goto(f"http://127.0.0.1:{site.flowd.port}/")
+    until(lambda: shown in page.locator("#active tbody").inner_text(), "the overview lists it")
+
+    assert page.locator("main img, main tbody b").count() == 0
+    assert page.evaluate("window.wasPwned") is None
+
+
+def test_a_page_of_a_hostile_address_does_nothing(page: Page, site: Site) -> None:
+    page.add_init_script("window.pwned = () => { window.wasPwned = true; }")
+
+    site.watch(page).goto(
+        f"http://127.0.0.1:{site.flowd.port}/chart/%22%3E%3Cimg%20src=x%20onerror=pwned()%3E"
+    )
+
+    assert page.locator("h1").inner_text() == "No such symbol"
+    assert page.locator("main img").count() == 0
+    assert page.evaluate("window.wasPwned") is None
+
+
+def test_without_volume_the_page_says_which_lines_to_add(page: Page, make: Make) -> None:
+    site = make("")
+    site.watch(page).goto(f"http://127.0.0.1:{site.flowd.port}/chart/BTCUSDT")
+
+    page.wait_for_selector("#overlay:not([hidden])")
+
+    assert 'kind = "liquidation-volume"' in page.locator("#overlay pre").inner_text()
+    site.say((now_ms(), "SELL", "10"))
+    page.wait_for_selector("#orders tbody tr[data-id]")
+
+
+def test_without_candles_the_histogram_stands_alone(page: Page, make: Make) -> None:
+    site = make(VOLUME)
+    site.say((now_ms(), "SELL", "10"))
+    until(lambda: answered(site), "it is counted")
+
+    site.open(page)
+
+    assert page.evaluate("flowdChart.view.chart.panes().length") == 1
+    assert "no candle source is configured" in page.locator("#legend-volume").inner_text()
+    agree(page, site, 1)
+
+
+def test_without_the_chart_library_the_page_says_what_to_install(page: Page, site: Site) -> None:
+    def bare(route: Any) -> None:
+        answer = route.fetch()
+        body = answer.text().replace('data-charts="/assets', 'data-charts="" data-x="/assets')
+        route.fulfill(response=answer, body=body)
+
+    page.route("**/chart/BTCUSDT", bare)
+    site.watch(page).goto(f"http://127.0.0.1:{site.flowd.port}/chart/BTCUSDT")
+
+    page.wait_for_selector("#overlay:not([hidden])")
+
+    assert "make pages" in page.locator("#overlay").inner_text()
+
+
+def test_a_symbol_without_orders_is_empty_and_not_broken(page: Page, site: Site) -> None:
+    site.open(page, "/chart/NOBODYUSDT")
+
+    assert "No forced order of NOBODYUSDT" in page.locator("#overlay").inner_text()
+    page.wait_for_selector("#orders-empty:not([hidden])")
+    site.say((now_ms(), "BUY", "9"), symbol="NOBODYUSDT")
+    page.wait_for_selector("#overlay", state="hidden")
+    until(lambda: [bar[3] for bar in drawn(page)] == [1], "its first order is drawn")
+
+
+def test_a_daemon_that_is_not_there_yet_is_waited_for(page: Page, site: Site) -> None:
+    port = site.flowd.port
+    page.goto(f"http://127.0.0.1:{port}/chart/BTCUSDT?timeframe=1m")
+    page.evaluate("flowdChart.ready()")
+    site.stop()
+    page.wait_for_selector("#offline:not([hidden])")
+    page.click("#timeframes [data-value='5m']")
+    page.wait_for_selector("#overlay h2")
+    assert page.locator("#overlay h2").inner_text() == "The daemon does not answer"
+
+    site.start()
+    page.click("#offline-retry")
+
+    page.evaluate("flowdChart.ready()")
+    assert page.locator("#overlay").is_hidden()
+    assert sum(bar[3] for bar in drawn(page)) == 5
+
+
+def test_it_can_be_used_with_the_keyboard_alone(page: Page, site: Site) -> None:
+    site.open(page)
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "symbol"
+    page.keyboard.press("Escape")
+    page.focus("#timeframes [aria-checked=true]")
+    page.keyboard.press("ArrowRight")
+    page.evaluate("flowdChart.ready()")
+    assert page.evaluate("flowdChart.frame.name") == "5m"
+    page.focus("#chart")
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    spoken = page.locator("#spoken").inner_text()
+    page.keyboard.press("ArrowLeft")
+
+    assert re_time(spoken)
+    assert page.locator("#spoken").inner_text() != spoken
+
+
+def re_time(text: str) -> bool:
+    return ":" in text and "UTC" not in text
+
+
+@pytest.mark.parametrize("path", ["/", "/chart/BTCUSDT"])
+def test_on_a_phone_nothing_is_wider_than_the_screen(
+    browser: Browser, site: Site, path: str
+) -> None:
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
+    page = site.open(context.new_page(), path)
+    page.wait_for_selector("tbody tr:not(.ghost)")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.evaluate("document.querySelector('main').scrollWidth") <= PHONE["width"]
+    context.close()
+
+
+def test_the_theme_is_the_systems_until_one_is_chosen_and_then_remembered(
+    browser: Browser, site: Site
+) -> None:
+    context = browser.new_context(viewport=DESKTOP, color_scheme="light")
+    page = site.open(context.new_page())
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    light = page.evaluate(ground)
+
+    page.click("#theme")
+
+    dark = page.evaluate(ground)
+    assert dark != light
+    assert page.locator("#theme").get_attribute("aria-label") == "Theme: dark"
+    layout = page.evaluate("flowdChart.view.chart.options().layout.background.color")
+    assert layout == page.evaluate(
+        "getComputedStyle(document.querySelector('.panel')).backgroundColor"
+    )
+    page.reload()
+    assert page.evaluate(ground) == dark
+    context.close()
+
+
+def test_the_overview_lists_what_is_running(page: Page, site: Site) -> None:
+    site.open(page, "/")
+    shows(page, "document.querySelectorAll('#components tbody tr').length >= 8")
+
+    rows = page.locator("#components tbody tr").all_inner_texts()
+
+    assert any(row.startswith("orders\tbinance-force-order\t") for row in rows)
+    assert any(row.startswith("volume\tliquidation-volume\t") for row in rows)
+    assert page.locator("#streams tbody tr").count() == 4
+    page.wait_for_selector("#active tbody a")
+    page.click("#active tbody a >> nth=0")
+    page.wait_for_url("**/chart/BTCUSDT")

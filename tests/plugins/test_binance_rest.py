@@ -1,0 +1,346 @@
+"""Binance's REST calls: what they cost, what is obeyed, and what each refusal is called."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx2
+import pytest
+import trio
+from flowd_binance.budget import Budget
+from flowd_binance.rest import ATTEMPTS, Rejected, Rest, Unanswered, klines_weight
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowd import testing
+from flowd.plugin import UpstreamError
+
+UPSTREAM = Path(__file__).parents[1] / "upstream"
+HTML = "<html><head><title>403 Forbidden</title></head><body></body></html>"
+Clock = trio.testing.MockClock
+Nursery = trio.Nursery
+Answer = httpx2.Response | Exception | None
+
+
+def recorded(name: str) -> str:
+    return (UPSTREAM / f"binance_rest_{name}.jsonl").read_text(encoding="utf-8").strip()
+
+
+class Exchange(httpx2.AsyncBaseTransport):
+    """Answers each call with the next answer, and further ones with the last; None is silence."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers: Sequence[Answer] = answers
+        self.asked: list[tuple[float, httpx2.URL]] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
+        self.asked.append((trio.current_time(), request.url))
+        await trio.lowlevel.checkpoint()
+        if answer is None:
+            await trio.sleep_forever()
+        if isinstance(answer, Exception):
+            raise answer
+        assert answer is not None
+        return httpx2.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    @property
+    def times(self) -> list[float]:
+        return [time for time, _ in self.asked]
+
+
+def says(status: int, text: str = "[]", **headers: str) -> httpx2.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx2.Response(status, headers=named, text=text)
+
+
+def rest(exchange: Exchange, weight: int = 2400) -> Rest:
+    client = httpx2.AsyncClient(transport=exchange)
+    return Rest("https://exchange", client, Budget(weight), testing.clock)
+
+
+async def ask(exchange: Exchange, limit: int = 100) -> list[object]:
+    return await rest(exchange).klines("BTCUSDT", "5m", limit=limit)
+
+
+# -- the budget --
+
+
+async def test_what_the_budget_holds_is_spent_at_once_and_more_a_minute_later(
+    autojump_clock: Clock,
+) -> None:
+    budget = Budget(10)
+    times: list[float] = []
+
+    for weight in (5, 5, 5, 5, 1):
+        await budget.spend(weight)
+        times.append(trio.current_time())
+
+    assert times == [0, 0, 60, 60, 120]
+
+
+async def test_no_minute_ever_costs_more_than_the_budget(
+    autojump_clock: Clock, nursery: Nursery
+) -> None:
+    budget = Budget(10)
+    spent: list[tuple[float, int]] = []
+
+    async def spend(weight: int, every_s: float) -> None:
+        while True:
+            await budget.spend(weight)
+            spent.append((trio.current_time(), weight))
+            await trio.sleep(every_s)
+
+    for weight, every_s in ((1, 7.3), (2, 11.1), (5, 31.7)):
+        nursery.start_soon(spend, weight, every_s)
+    await trio.sleep(1000)
+
+    for time, _ in spent:
+        assert sum(weight for at, weight in spent if time - 60 < at <= time) <= 10
+    assert len(spent) > 30
+    nursery.cancel_scope.cancel()
+
+
+async def test_who_came_first_is_served_first_even_if_it_wants_more(
+    autojump_clock: Clock, nursery: Nursery
+) -> None:
+    budget = Budget(10)
+    order: list[str] = []
+    await budget.spend(8)
+
+    async def spend(name: str, weight: int) -> None:
+        await budget.spend(weight)
+        order.append(name)
+
+    nursery.start_soon(spend, "much", 9)
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(spend, "little", 1)
+    await trio.sleep(100)
+
+    assert order == ["much", "little"]
+
+
+async def test_what_others_on_this_address_spend_is_taken_into_account(
+    autojump_clock: Clock,
+) -> None:
+    budget = Budget(100)
+    await budget.spend(10)
+
+    budget.told(95)
+    budget.told(10)
+
+    assert budget.used == 95
+    await budget.spend(5)
+    assert trio.current_time() == 0
+    await budget.spend(1)
+    assert trio.current_time() == 60
+
+
+async def test_a_closed_budget_lets_nobody_pass_until_it_opens(autojump_clock: Clock) -> None:
+    budget = Budget(100)
+    budget.close(30)
+    budget.close(10)
+
+    await budget.spend(1)
+
+    assert trio.current_time() == 30
+
+
+# -- calls --
+
+
+@pytest.mark.parametrize(
+    ("limit", "weight"),
+    [(1, 1), (99, 1), (100, 2), (499, 2), (500, 5), (1000, 5), (1001, 10), (1500, 10)],
+)
+def test_klines_cost_what_binance_documents(limit: int, weight: int) -> None:
+    assert klines_weight(limit) == weight
+
+
+async def test_rows_come_as_they_were_sent(autojump_clock: Clock) -> None:
+    exchange = Exchange(says(200, recorded("klines_last_row_open")))
+
+    rows = await rest(exchange).klines("BTCUSDT", "1m", limit=5, start_ms=1790487840000)
+
+    assert len(rows) == 5
+    ((_, url),) = exchange.asked
+    assert url.path == "/fapi/v1/klines"
+    assert dict(url.params) == {
+        "symbol": "BTCUSDT",
+        "interval": "1m",
+        "limit": "5",
+        "startTime": "1790487840000",
+    }
+
+
+async def test_the_servers_own_count_is_believed(autojump_clock: Clock) -> None:
+    calls = rest(Exchange(says(200, X_MBX_USED_WEIGHT_1M="1999"), says(200)), weight=2000)
+    await calls.klines("BTCUSDT", "5m", limit=50)
+    assert calls.budget.used == 1999
+
+    await calls.klines("BTCUSDT", "5m", limit=50)
+    await calls.klines("BTCUSDT", "5m", limit=50)
+
+    assert trio.current_time() == 60
+
+
+@pytest.mark.parametrize("header", ["-1", "many", "", "\u0661"])
+async def test_a_nonsensical_count_is_ignored(header: str, autojump_clock: Clock) -> None:
+    answer = httpx2.Response(200, headers=[(b"X-MBX-USED-WEIGHT-1M", header.encode())], text="[]")
+
+    assert await ask(Exchange(answer)) == []
+
+
+async def test_429_is_obeyed_for_as_long_as_it_says(
+    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange = Exchange(says(429, '{"code":-1003,"msg":"Too many"}', Retry_After="37"), says(200))
+
+    with caplog.at_level(logging.WARNING, "flowd.binance"):
+        assert await ask(exchange) == []
+
+    assert exchange.times[0] == 0
+    assert 37 <= exchange.times[1] < 38
+    assert caplog.messages == ["Binance: asked too much (HTTP 429); asking again in 37s"]
+
+
+async def test_while_one_call_is_refused_all_others_wait_too(
+    autojump_clock: Clock, nursery: Nursery
+) -> None:
+    exchange = Exchange(says(418, "{}", Retry_After="120"), says(200))
+    calls = rest(exchange)
+
+    async def klines() -> None:
+        await calls.klines("BTCUSDT", "5m", limit=10)
+
+    for _ in range(3):
+        nursery.start_soon(klines)
+    await trio.sleep(119)
+    asked_before_it_was_over = [time for time in exchange.times if time > 0]
+    await trio.sleep(10)
+
+    assert asked_before_it_was_over == []
+    assert len(exchange.times) >= 4
+
+
+async def test_a_ban_without_retry_after_lasts_as_long_as_its_text_says(
+    autojump_clock: Clock,
+) -> None:
+    until_ms = testing.START_MS + 90_000
+    ban = recorded("ban_2026").replace("1785050129644", str(until_ms))
+    exchange = Exchange(says(418, ban), says(200))
+
+    await ask(exchange)
+
+    assert 90 <= exchange.times[1] < 91
+
+
+async def test_a_refusal_that_does_not_say_how_long_is_obeyed_for_a_minute(
+    autojump_clock: Clock,
+) -> None:
+    exchange = Exchange(says(429, HTML, Retry_After="soon"), says(200))
+
+    await ask(exchange)
+
+    assert 60 <= exchange.times[1] < 61
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+async def test_an_overloaded_exchange_is_asked_again(status: int, autojump_clock: Clock) -> None:
+    exchange = Exchange(says(status, HTML), says(status, "{}"), says(200))
+
+    assert await ask(exchange) == []
+    assert len(exchange.asked) == 3
+
+
+async def test_what_is_tried_again_is_paid_for_again(autojump_clock: Clock) -> None:
+    calls = rest(Exchange(says(503), says(200)))
+
+    await calls.klines("BTCUSDT", "5m", limit=1500)
+
+    assert calls.budget.used == 20
+
+
+async def test_an_exchange_that_stays_down_is_given_up_with_words(autojump_clock: Clock) -> None:
+    exchange = Exchange(says(503, HTML))
+
+    with pytest.raises(Unanswered, match=r"overloaded or down \(HTTP 503\): not JSON: '<html>"):
+        await ask(exchange)
+
+    assert len(exchange.asked) == ATTEMPTS
+    assert trio.current_time() < 60
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (says(403, HTML), r"firewall refuses this address \(HTTP 403\): not JSON: '<html>"),
+        (says(451, '{"code":0,"msg":"Service unavailable"}'), r"region \(HTTP 451\): 0 Service"),
+        (says(302, ""), r"unexpected HTTP 302; is rest_url right\?"),
+        (says(200, '{"symbol":"BTCUSDT"}'), "expected a list of klines, got"),
+    ],
+)
+async def test_what_will_not_get_better_at_once_is_said_and_not_tried_again(
+    answer: httpx2.Response, words: str, autojump_clock: Clock
+) -> None:
+    exchange = Exchange(answer)
+
+    with pytest.raises(UpstreamError, match=words) as caught:
+        await ask(exchange)
+
+    assert not isinstance(caught.value, Unanswered)
+    assert len(exchange.asked) == 1
+
+
+async def test_a_wrong_question_is_rejected_in_binances_words(autojump_clock: Clock) -> None:
+    exchange = Exchange(says(400, recorded("invalid_symbol")))
+
+    with pytest.raises(Rejected, match=r"refused \(HTTP 400\): -1121 Invalid symbol"):
+        await ask(exchange)
+
+    assert len(exchange.asked) == 1
+
+
+async def test_html_where_json_should_be_is_asked_for_again(autojump_clock: Clock) -> None:
+    exchange = Exchange(says(200, HTML), says(200))
+
+    assert await ask(exchange) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda: None, "no answer within 10s"),
+        (lambda: httpx2.ConnectError("nobody there"), "cannot be asked: nobody there"),
+        (lambda: httpx2.ReadError(""), "cannot be asked: ReadError"),
+    ],
+)
+async def test_a_broken_connection_is_tried_again_and_then_told(
+    fault: Callable[[], Answer], words: str, autojump_clock: Clock
+) -> None:
+    exchange = Exchange(fault())
+
+    with pytest.raises(Unanswered, match=words):
+        await ask(exchange)
+
+    assert len(exchange.asked) == ATTEMPTS
+
+
+async def test_nothing_is_printed_when_a_call_is_tried_again(
+    autojump_clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await ask(Exchange(says(503), says(200)))
+
+    assert capsys.readouterr() == ("", "")
+
+
+@given(body=st.binary(max_size=200), status=st.sampled_from([400, 403, 418, 429, 451, 500]))
+def test_no_body_of_a_refusal_is_a_bug(body: bytes, status: int) -> None:
+    answer = httpx2.Response(status, content=body)
+    budget = Budget(10)
+
+    async def main() -> UpstreamError:
+        client = httpx2.AsyncClient(transport=Exchange(answer))
+        return Rest("https://exchange", client, budget, testing.clock)._refusal(answer)
+
+    assert isinstance(trio.run(main), UpstreamError)
