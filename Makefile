@@ -61,6 +61,7 @@ $(STAMP)/system:
 
 PAGES := plugins/flowd_pages
 $(STAMP)/pages: $(BIN)/python $(PAGES)/package-lock.json $(PAGES)/fetch.py
+	@command -v npm >/dev/null || scripts/install-system nodejs npm
 	$(BIN)/python $(PAGES)/fetch.py --development
 	@mkdir -p $(STAMP) && { [ ! -f $(PAGES)/vendor/stamp ] || touch $@; }
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 HERE = Path(__file__).parent
-ADDRESS = "ws://127.0.0.1:4300/market"
-"""Where demo/flowd.toml looks for the exchange. The real port is whichever is free."""
+ADDRESSES = {"url": "ws://127.0.0.1:4300/market", "rest": "http://127.0.0.1:4301"}
+"""Where demo/flowd.toml looks for the exchange. The real ports are whichever are free."""
 EXCHANGE = ["simulate", "--port=0", "--rest-port=0", "--rate=240", "--garbage=0.002"]
 
 
@@ -31,31 +31,36 @@ def main() -> int:
     )
     try:
         assert exchange.stdout is not None
-        address = announced(exchange.stdout)
-        if address is None:
+        found = announced(exchange.stdout)
+        if set(found) != set(ADDRESSES):
             print("the simulated exchange does not start", file=sys.stderr)
             return 2
-        return serve(flowd, address)
+        return serve(flowd, found)
     finally:
         exchange.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             exchange.wait(5)
 
 
-def announced(output: IO[str]) -> str | None:
-    """The address in the exchange's `url = "…"` line, None when it ended without one."""
+def announced(output: IO[str]) -> dict[str, str]:
+    """The addresses in the exchange's `url = "…"` and `rest = "…"` lines; fewer when it ended."""
+    found: dict[str, str] = {}
     for line in output:
         name, _, value = line.strip().partition(" = ")
-        if name == "url":
-            return value.strip('"')
-    return None
+        if name in ADDRESSES:
+            found[name] = value.strip('"')
+        if len(found) == len(ADDRESSES):
+            break
+    return found
 
 
-def serve(flowd: str, address: str) -> int:
+def serve(flowd: str, addresses: dict[str, str]) -> int:
     """Run the daemon on the demo configuration. Ctrl-C ends it in order, and we wait for that."""
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
         text = (HERE / "flowd.toml").read_text(encoding="utf-8")
-        config.write(text.replace(ADDRESS, address))
+        for name, address in addresses.items():
+            text = text.replace(ADDRESSES[name], address)
+        config.write(text)
         config.flush()
         daemon = subprocess.Popen([flowd, "run", "-c", config.name], start_new_session=True)
         for number in (signal.SIGINT, signal.SIGTERM):

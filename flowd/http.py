@@ -139,5 +139,12 @@ COMMON_HEADERS = (
 def refusal(error: BadRequest, *, close: bool = False) -> bytes:
     """The answer to a request that cannot be met: parameter, value and what is allowed, as JSON."""
     body = codec.encode({"error": error.body()})
-    headers = (("Retry-After", "5"),) if error.status == 503 else ()
-    return response(error.status, body, headers=headers, close=close)
+    return response(error.status, body, headers=REMEDIES.get(error.status, ()), close=close)
+
+
+REMEDIES = {
+    405: (("Allow", "GET, HEAD"),),
+    426: (("Upgrade", "websocket"),),
+    503: (("Retry-After", "5"),),
+}
+"""What HTTP wants said with a refusal, so that programs know what would work."""

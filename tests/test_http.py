@@ -245,3 +245,13 @@ def test_the_largest_head_is_known_to_the_parser() -> None:
 
     assert len(fits.raw) < HEAD_MAX
     assert fits.path.endswith("aaa")
+
+
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [(405, b"Allow: GET, HEAD"), (426, b"Upgrade: websocket"), (503, b"Retry-After: 5")],
+)
+def test_a_refusal_says_in_a_header_what_would_work(status: int, header: bytes) -> None:
+    answer = refusal(BadRequest("no", parameter="x", status=status))
+
+    assert header in answer.partition(b"\r\n\r\n")[0].split(b"\r\n")

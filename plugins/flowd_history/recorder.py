@@ -92,14 +92,9 @@ class Recorder:
                 await self._thread(self._store.close)
 
     async def _follow(self, name: str) -> None:
-        """Write one stream from where the file ends; from its beginning when the file knows
-        nothing of this epoch.
-        """
+        """Write one stream from where the file ends until the stream does."""
         input, pace = self._streams[name], self._pace
-        place = self._store.kept[name].position
-        if place is None or not input.stream.knows(place):
-            place = await self._write_retained(input.stream)
-        cursor = input.cursor(after=place)
+        cursor = input.cursor(after=await self._begin(input.stream))
         while True:
             batch = cursor.read(pace.batch)
             if batch.records or batch.gap is not None:
@@ -110,20 +105,25 @@ class Recorder:
                 if not await input.stream.news(cursor.position.seq):
                     return
 
-    async def _write_retained(self, stream: Stream[Any]) -> Position:
-        """What a stream retains when it is met anew. No gap: nothing of it was ever promised."""
+    async def _begin(self, stream: Stream[Any]) -> Position:
+        """Where to go on: where the file ends. When it knows nothing of this epoch, all that the
+        stream retains is written first, as far as the file has not got it.
+        """
+        place = self._store.kept[stream.name].position
+        if place is not None and stream.knows(place):
+            return place
+        await self._write(partial(self._store.meet, stream.name, stream.epoch))
         cursor, head = stream.cursor(), stream.seq
-        while True:
-            batch = cursor.read(self._pace.batch)
-            await self._write_batch(batch, retained=True)
-            if batch.position.seq >= head:
-                return batch.position
+        while cursor.position.seq < head:
+            await self._write_batch(cursor.read(self._pace.batch), retained=True)
+        await self._write(partial(self._store.write, stream.name, cursor.position, []))
+        return cursor.position
 
     async def _catch_up(self, name: str) -> None:
         """What came to a stream since we stopped following it."""
-        place = self._store.kept[name].position
-        assert place is not None
-        await self._write_batch(self._streams[name].read(place.seq))
+        input = self._streams[name]
+        place = await self._begin(input.stream)
+        await self._write_batch(input.read(place.seq))
 
     async def _write_batch(self, batch: Batch[Any], *, retained: bool = False) -> None:
         write = partial(self._store.write, batch.stream, batch.position, batch.records)

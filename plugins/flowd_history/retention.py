@@ -80,7 +80,8 @@ def _give_back(store: Store) -> bool:
     if free <= spare:
         return False
     step = min(STEP_PAGES, free - spare)
-    store.db.conn.execute(f"PRAGMA incremental_vacuum({step})").fetchall()
+    # A script, since it is stepped to its end; `execute` would give back a single page.
+    store.db.conn.executescript(f"PRAGMA incremental_vacuum({step})")
     return free - step > spare
 
 

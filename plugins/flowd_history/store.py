@@ -239,14 +239,11 @@ class Store:
     ) -> None:
         """Add these records, which reach up to this position, all of them or none.
 
-        `retained` are the records that a stream has when it is met anew; what the file has of them
-        is not written again.
+        `retained` are records that the stream had when it was met: the place stays where it is
+        until a write without them says that they are all there.
         """
-        kept = evolve(self.kept[name])
-        db = self.db
+        kept, db = evolve(self.kept[name]), self.db
         with db.atomic():
-            if kept.epoch != upto.epoch:
-                self._new_epoch(name, kept, upto.epoch)
             if gap is not None:
                 since_ms = kept.newest_ms
                 if since_ms is None and records:
@@ -262,27 +259,33 @@ class Store:
                     kept.gap_open = False
                 self._insert(name, upto.epoch, records, kept.ids)
                 kept.newest_ms = max(kept.newest_ms or 0, records[-1].time_ms)
-            kept.epoch, kept.seq = upto.epoch, upto.seq
-            db.conn.execute(
-                f"UPDATE {quoted(STREAMS)} SET epoch = ?, seq = ? WHERE name = ?",
-                [kept.epoch, kept.seq, name],
-            )
+            if not retained:
+                kept.epoch, kept.seq = upto.epoch, upto.seq
+                db.conn.execute(
+                    f"UPDATE {quoted(STREAMS)} SET epoch = ?, seq = ? WHERE name = ?",
+                    [kept.epoch, kept.seq, name],
+                )
         self.kept[name] = kept
 
-    def _new_epoch(self, name: str, kept: Kept, epoch: str) -> None:
-        """The stream begins anew, and what it had appended after its last save is gone.
+    def meet(self, name: str, epoch: str) -> None:
+        """The stream is new, or begins anew since what it appended after its last save is gone.
 
         From where the file ends until the next live record, something may be missing. And what
         came last may be delivered once more: the stream has forgotten its ids, the file has not.
         """
-        newest = self.db.conn.execute(f"SELECT max(row) FROM {quoted(name)}").fetchone()[0] or 0
-        self.db.conn.execute(
-            f"UPDATE {quoted(STREAMS)} SET crash_row = ? WHERE name = ?", [newest, name]
-        )
-        kept.ids = self._ids(name, newest)
-        if kept.epoch and not kept.gap_open:
-            self._add_gap(name, (epoch, None, None, kept.newest_ms, CRASHED))
-            kept.gap_open = True
+        kept, db = evolve(self.kept[name]), self.db
+        if not kept.epoch:
+            return
+        with db.atomic():
+            newest = db.conn.execute(f"SELECT max(row) FROM {quoted(name)}").fetchone()[0] or 0
+            db.conn.execute(
+                f"UPDATE {quoted(STREAMS)} SET crash_row = ? WHERE name = ?", [newest, name]
+            )
+            kept.ids = self._ids(name, newest)
+            if not kept.gap_open:
+                self._add_gap(name, (epoch, None, None, kept.newest_ms, CRASHED))
+                kept.gap_open = True
+        self.kept[name] = kept
 
     def _add_gap(self, name: str, gap: tuple[str, int | None, int | None, int | None, str]) -> None:
         self.db.conn.execute(

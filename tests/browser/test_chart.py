@@ -63,7 +63,7 @@ from attrs import frozen
 from quart import Blueprint, request
 
 from flowd.market import Candle
-from flowd.plugin import Sink, Source, hookimpl
+from flowd.plugin import BadRequest, Sink, Source, hookimpl
 
 feeds = []
 
@@ -100,6 +100,8 @@ def routes(config, streams):
 
     @blueprint.get("/api/v1/candles/<symbol>/<interval>")
     async def history(symbol, interval):
+        if (symbol, interval) != ("BTCUSDT", "1m"):
+            raise BadRequest(f"there are no {interval} candles of {symbol}", parameter="symbol")
         found = [record.value for record in streams[config.input].read(0).records]
         data = [
             {
@@ -108,7 +110,6 @@ def routes(config, streams):
                 "close": str(one.close), "volume": str(one.volume),
             }
             for one in sorted(found, key=lambda one: one.time_ms)
-            if (one.symbol, one.interval) == (symbol, interval)
         ]
         return {"symbol": symbol, "interval": interval, "data": data}
 
@@ -213,7 +214,7 @@ class Site:
 
         def heard(message: ConsoleMessage) -> None:
             offline = "ERR_CONNECTION_REFUSED" in message.text or "WebSocket" in message.text
-            missing = "status of 404" in message.text
+            missing = "status of 40" in message.text
             if message.type in ("error", "warning") and not offline and not missing:
                 self.complaints.append(message.text)
 
@@ -536,6 +537,21 @@ def test_without_candles_the_histogram_stands_alone(page: Page, make: Make) -> N
     assert page.evaluate("flowdChart.view.chart.panes().length") == 1
     assert "no candle source is configured" in page.locator("#legend-volume").inner_text()
     agree(page, site, 1)
+
+
+def test_a_timeframe_without_candles_is_a_histogram_that_says_so(page: Page, site: Site) -> None:
+    site.open(page)
+    assert page.evaluate("flowdChart.view.chart.panes().length") == 2
+
+    page.click("#timeframes [data-value='5m']")
+    page.evaluate("flowdChart.ready()")
+
+    assert page.evaluate("flowdChart.view.chart.panes().length") == 1
+    assert "there are no 5m candles of BTCUSDT" in page.locator("#legend-volume").inner_text()
+    page.click("#timeframes [data-value='1m']")
+    page.evaluate("flowdChart.ready()")
+    assert page.evaluate("flowdChart.view.candles.data().length") == 21
+    agree(page, site, 5)
 
 
 def test_without_the_chart_library_the_page_says_what_to_install(page: Page, site: Site) -> None:

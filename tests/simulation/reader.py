@@ -51,7 +51,9 @@ class Reader:
         while True:
             await trio.sleep(self.random.expovariate(1 / self._patience_s()))
             daemon = self.world.daemon
-            if daemon is None or (daemon.stopping.is_set() and self.visitor is None):
+            if daemon is None or daemon.ended.is_set():
+                continue
+            if daemon.stopping.is_set() and self.visitor is None:
                 continue
             if self.kind == "poll":
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -157,7 +159,10 @@ class Reader:
                 self._switch(self.visitor)
 
     def _switch(self, visitor: testing.Visitor) -> None:
-        """Follow one stream more, or one less."""
+        """Follow one stream more, or one less; not while something of it may be on its way."""
+        daemon = self.world.daemon
+        if daemon is None or daemon.stopping.is_set() or visitor.client.behind:
+            return
         self.read()
         others = [name for name in self.world.logs if name not in self.places]
         if others and (len(self.places) == 1 or self.random.random() < 0.5):

@@ -85,6 +85,7 @@ class ChartPage {
       if (SYMBOL.test(symbol)) this.#open(symbol);
     });
     setInterval(() => this.#tick(), 1000);
+    new ResizeObserver(() => this.#place()).observe(byId('canvas'));
     this.load();
   }
 
@@ -111,9 +112,10 @@ class ChartPage {
         this.#missing('Liquidation volume is not configured', 'Add these lines to the configuration and restart the daemon:', VOLUME_LINES);
         return;
       }
-      if (!(await this.#makeView(found.candles.length > 0)) || signal.aborted) return;
-      await this.#loadVolume(signal);
-      if (this.view?.candles) await this.#loadCandles(signal);
+      if (!(await this.#haveLibrary()) || signal.aborted) return;
+      await Promise.all([this.#loadVolume(signal), found.candles.length > 0 && this.#loadCandles(signal)]);
+      if (signal.aborted) return;
+      this.#makeView(found.candles.length > 0 && !this.#noCandles);
       this.#loaded = true;
       this.#draw();
       this.view?.home();
@@ -124,16 +126,20 @@ class ChartPage {
     }
   }
 
-  /** @param {boolean} withCandles @returns {Promise<boolean>} */
-  async #makeView(withCandles) {
+  /** @returns {Promise<boolean>} whether the chart library is there */
+  async #haveLibrary() {
     const path = dataset.charts;
     if (!path) {
       this.#missing('The chart library is not installed', 'Install Node.js with npm where flowd was installed from, then:', 'make pages');
       return false;
     }
     this.#library ??= await import(path);
-    if (!this.#library) return false;
-    if (this.view && Boolean(this.view.candles) === withCandles) return true;
+    return true;
+  }
+
+  /** A chart with candles or without; the one there is, if it is such a one. @param {boolean} withCandles */
+  #makeView(withCandles) {
+    if (!this.#library || (this.view && Boolean(this.view.candles) === withCandles)) return;
     this.view?.remove();
     this.view = new View(this.#library, byId('canvas'), withCandles);
     this.view.heights(this.signed, this.rooted);
@@ -142,8 +148,6 @@ class ChartPage {
       this.#legends();
     });
     this.view.chart.timeScale().subscribeVisibleLogicalRangeChange(() => this.#sum());
-    new ResizeObserver(() => this.#place()).observe(byId('canvas'));
-    return true;
   }
 
   /** @param {AbortSignal} signal */
@@ -259,6 +263,8 @@ class ChartPage {
   /** @param {(Candle | null)[]} candles */
   #takeCandles(candles) {
     const news = /** @type {Candle[]} */ (candles.filter((one) => this.#takeCandle(one)));
+    // There were none of this symbol when the chart was made.
+    if (this.#loaded && this.#noCandles && news.length > 0) this.load();
     if (!this.#loaded || !this.view?.candlePlot || news.length === 0) return;
     this.view.extend(Math.max(...news.map((one) => one.time)));
     this.view.candlePlot.put(news, () => this.#candlesInOrder());
@@ -354,6 +360,7 @@ class ChartPage {
     this.#toldGaps = [];
     this.#tellGaps();
     this.candles.clear();
+    this.#noCandles = '';
     this.before.clear();
     this.view?.clear();
     this.#pointed = null;
@@ -387,13 +394,13 @@ class ChartPage {
     if (view.candles) {
       const time = this.#pointed ?? Math.max(...this.candles.keys());
       const shown = this.candles.get(time);
-      const words = this.#noCandles ? [h('span', { class: 'warned' }, `no candles: ${this.#noCandles}`)] : candleWords(shown, this.candles.size > 0);
+      const words = candleWords(shown, this.candles.size > 0);
       fill(priceLegend, h('strong', {}, this.symbol), h('span', { class: 'key' }, this.frame.name), ...words);
     }
     const time = this.#pointed ?? this.timeline.newest?.time;
     const words = view.candles
       ? [h('strong', {}, 'Liquidations')]
-      : [h('strong', {}, this.symbol), h('span', { class: 'key' }, `${this.frame.name} liquidations`), h('span', { class: 'key', title: CANDLE_LINES }, 'no candle source is configured')];
+      : [h('strong', {}, this.symbol), h('span', { class: 'key' }, `${this.frame.name} liquidations`), h('span', { class: 'warned', title: CANDLE_LINES }, this.#noCandles || 'no candle source is configured')];
     if (time !== undefined) {
       const before = this.#shift ? this.before.get(time - this.#shift) : undefined;
       words.push(...barWords(this.timeline, time, this.frame.name === '1d'));

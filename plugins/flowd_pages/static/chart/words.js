@@ -21,8 +21,14 @@ orders = "force-orders"
 volume = "volume"`;
 
 /** What makes candles. */
-export const CANDLE_LINES = `[sources.candles]
-kind = "binance-candles"`;
+export const CANDLE_LINES = `[sources.candles-1m]
+kind = "binance-candles"
+interval = "1m"
+symbols = ["BTCUSDT"]
+
+[sinks.candles]
+kind = "candles"
+inputs = ["candles-1m"]`;
 
 /** `24 hours`, `7 days`. @param {number} seconds whole days */
 export const days = (seconds) => (seconds === 86_400 ? '24 hours' : `${seconds / 86_400} days`);
