@@ -39,6 +39,7 @@ from .report import Goal, Row
 if TYPE_CHECKING:
     from .__main__ import Run
 
+NONE = "no history"
 RATE, SECONDS, QUERIES_PER_S = 20_000, 10.0, 10.0
 SYMBOLS = [f"S{number:03}USDT" for number in range(300)]
 TICK_S = 0.001
@@ -153,7 +154,7 @@ class Punctuality:
 
 async def measure(directory: Path, rate: int, seconds: float, queries: float, sink: bool) -> Found:
     """Run the daemon, wait until its stream is full, and watch it for so many seconds."""
-    text = CONFIG.format(rate=rate, retain=rate * 2)
+    text = CONFIG.format(rate=rate, retain=rate)
     path = directory / "history.db"
     if sink:
         text += SINK.format(path=path)
@@ -266,22 +267,29 @@ def run_once(
 
 
 def rows(run: "Run") -> Iterator[Row]:
-    """20 000 records a second into the history, for a while; and the same with who queries it."""
+    """20 000 records a second into the history, also while it is queried; and without one, to see
+    what of it is the history's doing.
+    """
     written = Row(f"history: written of {RATE} records/s", "per second")
     work = Row(f"history: most work of the loop at once, {RATE} records/s", "ms", [Goal(5.0)])
+    own = Row(f"history: longest hold by the sink itself, {RATE} records/s", "ms", [Goal(5.0)])
 
-    def measure_with(queries: float, _name: str) -> tuple[float, str]:
-        found = run_once(queries=queries)
+    def measure_with(queries: float, name: str) -> tuple[float, str]:
+        found = run_once(queries=queries, without=name == NONE)
         short = f"missed {found.missing} of its records" if found.missing else ""
-        written.add(FLOWD, found.per_s, short)
-        work.add(FLOWD, found.work_ms, short)
+        work.add(name, found.work_ms)
+        if name == FLOWD:
+            written.add(name, found.per_s, short)
+            own.add(name, found.own_ms)
         return found.hold_ms, short
 
     for queries in (0.0, QUERIES_PER_S):
         what = f"{RATE} records/s" + (f", {queries:g} queries/s" if queries else "")
         hold = Row(f"history: longest hold of the loop, {what}", "ms", [Goal(5.0)])
-        yield run.rounds(hold, [FLOWD], partial(measure_with, queries))
+        names = [FLOWD] if queries else [FLOWD, NONE]
+        yield run.rounds(hold, names, partial(measure_with, queries))
     yield work
+    yield own
     yield written
 
 

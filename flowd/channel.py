@@ -130,9 +130,13 @@ class Channels:
             self._level.unpark_all()
 
     async def all_level(self) -> None:
-        """Wait until no client is behind."""
-        while self.behind:
-            await self._level.park()
+        """Wait until no client is behind and no channel has anything left to pass on."""
+        channels = self._channels
+        while self.behind or any(c.passing or c.seq < c.stream.seq for c in channels.values()):
+            if self.behind:
+                await self._level.park()
+            else:
+                await trio.lowlevel.checkpoint()  # Who has something to pass on never waits long.
 
     def open(
         self, stream: Stream[Any], filter: Filter, encode: Encode, warn: Warn | None
@@ -202,6 +206,7 @@ class Channel:
         self._places: dict[Place, None] = {}
         self._order: list[Place] | None = None
         self._scope = trio.CancelScope()
+        self.passing = False
 
     def __len__(self) -> int:
         return len(self._places)
@@ -241,7 +246,9 @@ class Channel:
                 # grows old, be the stream quiet or busy.
                 silent_s = trio.current_time() - self._told_at
                 untold = self.told < batch.position.seq and silent_s >= heartbeat_s
+                self.passing = True
                 await self._pass(batch, say=bool(batch.records) or batch.gap is not None or untold)
+                self.passing = False
 
     def _read(self, after: int, upto: int, *, first: bool = False) -> Batch[Any]:
         """The next message's worth of records."""

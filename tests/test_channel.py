@@ -190,6 +190,19 @@ async def test_a_client_who_is_level_is_told_nothing_until_there_is_news(
     assert (before, reader.seqs()) == ([], [6])
 
 
+async def test_a_client_who_is_ahead_of_the_channel_loses_nothing(channels: Channels) -> None:
+    stream = make_stream()
+    Reader(channels).follow(stream).start()
+    fill(stream, 5)  # and the channel has not passed them on yet
+
+    reader = Reader(channels).follow(stream, after=Position("e", 4)).start()
+    fill(stream, 1)
+    await wait_all_tasks_blocked()
+
+    assert reader.seqs()[-2:] == [5, 6]
+    assert (reader.gaps, reader.batches[-1]["position"]) == ([], 6)
+
+
 async def test_a_position_of_another_epoch_is_a_reset(channels: Channels) -> None:
     stream = make_stream()
     fill(stream, 3)
@@ -597,6 +610,26 @@ async def test_each_time_a_client_is_slow_it_is_told(
 
     assert reader.warnings == [2, 2, 2]
     assert channels.counts.slow == 3
+
+
+async def test_a_client_who_stalls_far_into_its_snapshot_is_slow_too(
+    channels: Channels, autojump_clock: MockClock
+) -> None:
+    stream = make_stream(retain=10_000)
+    fill(stream, CHUNK_RECORDS * 12)
+    whole = Reader(channels).follow(stream).start()
+    await wait_all_tasks_blocked()
+    reader = Reader(channels).follow(stream)
+    reader.socket.takes(len(b"".join(bytes(whole.socket.taken).splitlines(True)[:10])) + 5)
+
+    reader.start()
+    await trio.sleep(5)
+    reader.socket.recovers()
+    await wait_all_tasks_blocked()
+
+    assert reader.seqs() == whole.seqs() == list(range(1, stream.seq + 1))
+    assert reader.warnings == [CHUNK_RECORDS]
+    assert whole.warnings == []
 
 
 async def test_a_sink_without_words_for_it_has_slow_clients_counted_all_the_same(

@@ -176,6 +176,20 @@ def test_restarts_are_configured_in_the_supervisors_words() -> None:
     assert part.restart == Restart("on-failure", 2.0, 2.0, limit=0, window_s=60.0)
 
 
+def test_what_is_not_said_about_restarts_has_a_default_that_works() -> None:
+    restart = source().restart
+
+    assert restart == Restart("always", 5.0, 60.0, healthy_s=60.0, limit=None, window_s=600.0)
+    assert restart == Restart()
+
+
+def test_clients_are_slow_after_a_second_and_gone_after_a_minute() -> None:
+    found = settings()
+
+    assert (found.slow_consumer_timeout, found.slow_consumer_limit) == (1.0, 60.0)
+    assert (found.save_every, found.heartbeat, found.send_buffer) == (5.0, 15.0, 131_072)
+
+
 def test_sources_are_tried_for_ever_and_all_others_ten_times() -> None:
     found = parse('[sources.a]\nkind = "long"\n[sinks.b]\nkind = "page"')
 

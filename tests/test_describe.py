@@ -167,6 +167,14 @@ def test_each_kind_of_path_says_how_it_may_answer(
     assert set(document["paths"][path]["get"]["responses"]) == codes
 
 
+def test_mistakes_are_answered_with_an_error_object(document: dict[str, Any]) -> None:
+    for path, _, operation in operations(document):
+        for code, answer in operation["responses"].items():
+            told = answer.get("content", {}).get("application/json", {}).get("schema")
+            mistake = code.startswith("4")
+            assert (told == {"$ref": "#/components/schemas/Error"}) is mistake, (path, code)
+
+
 def test_what_needs_the_admin_token_says_so(document: dict[str, Any]) -> None:
     operation = document["paths"]["/components/{name}/reconnect"]["post"]
 

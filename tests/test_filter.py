@@ -174,6 +174,14 @@ def test_a_bound_that_is_no_decent_number_is_refused(wanted: str) -> None:
     assert caught.value.parameter == "min_notional"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "fine"),
+    [("1e29", True), ("1e30", False), ("1e-29", True), ("1e-30", False), ("0", True)],
+)
+def test_a_bound_has_at_most_thirty_digits(wanted: str, fine: bool) -> None:
+    assert isinstance(attempt({"min_notional": wanted}), Filter) is fine
+
+
 def test_filters_that_want_the_same_are_the_same() -> None:
     one = parse(Order, {"symbol": "ETHUSDT,BTCUSDT,ETHUSDT", "side": "BUY"})
     two = parse(Order, {"side": ["BUY"], "symbol": [" BTCUSDT", "ETHUSDT"]})

@@ -531,9 +531,11 @@ async def test_what_happens_during_a_save_is_for_the_next_one(nursery: trio.Nurs
 
 async def test_what_belongs_to_the_same_instant_is_noted_before_each_save() -> None:
     store, stream = Troubled(), make_stream()
-    snapshots = Snapshots(
-        store, {"ticks": stream}, {}, Ticking(), lambda: stream.append(Tick(price=stream.seq))
-    )
+
+    def note() -> None:
+        stream.append(Tick(price=stream.seq))
+
+    snapshots = Snapshots(store, {"ticks": stream}, {}, Ticking(), note)
 
     await snapshots.save()
     await snapshots.save()

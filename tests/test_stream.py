@@ -315,7 +315,7 @@ TABLE_STEPS = st.lists(
 
 
 @given(st.integers(1, 60), TABLE_STEPS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_table_is_a_dict_in_order_of_change(count: int, steps: list[Any]) -> None:
     stream = make(count)
     model: dict[str, int] = {}
@@ -780,7 +780,7 @@ HISTORY_STEPS = st.lists(
 
 
 @given(st.integers(1, 50), st.none() | st.integers(0, 10), HISTORY_STEPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_seen_and_missed_together_are_the_position(
     count: int, age_s: int | None, steps: list[Any]
 ) -> None:
@@ -818,7 +818,6 @@ def test_seen_and_missed_together_are_the_position(
     st.lists(st.tuples(st.sampled_from("AB"), st.integers(0, 1)), max_size=120),
     st.integers(1, 9),
 )
-@settings(deadline=None)
 def test_a_filtered_reader_sees_what_matches_of_what_it_did_not_miss(
     count: int, steps: list[tuple[str, int]], limit: int
 ) -> None:
@@ -1000,7 +999,7 @@ async def test_records_that_fell_off_while_a_batch_was_dealt_with_are_told() -> 
 
 
 @given(st.lists(st.integers(0, 30), max_size=12), st.integers(5, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 async def test_a_restarted_reader_deals_with_every_record_exactly_once(
     lives: list[int], count: int
 ) -> None:
@@ -1162,7 +1161,7 @@ def test_only_a_new_stream_is_restored() -> None:
 
 
 @given(st.integers(1, 60), TABLE_STEPS, st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_restored_stream_reads_like_the_one_that_was_saved(
     count: int, steps: list[Any], keyed: bool
 ) -> None:

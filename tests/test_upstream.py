@@ -515,7 +515,7 @@ async def test_dialling_wss_refuses_a_certificate_that_nobody_vouches_for(
         finally:
             await trio.aclose_forcefully(stream)
 
-    listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
+    listeners: list[Any] = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
     nursery.start_soon(trio.serve_listeners, serve, listeners)
     port = listeners[0].transport_listener.socket.getsockname()[1]
 

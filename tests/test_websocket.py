@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
@@ -203,7 +203,6 @@ def test_a_message_in_fragments_is_heard_when_its_last_one_came(deflate: bool) -
     st.lists(st.lists(st.text(max_size=50), min_size=1, max_size=4), max_size=5),
     st.integers(1, 60),
 )
-@settings(deadline=None)
 def test_messages_are_heard_however_they_are_cut(
     deflate: bool, messages: list[list[str]], step: int
 ) -> None:

@@ -16,6 +16,8 @@ from flowd.plugin import Feed, Input, Seconds, Streams, Transform, hookimpl
 from flowd_alerts.robust import Usual, usual
 
 WINDOW_MAX = 5000
+Z_MAX = 1e9
+"""A score is shown as this when it is larger."""
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 _TIMEFRAME = re.compile(r"([1-9][0-9]{0,3})([mhdw])", re.ASCII)
 _CENT = Decimal("0.01")
@@ -160,7 +162,7 @@ class Watch:
         if z is None or not passed:
             return
         text = f"{_sentence(bucket, total)}: unusual, z {z:.1f}, the median is {past.median:,.0f}"
-        rounded = Decimal(z).quantize(_CENT)
+        rounded = Decimal(min(z, Z_MAX)).quantize(_CENT)
         self._tell(bucket, "unusual", passed[-1], total, text, z=rounded, past=past)
 
     def _usual(self, bucket: Bucket, width: int) -> Usual | None:

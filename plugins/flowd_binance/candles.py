@@ -141,10 +141,9 @@ class History:
         self._news = trio.Event()
 
     def want(self, symbol: str) -> None:
-        """Something may be missing of this symbol; heard at most once in ten seconds."""
-        if trio.current_time() >= self._not_before.get(symbol, 0.0):
-            self._wanted[symbol] = None
-            self._news.set()
+        """Something may be missing of this symbol. It is asked for at most once in ten seconds."""
+        self._wanted[symbol] = None
+        self._news.set()
 
     def want_all(self) -> None:
         """A connection begins to deliver: something may be missing of every symbol."""
@@ -155,12 +154,7 @@ class History:
         """Fetch for ever. What fails is counted, and tried again after a pause."""
         pause_s = PAUSE_S
         while True:
-            if not self._wanted:
-                self._news = trio.Event()
-                await self._news.wait()
-            await trio.lowlevel.checkpoint()
-            symbol = next(iter(self._wanted))
-            del self._wanted[symbol]
+            symbol = await self._next()
             try:
                 await self._fill(symbol)
             except Rejected as error:
@@ -168,12 +162,27 @@ class History:
                 self._not_before[symbol] = trio.current_time() + REJECTED_S
             except UpstreamError as error:
                 self._feed.drop("history failed", f"{symbol}: {error}; again in {pause_s:g}s")
-                self._wanted[symbol] = None
+                self.want(symbol)
                 await trio.sleep(pause_s)
                 pause_s = min(pause_s * 2, PAUSE_MAX_S)
             else:
                 self._not_before[symbol] = trio.current_time() + AGAIN_S
                 pause_s = PAUSE_S
+
+    async def _next(self) -> str:
+        """The next symbol that is wanted and may be asked for again."""
+        await trio.lowlevel.checkpoint()
+        while True:
+            now, soonest = trio.current_time(), float("inf")
+            for symbol in self._wanted:
+                due = self._not_before.get(symbol, now)
+                if due <= now:
+                    del self._wanted[symbol]
+                    return symbol
+                soonest = min(soonest, due)
+            self._news = trio.Event()
+            with trio.move_on_at(soonest):
+                await self._news.wait()
 
     async def _fill(self, symbol: str) -> None:
         """Fetch a symbol's candles from its oldest hole on, or its history if it has none."""

@@ -19,6 +19,7 @@ Rows = Iterator[tuple[str, bytes]]
 
 NULL = "\\N"
 """Nothing, in the CSV that DuckDB reads; an empty text is something else."""
+INT64 = 2**63
 DIGITS_MAX = 38
 """Of a decimal number in Parquet."""
 
@@ -97,7 +98,7 @@ def _text(text: str) -> str:
 
 
 _FORMS: dict[Kind, re.Pattern[str]] = {
-    "integer": re.compile(r"-?[0-9]{1,18}", re.ASCII),
+    "integer": re.compile(r"-?[0-9]{1,19}", re.ASCII),
     "number": re.compile(r"-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?|nan|-?inf", re.ASCII),
     "decimal": re.compile(r"-?([0-9]+)(?:\.([0-9]+))?", re.ASCII),
     "boolean": re.compile("true|false"),
@@ -120,7 +121,7 @@ class _Column:
         if cell is None or self.kind not in _FORMS or not self.fits:
             return
         match = _FORMS[self.kind].fullmatch(cell)
-        if match is None:
+        if match is None or (self.kind == "integer" and not -INT64 <= int(cell) < INT64):
             self.fits = False
         elif self.kind == "decimal":
             self.whole = max(self.whole, len(match[1]))

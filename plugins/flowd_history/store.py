@@ -274,14 +274,16 @@ class Store:
         came last may be delivered once more: the stream has forgotten its ids, the file has not.
         """
         kept, db = evolve(self.kept[name]), self.db
-        if not kept.epoch:
-            return
+        row, before = db.conn.execute(
+            f"SELECT row, epoch FROM {quoted(name)} ORDER BY row DESC LIMIT 1"
+        ).fetchone() or (0, kept.epoch)
+        if before in ("", epoch):
+            return  # Met for the first time, or interrupted when it was.
         with db.atomic():
-            newest = db.conn.execute(f"SELECT max(row) FROM {quoted(name)}").fetchone()[0] or 0
             db.conn.execute(
-                f"UPDATE {quoted(STREAMS)} SET crash_row = ? WHERE name = ?", [newest, name]
+                f"UPDATE {quoted(STREAMS)} SET crash_row = ? WHERE name = ?", [row, name]
             )
-            kept.ids = self._ids(name, newest)
+            kept.ids = self._ids(name, row)
             if not kept.gap_open:
                 self._add_gap(name, (epoch, None, None, kept.newest_ms, CRASHED))
                 kept.gap_open = True

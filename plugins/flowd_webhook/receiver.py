@@ -1,6 +1,7 @@
 """The receiver of a webhook: posts until it answers, waits as it asks, and knows what is final."""
 
 import logging
+from contextlib import aclosing
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -95,12 +96,12 @@ class Receiver:
         async with self._client.stream(
             "POST", self._url, content=body, headers=headers, timeout=None
         ) as answer:
-            status = answer.status_code
-            read = 0
-            async for part in answer.aiter_raw():  # To its end, so that the connection stays good.
-                read += len(part)
-                if read > ANSWER_MAX:
-                    break
+            status, read = answer.status_code, 0
+            async with aclosing(answer.aiter_raw()) as parts:
+                async for part in parts:  # To its end, so that the connection stays good.
+                    read += len(part)
+                    if read > ANSWER_MAX:
+                        break
         if status in (408, 429) or status >= 500:
             wait_s = _retry_after_s(answer.headers.get("Retry-After", ""), self._now_ms())
             raise self._undelivered(f"HTTP {status}", wait_s)

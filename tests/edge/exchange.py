@@ -44,6 +44,7 @@ class Exchange:
         self._token: trio.lowlevel.TrioToken
         self._scope = trio.CancelScope()
         self._up = threading.Event()
+        self._open: set[Any] = set()
         self._connections: dict[Any, trio.MemorySendChannel[str]] = {}
         self._thread = threading.Thread(target=self._run, name="exchange", daemon=True)
 
@@ -89,7 +90,7 @@ class Exchange:
         """Break all connections."""
 
         def cut() -> None:
-            for connection in list(self._connections):
+            for connection in list(self._open):
                 connection._stream.socket.close()
 
         self._soon(cut)
@@ -122,6 +123,7 @@ class Exchange:
     async def _talk(self, request: trio_websocket.WebSocketRequest) -> None:
         routed = request.path.startswith("/market/stream?")
         connection = await request.accept()
+        self._open.add(connection)
         self.dials += 1
         put, take = trio.open_memory_channel[str](1_000_000)
         async with trio.open_nursery() as nursery:
@@ -137,6 +139,7 @@ class Exchange:
                     put.send_nowait(json.dumps({"result": None, "id": said["id"]}))
             finally:
                 self._connections.pop(connection, None)
+                self._open.discard(connection)
                 nursery.cancel_scope.cancel()
 
     async def _push(self, connection: Any, take: trio.MemoryReceiveChannel[str]) -> None:

@@ -34,12 +34,16 @@ async def connect(
 ) -> trio.SocketStream:
     """A TCP connection to the daemon, perhaps from another loopback address."""
     raw = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    if receive_buffer is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    if source is not None:
-        await raw.bind((source, 0))
-    with trio.fail_after(WAIT_S):
-        await raw.connect(("127.0.0.1", port))
+    try:
+        if receive_buffer is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source is not None:
+            await raw.bind((source, 0))
+        with trio.fail_after(WAIT_S):
+            await raw.connect(("127.0.0.1", port))
+    except BaseException:
+        raw.close()
+        raise
     return trio.SocketStream(raw)
 
 

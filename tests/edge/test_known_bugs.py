@@ -22,6 +22,7 @@ from typing import Any
 import flowd_binance
 import pytest
 import trio
+import trio.testing
 import trio_websocket
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.tcp_server import TCPServer
@@ -76,6 +77,58 @@ async def test_hypercorn_still_raises_for_a_byte_after_the_handshake() -> None:
 
 async def test_a_byte_after_the_handshake_ends_no_more_than_its_connection() -> None:
     await served(GuardedServer, request("/ws", headers=UPGRADE) + b"\0")
+
+
+# -- Hypercorn: a write is shielded, and a client who does not read holds it for ever --
+
+
+class Unread:
+    """A stream to a client who asks once, and reads nothing for an hour."""
+
+    def __init__(self, its_socket: trio.socket.SocketType) -> None:
+        self.socket = its_socket
+        self.asked = False
+        self.closed = trio.Event()
+
+    async def receive_some(self, limit: int | None = None) -> bytes:
+        if not self.asked:
+            self.asked = True
+            return request("/")
+        await self.closed.wait()
+        return b""
+
+    async def send_all(self, data: bytes) -> None:
+        await trio.sleep(3600)
+
+    async def send_eof(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self.closed.set()
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(("server", "held_s"), [(TCPServer, 3600), (GuardedServer, 10)])
+async def test_who_does_not_read_an_answer_holds_hypercorn_no_longer_than_the_guard_allows(
+    autojump_clock: trio.testing.MockClock, server: type[TCPServer], held_s: float
+) -> None:
+    app = QuartTrio("app")
+
+    @app.get("/")
+    async def answer() -> str:
+        return "hello"
+
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        stream: Any = Unread(ours)
+        wrapped = wrap_app(app, 1000, None)
+        serving = server(wrapped, HypercornConfig(), WorkerContext(None), {}, stream)
+        began = trio.current_time()
+        with trio.move_on_after(1):
+            await serving.run()
+
+    # The deadline of one second fires in neither case: only what is inside the shield can.
+    assert held_s <= trio.current_time() - began < held_s + 5
 
 
 async def test_hypercorn_never_sees_a_websocket_of_ours(shared: Flowd) -> None:
@@ -283,7 +336,9 @@ async def test_saves_may_come_from_any_thread_and_never_two_at_once(tmp_path: Pa
         await trio.to_thread.run_sync(lambda: (held.append(1), hold.wait(10)))
 
     async def save(number: int) -> None:
-        cut = Cut(f"s{number}", "e", number, 0, [], [], [], 0)
+        # So much that saves would overlap.
+        ids = [f"{number} {each}" for each in range(10_000)]
+        cut = Cut(f"s{number}", "e", number, 0, [], [], ids, len(ids))
         await store.save(Save([cut], {}, number, False))
 
     async with trio.open_nursery() as nursery:

@@ -548,6 +548,8 @@ async def test_running_out_of_files_refuses_some_and_ends_nobody(
             await daemon.until(
                 lambda: trio.to_thread.run_sync(lambda: daemon.log), lambda log: "EMFILE" in log
             )
+            # Long enough for several tries to accept.
+            await trio.sleep(0.5)
             exchange.say()
             assert (await events.next()).ordinal == 1
 

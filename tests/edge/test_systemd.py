@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from attrs import frozen
 
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
-from tests.edge.peers import fetch, sse, websocket
+from tests.edge.peers import connect, fetch, http, request, sse, websocket
 from tests.edge.process import Flowd, prices, until
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -286,6 +287,32 @@ async def test_a_restart_with_sockets_handed_over_refuses_nobody_and_loses_nothi
         assert failures == []
         assert asked > 50
         assert got == [list(range(1, last + 1))] * 2
+
+
+async def test_who_was_let_in_before_the_end_is_answered(flowd: Start, exchange: Exchange) -> None:
+    for path in ("/streams/orders", "/status", "/sse/orders"):
+        with flowd() as daemon:
+            await daemon.start()
+            async with http(daemon.port) as peer:
+                whole = request(path)
+                await peer.stream.send_all(whole[:8])
+                await daemon.settled(lambda found: found["clients"]["connections_open"] == 2)
+                daemon.tell(signal.SIGTERM)
+
+                async def refused() -> bool:
+                    try:
+                        (await connect(daemon.port)).socket.close()
+                    except OSError:
+                        return True
+                    return False
+
+                await until(refused, bool)
+                await peer.stream.send_all(whole[8:])
+                with trio.fail_after(5):
+                    answer = await peer.stream.receive_some(65536)
+
+                assert answer.startswith(b"HTTP/1.1 200 "), path
+            assert await daemon.ended() == 0
 
 
 NO_WRITABLE_CODE = """

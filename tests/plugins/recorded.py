@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attrs import evolve, frozen
-from flowd_history import Config, keep, query, recorder
+from flowd_history import Config, keep, query
 from flowd_history.query import Page, Query
 from flowd_history.recorder import Pace, Recorder
 from flowd_history.store import Store
@@ -90,6 +90,3 @@ def ask(path: Path, sql: str) -> list[Any]:
     """What SQLite itself says about the file."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(sql).fetchall()
-
-
-__all__ = ["recorder"]

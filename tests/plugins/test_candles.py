@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from flowd import testing
 from flowd.market import Candle
-from flowd.plugin import Source, UpstreamError, UpstreamSilent, UserError, unwrap
+from flowd.plugin import Seconds, Source, UpstreamError, UpstreamSilent, UserError, unwrap
 from flowd.stream import Retain
 
 UPSTREAM = Path(__file__).parents[1] / "upstream"
@@ -47,14 +47,17 @@ class World(httpx2.AsyncBaseTransport):
     """The simulated exchange, reached from memory; what REST is asked is noted, and can fail."""
 
     def __init__(self, nursery: Nursery) -> None:
-        self.exchange = Binance(7, testing.clock)
+        self.exchange = Binance(7, self.clock)
+        self.skipped_ms = 0
+        """Wall time that went by at once."""
         self.asked: list[tuple[float, dict[str, str]]] = []
         self.reachable = True
-        self.unclosed = False
-        """Whether REST keeps back what came after the last boundary."""
         self._nursery = nursery
         self._rest = httpx2.ASGITransport(app=cast(Any, self.exchange.rest.app))
         nursery.start_soon(self.exchange.run)
+
+    def clock(self) -> int:
+        return testing.clock() + self.skipped_ms
 
     async def dial(self, url: SplitResult) -> trio.abc.Stream:
         await trio.lowlevel.checkpoint()
@@ -73,7 +76,7 @@ class World(httpx2.AsyncBaseTransport):
         stream = testing.stream("candles", record=Candle, retain=kept.count)
         stream.retain = kept
         upstream = cast(testing.ScriptedUpstream, self)
-        return testing.ScriptedFeed(upstream, stream, testing.clock, kept)
+        return testing.ScriptedFeed(upstream, stream, self.clock, kept)
 
     async def keep(self, config: Config, feed: testing.ScriptedFeed[Candle]) -> None:
         """Run the source as the supervisor does: again, five seconds after it failed."""
@@ -97,7 +100,7 @@ class World(httpx2.AsyncBaseTransport):
 
 
 @pytest.fixture
-async def world(autojump_clock: Clock, nursery: Nursery) -> World:
+async def world(nursery: Nursery) -> World:
     return World(nursery)
 
 
@@ -267,7 +270,9 @@ async def test_what_is_no_longer_asked_for_is_forgotten(autojump_clock: Clock) -
 # -- start --
 
 
-async def test_the_last_candles_of_each_symbol_are_there_at_the_start(world: World) -> None:
+async def test_the_last_candles_of_each_symbol_are_there_at_the_start(
+    world: World, autojump_clock: Clock
+) -> None:
     feed = world.feed()
     async with running(world, BOTH, feed):
         await trio.sleep(3)
@@ -281,7 +286,9 @@ async def test_the_last_candles_of_each_symbol_are_there_at_the_start(world: Wor
         assert feed.tally.delivering
 
 
-async def test_live_candles_follow_and_each_is_closed_with_its_last_word(world: World) -> None:
+async def test_live_candles_follow_and_each_is_closed_with_its_last_word(
+    world: World, autojump_clock: Clock
+) -> None:
     feed = world.feed()
     async with running(world, BTC, feed):
         await trio.sleep(600)
@@ -293,7 +300,7 @@ async def test_live_candles_follow_and_each_is_closed_with_its_last_word(world: 
         assert feed.tally.dropped == {}
 
 
-async def test_the_open_candle_supersedes_itself(world: World) -> None:
+async def test_the_open_candle_supersedes_itself(world: World, autojump_clock: Clock) -> None:
     feed = world.feed()
     async with running(world, BTC, feed):
         await trio.sleep(5)
@@ -317,7 +324,9 @@ async def running(
 # -- holes --
 
 
-async def test_a_hole_over_a_boundary_is_filled_after_the_reconnect(world: World) -> None:
+async def test_a_hole_over_a_boundary_is_filled_after_the_reconnect(
+    world: World, autojump_clock: Clock
+) -> None:
     feed = world.feed()
     async with running(world, BOTH, feed):
         await trio.sleep(BOUNDARY_S - 3)
@@ -335,7 +344,7 @@ async def test_a_hole_over_a_boundary_is_filled_after_the_reconnect(world: World
         assert feed.tally.connections == 2
 
 
-async def test_only_what_is_missing_is_asked_for(world: World) -> None:
+async def test_only_what_is_missing_is_asked_for(world: World, autojump_clock: Clock) -> None:
     feed = world.feed()
     async with running(world, BTC, feed):
         await trio.sleep(5)
@@ -353,7 +362,9 @@ async def test_only_what_is_missing_is_asked_for(world: World) -> None:
         assert_whole(held(feed), await world.truth())
 
 
-async def test_a_reconnect_within_a_candle_asks_for_nothing(world: World) -> None:
+async def test_a_reconnect_within_a_candle_asks_for_nothing(
+    world: World, autojump_clock: Clock
+) -> None:
     feed = world.feed()
     async with running(world, BTC, feed):
         await trio.sleep(5)
@@ -364,11 +375,32 @@ async def test_a_reconnect_within_a_candle_asks_for_nothing(world: World) -> Non
         assert len(world.asked) == 1
 
 
-async def test_a_day_without_us_is_fetched_up_to_what_is_kept(world: World) -> None:
+async def test_a_hole_soon_after_the_last_request_is_filled_though_nothing_more_is_traded(
+    world: World, autojump_clock: Clock
+) -> None:
+    feed = testing.feed(
+        testing.answers(acknowledge)
+        + testing.waits(BOUNDARY_S - 5)
+        + testing.says(frame(0, 1))
+        + testing.waits(6)
+        + testing.says(frame(1, 1)),
+        record=Candle,
+        retain=CANDLES_MAX,
+    )
+    async with running(world, BTC, feed):
+        await trio.sleep(BOUNDARY_S + 10)
+
+        assert [round(time) for time, _ in world.asked] == [35, 45]
+        assert [one.closed for one in held(feed)] == [True] * 20 + [False]
+
+
+async def test_a_day_without_us_is_fetched_up_to_what_is_kept(
+    world: World, autojump_clock: Clock
+) -> None:
     feed = world.feed()
     async with running(world, BTC, feed):
         await trio.sleep(5)
-    await trio.sleep(86_400)
+    world.skipped_ms += 86_400_000
     async with running(world, BTC, feed):
         await trio.sleep(20)
 
@@ -377,16 +409,18 @@ async def test_a_day_without_us_is_fetched_up_to_what_is_kept(world: World) -> N
         assert_whole(found, await world.truth())
 
 
-async def test_a_hole_of_more_than_one_page_is_fetched_page_by_page(world: World) -> None:
+async def test_a_hole_of_more_than_one_page_is_fetched_page_by_page(
+    world: World, autojump_clock: Clock
+) -> None:
     config = attrs.evolve(BTC, keep=4000)
     feed = world.feed()
     async with running(world, config, feed):
         await trio.sleep(5)
-    await trio.sleep(2000 * 60)
+    world.skipped_ms += 2000 * MINUTE_MS
     async with running(world, config, feed):
         await trio.sleep(30)
 
-        assert [query["limit"] for _, query in world.asked] == ["22", "1500", "503"]
+        assert [query["limit"] for _, query in world.asked] == ["22", "1500", "502"]
         found = held(feed)
         assert len(found) == 2020
         assert_whole(found, await world.truth())
@@ -394,6 +428,7 @@ async def test_a_hole_of_more_than_one_page_is_fetched_page_by_page(world: World
 
 async def test_a_closing_message_that_never_came_is_fetched_without_a_reconnect(
     world: World,
+    autojump_clock: Clock,
 ) -> None:
     script = (
         testing.answers(acknowledge)
@@ -420,6 +455,7 @@ def kline_time(text: str) -> int:
 
 async def test_a_hole_of_the_exchanges_own_is_not_asked_for_again_and_again(
     world: World,
+    autojump_clock: Clock,
 ) -> None:
     class Halted(httpx2.AsyncBaseTransport):
         asked = 0
@@ -460,7 +496,7 @@ def row(text: str) -> list[Any]:
 
 @pytest.mark.parametrize("status", [403, 418, 429, 451, 503])
 async def test_a_refusing_rest_service_costs_the_live_candles_nothing(
-    status: int, world: World
+    status: int, world: World, autojump_clock: Clock
 ) -> None:
     feed = world.feed()
     world.exchange.rest.refuse(status)
@@ -476,7 +512,7 @@ async def test_a_refusing_rest_service_costs_the_live_candles_nothing(
         assert len(held(feed)) >= 20
 
 
-async def test_a_ban_is_not_answered_by_asking(world: World) -> None:
+async def test_a_ban_is_not_answered_by_asking(world: World, autojump_clock: Clock) -> None:
     feed = world.feed()
     world.exchange.rest.refuse(418, retry_after_s=1000)
     async with running(world, BOTH, feed):
@@ -487,6 +523,7 @@ async def test_a_ban_is_not_answered_by_asking(world: World) -> None:
 
 async def test_a_symbol_that_binance_does_not_know_keeps_no_other_from_its_history(
     world: World,
+    autojump_clock: Clock,
 ) -> None:
     feed = world.feed()
     config = attrs.evolve(BTC, symbols=["NOSUCHUSDT", "BTCUSDT"])
@@ -495,10 +532,13 @@ async def test_a_symbol_that_binance_does_not_know_keeps_no_other_from_its_histo
 
         assert len(held(feed)) >= 20
         assert feed.tally.dropped["history refused"] == 1
-        assert [query["symbol"] for _, query in world.asked] == ["NOSUCHUSDT", "BTCUSDT"]
+        assert {query["symbol"] for _, query in world.asked} == {"NOSUCHUSDT", "BTCUSDT"}
+        assert len(world.asked) == 2
 
 
-async def test_the_budget_of_weight_is_kept_with_many_symbols(world: World) -> None:
+async def test_the_budget_of_weight_is_kept_with_many_symbols(
+    world: World, autojump_clock: Clock
+) -> None:
     feed = world.feed()
     config = attrs.evolve(
         BTC, symbols=list(world.exchange.market.instruments)[:8], history=500, keep=1500
@@ -516,7 +556,7 @@ async def test_the_budget_of_weight_is_kept_with_many_symbols(world: World) -> N
 # -- the connection --
 
 
-async def test_a_silent_exchange_is_a_dead_upstream(world: World) -> None:
+async def test_a_silent_exchange_is_a_dead_upstream(world: World, autojump_clock: Clock) -> None:
     feed = world.feed()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trip_into_silence, world)
@@ -535,7 +575,7 @@ async def trip_into_silence(world: World) -> None:
     world.exchange.stall()
 
 
-async def test_the_unrouted_path_is_explained(world: World) -> None:
+async def test_the_unrouted_path_is_explained(world: World, autojump_clock: Clock) -> None:
     config = attrs.evolve(BTC, url="wss://fstream.binance.com")
 
     with pytest.raises(ExceptionGroup) as caught:
@@ -544,9 +584,11 @@ async def test_the_unrouted_path_is_explained(world: World) -> None:
     assert "url must end in the routed path, /market" in str(unwrap(caught.value))
 
 
-async def test_renewing_the_connection_loses_nothing_and_asks_for_nothing(world: World) -> None:
+async def test_renewing_the_connection_loses_nothing_and_asks_for_nothing(
+    world: World, autojump_clock: Clock
+) -> None:
     feed = world.feed()
-    config = attrs.evolve(BTC, renew_every=100.0, keep=1500)
+    config = attrs.evolve(BTC, renew_every=Seconds(100.0), keep=1500)
     async with running(world, config, feed):
         await trio.sleep(1800)
 
@@ -555,7 +597,9 @@ async def test_renewing_the_connection_loses_nothing_and_asks_for_nothing(world:
         assert_whole(held(feed), await world.truth())
 
 
-async def test_a_symbol_that_is_no_ascii_is_followed_too(world: World) -> None:
+async def test_a_symbol_that_is_no_ascii_is_followed_too(
+    world: World, autojump_clock: Clock
+) -> None:
     feed = testing.feed(record=Candle, retain=CANDLES_MAX)
     config = attrs.evolve(BTC, symbols=["币安人生USDT"])
 
@@ -593,7 +637,9 @@ def test_a_configuration_that_cannot_work_is_refused_with_words(
 
 
 @pytest.mark.parametrize("retain", [Retain(49), Retain(CANDLES_MAX, age_s=60)])
-async def test_a_stream_too_short_for_what_is_kept_is_refused(retain: Retain, world: World) -> None:
+async def test_a_stream_too_short_for_what_is_kept_is_refused(
+    retain: Retain, world: World, autojump_clock: Clock
+) -> None:
     with pytest.raises(UserError, match="leave retain out"):
         await candles(BTC, world.feed(retain), world)
 
@@ -606,7 +652,7 @@ kind = "binance-candles"
 interval = "1m"
 symbols = ["BTCUSDT", "ETHUSDT"]
 history = 20
-keep = 50
+keep = 25
 
 [sinks.candles]
 kind = "candles"
@@ -637,7 +683,9 @@ async def served(world: World) -> AsyncIterator[testing.Daemon]:
         yield daemon
 
 
-async def test_the_page_gets_the_newest_candles_oldest_first(world: World) -> None:
+async def test_the_page_gets_the_newest_candles_oldest_first(
+    world: World, autojump_clock: Clock
+) -> None:
     async with served(world) as daemon:
         answer = await daemon.get("/api/v1/candles/btcusdt/1m?limit=5")
 
@@ -652,7 +700,9 @@ async def test_the_page_gets_the_newest_candles_oldest_first(world: World) -> No
         assert body["data"][:4] == [bar(truth[time_ms]) for time_ms in times[:4]]
 
 
-async def test_a_range_gets_its_first_candles_and_says_which_it_was(world: World) -> None:
+async def test_a_range_gets_its_first_candles_and_says_which_it_was(
+    world: World, autojump_clock: Clock
+) -> None:
     async with served(world) as daemon:
         everything = (await daemon.get("/api/v1/candles/BTCUSDT/1m")).json()["data"]
         times = [one["timestamp_ms"] for one in everything]
@@ -691,15 +741,17 @@ def test_a_bar_has_seconds_and_exact_decimals() -> None:
     }
 
 
-async def test_the_page_follows_what_happens_and_forgets_what_is_forgotten(world: World) -> None:
+async def test_the_page_follows_what_happens_and_forgets_what_is_forgotten(
+    world: World, autojump_clock: Clock
+) -> None:
     async with served(world) as daemon:
         before = (await daemon.get("/api/v1/candles/ETHUSDT/1m")).json()["data"]
-        await trio.sleep(3600)
+        await trio.sleep(600)
         after = (await daemon.get("/api/v1/candles/ETHUSDT/1m")).json()["data"]
 
         assert len(before) == 20
-        assert len(after) == 50
-        assert after[0]["time"] > before[-1]["time"]
+        assert len(after) == 25
+        assert after[0]["time"] > before[4]["time"]
 
 
 @pytest.mark.parametrize(
@@ -717,7 +769,7 @@ async def test_the_page_follows_what_happens_and_forgets_what_is_forgotten(world
     ],
 )
 async def test_a_wrong_request_is_told_what_would_have_been_right(
-    target: str, parameter: str, value: object, allowed: object, world: World
+    target: str, parameter: str, value: object, allowed: object, world: World, autojump_clock: Clock
 ) -> None:
     async with served(world) as daemon:
         answer = await daemon.get(f"/api/v1/candles/{target}")
@@ -728,7 +780,9 @@ async def test_a_wrong_request_is_told_what_would_have_been_right(
         assert error["allowed"] == allowed
 
 
-async def test_live_candles_are_followed_by_stream_and_symbol(world: World) -> None:
+async def test_live_candles_are_followed_by_stream_and_symbol(
+    world: World, autojump_clock: Clock
+) -> None:
     async with served(world) as daemon:
         client = daemon.visit("/ws?streams=candles-1m&symbol=ETHUSDT&limit=1")
         await trio.sleep(5)

@@ -19,7 +19,7 @@ from typing import Any
 import flowd_history
 import pytest
 import trio
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 from flowd_history import Config, keep
 from flowd_history.columns import columns_of
 from flowd_history.recorder import Pace
@@ -27,6 +27,7 @@ from flowd_history.retention import STEP_ROWS, tidy, used_bytes
 from flowd_history.store import SCHEMA, Store
 
 from flowd import testing
+from flowd.config import Common, parse
 from flowd.errors import unwrap
 from flowd.market import Liquidation
 from flowd.plugin import Feed, Outage, Position, Record, Source, Stream, UserError, codec
@@ -283,6 +284,35 @@ async def test_what_fell_off_before_it_was_written_is_a_gap(path: Path) -> None:
     assert (gap["from_ms"], gap["to_ms"]) == (last, first)
     assert gap["epoch"] == "test"
     assert "retain" in gap["reason"]
+
+
+async def test_a_restart_while_a_stream_is_met_is_no_gap(path: Path) -> None:
+    stream = orders(20)
+    stream.close()
+    store = Store(path)
+    store.open()
+    store.add("orders", [])
+    store.write("orders", Position("test", 7), stream.after(0, upto=7), retained=True)
+    store.close()
+
+    await record(path, stream)
+
+    assert seqs(path) == list(range(1, 21))
+    assert gaps(path) == []
+
+
+async def test_a_crash_while_a_stream_is_met_is_a_gap(path: Path) -> None:
+    stream = orders(20)
+    store = Store(path)
+    store.open()
+    store.add("orders", [])
+    store.write("orders", Position("test", 7), stream.after(0, upto=7), retained=True)
+    store.close()
+
+    await record(path, again(stream, epoch="later"))
+
+    assert seqs(path) == list(range(1, 21))
+    assert len(gaps(path)) == 1
 
 
 async def test_a_new_history_misses_nothing_that_it_never_saw(path: Path) -> None:
@@ -605,6 +635,19 @@ async def test_who_cannot_write_for_long_fails_and_says_why(path: Path) -> None:
             await making(Told(path), stream, pace=Pace(retry_s=0.001, patience_s=0.01)).run()
 
 
+def test_a_disk_that_stays_full_does_not_end_the_sink_for_good() -> None:
+    """The supervisor gives up a sink that fails more than ten times in ten minutes."""
+    shared, at, failures = Common(), 0.0, []
+    for number in range(100):
+        at += Pace().patience_s
+        failures.append(at)
+        at += min(shared.restart_delay * 2**number, shared.restart_delay_max)
+
+    most = max(sum(since - 600 <= one <= since for one in failures) for since in failures)
+
+    assert most <= 10
+
+
 async def test_a_full_disk_costs_nothing_once_there_is_room_again(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -874,6 +917,20 @@ def test_the_file_lies_where_flowd_keeps_its_state(monkeypatch: pytest.MonkeyPat
 def test_an_age_may_be_for_ever() -> None:
     assert Config(["orders"], retain="forever").retain_ms is None
     assert Config(["orders"]).retain_ms == 90 * DAY_MS
+
+
+def test_the_example_configuration_has_a_history_to_take_the_comment_signs_off() -> None:
+    example = (ROOT / "flowd.toml.example").read_text(encoding="utf-8")
+    _, heading, keys = example.partition("# [sinks.history]")
+    section = "".join(
+        line.removeprefix("# ") + "\n" for line in (heading + keys).split("\n\n")[0].splitlines()
+    )
+    kinds = testing.registry(BY_HAND, flowd_history)
+
+    (_, history) = parse(f'[sources.force-orders]\nkind = "by-hand"\n{section}', kinds).components
+
+    assert history.settings == Config(["force-orders", "outages"])
+    assert all(f"\n{key.name} = " in section for key in fields(Config))
 
 
 async def test_a_stream_named_twice_is_written_once(path: Path) -> None:

@@ -1,5 +1,7 @@
 """The sink `sse`: the bytes of its events, and sessions as a browser has them."""
 
+from itertools import count
+
 import flowd_sse
 import pytest
 import trio
@@ -7,7 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd import testing
 from flowd.plugin import BadRequest, Batch, Gap, Position
-from tests.plugins.served import Order, batch, serving
+from tests.plugins.served import BY_HAND, CONFIG, Order, batch, serving
 
 BTC, ETH = Order("BTCUSDT"), Order("ETHUSDT", "SELL")
 
@@ -172,3 +174,20 @@ async def test_who_reads_too_slowly_is_warned_once_and_told_what_is_gone(
         assert text.count("event: warning\n") == 1
         assert '"first":2,"last":4' in text, "1 was on its way already"
         assert text.count('\ndata: {"seq"') == 6
+
+
+async def test_a_stop_in_the_middle_of_a_pass_waits_until_everybody_was_told(
+    autojump_clock: MockClock,
+) -> None:
+    watch = count()
+    registry = testing.registry(BY_HAND, flowd_sse)
+    async with testing.daemon(
+        CONFIG.format(kind="sse"), registry=registry, stopwatch=lambda: float(next(watch))
+    ) as daemon:
+        visitors = [daemon.visit("/sse/orders") for _ in range(1000)]
+
+        daemon.streams["orders"].append(BTC)
+        daemon.stop()
+        await daemon.ended.wait()
+
+    assert all(b'"seq":1,' in visitor.news() for visitor in visitors)

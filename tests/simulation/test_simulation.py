@@ -1,5 +1,5 @@
 """The whole daemon, seeded: hours of bad weather in seconds. A failure names its seed, and
-`make sim SEED=n` repeats it exactly.
+`make sim SEED=n` repeats it exactly. `FLOWD_SEEDS=2000 make sim` asks more of them.
 """
 
 import os

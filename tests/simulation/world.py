@@ -52,8 +52,8 @@ retain = {RETAIN}
 [transforms.counts]
 kind = "count"
 input = "all"
-restart_delay = "1s"
-restart_delay_max = "2s"
+restart_delay = "100ms"
+restart_delay_max = "200ms"
 restart_limit = 1000000
 
 [sinks.polls]

@@ -57,6 +57,8 @@ class ChartPage {
   #outages = new Map();
   #loading = new AbortController();
   #loaded = false;
+  /** Whether loading ended with nothing to see: it is tried again with the next connection. */
+  #broken = false;
   #noCandles = '';
   /** @type {number | null} where the crosshair is, in seconds */
   #pointed = null;
@@ -73,8 +75,9 @@ class ChartPage {
     this.#tools();
     this.#keys();
     this.client.addEventListener('status', () => {
-      if (this.client.status === 'connected' && !this.#loaded) this.load();
-      else if (this.client.status === 'connected' && this.view?.candles) this.#loadCandles(this.#loading.signal).catch(() => {});
+      if (this.client.status !== 'connected') return;
+      if (this.#broken) this.load();
+      else if (this.#loaded && this.view?.candles) this.#loadCandles(this.#loading.signal).catch(() => {});
     });
     window.addEventListener('theme', () => {
       this.view?.paint();
@@ -102,7 +105,7 @@ class ChartPage {
     this.#loading.abort();
     this.#loading = new AbortController();
     const { signal } = this.#loading;
-    this.#loaded = false;
+    this.#loaded = this.#broken = false;
     this.#wait();
     try {
       const found = (this.#sources = sources(await ask('/status', {}, signal)));
@@ -186,6 +189,7 @@ class ChartPage {
 
   /** @param {unknown} error */
   #failed(error) {
+    this.#broken = true;
     const message = error instanceof Error ? error.message : String(error);
     const status = error instanceof RequestError ? error.status : -1;
     if (status === 404 && this.#sources?.volume) {
@@ -200,6 +204,7 @@ class ChartPage {
 
   /** @param {string} title @param {string} words @param {string} lines */
   #missing(title, words, lines) {
+    this.#broken = true;
     this.#overlay(h('h2', {}, title), h('p', {}, words), h('pre', { class: 'lines' }, lines));
   }
 

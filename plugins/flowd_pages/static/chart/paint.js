@@ -29,7 +29,7 @@ export function colours() {
   return /** @type {Colours} */ (found);
 }
 
-const HOLLOW_FROM_PX = 5;
+const HOLLOW_FROM_PX = 4;
 const HATCH_PX = 7;
 
 /**
