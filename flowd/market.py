@@ -59,6 +59,75 @@ class Liquidation:
     id: str
 
 
+Role = Literal["liquidated", "counterparty"]
+
+
+@frozen
+class Fill:
+    """One account's side of one trade, as Hyperliquid tells it.
+
+    `side` is what this account did; `price` in quote units, `quantity` in base units, `notional`
+    their exact product, `time_ms` the block's time. `pnl` is what the fill closed, without `fee`,
+    which is below zero when it is a rebate, in `fee_token`. `dir` is Hyperliquid's own word for
+    what happened to the position ("Open Long", "Close Short", ...): a label, the set is open.
+    `taker` says that this account's order crossed the spread. `hash` is the transaction, all zeros
+    where the engine itself made the fill. `id` names the fill for ever.
+
+    `role` is None for a plain trade. In a liquidation `liquidated` marks the account that was
+    closed by force, `counterparty` the one that took it over; `liquidated_user`, `mark_price` and
+    `method` ("market" or "backstop") are what the exchange says of it. `inferred` marks a
+    liquidated row that was concluded from its counterparty.
+    """
+
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    notional: Decimal
+    time_ms: int
+    id: str
+    address: str
+    dir: str
+    pnl: Decimal
+    fee: Decimal
+    fee_token: str
+    taker: bool
+    hash: str
+    role: Role | None = None
+    liquidated_user: str | None = None
+    mark_price: Decimal | None = None
+    method: str | None = None
+    inferred: bool = False
+
+    @property
+    def liquidation(self) -> Liquidation | None:
+        """The forced order that this fill was part of; None when it is a plain trade or the other
+        side of one.
+        """
+        if self.role != "liquidated":
+            return None
+        return Liquidation(
+            self.symbol,
+            self.side,
+            self.price,
+            self.quantity,
+            self.notional,
+            self.time_ms,
+            self.id,
+        )
+
+
+@frozen
+class Total:
+    """All that a stream of fills or liquidations ever carried, since its state began: `volume` is
+    the sum of notionals, in quote units, `count` how many were summed.
+    """
+
+    volume: Decimal
+    count: int
+    since_ms: int
+
+
 @frozen
 class Bucket:
     """What was liquidated of one symbol in one span of time: full totals, in quote units.

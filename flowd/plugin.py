@@ -6,12 +6,12 @@ given by `--plugins-dir`. Hooks are called once at start, synchronously, and onl
 is; what runs is an async function that the definition names.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import pluggy
 import typer
-from attrs import frozen
+from attrs import Factory, frozen
 from quart import Blueprint
 
 from flowd import codec
@@ -82,6 +82,10 @@ class Source:
     record: type
     retain: int = 5000
     """How many records its stream retains where the configuration does not say."""
+    tables: Mapping[str, type] = Factory(dict)
+    """Further streams that it keeps beside its own, with their classes of record: `totals` of the
+    component `fills` is the stream `fills.totals`, which `feed.table("totals", ...)` writes.
+    """
 
 
 @frozen
@@ -94,9 +98,11 @@ class Transform:
     run: Callable[[Any, Streams, Feed[Any]], Awaitable[None]]
     config: type
     record: type
-    reads: type | None = None
+    reads: type | tuple[type, ...] | None = None
     retain: int = 5000
     """How many records its stream retains where the configuration does not say."""
+    tables: Mapping[str, type] = Factory(dict)
+    """Further streams, as a source's."""
 
 
 @frozen
@@ -113,7 +119,7 @@ class Sink:
     routes: Callable[[Any, Streams], Blueprint] | None = None
     live: Callable[[Any], Live | list[Live]] | None = None
     hot: Callable[[Any], Hot | list[Hot]] | None = None
-    reads: type | None = None
+    reads: type | tuple[type, ...] | None = None
 
 
 @hookspec

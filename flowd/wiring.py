@@ -32,6 +32,10 @@ def plan(config: Config) -> Plan:
     """
     writers = {c.name: c for c in config.components if c.table != "sinks"}
     records: dict[str, type] = {name: c.definition.record for name, c in writers.items()}
+    for name, component in list(writers.items()):
+        for table, record in component.definition.tables.items():
+            writers[table_name(name, table)] = component
+            records[table_name(name, table)] = record
     records[OUTAGES] = Outage
     inputs = {component.name: _inputs(component, records) for component in config.components}
     for component in config.components:
@@ -53,6 +57,13 @@ def plan(config: Config) -> Plan:
         order += ready
         waiting = [c for c in waiting if c not in ready]
     return Plan([*order, *config.of("sinks")], records, inputs)
+
+
+def table_name(component: str, table: str) -> str:
+    """The stream's name of a table that a component keeps for all to read. Components have no dot
+    in theirs.
+    """
+    return f"{component}.{table}"
 
 
 def _named(component: Component) -> list[tuple[str, str]]:
@@ -82,12 +93,17 @@ def _inputs(component: Component, records: dict[str, type]) -> list[str]:
 
 
 def _wrong_type(
-    component: Component, key: str, name: str, reads: type, records: dict[str, type]
+    component: Component,
+    key: str,
+    name: str,
+    reads: type | tuple[type, ...],
+    records: dict[str, type],
 ) -> str:
     fitting = [stream for stream, record in records.items() if issubclass(record, reads)]
+    wanted = " or ".join(kind.__name__ for kind in (reads if isinstance(reads, tuple) else (reads,)))
     message = (
         f'{component.where}.{key} = "{name}": carries {records[name].__name__}, '
-        f"but {component.kind} reads {reads.__name__}."
+        f"but {component.kind} reads {wanted}."
     )
     if fitting:
         return f'{message} Did you mean "{fitting[0]}"?'
