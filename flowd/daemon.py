@@ -20,14 +20,16 @@ from flowd.channel import Limits as ChannelLimits
 from flowd.clock import Clock, Stopwatch, stopwatch, system_clock
 from flowd.config import Component, Config
 from flowd.door import Door, Route
-from flowd.errors import UserError
-from flowd.feed import Feed, Streams
+from flowd.errors import BadRequest, UserError
+from flowd.feed import Feed
 from flowd.guests import Guests
 from flowd.guests import Limits as GuestLimits
+from flowd.inputs import Delivery, Streams
 from flowd.live import Hot, Live
 from flowd.observe import Observer
 from flowd.outage import ALIVE, Alive, Outage, Outages
 from flowd.outage import NAME as OUTAGES
+from flowd.polls import Polls
 from flowd.record import Gap
 from flowd.registry import Registry
 from flowd.snapshot import Loaded, MemoryStore, Snapshots, Store
@@ -45,6 +47,8 @@ stops.
 GRACE_S = 1.5
 """How long clients who are behind may take to catch up when the daemon stops."""
 OUTAGES_RETAIN = 1000
+TABLE_RETAIN = Retain(100_000)
+"""Of a component's public tables: how many keys each may have."""
 
 
 def _epoch(random: Random) -> str:
@@ -143,6 +147,8 @@ class Daemon:
             }
             if part.table != "sinks":
                 self._add_stream(part.name, part.definition.record, part.retain)
+                for table, record in part.definition.tables.items():
+                    self._add_stream(wiring.table_name(part.name, table), record, TABLE_RETAIN)
         outages = self._add_stream(OUTAGES, Outage, Retain(OUTAGES_RETAIN))
         self.outages = Outages(outages, machine.clock)
         self._alive = self._add_stream(ALIVE, Alive, Retain(), private=True)
@@ -157,12 +163,13 @@ class Daemon:
             status=lambda: self.observer.status(),
             streams=self.streams,
             describe=self._describe,
+            check_admin=self._check_admin,
             reconnect=self._reconnect,
-            admin_token=settings.admin_token,
         )
         self.web = web.Web(app)
         guests = Guests(self.streams, self.channels, machine.clock, self._guest_limits())
-        self.door = Door(self.streams, guests, self.web)
+        polls = Polls(self._inputs("door", {}))
+        self.door = Door(self.streams, guests, polls, self.web)
         for part in self.plan.order:
             self._add_component(part, app)
         self.observer = Observer(
@@ -210,17 +217,32 @@ class Daemon:
         return stream
 
     def _table(self, component: Component, name: str, record: type) -> Stream[Any]:
-        """A component's private table; the same one after a restart of the component."""
+        """A component's table, public if its definition says so; the same one after a restart of
+        the component.
+        """
+        if name in component.definition.tables:
+            return self.streams[wiring.table_name(component.name, name)]
         full = f"{component.name}/{name}"
         found = self.streams.get(full)
         if found is None:
             found = self._add_stream(full, record, component.retain, private=True)
         return found
 
+    def _inputs(self, component: str, places: dict[str, int]) -> Streams:
+        """The streams as one component reads them."""
+        return Streams(
+            self.streams,
+            places,
+            partial(self._missed, component),
+            self.machine.clock,
+            self._delivery,
+            self._check_admin,
+            self._reconnect,
+        )
+
     def _add_component(self, part: Component, app: Any) -> None:
         definition, name = part.definition, part.name
-        places = self.places[name]
-        streams = Streams(self.streams, places, partial(self._missed, name), self.machine.clock)
+        streams = self._inputs(name, self.places[name])
         run: Callable[[], Awaitable[None]] | None = None
         if part.table == "sinks":
             if definition.run is not None:
@@ -318,11 +340,37 @@ class Daemon:
             if name != OUTAGES:
                 self.streams[name].close()
 
-    def _reconnect(self, name: str) -> bool:
-        if name not in self.supervisor.children:
-            return False
-        self.supervisor.kick(name)
-        return True
+    def _delivery(self, stream: str) -> Delivery:
+        return self.observer.delivery(self.plan.writers.get(stream, stream))
+
+    def _check_admin(self, authorization: str) -> None:
+        web.authorize(self.config.settings.admin_token, authorization)
+
+    def _reconnect(self, name: str) -> None:
+        """Start a component again, by its own name or its stream's; BadRequest when there is
+        nothing to start.
+        """
+        children = self.supervisor.children
+        child = children.get(self.plan.writers.get(name, name))
+        if child is None:
+            raise BadRequest(
+                f"there is no component {name!r:.60}",
+                parameter="component",
+                value=name,
+                allowed=list(children),
+                code="UNKNOWN_COMPONENT",
+                status=404,
+            )
+        if child.state is State.STOPPED:
+            raise BadRequest(
+                f"{name} has ended for good",
+                parameter="component",
+                value=name,
+                allowed="a component that runs or is to run again; this one starts with the daemon",
+                code="ENDED",
+                status=409,
+            )
+        self.supervisor.kick(child.name)
 
     def _changed(self, child: Child) -> None:
         """A component changed its state. A source that does not run does not deliver: that is an

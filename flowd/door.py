@@ -62,6 +62,13 @@ class Route:
         )
         self._match = re.compile(pattern).fullmatch
 
+    def serves(self, head: Head) -> bool:
+        """Whether a request is for this route, and not for what the sink's own routes answer."""
+        if self._match(head.path) is None:
+            return False
+        others = isinstance(self.leads_to, Hot) and self.leads_to.others
+        return not others or head.method in ("GET", "HEAD")
+
     def match(self, path: str) -> dict[str, str] | None:
         """The values of the names, None when the path is another."""
         found = self._match(path)
@@ -71,11 +78,13 @@ class Route:
 class Door:
     """Takes connections and decides about each request."""
 
-    def __init__(self, streams: Mapping[str, Stream[Any]], guests: Guests, app: App) -> None:
+    def __init__(
+        self, streams: Mapping[str, Stream[Any]], guests: Guests, polls: Polls, app: App
+    ) -> None:
         self.counts = Counts()
         self.routes: list[Route] = []
         self.guests = guests
-        self.polls = Polls()
+        self.polls = polls
         self.open_connections = 0
         self._streams = streams
         self._app = app
@@ -107,7 +116,7 @@ class Door:
 
     def owns(self, head: Head) -> bool:
         """Whether a request is the door's own business."""
-        return head.wants_websocket or any(route.match(head.path) for route in self.routes)
+        return head.wants_websocket or any(route.serves(head) for route in self.routes)
 
     async def _connection(self, stream: trio.SocketStream) -> None:
         """One connection, from its first byte to its end or until a live client stays."""
@@ -162,11 +171,8 @@ class Door:
 
     async def _decide(self, visit: Visit, head: Head) -> bool:
         """Whose business is this request? BadRequest when it is nobody's."""
-        for route in self.routes:
-            path = route.match(head.path)
-            if path is not None:
-                break
-        else:
+        route = next((route for route in self.routes if route.serves(head)), None)
+        if route is None:
             if head.wants_websocket:
                 raise self._no_websocket(head)
             self._count_app()
@@ -175,6 +181,7 @@ class Door:
             return not visit.ended
         if head.has_body or head.method not in ("GET", "HEAD"):
             raise _wrong_method(head)
+        path = route.match(head.path) or {}
         if isinstance(route.leads_to, Hot):
             self.counts.requests["hot"] += 1
             stream = visible(self._streams, route.leads_to.stream or path["stream"])

@@ -1,25 +1,23 @@
-"""What a component may do: a feed to publish to and to dial upstream with, and the streams it may
-read.
+"""What a source or transform may do: publish to its stream, keep tables, dial upstream.
 
-This is all that a source or transform sees of flowd, so that whoever reads its signature knows
-what it can touch.
+With the streams it may read (`flowd.inputs`) this is all that it sees of flowd, so that whoever
+reads its signature knows what it can touch.
 """
 
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
 import trio
 from attrs import define, field
 
-from flowd.clock import Clock, system_clock
-from flowd.errors import UpstreamError, UserError, unwrap
-from flowd.filter import ALL, Filter
-from flowd.record import Batch, Gap, Position, Record
-from flowd.stream import Cursor, Stream
+from flowd.clock import Clock
+from flowd.errors import UpstreamError, unwrap
+from flowd.record import Record
+from flowd.stream import Stream
 from flowd.upstream import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
 
 T = TypeVar("T")
@@ -43,6 +41,8 @@ class Tally:
     open: int = 0
     """Upstream connections open now; two for a moment while one is renewed."""
     delivering: bool = False
+    last_frame_ms: int | None = None
+    """Any sign of life from upstream, also a pong."""
     last_message_ms: int | None = None
     last_alive_ms: int | None = None
     """When data was last known to flow: where an outage begins that is noticed later."""
@@ -96,8 +96,9 @@ class Feed(Generic[T]):
         self.stream.forget(key)
 
     def table(self, name: str, record: type[V]) -> Stream[V]:
-        """A private stream for state that must survive and is nobody's business; saved like any
-        other.
+        """A further stream of the component, for state that must survive: saved like any other.
+
+        It is private, unless the component's definition names it among its `tables`.
         """
         return self._table(name, record)
 
@@ -154,7 +155,7 @@ class Feed(Generic[T]):
                 headers=headers,
                 shown=shown,
                 # Where a pong does not count, it must not hide when the data stopped.
-                on_frame=self._alive if pongs_count else lambda: None,
+                on_frame=self._alive if pongs_count else self._frame,
                 on_message=self._message_delivering if delivers else self._message,
             ),
         )
@@ -200,13 +201,16 @@ class Feed(Generic[T]):
                 self.log.warning("%s: cannot renew yet: %s; again in %gs", self.name, why, retry_s)
             await trio.sleep(retry_s)
 
+    def _frame(self) -> None:
+        self.tally.last_frame_ms = self.clock()
+
     def _alive(self) -> None:
-        self.tally.last_alive_ms = self.clock()
+        self.tally.last_frame_ms = self.tally.last_alive_ms = self.clock()
 
     def _message(self) -> None:
         tally = self.tally
         tally.messages += 1
-        tally.last_message_ms = tally.last_alive_ms = self.clock()
+        tally.last_message_ms = tally.last_frame_ms = tally.last_alive_ms = self.clock()
 
     def _message_delivering(self) -> None:
         self._message()
@@ -262,106 +266,3 @@ class _Session:
             except* UpstreamError:
                 if not self.retired:
                     raise
-
-
-class Input(Generic[T]):
-    """A stream as one component reads it: the component's place is remembered, and saved with the
-    snapshot.
-    """
-
-    def __init__(
-        self,
-        stream: Stream[T],
-        places: dict[str, int],
-        on_gap: Callable[[str, Gap], None] = lambda stream, gap: None,
-    ) -> None:
-        self.stream = stream
-        self._places = places
-        self._on_gap = on_gap
-
-    @property
-    def name(self) -> str:
-        """The stream's name."""
-        return self.stream.name
-
-    @property
-    def head(self) -> Position:
-        """The position of the newest record: `cursor(after=input.head)` reads only what is still
-        to come.
-        """
-        return self.stream.head
-
-    def get(self, key: str) -> T | None:
-        """The newest value of a key in a table."""
-        return self.stream.get(key)
-
-    def read(self, after: int, *, limit: int | None = None, filter: Filter = ALL) -> Batch[T]:
-        """What is newer than the seq `after`, at once."""
-        return self.stream.read(after, limit=limit, filter=filter)
-
-    def cursor(
-        self,
-        after: Position | None = None,
-        *,
-        limit: int | None = None,
-        filter: Filter = ALL,
-    ) -> Cursor[T]:
-        """A reader that goes on where this component last was; at `after`, if given; else all
-        retained.
-        """
-        place = self._places.get(self.stream.name)
-        on_gap = self._gap
-        if after is None and place is not None:
-            return Cursor(self.stream, place, filter=filter, on_read=self._read, on_gap=on_gap)
-        plain = self.stream.cursor(after, limit=limit, filter=filter)
-        lost = after is not None and not self.stream.knows(after)
-        return Cursor(
-            self.stream,
-            plain.position.seq,
-            first=after is None or lost,
-            reset=lost,
-            filter=filter,
-            on_read=self._read,
-            on_gap=on_gap,
-        )
-
-    def _read(self, seq: int) -> None:
-        self._places[self.stream.name] = max(seq, self._places.get(self.stream.name, 0))
-
-    def _gap(self, gap: Gap) -> None:
-        self._on_gap(self.stream.name, gap)
-
-
-class Streams(Mapping[str, Input[Any]]):
-    """The streams that a component may read, by name. An unknown name is a UserError that lists
-    the others.
-    """
-
-    def __init__(
-        self,
-        streams: Mapping[str, Stream[Any]],
-        places: dict[str, int] | None = None,
-        on_gap: Callable[[str, Gap], None] = lambda stream, gap: None,
-        clock: Clock = system_clock,
-    ) -> None:
-        self.now_ms = clock
-        """Wall time, in milliseconds since 1970."""
-        self._streams = streams
-        self._places = {} if places is None else places
-        self._on_gap = on_gap
-
-    def __getitem__(self, name: str) -> Input[Any]:
-        stream = self._streams.get(name)
-        if stream is None or stream.private:
-            known = ", ".join(self) or "none"
-            raise UserError(f"there is no stream {name!r}; there are: {known}")
-        return Input(stream, self._places, self._on_gap)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._streams and not self._streams[str(name)].private
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, stream in self._streams.items() if not stream.private)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)

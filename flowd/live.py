@@ -6,6 +6,7 @@ the channel's.
 """
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from attrs import frozen
@@ -14,7 +15,8 @@ from flowd import filter as filters
 from flowd.channel import Client, Encode, Warn
 from flowd.clock import Clock
 from flowd.errors import BadRequest
-from flowd.record import Batch, Position
+from flowd.inputs import Streams
+from flowd.record import Batch, Position, Record
 from flowd.stream import RETAIN_MAX, Stream
 
 ERRORS_MAX = 20
@@ -50,6 +52,16 @@ class Live:
 
 
 @frozen
+class Tail:
+    """How the body of a poll ends at this instant. `state` is the part of it which makes the answer
+    another one (it goes into the ETag): a word such as `live`.
+    """
+
+    body: bytes
+    state: str = ""
+
+
+@frozen
 class Hot:
     """A path that many clients poll: `render` makes the body, JSON, from a stream's newest
     records.
@@ -57,11 +69,22 @@ class Hot:
     The stream is the path's `{stream}`, or `stream` if given. The door keeps the body, plain and
     gzipped, until the position moves, and answers `ETag`, 304, `after=`, `limit=` and the filters
     by itself.
+
+    `prepare` is called for each record before `render`, with the loop let go in between: what it
+    makes should be kept by whoever made it. `tail` ends the body with what changes without the
+    stream: it is made anew for every answer, at most 64 KiB of it. `instead` may answer by itself,
+    from the query. `limit_max` is the default of `limit` and the most of it. With `others`, the
+    sink's own `routes` answer the methods that are not GET.
     """
 
     path: str
     render: Callable[[Batch[Any]], bytes]
     stream: str | None = None
+    prepare: Callable[[Record[Any]], object] = attrgetter("json")
+    tail: Callable[[Streams], Tail] | None = None
+    instead: Callable[[Mapping[str, str], Streams], bytes | None] | None = None
+    limit_max: int = RETAIN_MAX
+    others: bool = False
 
 
 @frozen
@@ -242,7 +265,7 @@ def position(text: object) -> Position | None:
         ) from None
 
 
-def count(text: object) -> int | None:
+def count(text: object, *, least: int = 0, most: int = RETAIN_MAX) -> int | None:
     """The limit that a client sent, None when it sent none."""
     if text is None:
         return None
@@ -252,13 +275,13 @@ def count(text: object) -> int | None:
         if isinstance(text, str) and not (text.isascii() and text.isdigit()):
             raise ValueError
         number = int(text)
-        if not 0 <= number <= RETAIN_MAX:
+        if not least <= number <= most:
             raise ValueError
     except ValueError:
         raise BadRequest(
             "limit must be a whole number",
             parameter="limit",
             value=text,
-            allowed=f"0 to {RETAIN_MAX}: how many of the newest records",
+            allowed=f"{least} to {most}: how many of the newest records",
         ) from None
     return number

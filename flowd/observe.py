@@ -16,6 +16,7 @@ from flowd.door import CONNECTIONS_SPARE, Door
 from flowd.feed import Feed, Tally
 from flowd.guests import MESSAGES_PER_S
 from flowd.http import HEAD_MAX
+from flowd.inputs import Delivery
 from flowd.outage import Outages
 from flowd.polls import CACHE_BYTES as POLLS_BYTES
 from flowd.registry import Registry
@@ -119,6 +120,22 @@ class Observer:
             behind=sum(self.streams[n].seq - seq for n, seq in places.items() if n in self.streams),
             last_message_ago_ms=_ago_ms(now_ms, tally.last_message_ms),
             last_record_ago_ms=_ago_ms(now_ms, tally.last_record_ms),
+        )
+
+    def delivery(self, name: str) -> Delivery:
+        """How one component stands: what sinks may know of it."""
+        child = self.supervisor.children.get(name)
+        feed = self.feeds.get(name)
+        if child is None or feed is None:
+            return Delivery()
+        tally, runs = feed.tally, child.state is State.RUNNING
+        source = any(part.name == name for part in self.config.of("sources"))
+        return Delivery(
+            delivering=tally.delivering if source else runs,
+            connected=tally.open > 0 if source else runs,
+            connecting=child.state in (State.STARTING, State.RUNNING) and not tally.open,
+            last_frame_ms=tally.last_frame_ms,
+            last_record_ms=tally.last_record_ms,
         )
 
     def _clients(self) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from flowd import filter as filters
 from flowd.channel import Encode
 from flowd.clock import Clock
 from flowd.errors import BadRequest, UpstreamError, UpstreamSilent, UserError, unwrap
-from flowd.feed import Feed, Input, Streams
+from flowd.feed import Feed
 from flowd.filter import Filter
-from flowd.live import Hot, Live, Session, Wish, follow_path
+from flowd.inputs import Delivery, Input, Streams
+from flowd.live import Hot, Live, Session, Tail, Wish, follow_path
 from flowd.outage import Outage
 from flowd.record import Batch, Gap, Position, Record
 from flowd.setting import Seconds, Secret, Size, seconds
@@ -33,6 +34,7 @@ __all__ = [
     "Batch",
     "Clock",
     "Cursor",
+    "Delivery",
     "Encode",
     "Feed",
     "Filter",
@@ -51,6 +53,7 @@ __all__ = [
     "Source",
     "Stream",
     "Streams",
+    "Tail",
     "Transform",
     "Upstream",
     "UpstreamError",

@@ -9,30 +9,40 @@ from attrs import frozen
 from flowd import filter as filters
 from flowd import wire
 from flowd.http import Head, response
-from flowd.live import Hot, count, position
+from flowd.inputs import Streams
+from flowd.live import Hot, Tail, count, position
 from flowd.record import Batch, Gap, Position
-from flowd.stream import Stream
+from flowd.stream import RETAIN_MAX, Stream
 
 CACHE_BYTES = 64 * 1024 * 1024
 IN_THREAD_BYTES = 32 * 1024
 """Bodies longer than this are compressed in a thread, so that they do not hold the loop."""
 HEADERS = (("Cache-Control", "no-cache"), ("Vary", "Accept-Encoding"))
 
+NO_TAIL = Tail(b"")
+
 Key = tuple[Any, ...]
 
 
 @frozen
 class _Prepared:
-    """A whole answer, and the position it is true for."""
+    """An answer, and the position it is true for: whole, or a body that wants its tail."""
 
     position: Position
     data: bytes
+    body: wire.Open | None = None
+
+    @property
+    def bytes(self) -> int:
+        """What it takes of the cache."""
+        return len(self.data) + (0 if self.body is None else len(self.body.data))
 
 
 class Polls:
     """The prepared answers, the least used ones making room."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
         self.bytes = 0
         self._kept: OrderedDict[Key, _Prepared] = OrderedDict()
         self._preparing: dict[Key, trio.Event] = {}
@@ -40,57 +50,85 @@ class Polls:
     async def answer(self, head: Head, hot: Hot, stream: Stream[Any]) -> bytes:
         """The whole HTTP answer to a poll; BadRequest when its query is wrong."""
         close = not head.keep_alive
-        etag = f'"{stream.head}"'
-        if _matches(head.headers.get("if-none-match"), etag):
-            return response(304, headers=(("ETag", etag), *HEADERS), close=close)
-        data = await self._prepared(head, hot, stream)
+        tail = NO_TAIL if hot.tail is None else hot.tail(self._streams)
+        if _matches(head.headers.get("if-none-match"), _etag(stream.head, tail)):
+            tags = (("ETag", _etag(stream.head, tail)), *HEADERS)
+            return response(304, headers=tags, close=close)
+        instead = None if hot.instead is None else hot.instead(head.parameters(), self._streams)
+        if instead is not None:
+            data = response(200, instead, headers=HEADERS)
+        else:
+            prepared = await self._prepared(head, hot, stream)
+            data = prepared.data
+            if prepared.body is not None and hot.tail is not None:
+                # Asked again: preparing took time, and the stream may have gone on.
+                tail = hot.tail(self._streams)
+                data = _answer(prepared.body, tail.body, _etag(prepared.position, tail))
         if head.method == "HEAD":
             data = data[: data.index(b"\r\n\r\n") + 4]
         if close:
             data = data.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
         return data
 
-    async def _prepared(self, head: Head, hot: Hot, stream: Stream[Any]) -> bytes:
+    async def _prepared(self, head: Head, hot: Hot, stream: Stream[Any]) -> _Prepared:
         key = (hot.path, stream.name, head.gzip, head.query)
         while key in self._preparing:
             await self._preparing[key].wait()
         kept = self._kept.get(key)
         if kept is not None and kept.position == stream.head:
             self._kept.move_to_end(key)
-            return kept.data
+            return kept
         wanted = head.parameters()
-        after, limit = position(wanted.pop("after", None)), count(wanted.pop("limit", None))
+        least = 0 if hot.limit_max == RETAIN_MAX else 1
+        after = position(wanted.pop("after", None))
+        limit = count(wanted.pop("limit", None), least=least, most=hot.limit_max)
+        if limit is None and least:
+            limit = hot.limit_max
         batch = snapshot(stream, filters.parse(stream.record, wanted), after, limit)
         ready = self._preparing[key] = trio.Event()
         try:
             for index, record in enumerate(batch.records):
-                if record.json and index % 500 == 499:
+                hot.prepare(record)
+                if index % 500 == 499:
                     await trio.lowlevel.checkpoint()
-            data = await _answer(hot.render(batch), f'"{batch.position}"', gzip=head.gzip)
+            body = await _open(hot.render(batch), gzip=head.gzip)
         finally:
             ready.set()
             del self._preparing[key]
-        self._keep(key, _Prepared(batch.position, data))
-        return data
+        if hot.tail is None:
+            etag = _etag(batch.position, NO_TAIL)
+            prepared = _Prepared(batch.position, _answer(body, b"", etag))
+        else:
+            prepared = _Prepared(batch.position, b"", body)
+        self._keep(key, prepared)
+        return prepared
 
     def _keep(self, key: Key, prepared: _Prepared) -> None:
         before = self._kept.pop(key, None)
-        self.bytes += len(prepared.data) - (0 if before is None else len(before.data))
+        self.bytes += prepared.bytes - (0 if before is None else before.bytes)
         self._kept[key] = prepared
         while self.bytes > CACHE_BYTES and len(self._kept) > 1:
             _, old = self._kept.popitem(last=False)
-            self.bytes -= len(old.data)
+            self.bytes -= old.bytes
 
 
-async def _answer(body: bytes, etag: str, *, gzip: bool) -> bytes:
+async def _open(body: bytes, *, gzip: bool) -> wire.Open:
+    if not gzip:
+        return wire.Open(body)
+    if len(body) > IN_THREAD_BYTES:
+        return await trio.to_thread.run_sync(wire.gzip_open, body)
+    return wire.gzip_open(body)
+
+
+def _answer(body: wire.Open, tail: bytes, etag: str) -> bytes:
     headers: tuple[tuple[str, str], ...] = (("ETag", etag), *HEADERS)
-    if gzip:
+    if body.gzip:
         headers = (*headers, ("Content-Encoding", "gzip"))
-        if len(body) > IN_THREAD_BYTES:
-            body = await trio.to_thread.run_sync(wire.gzip_body, body)
-        else:
-            body = wire.gzip_body(body)
-    return response(200, body, headers=headers)
+    return response(200, body.ended(tail), headers=headers)
+
+
+def _etag(position: Position, tail: Tail) -> str:
+    return f'"{position}-{tail.state}"' if tail.state else f'"{position}"'
 
 
 def snapshot(

@@ -32,7 +32,8 @@ from flowd.channel import Client
 from flowd.clock import Clock, Stopwatch
 from flowd.config import parse
 from flowd.errors import BadRequest, unwrap
-from flowd.feed import Feed, Streams
+from flowd.feed import Feed
+from flowd.inputs import Streams
 from flowd.live import Live, Session, follow_path
 from flowd.registry import Registry
 from flowd.snapshot import MemoryStore, Store
@@ -433,13 +434,28 @@ class Daemon(root.Daemon):
 
     async def get(self, target: str, headers: Mapping[str, str] | None = None) -> Answer:
         """The answer to one GET, on a connection of its own."""
+        return await self.request("GET", target, headers)
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Answer:
+        """The answer to one request, on a connection of its own."""
         ours, theirs = trio.testing.memory_stream_pair()
         await self._listener.arrive(theirs)
         connection = h11.Connection(h11.CLIENT)
         wanted = {"Host": "flowd", "Connection": "close", **(headers or {})}
+        if body:
+            wanted["Content-Length"] = str(len(body))
         quoted = quote(target, safe="/?&=%,.:+~")
-        request = h11.Request(method="GET", target=quoted, headers=list(wanted.items()))
-        await ours.send_all((connection.send(request) or b"") + _end(connection))
+        request = h11.Request(method=method, target=quoted, headers=list(wanted.items()))
+        sent = bytes(connection.send(request) or b"")
+        if body:
+            sent = sent + (connection.send(h11.Data(data=body)) or b"")
+        await ours.send_all(sent + _end(connection))
         status, found, body = 0, dict[str, str](), bytearray()
         while not isinstance(event := connection.next_event(), h11.EndOfMessage):
             if event is h11.NEED_DATA:

@@ -134,8 +134,8 @@ def build(
     status: Callable[[], Status],
     streams: Mapping[str, Stream[Any]],
     describe: Callable[[], dict[str, Any]],
-    reconnect: Callable[[str], bool],
-    admin_token: Secret | None,
+    check_admin: Callable[[str], None],
+    reconnect: Callable[[str], None],
 ) -> QuartTrio:
     """The app with flowd's own routes; sinks add their blueprints."""
     app = QuartTrio("flowd", static_folder=None)
@@ -175,9 +175,8 @@ def build(
 
     @core.post("/components/<name>/reconnect")
     async def force_reconnect(name: str) -> Response:
-        _admin(admin_token, request.headers.get("Authorization", ""))
-        if not reconnect(name):
-            raise _unknown("component", name, [part.name for part in status().components])
+        check_admin(request.headers.get("Authorization", ""))
+        reconnect(name)
         logger.info("%s: reconnect asked for by %s", name, request.remote_addr)
         return _json({"success": True, "message": f"{name} is started again"}, 202)
 
@@ -199,8 +198,8 @@ def build(
     return app
 
 
-def _admin(token: Secret | None, header: str) -> None:
-    """Let an admin pass. The tokens are compared in constant time."""
+def authorize(token: Secret | None, header: str) -> None:
+    """Let an admin pass, BadRequest for all others. The tokens are compared in constant time."""
     if token is None or not token.available:
         why = "not set" if token is None else f"empty ({token.source})"
         raise BadRequest(

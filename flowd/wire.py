@@ -6,9 +6,11 @@ packs once however many clients it has: no context is carried from one block or 
 next.
 """
 
+import struct
 import zlib
 from collections.abc import Callable
 
+from attrs import frozen
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
@@ -43,10 +45,32 @@ def gzip_blocks(payloads: list[bytes]) -> bytes:
     return packer.compress(b"".join(payloads)) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
-def gzip_body(body: bytes) -> bytes:
-    """A whole body, gzipped; the same bytes for the same body."""
-    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, 31)
-    return packer.compress(body) + packer.flush()
+@frozen
+class Open:
+    """A body, or a gzip stream of one, that a tail may still end."""
+
+    data: bytes
+    gzip: bool = False
+    crc: int = 0
+    size: int = 0
+
+    def ended(self, tail: bytes) -> bytes:
+        """The whole body. A tail has at most 64 KiB."""
+        if not self.gzip:
+            return self.data + tail
+        assert len(tail) <= 0xFFFF
+        # One stored block: a tail is short, and made for every answer.
+        block = b"\x01" + struct.pack("<HH", len(tail), len(tail) ^ 0xFFFF) + tail
+        check = struct.pack(
+            "<II", zlib.crc32(tail, self.crc), (self.size + len(tail)) & 0xFFFF_FFFF
+        )
+        return self.data + block + check
+
+
+def gzip_open(body: bytes) -> Open:
+    """The gzip stream of a body whose tail is still to come."""
+    data = GZIP_HEAD + gzip_blocks([body])
+    return Open(data, gzip=True, crc=zlib.crc32(body), size=len(body))
 
 
 def frames(payloads: list[bytes]) -> bytes:

@@ -19,10 +19,13 @@ INPUT_KEYS = ("input", "inputs", "orders", "volume")
 
 @frozen
 class Plan:
-    """What runs: components in the order in which they start, and each stream's record class."""
+    """What runs: components in the order in which they start, each stream's record class and
+    writer, and the streams that each component reads.
+    """
 
     order: list[Component]
     records: dict[str, type]
+    writers: dict[str, str]
     inputs: dict[str, list[str]]
 
 
@@ -56,7 +59,8 @@ def plan(config: Config) -> Plan:
             raise UserError(f"{names}: these read each other in a circle; nothing could start it")
         order += ready
         waiting = [c for c in waiting if c not in ready]
-    return Plan([*order, *config.of("sinks")], records, inputs)
+    written_by = {stream: component.name for stream, component in writers.items()}
+    return Plan([*order, *config.of("sinks")], records, written_by, inputs)
 
 
 def table_name(component: str, table: str) -> str:
@@ -100,7 +104,8 @@ def _wrong_type(
     records: dict[str, type],
 ) -> str:
     fitting = [stream for stream, record in records.items() if issubclass(record, reads)]
-    wanted = " or ".join(kind.__name__ for kind in (reads if isinstance(reads, tuple) else (reads,)))
+    kinds = reads if isinstance(reads, tuple) else (reads,)
+    wanted = " or ".join(kind.__name__ for kind in kinds)
     message = (
         f'{component.where}.{key} = "{name}": carries {records[name].__name__}, '
         f"but {component.kind} reads {wanted}."

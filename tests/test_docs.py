@@ -481,7 +481,10 @@ ALL_OF_IT = """
 sources.orders = { kind = "binance-force-order", symbols = ["*"] }
 sources.candles = { kind = "binance-candles", symbols = ["BTCUSDT"], interval = "1m" }
 transforms.volume = { kind = "liquidation-volume", input = "orders" }
+sources.fills = { kind = "hydromancer", subscription = "allFills", api_key = { env = "KEY" } }
+transforms.totals = { kind = "totals", input = "fills" }
 sinks.a = { kind = "http" }
+sinks.feed = { kind = "http-feed", path = "/api/all-fills", input = "fills", items = "fills" }
 sinks.b = { kind = "sse" }
 sinks.c = { kind = "websocket" }
 sinks.d = { kind = "liquidation-websocket", orders = "orders", volume = "volume" }
@@ -498,7 +501,7 @@ def endpoints() -> list[str]:
     """All paths that flowd and its sinks serve, written as in the docs."""
     every = config.parse(ALL_OF_IT, OURS)
     core = web.build(
-        status=testing.feed, streams={}, describe=dict, reconnect=bool, admin_token=None
+        status=testing.feed, streams={}, describe=dict, check_admin=print, reconnect=print
     )
     pages = QuartTrio("sinks", static_folder=None)
     plan = wiring.plan(every)
@@ -544,7 +547,8 @@ def test_every_error_code_is_described():
 
 
 @pytest.mark.parametrize(
-    "record", [market.Liquidation, market.Bucket, market.Candle, outage.Outage]
+    "record",
+    [market.Liquidation, market.Bucket, market.Candle, market.Fill, market.Total, outage.Outage],
 )
 def test_every_field_of_the_shared_records_is_described(record):
     told = rows(section(REFERENCE / "records.md", f"`{record.__name__}`"))

@@ -19,7 +19,7 @@ ALL = [*CORE, *PLUGINS, *EXAMPLES]
 RANKS = """
 0  clock codec errors market record setting
 1  filter stream supervisor wire
-2  channel feed http live outage snapshot upstream websocket
+2  channel feed http inputs live outage snapshot upstream websocket
 3  plugin
 4  config describe door guests log metrics notify observe polls registry status visit web wiring
 5  daemon process testing

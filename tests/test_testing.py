@@ -7,7 +7,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd import testing
 from flowd.errors import UpstreamError, UpstreamSilent
-from flowd.feed import Feed, Streams
+from flowd.feed import Feed
+from flowd.inputs import Streams
 from flowd.plugin import Sink, Source, Transform
 
 URL = "wss://exchange.test/market"

@@ -61,12 +61,23 @@ def test_a_gzip_block_leans_on_nothing_before_it() -> None:
         assert unpacker.decompress(block) == b"the same words " * 50
 
 
-@given(st.binary(max_size=2000))
-def test_a_gzip_body_is_whole_and_the_same_for_the_same_bytes(body: bytes) -> None:
-    packed = wire.gzip_body(body)
+@given(st.binary(max_size=2000), st.binary(max_size=2000))
+def test_a_body_that_gets_its_tail_late_is_whole(body: bytes, tail: bytes) -> None:
+    for opened in (wire.gzip_open(body), wire.Open(body)):
+        whole = opened.ended(tail)
 
-    assert gzip.decompress(packed) == body
-    assert wire.gzip_body(body) == packed
+        assert (gzip.decompress(whole) if opened.gzip else whole) == body + tail
+
+
+@given(st.binary(max_size=2000))
+def test_the_same_body_is_gzipped_to_the_same_bytes(body: bytes) -> None:
+    assert wire.gzip_open(body) == wire.gzip_open(body)
+
+
+def test_the_longest_tail_fits_into_one_block() -> None:
+    tail = b"x" * 0xFFFF
+
+    assert gzip.decompress(wire.gzip_open(b"body ").ended(tail)) == b"body " + tail
 
 
 @given(PAYLOADS)

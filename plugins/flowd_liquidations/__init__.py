@@ -1,6 +1,6 @@
 """A flowd plugin: liquidation volume, and the documented endpoints for charts of it."""
 
-from flowd.market import Bucket, Liquidation
+from flowd.market import Bucket, Fill, Liquidation
 from flowd.plugin import Sink, Transform, hookimpl
 from flowd_liquidations import sink, volume
 
@@ -14,7 +14,7 @@ def flowd_transforms() -> list[Transform]:
             volume.volume,
             volume.Config,
             record=Bucket,
-            reads=Liquidation,
+            reads=(Liquidation, Fill),
             retain=volume.BUCKETS_MAX,
         )
     ]

@@ -26,9 +26,12 @@ class Config:
 
 
 def symbol_of(text: str) -> str:
-    """A symbol as exchanges write it; BadRequest when it cannot be one."""
-    symbol = text.upper()
-    if not 2 <= len(symbol) <= 40 or not all(c.isalnum() or c in "_-" for c in symbol):
+    """A symbol as exchanges write it; BadRequest when it cannot be one.
+
+    Small letters are a shorthand for capital ones, unless both are used, as in kPEPE.
+    """
+    symbol = text.upper() if text.islower() else text
+    if not 1 <= len(symbol) <= 40 or not all(c.isalnum() or c in "_-:@#" for c in symbol):
         raise BadRequest(
             f"there is no symbol {text!r:.60}",
             parameter="symbol",
@@ -50,7 +53,7 @@ def live(config: Config) -> Live:
             session.close(CLOSE_POLICY, mistake.code)
 
     def heartbeat(session: Session) -> bytes:
-        return shapes.heartbeat(session.path["symbol"].upper(), session.now_ms())
+        return shapes.heartbeat(symbol_of(session.path["symbol"]), session.now_ms())
 
     return Live(
         config.path,
@@ -75,9 +78,10 @@ def follow(config: Config, session: Session) -> None:
             allowed=["timeframe", "start", "end"],
         )
     orders = shapes.Orders(symbol, config.precisions.get(symbol), clock=session.now_ms)
-    first = session.wish(
-        config.orders, filter={"symbol": symbol}, limit=shapes.ORDERS_FIRST, encode=orders
-    )
+    of_symbol = {"symbol": symbol}
+    if "role" in session.filters(config.orders):
+        of_symbol["role"] = "liquidated"  # Fills: each liquidation has another side.
+    first = session.wish(config.orders, filter=of_symbol, limit=shapes.ORDERS_FIRST, encode=orders)
     if timeframe is None:
         session.follow(first)
         return

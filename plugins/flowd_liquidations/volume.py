@@ -14,7 +14,7 @@ from typing import Any
 import trio
 from attrs import Factory, field, frozen
 
-from flowd.market import EXACT, Bucket, Liquidation, trimmed
+from flowd.market import EXACT, Bucket, Fill, Liquidation, trimmed
 from flowd.plugin import Feed, Record, Seconds, Streams
 from flowd_liquidations.backfill import Backfill
 from flowd_liquidations.timeframe import STANDARD, Timeframe, key, parse
@@ -33,7 +33,7 @@ def _timeframes(_: object, attribute: Any, names: list[str]) -> None:
 
 @frozen
 class Config:
-    """`input` is a stream of liquidations; `every` how often changed buckets are published.
+    """`input` is a stream of liquidations, or of fills; `every` how often changed buckets are published.
 
     `backfill_from` is another flowd, whose buckets fill the time before our own; without it the
     environment's LIQUIDATION_API_BASE_URL, if set.
@@ -79,12 +79,14 @@ class Accumulator:
             self._symbols.add(symbol)
             first_seen(symbol, time_ms)
 
-    def add(self, records: list[Record[Liquidation]]) -> None:
+    def add(self, records: list[Record[Liquidation | Fill]]) -> None:
         """Count each order once in each timeframe, publish the changed buckets ascending."""
         changed: dict[tuple[str, Timeframe, int], tuple[Decimal, Decimal, int]] = {}
         frames = self.timeframes
         for record in records:
-            order = record.value
+            order = order_of(record.value)
+            if order is None:
+                continue
             self._newest_ms = max(self._newest_ms, order.time_ms)
             if order.symbol not in self._symbols:
                 self._symbols.add(order.symbol)
@@ -162,6 +164,13 @@ class Accumulator:
             for start_ms in [start_ms for start_ms in keys if start_ms < now_ms - frame.keep_ms]:
                 for name in keys.pop(start_ms):
                     self._feed.forget(name)
+
+
+def order_of(value: Liquidation | Fill) -> Liquidation | Fill | None:
+    """What counts: a liquidation, or the liquidated side of one; neither a plain trade nor the
+    other side.
+    """
+    return None if isinstance(value, Fill) and value.role != "liquidated" else value
 
 
 _NOTHING = (Decimal(0), Decimal(0), 0)

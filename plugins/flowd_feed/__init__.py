@@ -1,0 +1,92 @@
+"""A flowd sink: the newest fills or liquidations in the documented shape of the two feeds,
+`/api/all-fills` and `/api/liquidations`.
+
+A poll is answered by the door from prepared bytes; only what changes by the moment, such as how
+long ago the last message came, is made for each answer.
+"""
+
+from typing import Any
+
+from attrs import field, frozen
+from quart import Blueprint, Response, request
+
+from flowd.market import Fill
+from flowd.plugin import Hot, Sink, Streams, UserError, codec, hookimpl
+from flowd_feed.shapes import ROWS_MAX, Rows, State, render
+
+ITEMS = ("fills", "liquidations")
+
+
+def _path(_: object, attribute: Any, path: str) -> None:
+    if not path.startswith("/") or "{" in path:
+        raise ValueError(f'path = "{path}": expected a fixed path such as "/api/all-fills"')
+
+
+def _items(_: object, attribute: Any, items: str) -> None:
+    if items not in ITEMS:
+        raise ValueError(f'items = "{items}": expected one of {", ".join(ITEMS)}')
+
+
+@frozen
+class Config:
+    """`path` is where the feed is, `input` the stream of fills, `items` what the rows are called:
+    `fills`, or `liquidations`, whose rows say more.
+    """
+
+    path: str = field(validator=_path)
+    input: str
+    items: str = field(validator=_items)
+
+
+def poll(config: Config) -> Hot:
+    """`GET`: the newest rows first, and how the feed stands."""
+    rows = Rows(liquidations=config.items == "liquidations")
+
+    def state(streams: Streams) -> State:
+        return State.of(config.input, config.items, streams)
+
+    def health(query: Any, streams: Streams) -> bytes | None:
+        wanted = query.get("health", "false").lower() in ("true", "1")
+        return codec.encode(state(streams).health()) + b"\n" if wanted else None
+
+    return Hot(
+        config.path,
+        lambda batch: render(config.items, rows, batch),
+        stream=config.input,
+        prepare=rows.of,
+        tail=lambda streams: state(streams).tail(),
+        instead=health,
+        limit_max=ROWS_MAX,
+        others=True,
+    )
+
+
+def routes(config: Config, streams: Streams) -> Blueprint:
+    """`POST {"action": "reconnect" | "status"}`, for an admin."""
+    if config.input not in streams:
+        raise UserError(f"there is no stream {config.input!r}")
+    blueprint = Blueprint(f"feed {config.path}".replace(".", " "), __name__)
+
+    @blueprint.post(config.path)
+    async def act() -> Response:
+        streams.check_admin(request.headers.get("Authorization", ""))
+        body = await request.get_json(force=True, silent=True)
+        action = body.get("action") if isinstance(body, dict) else None
+        if action == "reconnect":
+            streams.reconnect(config.input)
+            return _json({"success": True, "message": "Reconnection initiated"})
+        if action == "status":
+            return _json(State.of(config.input, config.items, streams).health())
+        return _json({"error": "Invalid action"}, 400)
+
+    return blueprint
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(codec.encode(value) + b"\n", status, content_type="application/json")
+
+
+@hookimpl
+def flowd_sinks() -> list[Sink]:
+    """The kind `http-feed`."""
+    return [Sink("http-feed", Config, routes=routes, hot=poll, reads=Fill)]
