@@ -11,7 +11,7 @@ Knows sockets only as something that takes bytes, and wire formats only as funct
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import trio
@@ -86,7 +86,7 @@ class Counts:
 @define(eq=False)
 class Place:
     """Where one client is in one channel: everything up to `seq` has been written, or lies in the
-    client's rest.
+    client's rest. It is ahead of the channel if it was served elsewhere what is not passed on yet.
     """
 
     client: "Client"
@@ -216,7 +216,7 @@ class Channel:
         `limit`.
         """
         if after is not None and self.stream.knows(after):
-            place = Place(client, self, min(after.seq, self.seq))
+            place = Place(client, self, after.seq)
         else:
             seq = 0 if limit is None else min(self.stream.newest(limit, self.filter), self.seq)
             place = Place(client, self, seq, first=True, reset=after is not None)
@@ -284,7 +284,9 @@ class Channel:
         delivered = 0
         for index, place in enumerate(self._order):
             client = place.client
-            if place.seq != start or client.behind:  # -1: it has left
+            if place.seq != start or client.behind:
+                if start < place.seq < target and not client.behind:
+                    client.hurry()  # It was ahead, and is not any more. One who has left is at -1.
                 continue
             if say:
                 pack = client.pack
@@ -406,23 +408,27 @@ class Client:
         """
         if self.gone:
             return
-        if stream.name not in self.places and len(self.places) >= PLACES_MAX:
-            raise BadRequest(
-                f"one connection follows at most {PLACES_MAX} streams",
-                parameter="streams",
-                value=stream.name,
-                allowed="unsubscribe from another stream first",
-            )
+        self.check_room([stream.name])
         channel = self._channels.open(stream, filter, encode, warn)
         place = channel.join(self, after, limit)
         self.unfollow(stream.name)
         self.places[stream.name] = place
         if not self.behind:
-            self._hurry()
+            self.hurry()
+
+    def check_room(self, streams: Iterable[str]) -> None:
+        """BadRequest when this client would follow too many streams with these."""
+        if len(self.places.keys() | streams) > PLACES_MAX:
+            raise BadRequest(
+                f"one connection follows at most {PLACES_MAX} streams",
+                parameter="streams",
+                value=list(streams),
+                allowed="unsubscribe from others first, or open another connection",
+            )
 
     def start(self) -> None:
         """Begin to write."""
-        self._hurry()
+        self.hurry()
 
     def abandon(self) -> None:
         """Follow nothing after all; the socket is left alone."""
@@ -475,7 +481,7 @@ class Client:
         self.behind = True
         self._channels.behind.add(self)
 
-    def _hurry(self) -> None:
+    def hurry(self) -> None:
         """Bring a new place level at once if the socket takes it; else leave it to a catch-up
         task.
         """
@@ -513,7 +519,7 @@ class Client:
             self._urgent.clear()
             return data
         for place in self.places.values():
-            if place.seq != place.channel.seq or place.first:
+            if place.seq < place.channel.seq or place.first:
                 return self._slow_warning(place) + place.channel.chunk(place)
         self.behind = False
         self._stalled_at = None

@@ -30,6 +30,9 @@ from flowd.supervisor import Restart
 C = TypeVar("C")
 
 TABLES = ("sources", "transforms", "sinks")
+LIMIT_MAX = 1000
+"""Failures that are remembered of a component."""
+DELAY_MIN_S = 0.05
 RESERVED = ("outages",)
 
 
@@ -149,10 +152,15 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
     common = structure(shared, Common, where)
     settings: Any = structure(keys, definition.config, where, also=common_names)
     limit = common.restart_limit
-    if limit is not None and limit < 0:
-        raise UserError(f"{where}.restart_limit = {limit}: expected a number from 0 up")
+    if limit is not None and not 0 <= limit <= LIMIT_MAX:
+        raise UserError(f"{where}.restart_limit = {limit}: expected a number from 0 to {LIMIT_MAX}")
     if limit is None and table != "sources" and "restart_limit" not in shared:
         limit = 10
+    if common.restart_delay < DELAY_MIN_S:
+        raise UserError(
+            f"{where}.restart_delay: expected at least {DELAY_MIN_S:g}s, "
+            "or a component that fails at once would keep the daemon busy"
+        )
     restart = Restart(
         policy=common.restart,
         delay_s=common.restart_delay,

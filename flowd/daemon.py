@@ -36,6 +36,7 @@ from flowd.snapshot import Loaded, MemoryStore, Snapshots, Store
 from flowd.status import LoopMeter
 from flowd.stream import Retain, Stream
 from flowd.supervisor import Child, State, Supervisor
+from flowd.tally import Tally
 from flowd.upstream import Dial, dial
 
 logger = logging.getLogger("flowd")
@@ -82,6 +83,7 @@ class Daemon:
         self.machine = machine or Machine()
         self.streams: dict[str, Stream[Any]] = {}
         self.feeds: dict[str, Feed[Any]] = {}
+        self.tallies: dict[str, Tally] = {}
         self.places: dict[str, dict[str, int]] = {}
         self.supervisor = Supervisor(self.machine.random, self._changed)
         self.outages: Outages
@@ -180,6 +182,7 @@ class Daemon:
             started_ms=self._started_ms,
             streams=self.streams,
             feeds=self.feeds,
+            tallies=self.tallies,
             places=self.places,
             supervisor=self.supervisor,
             outages=self.outages,
@@ -238,6 +241,7 @@ class Daemon:
             self._delivery,
             self._check_admin,
             self._reconnect,
+            component,
         )
 
     def _add_component(self, part: Component, app: Any) -> None:
@@ -245,6 +249,7 @@ class Daemon:
         streams = self._inputs(name, self.places[name])
         run: Callable[[], Awaitable[None]] | None = None
         if part.table == "sinks":
+            self.tallies[name] = streams.tally
             if definition.run is not None:
                 run = partial(definition.run, part.settings, streams)
             for make in (definition.live, definition.hot):
@@ -263,6 +268,7 @@ class Daemon:
                 on_delivering=partial(self.outages.close, name),
             )
             self.feeds[name] = feed
+            self.tallies[name] = feed.tally
             if part.table == "sources":
                 run = partial(definition.run, part.settings, feed)
             else:
@@ -280,7 +286,7 @@ class Daemon:
 
     def _describe(self) -> dict[str, Any]:
         paths = [(route.path, route.leads_to) for route in self.door.routes]
-        return describe.openapi(__version__, self.streams.values(), paths)
+        return describe.openapi(__version__, self.streams.values(), paths, self.web.routes())
 
     # -- running
     # ---------------------------------------------------------------------------------------------
@@ -405,6 +411,5 @@ class Daemon:
             "give %s a larger retain",
             *(component, missed, stream, gap.first, gap.last, stream),
         )
-        feed = self.feeds.get(component)
-        if feed is not None:
-            feed.tally.missed += missed
+        if component in self.tallies:
+            self.tallies[component].missed += missed

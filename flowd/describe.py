@@ -20,8 +20,11 @@ def openapi(
     version: str,
     streams: Iterable[Stream[Any]],
     paths: Iterable[tuple[str, Live | Hot]],
+    others: Iterable[tuple[str, str, str]] = (),
 ) -> dict[str, Any]:
-    """An OpenAPI 3.1 document."""
+    """An OpenAPI 3.1 document. `others` are the routes that sinks answer by themselves: path,
+    method, and what it is for in one line.
+    """
     public = [stream for stream in streams if not stream.private]
     schemas = _schemas([*{stream.record for stream in public}, Status, ComponentStatus])
     return {
@@ -31,7 +34,11 @@ def openapi(
             "version": version,
             "description": "Crypto market flow, remembered a while and served to many readers.",
         },
-        "paths": {**_own_paths(), **dict(_sink_path(*path, public) for path in paths)},
+        "paths": _merged(
+            _own_paths(),
+            *(_sink_path(path, leads_to, public) for path, leads_to in paths),
+            *(_other_path(*other) for other in others),
+        ),
         "components": {
             "schemas": {**schemas, "Error": _error_schema()},
             "securitySchemes": {"admin": {"type": "http", "scheme": "bearer"}},
@@ -69,6 +76,26 @@ def _own_paths() -> dict[str, Any]:
         "/openapi.json": get("This description"),
         "/components/{name}/reconnect": {"post": admin},
     }
+
+
+def _merged(own: dict[str, Any], *more: tuple[str, Any]) -> dict[str, Any]:
+    """All paths with all their methods; what stands first, counts."""
+    for path, methods in more:
+        own[path] = {**methods, **own.get(path, {})}
+    return own
+
+
+def _other_path(path: str, method: str, summary: str) -> tuple[str, Any]:
+    named = re.findall(r"\{([a-z_]+)\}", path)
+    operation = {
+        "summary": summary,
+        "parameters": [_parameter(name, "path", _TEXT, f"a {name}") for name in named],
+        "responses": {
+            "200": {"description": _WORDS[200]},
+            **{str(code): _answer(code) for code in (400, 404)},
+        },
+    }
+    return path, {method.lower(): operation}
 
 
 def _sink_path(path: str, leads_to: Live | Hot, streams: list[Stream[Any]]) -> tuple[str, Any]:

@@ -17,7 +17,7 @@ from attrs import define, field
 from flowd import wire
 from flowd.errors import BadRequest
 from flowd.guests import Guests
-from flowd.http import BadHead, Head, refusal
+from flowd.http import PREFLIGHT, BadHead, Head, refusal, response
 from flowd.live import Hot, Live, visible
 from flowd.polls import Polls
 from flowd.stream import Stream
@@ -179,6 +179,9 @@ class Door:
             self._in_good_hands(visit)
             await self._app.serve(Passage(visit, head, self.owns, self._count_app))
             return not visit.ended
+        if head.method == "OPTIONS" and not head.has_body:
+            await visit.send(response(200, headers=PREFLIGHT, close=not head.keep_alive))
+            return head.keep_alive
         if head.has_body or head.method not in ("GET", "HEAD"):
             raise _wrong_method(head)
         path = route.match(head.path) or {}

@@ -5,50 +5,21 @@ reads its signature knows what it can touch.
 """
 
 import logging
-import math
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
 import trio
-from attrs import define, field
 
 from flowd.clock import Clock
 from flowd.errors import UpstreamError, unwrap
 from flowd.record import Record
 from flowd.stream import Stream
+from flowd.tally import Tally
 from flowd.upstream import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
 
 T = TypeVar("T")
 V = TypeVar("V")
-
-DROP_LOG_EVERY_S = 60.0
-REASONS_MAX = 64
-"""Different reasons for dropping that are counted by name; further ones are counted as `other`."""
-
-
-@define(eq=False)
-class Tally:
-    """What a component did so far, for `/status`. Counts begin with the process; times are wall
-    milliseconds.
-    """
-
-    published: int = 0
-    duplicates: int = 0
-    messages: int = 0
-    connections: int = 0
-    open: int = 0
-    """Upstream connections open now; two for a moment while one is renewed."""
-    delivering: bool = False
-    last_frame_ms: int | None = None
-    """Any sign of life from upstream, also a pong."""
-    last_message_ms: int | None = None
-    last_alive_ms: int | None = None
-    """When data was last known to flow: where an outage begins that is noticed later."""
-    last_record_ms: int | None = None
-    missed: int = 0
-    dropped: Counter[str] = field(factory=Counter)
 
 
 class Feed(Generic[T]):
@@ -72,7 +43,6 @@ class Feed(Generic[T]):
         self._dial = dial
         self._table = table
         self._on_delivering = on_delivering
-        self._drop_logged: dict[str, float] = {}
 
     def publish(
         self, value: T, *, key: str | None = None, id: str | None = None
@@ -106,17 +76,7 @@ class Feed(Generic[T]):
         """Count something unusable by reason. Each reason is logged at most once a minute, with
         the sample.
         """
-        dropped = self.tally.dropped
-        if reason not in dropped and len(dropped) >= REASONS_MAX:
-            reason = "other"
-        dropped[reason] += 1
-        now = self.clock() / 1000
-        if now - self._drop_logged.get(reason, -math.inf) >= DROP_LOG_EVERY_S:
-            self._drop_logged[reason] = now
-            text = "" if sample is None else f": {sample!r:.200}"
-            self.log.warning(
-                "%s: dropped (%s, %d so far)%s", self.name, reason, dropped[reason], text
-            )
+        self.tally.drop(self.name, reason, sample, self.clock())
 
     def delivering(self) -> None:
         """Say that data is arriving: ends the outage, if one is open. Upstream messages say it by

@@ -131,9 +131,19 @@ def response(
 
 COMMON_HEADERS = (
     ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Expose-Headers", "ETag"),
     ("X-Content-Type-Options", "nosniff"),
 )
 """Said with every answer: what flowd serves is public market data, readable from any page."""
+
+
+PREFLIGHT = (
+    ("Allow", "GET, HEAD"),
+    ("Access-Control-Allow-Methods", "GET, HEAD"),
+    ("Access-Control-Allow-Headers", "If-None-Match, Last-Event-ID"),
+    ("Access-Control-Max-Age", "86400"),
+)
+"""What a browser asks before a page of another site may send an `If-None-Match`."""
 
 
 def refusal(error: BadRequest, *, close: bool = False) -> bytes:

@@ -10,6 +10,7 @@ from flowd.errors import UserError
 from flowd.filter import ALL, Filter
 from flowd.record import Batch, Gap, Position
 from flowd.stream import Cursor, Stream
+from flowd.tally import Tally
 
 T = TypeVar("T")
 
@@ -113,7 +114,12 @@ class Streams(Mapping[str, Input[Any]]):
         delivery: Callable[[str], Delivery] = lambda stream: Delivery(),
         check_admin: Callable[[str], None] = lambda authorization: None,
         reconnect: Callable[[str], None] = lambda stream: None,
+        name: str = "sink",
     ) -> None:
+        self.name = name
+        """The component whose view of the streams this is."""
+        self.tally = Tally()
+        """What a sink counts, for `/status`."""
         self.now_ms = clock
         """Wall time, in milliseconds since 1970."""
         self.delivery = delivery
@@ -125,6 +131,12 @@ class Streams(Mapping[str, Input[Any]]):
         self._streams = streams
         self._places = {} if places is None else places
         self._on_gap = on_gap
+
+    def drop(self, reason: str, sample: object = None, *, count: int = 1) -> None:
+        """Count, by reason, what a sink could not do. Each reason is logged at most once a minute,
+        with the sample.
+        """
+        self.tally.drop(self.name, reason, sample, self.now_ms(), count)
 
     def __getitem__(self, name: str) -> Input[Any]:
         stream = self._streams.get(name)

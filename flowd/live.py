@@ -5,7 +5,7 @@ Resume, gaps, slow clients, limits, handshakes, pings, caching and compression a
 the channel's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -183,6 +183,10 @@ class Session:
             count(limit),
             encode or self.live.encode,
         )
+
+    def check_room(self, streams: Iterable[str]) -> None:
+        """BadRequest when this client would follow too many streams with these."""
+        self.client.check_room(streams)
 
     def follow(self, wish: Wish) -> None:
         """Follow a stream; what came before is sent first. BadRequest when this client follows too

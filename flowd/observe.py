@@ -13,7 +13,7 @@ from flowd.channel import CACHE_BYTES, CHANNELS_MAX, PLACES_MAX, URGENT_MAX, Cha
 from flowd.clock import Clock
 from flowd.config import Component, Config
 from flowd.door import CONNECTIONS_SPARE, Door
-from flowd.feed import Feed, Tally
+from flowd.feed import Feed
 from flowd.guests import MESSAGES_PER_S
 from flowd.http import HEAD_MAX
 from flowd.inputs import Delivery
@@ -24,6 +24,7 @@ from flowd.snapshot import Snapshots, size_bytes
 from flowd.status import ComponentStatus, LoopMeter, Rate, Status, StreamStatus
 from flowd.stream import SEEN_MAX, Stream
 from flowd.supervisor import Child, State, Supervisor
+from flowd.tally import Tally
 from flowd.websocket import MESSAGE_MAX
 from flowd.wiring import Plan
 
@@ -41,6 +42,7 @@ class Observer:
     started_ms: int
     streams: Mapping[str, Stream[Any]]
     feeds: Mapping[str, Feed[Any]]
+    tallies: Mapping[str, Tally]
     places: Mapping[str, Mapping[str, int]]
     supervisor: Supervisor
     outages: Outages
@@ -92,7 +94,7 @@ class Observer:
     def _component(self, part: Component, now_ms: int) -> ComponentStatus:
         child = self.supervisor.children.get(part.name)
         feed = self.feeds.get(part.name)
-        tally = feed.tally if feed is not None else Tally()
+        tally = self.tallies.get(part.name, Tally())
         source = part.table == "sources"
         places = self.places.get(part.name, {})
         rate = self.rates.get(part.name)
@@ -113,6 +115,7 @@ class Observer:
             published=tally.published,
             duplicates=tally.duplicates,
             dropped=dict(tally.dropped),
+            figures=dict(tally.figures),
             missed=tally.missed,
             rate_per_s=rate.per_s(trio.current_time(), tally.published) if rate else 0.0,
             lag_ms=_lag_ms(feed),

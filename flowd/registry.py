@@ -133,18 +133,18 @@ def _modules(registry: Registry, plugins_dir: Path | None) -> Iterator[tuple[str
 
 
 def _import(name: str, file: Path) -> ModuleType:
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) != str(file):
+        raise ImportError(f"a module is called {name} already; rename this one")
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    before = sys.modules.get(name)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
-        if before is not None:
-            sys.modules[name] = before
         raise
     return module
 

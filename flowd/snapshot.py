@@ -222,6 +222,8 @@ class SqliteStore:
 
     def _save_stream(self, connection: Any, cut: Cut) -> None:
         name = cut.stream
+        if cut.whole:
+            connection.execute("DELETE FROM records WHERE stream = ?", [name])
         connection.execute(
             "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?)",
             [name, cut.epoch, cut.seq, cut.floor],
@@ -286,7 +288,8 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         for cut in save.cuts:
             old = self.rows.get(cut.stream, Rows(cut.epoch, 0, 0))
-            slots = {row[2] if row[2] is not None else row[0]: row for row in old.records}
+            kept = [] if cut.whole else old.records
+            slots = {row[2] if row[2] is not None else row[0]: row for row in kept}
             for key in cut.forgotten:
                 slots.pop(key, None)
             for record in cut.records:
@@ -345,17 +348,20 @@ class Snapshots:
         if rows is None:
             return
         records: list[Record[Any]] = []
+        dropped = 0
         for seq, time_ms, key, json in rows.records:
             try:
                 value = codec.loads_value(json, stream.record)
             except ValueError as error:
-                self.dropped_rows += 1
-                if self.dropped_rows == 1:
+                if not dropped:
                     logger.warning("%s: a saved record no longer fits: %s", stream.name, error)
+                dropped += 1
                 continue
             records.append(Record(seq, time_ms, value, key))
         stream.restore(Saved(rows.seq, rows.floor, records, rows.seen, rows.seen_total))
-        if loaded.clean and rows.epoch:
+        self.dropped_rows += dropped
+        # With a record less it is not the same log any more, and its readers must know.
+        if loaded.clean and rows.epoch and not dropped:
             stream.epoch = rows.epoch
             self._marks[stream.name] = _Mark(stream.seq, stream.seen_total)
 

@@ -69,7 +69,8 @@ class ComponentStatus:
 
     `lag_ms` is how old the newest record's event was when it was appended, where values have a
     time; `behind` how many records of its inputs a transform or sink has still to read;
-    `rate_per_s` records published over the last minute.
+    `rate_per_s` records published over the last minute; `figures` what else its plugin counts and
+    limits.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ComponentStatus:
     published: int = 0
     duplicates: int = 0
     dropped: dict[str, int] = field(factory=dict)
+    figures: dict[str, float] = field(factory=dict)
     missed: int = 0
     rate_per_s: float = 0.0
     lag_ms: int | None = None

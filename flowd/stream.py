@@ -27,6 +27,9 @@ SEEN_MAX = 20_000
 COMPACT_FROM = 64
 """Dead places in a log that are not worth tidying up."""
 
+COMPACT_AT_MOST = 512
+"""What fell off is tidied up in portions of so many: all at once would hold the loop."""
+
 RETAIN_MAX = 1_000_000
 """The most records that any stream may be told to retain."""
 
@@ -66,6 +69,8 @@ class Cut:
     forgotten: list[str]
     seen: list[str]
     seen_total: int
+    whole: bool = False
+    """These are all its records: whatever else is saved of it is there no more."""
 
 
 class Stream(Generic[T]):
@@ -187,7 +192,9 @@ class Stream(Generic[T]):
         """Give back the memory of what fell off or was superseded, once that is more than half of
         the log.
         """
-        if self._start > COMPACT_FROM and self._start * 2 > len(self._log):
+        if self._start > COMPACT_FROM and (
+            self._start * 2 > len(self._log) or self._start > COMPACT_AT_MOST
+        ):
             del self._log[: self._start]
             self._start = 0
         if self._dead > COMPACT_FROM and self._dead * 2 > len(self._log) - self._start:
@@ -305,10 +312,8 @@ class Stream(Generic[T]):
         new = min(self._seen_total - seen_total, len(self._seen_order))
         seen = [self._seen_order[index] for index in range(-new, 0)]
         records: list[Record[object]] = list(self.after(seq))
-        forgotten = list(self._forgotten)
-        return Cut(
-            self.name, self.epoch, self.seq, self.floor, records, forgotten, seen, self._seen_total
-        )
+        head, total = (self.name, self.epoch, self.seq, self.floor), self._seen_total
+        return Cut(*head, records, list(self._forgotten), seen, total, whole=seq == 0)
 
     def was_saved(self, cut: Cut) -> None:
         """Forget the forgotten: their rows are gone from the store."""

@@ -63,7 +63,7 @@ class Child:
     error: str | None = None
     retry_at: float | None = None
     """Trio time of the next start, while in backoff."""
-    failures: deque[float] = field(factory=lambda: deque(maxlen=1000))
+    failures: deque[float] = field(factory=lambda: deque(maxlen=1001))
     scope: trio.CancelScope | None = None
     kicked: bool = False
     stopping: bool = False
@@ -141,7 +141,7 @@ class Supervisor:
                 if error is None and child.restart.policy != "always":
                     break
                 if error is not None and child.restart.policy == "never":
-                    await self._fail(child, "its restart policy is never")
+                    await self._fail(child, f"{child.error}, and its restart policy is never")
                 elif self._too_many(child, error):
                     limit, window_s = child.restart.limit, child.restart.window_s
                     await self._fail(child, f"more than {limit} failures within {window_s:g}s")

@@ -452,11 +452,11 @@ class Daemon(root.Daemon):
             wanted["Content-Length"] = str(len(body))
         quoted = quote(target, safe="/?&=%,.:+~")
         request = h11.Request(method=method, target=quoted, headers=list(wanted.items()))
-        sent = bytes(connection.send(request) or b"")
+        parts = [connection.send(request)]
         if body:
-            sent = sent + (connection.send(h11.Data(data=body)) or b"")
-        await ours.send_all(sent + _end(connection))
-        status, found, body = 0, dict[str, str](), bytearray()
+            parts.append(connection.send(h11.Data(data=body)))
+        await ours.send_all(b"".join(part or b"" for part in parts) + _end(connection))
+        status, found, content = 0, dict[str, str](), bytearray()
         while not isinstance(event := connection.next_event(), h11.EndOfMessage):
             if event is h11.NEED_DATA:
                 connection.receive_data(bytes(await ours.receive_some()))
@@ -464,9 +464,9 @@ class Daemon(root.Daemon):
                 status = event.status_code
                 found = {name.decode(): value.decode() for name, value in event.headers}
             elif isinstance(event, h11.Data):
-                body += event.data
+                content += event.data
         await trio.aclose_forcefully(ours)
-        return Answer(status, found, bytes(body))
+        return Answer(status, found, bytes(content))
 
     def visit(
         self,

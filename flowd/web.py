@@ -7,6 +7,7 @@ daemon and one stalled client from keeping it.
 
 import hmac
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -98,6 +99,17 @@ class Web:
         self._state: Any = {}
         self._open: set[Passage] = set()
         self._ended = trio.lowlevel.ParkingLot()
+
+    def routes(self) -> list[tuple[str, str, str]]:
+        """What the app serves: path with `{names}`, method, and the first line of its docstring."""
+        found = []
+        for rule in self.app.url_map.iter_rules():
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            words = (self.app.view_functions[rule.endpoint].__doc__ or "").strip()
+            summary = words.partition("\n")[0] or f"From the sink's own routes: {path}"
+            methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            found += [(path, method, summary) for method in sorted(methods)]
+        return found
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The app's life: started when this says so, ended when this is cancelled."""

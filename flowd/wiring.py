@@ -37,8 +37,14 @@ def plan(config: Config) -> Plan:
     records: dict[str, type] = {name: c.definition.record for name, c in writers.items()}
     for name, component in list(writers.items()):
         for table, record in component.definition.tables.items():
-            writers[table_name(name, table)] = component
-            records[table_name(name, table)] = record
+            full = table_name(name, table)
+            if full in writers:
+                raise UserError(
+                    f"[{writers[full].where}]: {component.where} keeps a stream of this name; "
+                    "choose another"
+                )
+            writers[full] = component
+            records[full] = record
     records[OUTAGES] = Outage
     inputs = {component.name: _inputs(component, records) for component in config.components}
     for component in config.components:
@@ -64,9 +70,7 @@ def plan(config: Config) -> Plan:
 
 
 def table_name(component: str, table: str) -> str:
-    """The stream's name of a table that a component keeps for all to read. Components have no dot
-    in theirs.
-    """
+    """The stream's name of a table that a component keeps for all to read."""
     return f"{component}.{table}"
 
 

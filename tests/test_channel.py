@@ -190,6 +190,24 @@ async def test_a_client_who_is_level_is_told_nothing_until_there_is_news(
     assert (before, reader.seqs()) == ([], [6])
 
 
+async def test_a_client_who_is_ahead_of_the_channel_is_told_nothing_twice(
+    channels: Channels,
+) -> None:
+    stream = make_stream()
+    Reader(channels).follow(stream).start()
+    fill(stream, 2 * CHUNK_RECORDS)  # and the channel has not passed them on yet
+
+    ahead = [
+        Reader(channels).follow(stream, after=Position("e", seq)).start()
+        for seq in (CHUNK_RECORDS - 1, CHUNK_RECORDS, CHUNK_RECORDS + 1, stream.seq)
+    ]
+    fill(stream, 1)
+    await wait_all_tasks_blocked()
+
+    for reader, seq in zip(ahead, (499, 500, 501, 1000), strict=True):
+        assert reader.seqs() == list(range(seq + 1, stream.seq + 1))
+
+
 async def test_a_client_who_is_ahead_of_the_channel_loses_nothing(channels: Channels) -> None:
     stream = make_stream()
     Reader(channels).follow(stream).start()

@@ -333,7 +333,9 @@ def test_mistakes_in_the_settings(line: str, message: str) -> None:
         ("retain = 1.5", "sources.a.retain = 1.5"),
         ('restart = "sometimes"', "sources.a.restart = \"sometimes\": expected one of 'always'"),
         ('restart_delay = "x"', 'sources.a.restart_delay = "x": expected a duration'),
-        ("restart_limit = -1", "sources.a.restart_limit = -1: expected a number from 0 up"),
+        ("restart_limit = -1", "sources.a.restart_limit = -1: expected a number from 0 to 1000"),
+        ("restart_limit = 1001", "expected a number from 0 to 1000"),
+        ('restart_delay = "0s"', "sources.a.restart_delay: expected at least 0.05s"),
         ('restart_limit = "x"', "sources.a.restart_limit"),
     ],
 )

@@ -106,6 +106,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
 
     @blueprint.get(config.path.replace("{", "<").replace("}", ">"))
     async def candles(symbol: str, interval: str) -> Response:
+        """The candles of one symbol and interval."""
         for index in indices:
             await index.update()
         name = symbol.upper()

@@ -69,6 +69,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
 
     @blueprint.post(config.path)
     async def act() -> Response:
+        """Reconnect the upstream, or say how it stands (admin)."""
         streams.check_admin(request.headers.get("Authorization", ""))
         body = await request.get_json(force=True, silent=True)
         action = body.get("action") if isinstance(body, dict) else None

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from flowd.plugin import Batch, Position, Stream, Streams, UserError
 from flowd_history.columns import columns_of
-from flowd_history.retention import tidy
+from flowd_history.retention import tidy, used_bytes
 from flowd_history.store import Store
 
 logger = logging.getLogger("flowd.history")
@@ -128,6 +128,7 @@ class Recorder:
     async def _write_batch(self, batch: Batch[Any], *, retained: bool = False) -> None:
         write = partial(self._store.write, batch.stream, batch.position, batch.records)
         await self._write(partial(write, gap=batch.gap, retained=retained))
+        self._streams.tally.published += len(batch.records)
 
     async def _tidy(self) -> None:
         """Forget what is too old or too much, a step at a time between the writes."""
@@ -135,6 +136,9 @@ class Recorder:
         while True:
             while await self._write(step):
                 pass
+            figures = self._streams.tally.figures
+            figures["used_bytes"] = await self._write(partial(used_bytes, self._store))
+            figures["max_bytes"] = self._max_size
             await trio.sleep(self._pace.tidy_every_s)
 
     async def _write(self, work: Callable[[], R]) -> R:

@@ -122,6 +122,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
 
     @blueprint.get(rule)
     async def volume(symbol: str, timeframe: str) -> Response:
+        """The liquidation volume of one symbol and timeframe."""
         name, frame = symbol_of(symbol), frame_of(timeframe)
         query = dict(request.args.items())
         start, end = (_either(query, parameter) for parameter in ("start", "end"))

@@ -33,7 +33,8 @@ def _timeframes(_: object, attribute: Any, names: list[str]) -> None:
 
 @frozen
 class Config:
-    """`input` is a stream of liquidations, or of fills; `every` how often changed buckets are published.
+    """`input` is a stream of liquidations or of fills; `every` how often changed buckets are
+    published.
 
     `backfill_from` is another flowd, whose buckets fill the time before our own; without it the
     environment's LIQUIDATION_API_BASE_URL, if set.

@@ -101,6 +101,7 @@ async def webhook(
             client,
             secret,
             streams.now_ms,
+            streams.drop,
             timeout_s=config.timeout,
             retry_max_s=config.retry_max,
         )

@@ -1,6 +1,7 @@
 """The receiver of a webhook: posts until it answers, waits as it asks, and knows what is final."""
 
 import logging
+from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -15,7 +16,6 @@ from flowd_webhook.signature import HEADER, sign
 RETRY_AFTER_MAX_S = 3600.0
 ANSWER_MAX = 64 * 1024
 """Bytes of an answer that are read; nothing in it is of interest."""
-DROP_LOG_EVERY_S = 60.0
 
 logger = logging.getLogger("flowd.webhook")
 
@@ -41,20 +41,19 @@ class Receiver:
         client: httpx2.AsyncClient,
         secret: str | None,
         now_ms: Clock,
+        drop: Callable[..., None],
         *,
         timeout_s: float,
         retry_max_s: float,
     ) -> None:
-        self.dropped = 0
-        """Records that the receiver refused for good."""
         self._url = url
         self._name = httpx2.URL(url).host  # The path of a webhook is often a secret.
         self._client = client
         self._secret = secret
         self._now_ms = now_ms
+        self._drop = drop
         self._timeout_s = timeout_s
         self._down = False
-        self._drop_logged = -DROP_LOG_EVERY_S
         # Without a hook of its own, stamina prints to standard output; our own log says enough.
         stamina.instrumentation.set_on_retry_hooks(())
         self._retrying = stamina.AsyncRetryingCaller(
@@ -66,12 +65,7 @@ class Receiver:
         try:
             await self._retrying(_again, self._post, body, key)
         except Refused as error:
-            self.dropped += count
-            now = trio.current_time()
-            if now - self._drop_logged >= DROP_LOG_EVERY_S:
-                self._drop_logged = now
-                why = f"{key} refused: {error}; dropped, {self.dropped} records so far"
-                logger.error("webhook %s: %s", self._name, why)
+            self._drop(f"refused: {error}", key, count=count)
         if self._down:
             self._down = False
             logger.info("webhook %s: answers again", self._name)

@@ -1,0 +1,52 @@
+"""What one component counts, for `/status`: what it published, and what it had to drop and why."""
+
+import logging
+from collections import Counter
+
+from attrs import define, field
+
+DROP_LOG_EVERY_MS = 60_000
+REASONS_MAX = 64
+"""Different reasons for dropping that are counted by name; further ones are counted as `other`."""
+
+
+@define(eq=False)
+class Tally:
+    """What a component did so far, for `/status`. Counts begin with the process; times are wall
+    milliseconds.
+    """
+
+    published: int = 0
+    duplicates: int = 0
+    messages: int = 0
+    connections: int = 0
+    open: int = 0
+    """Upstream connections open now; two for a moment while one is renewed."""
+    delivering: bool = False
+    last_frame_ms: int | None = None
+    """Any sign of life from upstream, also a pong."""
+    last_message_ms: int | None = None
+    last_alive_ms: int | None = None
+    """When data was last known to flow: where an outage begins that is noticed later."""
+    last_record_ms: int | None = None
+    missed: int = 0
+    dropped: Counter[str] = field(factory=Counter)
+    figures: dict[str, float] = field(factory=dict)
+    """What else the component itself counts and limits, by name."""
+    _logged_ms: dict[str, int] = field(factory=dict, init=False)
+
+    def drop(self, name: str, reason: str, sample: object, now_ms: int, count: int = 1) -> None:
+        """Count something unusable. Each reason is logged at most once a minute, with the
+        sample.
+        """
+        dropped = self.dropped
+        if reason not in dropped and len(dropped) >= REASONS_MAX:
+            reason = "other"
+        dropped[reason] += count
+        logged_ms = self._logged_ms.get(reason)
+        if logged_ms is None or now_ms - logged_ms >= DROP_LOG_EVERY_MS:
+            self._logged_ms[reason] = now_ms
+            text = "" if sample is None else f": {sample!r:.200}"
+            logging.getLogger(f"flowd.{name}").warning(
+                "%s: dropped (%s, %d so far)%s", name, reason, dropped[reason], text
+            )

@@ -1,0 +1,242 @@
+"""The composition root: tables that all may read, who may start what again, what is described."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import flowd_http
+import pytest
+import trio
+from attrs import frozen
+from quart import Blueprint
+from trio.testing import MockClock
+
+from flowd import testing
+from flowd.errors import UserError
+from flowd.inputs import Streams
+from flowd.plugin import Feed, Sink, Source, Transform
+from flowd.snapshot import MemoryStore
+
+TOML = """
+[flowd]
+admin_token = { env = "DAEMON_TEST_TOKEN" }
+
+[sources.numbers]
+kind = "numbers"
+
+[transforms.again]
+kind = "again"
+input = "numbers.sums"
+
+[sinks.http]
+kind = "http"
+
+[sinks.pages]
+kind = "pages-by-hand"
+"""
+ADMIN = {"Authorization": "Bearer sesame"}
+
+
+@frozen
+class Number:
+    n: int
+
+
+@frozen
+class Sum:
+    total: int
+
+
+@frozen
+class NoConfig:
+    pass
+
+
+@frozen
+class OneInput:
+    input: str
+
+
+async def numbers(config: NoConfig, feed: Feed[Number]) -> None:
+    sums = feed.table("sums", Sum)
+    secret = feed.table("secret", Sum)
+    while True:
+        await trio.sleep(1)
+        feed.publish(Number(feed.stream.seq + 1))
+        before = sums.get("all")
+        sums.append(Sum((before.total if before else 0) + feed.stream.seq), key="all")
+        secret.append(Sum(feed.stream.seq), key="all")
+
+
+async def again(config: OneInput, streams: Streams, feed: Feed[Sum]) -> None:
+    async for record in streams[config.input].cursor().records():
+        feed.publish(record.value)
+
+
+async def once(config: NoConfig, feed: Feed[Number]) -> None:
+    feed.publish(Number(1))
+
+
+def by_hand(config: NoConfig, streams: Streams) -> Blueprint:
+    blueprint = Blueprint("by-hand", __name__)
+
+    @blueprint.get("/pages/<name>")
+    async def page(name: str) -> str:
+        """A page by hand.
+
+        With more to say about it.
+        """
+        return name
+
+    return blueprint
+
+
+PLUGIN = SimpleNamespace(
+    flowd_sources=lambda: [
+        Source("numbers", numbers, NoConfig, record=Number, tables={"sums": Sum}),
+        Source("once", once, NoConfig, record=Number),
+    ],
+    flowd_transforms=lambda: [Transform("again", again, OneInput, record=Sum, reads=Sum)],
+    flowd_sinks=lambda: [Sink("pages-by-hand", NoConfig, routes=by_hand)],
+)
+REGISTRY = testing.registry(PLUGIN, flowd_http)
+
+
+@pytest.fixture(autouse=True)
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAEMON_TEST_TOKEN", "sesame")
+
+
+def sums(answer: Any) -> list[int]:
+    return [record["value"]["total"] for record in answer.json()["records"]]
+
+
+# -- tables
+
+
+async def test_a_declared_table_is_a_stream_for_all_and_others_are_private(
+    autojump_clock: MockClock,
+) -> None:
+    async with testing.daemon(TOML, registry=REGISTRY) as daemon:
+        await trio.sleep(3.5)
+
+        listed = (await daemon.get("/streams")).json()["streams"]
+        found = await daemon.get("/streams/numbers.sums")
+        hidden = await daemon.get("/streams/numbers/secret")
+
+    assert {"numbers", "numbers.sums", "again"} <= {stream["name"] for stream in listed}
+    assert all("secret" not in stream["name"] for stream in listed)
+    assert sums(found) == [6]
+    assert hidden.status == 404
+
+
+async def test_a_transform_reads_a_table_as_any_stream(autojump_clock: MockClock) -> None:
+    async with testing.daemon(TOML, registry=REGISTRY) as daemon:
+        await trio.sleep(3.5)
+
+        assert [record.value.total for record in daemon.streams["again"].after(0)] == [1, 3, 6]
+
+
+async def test_a_table_goes_on_after_a_restart(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with testing.daemon(TOML, registry=REGISTRY, store=store) as daemon:
+        await trio.sleep(3.5)
+        epoch = daemon.streams["numbers.sums"].epoch
+
+    async with testing.daemon(TOML, registry=REGISTRY, store=store) as daemon:
+        await trio.sleep(1.5)
+
+        assert daemon.streams["numbers.sums"].epoch == epoch
+        assert daemon.streams["numbers.sums"].get("all") == Sum(10)
+
+
+async def test_no_component_may_have_the_name_of_a_table(autojump_clock: MockClock) -> None:
+    with pytest.raises(UserError, match=r"numbers\.sums"):
+        async with testing.daemon(
+            TOML + '[sources."numbers.sums"]\nkind = "once"', registry=REGISTRY
+        ):
+            pass
+
+
+# -- starting again
+
+
+async def test_an_admin_may_start_a_component_again(autojump_clock: MockClock) -> None:
+    async with testing.daemon(TOML, registry=REGISTRY) as daemon:
+        answer = await daemon.request("POST", "/components/numbers/reconnect", ADMIN)
+
+        assert answer.status == 202
+        assert daemon.supervisor.children["numbers"].restarts == 1
+
+
+async def test_what_has_ended_for_good_is_a_conflict(autojump_clock: MockClock) -> None:
+    config = TOML.replace('kind = "numbers"', 'kind = "once"\nrestart = "on-failure"')
+    config = config.replace('"numbers.sums"', '"numbers"').replace('"again"\n', '"any"\n')
+    plugin = SimpleNamespace(
+        flowd_transforms=lambda: [Transform("any", again, OneInput, record=Sum)]
+    )
+    registry = testing.registry(PLUGIN, plugin, flowd_http)
+    async with testing.daemon(config, registry=registry) as daemon:
+        await trio.sleep(1)
+
+        answer = await daemon.request("POST", "/components/numbers/reconnect", ADMIN)
+
+    assert (answer.status, answer.json()["error"]["code"]) == (409, "ENDED")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/components/nobody/reconnect", ADMIN, 404),
+        ("/components/numbers/reconnect", {}, 401),
+        ("/components/numbers/reconnect", {"Authorization": "Bearer guess"}, 401),
+    ],
+)
+async def test_nobody_else_may_and_nothing_else_can(
+    path: str, headers: dict[str, str], status: int, autojump_clock: MockClock
+) -> None:
+    async with testing.daemon(TOML, registry=REGISTRY) as daemon:
+        answer = await daemon.request("POST", path, headers)
+
+    assert answer.status == status
+
+
+# -- what is told
+
+
+async def test_the_description_has_what_sinks_answer_by_themselves(
+    autojump_clock: MockClock,
+) -> None:
+    async with testing.daemon(TOML, registry=REGISTRY) as daemon:
+        paths = (await daemon.get("/openapi.json")).json()["paths"]
+
+    assert paths["/pages/{name}"]["get"]["summary"] == "A page by hand."
+    assert [p["name"] for p in paths["/pages/{name}"]["get"]["parameters"]] == ["name"]
+    assert paths["/health"]["get"]["summary"] == "Whether everything works; 503 when not"
+
+
+async def test_a_page_of_another_site_may_ask_whether_it_may(autojump_clock: MockClock) -> None:
+    async with testing.daemon(TOML, registry=REGISTRY) as daemon:
+        answer = await daemon.request("OPTIONS", "/streams/numbers")
+
+    assert answer.status == 200
+    assert "If-None-Match" in answer.headers["access-control-allow-headers"]
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-expose-headers"] == "ETag"
+
+
+async def test_a_sink_counts_into_the_status(autojump_clock: MockClock) -> None:
+    async def struggles(config: NoConfig, streams: Streams) -> None:
+        streams.drop("too big", "xxl", count=2)
+        streams.tally.figures["queue_max"] = 7
+        await trio.sleep_forever()
+
+    plugin = SimpleNamespace(flowd_sinks=lambda: [Sink("struggles", NoConfig, run=struggles)])
+    config = TOML + '[sinks.struggling]\nkind = "struggles"'
+    async with testing.daemon(
+        config, registry=testing.registry(PLUGIN, plugin, flowd_http)
+    ) as daemon:
+        await trio.sleep(1)
+        components = (await daemon.get("/status")).json()["components"]
+
+    found = next(part for part in components if part["name"] == "struggling")
+    assert (found["dropped"], found["figures"]) == ({"too big": 2}, {"queue_max": 7})
