@@ -42,17 +42,21 @@ CACHE_ENTRY_BYTES = 1024
 """What an entry of the cache costs beside its bytes: tiny ones must not fill the memory."""
 SLICE_S = 0.002
 """A pass gives way to other tasks after so long."""
+PACE_CLIENTS = 32
+"""A channel of so many clients keeps to `Limits.pace_s`."""
 
 
 @frozen
 class Limits:
     """When a client counts as slow, and when it is given up, in seconds; how often clients hear
-    something.
+    something; how far apart the passes over many clients are: in a burst the records of `pace_s`
+    travel together, at the price of one.
     """
 
     slow_consumer_timeout_s: float = 1.0
     slow_consumer_limit_s: float = 60.0
     heartbeat_s: float = 15.0
+    pace_s: float = 0.005
 
 
 class Socket(Protocol):
@@ -201,7 +205,7 @@ class Channel:
         """Every client who keeps up has been sent everything up to here."""
         self.told = self.seq
         """The newest position that a message said."""
-        self._told_at = trio.current_time()
+        self._told_at = self._passed_at = trio.current_time()
         self._channels = channels
         self._places: dict[Place, None] = {}
         self._order: list[Place] | None = None
@@ -241,6 +245,10 @@ class Channel:
                 with trio.move_on_after(heartbeat_s):
                     if not await self.stream.news(self.seq):
                         return
+                    next_at = self._passed_at + self._channels.limits.pace_s
+                    if len(self._places) >= PACE_CLIENTS and next_at > trio.current_time():
+                        await trio.sleep_until(next_at)
+                self._passed_at = trio.current_time()
                 batch = self._read(self.seq, self.stream.seq)
                 # A filter that hides everything must not leave its clients with a position that
                 # grows old, be the stream quiet or busy.

@@ -17,6 +17,7 @@ from flowd.channel import (
     CHANNELS_MAX,
     CHUNK_BYTES,
     CHUNK_RECORDS,
+    PACE_CLIENTS,
     PLACES_MAX,
     URGENT_MAX,
     Channels,
@@ -111,7 +112,7 @@ class Reader:
 
 @pytest.fixture
 def channels(nursery: trio.Nursery) -> Channels:
-    return Channels(nursery, Limits(), stopwatch=lambda: 0.0)
+    return Channels(nursery, Limits(pace_s=0.0), stopwatch=lambda: 0.0)
 
 
 def encoder() -> tuple[Encode, list[Batch[Any]]]:
@@ -1108,7 +1109,7 @@ class MidPass:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._now = 0.0
-        self.channels = Channels(nursery, stopwatch=self.watch)
+        self.channels = Channels(nursery, Limits(pace_s=0.0), stopwatch=self.watch)
         self.stream = make_stream()
         self.readers = [Reader(self.channels).follow(self.stream).start() for _ in range(64)]
 
@@ -1252,7 +1253,7 @@ async def test_no_client_ever_loses_a_record_unannounced(
         now += random.choice([0, 0.001, 0.1])
         return now
 
-    channels = Channels(nursery, Limits(slow_consumer_limit_s=1e6), stopwatch=watch)
+    channels = Channels(nursery, Limits(slow_consumer_limit_s=1e6, pace_s=0.0), stopwatch=watch)
     streams = [make_stream(f"s{n}", retain=random.choice([5, 40, 1000])) for n in range(3)]
     readers = [Reader(channels) for _ in range(40)]
     for reader in readers:
@@ -1283,3 +1284,49 @@ async def test_no_client_ever_loses_a_record_unannounced(
             assert sorted(seen + missed) == list(range(1, stream.seq + 1))
             assert seen == sorted(seen)
             assert not batches or batches[-1]["position"] == stream.seq
+
+
+# -- bursts
+
+
+async def test_in_a_burst_many_clients_get_records_together(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    channels = Channels(nursery, Limits())
+    stream = make_stream()
+    readers = [Reader(channels).follow(stream).start() for _ in range(PACE_CLIENTS)]
+    began = trio.current_time()
+
+    for _ in range(20):
+        fill(stream, 1)
+        await trio.sleep(Limits().pace_s / 5)
+    await trio.sleep(Limits().pace_s)
+
+    for reader in readers:
+        assert reader.seqs() == list(range(1, 21))
+        assert len(reader.batches) <= 2 + (trio.current_time() - began) / Limits().pace_s
+
+
+async def test_no_record_waits_where_there_is_no_burst(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    channels = Channels(nursery, Limits())
+    stream = make_stream()
+    readers = [Reader(channels).follow(stream).start() for _ in range(PACE_CLIENTS)]
+    await trio.sleep(Limits().pace_s)
+
+    fill(stream, 1)
+    await wait_all_tasks_blocked()
+
+    assert all(reader.seqs() == [1] for reader in readers)
+
+
+async def test_few_clients_get_each_record_at_once(channels: Channels) -> None:
+    stream = make_stream()
+    reader = Reader(channels).follow(stream).start()
+
+    for _ in range(5):
+        fill(stream, 1)
+        await wait_all_tasks_blocked()
+
+    assert [batch["seqs"] for batch in reader.batches[1:]] == [[1], [2], [3], [4], [5]]

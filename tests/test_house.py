@@ -46,7 +46,7 @@ MACHINE = {
 
 LINES_MAX = 475
 LONGER = {
-    "flowd/channel.py": 570,  # the pass, the catch-up and the places are one mechanism
+    "flowd/channel.py": 580,  # the pass, the catch-up and the places are one mechanism
     "flowd/testing.py": 720,  # one kit, imported as one name, like trio.testing
 }
 

@@ -54,7 +54,7 @@ kind = "count"
 input = "all"
 restart_delay = "100ms"
 restart_delay_max = "200ms"
-restart_limit = 1000000
+restart_limit = 1000
 
 [sinks.polls]
 kind = "http"
