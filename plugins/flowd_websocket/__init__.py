@@ -184,6 +184,7 @@ def subscribe(
     for name in names:
         filter = {key: value for key, value in wanted.items() if key in fitting[name]}
         asked.append(session.wish(name, filter=filter, after=after.get(name), limit=limit))
+    session.check_room(names)
     for one in asked:
         session.follow(one)
 
