@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import define, evolve, frozen
 from rich.console import Console
 
-from . import contenders, fanout, machine, report, single
+from . import contenders, fanout, history, machine, report, single, totals, volume
 from .contenders import (
     BARE,
     CONTENDERS,
@@ -350,6 +350,9 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "memory": memory,
     "hold": hold,
     "restart": restart,
+    "history": history.rows,
+    "volume": volume.rows,
+    "totals": totals.rows,
 }
 
 

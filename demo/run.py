@@ -1,4 +1,4 @@
-"""`make run`: the simulated exchange and, once it serves, the daemon on it; both end together."""
+"""`make run`: the simulated exchanges and the daemon on them; all end together."""
 
 import contextlib
 import os
@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import IO
 
 HERE = Path(__file__).parent
-ADDRESSES = {"url": "ws://127.0.0.1:4300/market", "rest": "http://127.0.0.1:4301"}
-"""Where demo/flowd.toml looks for the exchange. The real ports are whichever are free."""
-EXCHANGE = ["simulate", "--port=0", "--rest-port=0", "--rate=240", "--garbage=0.002"]
+ADDRESSES = {
+    "url": "ws://127.0.0.1:4300/market",
+    "rest": "http://127.0.0.1:4301",
+    "hydromancer": "ws://127.0.0.1:4302/ws",
+}
+"""Where demo/flowd.toml looks for the exchanges. The real ports are whichever are free."""
+EXCHANGES = ["simulate", "--port=0", "--rest-port=0", "--rate=240", "--garbage=0.002"]
+KEY = {"HYDROMANCER_API_KEY": "demo-key"}
+"""What the simulated Hydromancer takes for a key."""
 
 
 def main() -> int:
@@ -24,7 +30,7 @@ def main() -> int:
         print("flowd is not installed here; `make run` installs it", file=sys.stderr)
         return 2
     exchange = subprocess.Popen(
-        [flowd, *EXCHANGE, "--duplicate=0.01"],
+        [flowd, *EXCHANGES, "--fills=60", "--duplicate=0.01"],
         start_new_session=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -33,7 +39,7 @@ def main() -> int:
         assert exchange.stdout is not None
         found = announced(exchange.stdout)
         if set(found) != set(ADDRESSES):
-            print("the simulated exchange does not start", file=sys.stderr)
+            print("the simulated exchanges do not start", file=sys.stderr)
             return 2
         return serve(flowd, found)
     finally:
@@ -43,7 +49,7 @@ def main() -> int:
 
 
 def announced(output: IO[str]) -> dict[str, str]:
-    """The addresses in the exchange's `url = "…"` and `rest = "…"` lines; fewer when it ended."""
+    """The addresses in the exchanges' lines, such as `url = "…"`; fewer when they ended."""
     found: dict[str, str] = {}
     for line in output:
         name, _, value = line.strip().partition(" = ")
@@ -62,7 +68,9 @@ def serve(flowd: str, addresses: dict[str, str]) -> int:
             text = text.replace(ADDRESSES[name], address)
         config.write(text)
         config.flush()
-        daemon = subprocess.Popen([flowd, "run", "-c", config.name], start_new_session=True)
+        daemon = subprocess.Popen(
+            [flowd, "run", "-c", config.name], env={**os.environ, **KEY}, start_new_session=True
+        )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: daemon.send_signal(number))
         print("flowd demo: open http://127.0.0.1:4200/ (Ctrl-C ends it)", flush=True)

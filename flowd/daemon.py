@@ -49,7 +49,7 @@ GRACE_S = 1.5
 """How long clients who are behind may take to catch up when the daemon stops."""
 OUTAGES_RETAIN = 1000
 TABLE_RETAIN = Retain(100_000)
-"""Of a component's public tables: how many keys each may have."""
+"""Of the tables that a component keeps beside its stream: how many keys each may have."""
 
 
 def _epoch(random: Random) -> str:
@@ -228,7 +228,7 @@ class Daemon:
         full = f"{component.name}/{name}"
         found = self.streams.get(full)
         if found is None:
-            found = self._add_stream(full, record, component.retain, private=True)
+            found = self._add_stream(full, record, TABLE_RETAIN, private=True)
         return found
 
     def _inputs(self, component: str, places: dict[str, int]) -> Streams:

@@ -1,0 +1,143 @@
+"""What the totals publish, in quote units, and the form in which they keep their state."""
+
+from decimal import Decimal
+from typing import Literal
+
+from attrs import field, frozen
+
+from flowd.market import Fill, Liquidation, Role, Side
+
+By = Literal["coins", "traders"]
+Counted = Literal["takers", "liquidated"]
+
+REST = "*"
+"""The name under which an hour's coins are summed that are too many to be told one by one."""
+
+
+@frozen
+class Rank:
+    """One coin's or trader's volume in a window: `buy` and `sell` are its parts."""
+
+    name: str
+    volume: Decimal
+    buy: Decimal
+    sell: Decimal
+
+
+@frozen
+class Ranking:
+    """The coins or traders with the largest volume in a window, the largest first.
+
+    `volume` and `count` are of everything that was ranked, also of what is in no row. A row's
+    volume is never too high, and too low by at most `error`; what is in no row may be larger than
+    the last row by at most as much.
+    """
+
+    by: By
+    window: str
+    time_ms: int = field(eq=False)
+    volume: Decimal
+    count: int
+    error: Decimal
+    rows: list[Rank]
+
+    @property
+    def key(self) -> str:
+        """Its key in the stream."""
+        return f"{self.by}/{self.window}"
+
+
+@frozen
+class Minute:
+    """Market volume in one minute, which begins at `time_ms`."""
+
+    time_ms: int
+    buy: Decimal
+    sell: Decimal
+    count: int
+
+
+@frozen
+class CoinHour:
+    """A coin's volume in one hour, which begins at `time_ms`."""
+
+    symbol: str
+    time_ms: int
+    buy: Decimal
+    sell: Decimal
+    count: int
+
+
+@frozen
+class Row:
+    """One of the largest fills or liquidations. `address` is the taker's, or who was liquidated."""
+
+    id: str
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    notional: Decimal
+    time_ms: int
+    address: str | None
+    dir: str | None
+    hash: str | None
+    role: Role | None
+
+
+@frozen
+class Largest:
+    """The largest fills or liquidations in a window, the largest first."""
+
+    window: str
+    time_ms: int = field(eq=False)
+    rows: list[Row]
+
+
+@frozen
+class SavedBoard:
+    """A `Board`, its sketches serialised."""
+
+    volume: Decimal
+    count: int
+    lost: int
+    buy: bytes
+    sell: bytes
+
+
+@frozen
+class SavedStep:
+    """A `Step`."""
+
+    width_ms: int
+    time_ms: int
+    coins: SavedBoard
+    traders: SavedBoard
+    largest: list[Row]
+
+
+def row_of(value: Fill | Liquidation, address: str | None) -> Row:
+    """A fill or liquidation as a row."""
+    fill = value if isinstance(value, Fill) else None
+    return Row(
+        value.id,
+        value.symbol,
+        value.side,
+        value.price,
+        value.quantity,
+        value.notional,
+        value.time_ms,
+        address,
+        None if fill is None else fill.dir,
+        None if fill is None else fill.hash,
+        "liquidated" if fill is None else fill.role,
+    )
+
+
+def largest_of(rows: list[Row], count: int) -> list[Row]:
+    """The largest of these rows, the largest first; in whatever order they came."""
+    return sorted(rows, key=_by_size)[:count]
+
+
+def _by_size(row: Row) -> tuple[Decimal, int, str]:
+    return -row.notional, row.time_ms, row.id

@@ -1,0 +1,185 @@
+"""The loop of the transform `totals`: read, add up, save, publish.
+
+What was added up is saved in one step with the place up to which it was read, every so often: so a
+restart at any moment neither loses a row nor counts one twice. What is published follows from what
+is saved: full totals, which a later publication only repeats or corrects.
+"""
+
+from collections.abc import Iterable
+
+import trio
+
+from flowd.market import Liquidation
+from flowd.plugin import Cursor, Feed, Input, Streams
+from flowd_totals.board import ERROR_SHARE, NAMES_EXACT
+from flowd_totals.config import Config
+from flowd_totals.intake import Intake, Part, Value
+from flowd_totals.records import By, CoinHour, Largest, Minute, Ranking, SavedStep, largest_of
+from flowd_totals.steps import Steps, merged
+from flowd_totals.sums import COINS_MAX, MINUTE_MS, hours, minutes
+from flowd_totals.window import Window, parse
+
+BATCH_MIN, BATCH_MAX = 16, 250
+"""Records added up without letting other tasks run: few where they are from many different times,
+as in a past that is read at the first start.
+"""
+SUMS_MAX, STEPS_MAX = 400, 8
+"""With so many changed sums or steps it is time to save, so that saving holds nobody up."""
+PAUSE_S = 0.05
+"""Between reads, so that a busy input is read in batches and not record by record."""
+
+
+class Totals:
+    """All sums, and what follows from them."""
+
+    def __init__(self, config: Config, feed: Feed[Ranking], by: tuple[By, ...]) -> None:
+        self._feed = feed
+        self._by = by
+        self._top = config.top
+        self._windows = [parse(name) for name in config.windows]
+        self.steps = Steps(self._windows, config.top, feed.table("steps", SavedStep))
+        self._minutes = minutes(feed.table("minutes", Minute))
+        self._hours = hours(feed.table("hours", CoinHour))
+        self._largest = feed.table("largest", Largest)
+        # A minute must be whole spans of the intake, as all steps and hours then are.
+        width_ms = min(self.steps.levels[0].step_ms, MINUTE_MS)
+        self._intake = Intake(config.count, width_ms, feed.drop)
+        self._published: dict[str, list[tuple[int, int, int]]] = {}
+
+    async def load(self) -> None:
+        """Go on from the tables."""
+        await self.steps.load(lambda error: self._feed.drop("unreadable step", str(error)))
+        await self._minutes.load()
+        await self._hours.load()
+        self._forget_other_windows()
+        self._feed.tally.figures |= {
+            "names_exact_per_step": NAMES_EXACT,
+            "coins_per_hour": COINS_MAX,
+            "error_share": ERROR_SHARE,
+        }
+
+    def add(self, values: Iterable[Value]) -> None:
+        """Count these rows; nothing of them is in a table before `save`."""
+        now_ms = self._feed.clock()
+        for start_ms, part in self._intake.sum(values, now_ms).items():
+            if not self._add(part, start_ms, now_ms):
+                for _ in range(part.count):
+                    self._feed.drop("too late")
+
+    @property
+    def scattered(self) -> bool:
+        """Whether what was added is from many different times."""
+        return self.steps.changed >= STEPS_MAX
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to save."""
+        return self.scattered or self._hours.changed >= SUMS_MAX
+
+    def save(self) -> None:
+        """Write what was added. To be called in one step with `cursor.done()`."""
+        now_ms = self._feed.clock()
+        self.steps.save()
+        self._minutes.save(now_ms)
+        self._hours.save(now_ms)
+
+    async def publish(self) -> None:
+        """Put old steps together, and publish what is different now."""
+        now_ms = self._feed.clock()
+        await trio.lowlevel.checkpoint()
+        while self.steps.age(now_ms):
+            await trio.lowlevel.checkpoint()
+        for window in self._windows:
+            await self._publish(window, now_ms)
+
+    def _add(self, part: Part, start_ms: int, now_ms: int) -> bool:
+        """False when nothing reaches back so far."""
+        step = self.steps.at(start_ms, now_ms)
+        if step is not None:
+            for name, (buy, sell, count) in part.coins.items():
+                step.coins.add(name, buy, sell, count)
+            for name, (buy, sell, count) in part.traders.items():
+                step.traders.add(name, buy, sell, count)
+            rows = part.largest(self._top, step.least(self._top), self._intake.trader)
+            if rows:
+                step.largest = largest_of(step.largest + rows, self._top)
+        in_minutes = self._minutes.keeps(start_ms, now_ms)
+        if in_minutes and part.coins:
+            self._minutes.add("", start_ms, *part.market())
+        in_hours = self._hours.keeps(start_ms, now_ms)
+        if in_hours:
+            for name, (buy, sell, count) in part.coins.items():
+                self._hours.add(name, start_ms, buy, sell, count)
+        return step is not None or in_minutes or in_hours
+
+    def _forget_other_windows(self) -> None:
+        """What was published for windows that are not configured any more would stand for ever."""
+        names = {window.name for window in self._windows}
+        for ranking in [record.value for record in self._feed.stream.after(0)]:
+            if ranking.window not in names:
+                self._feed.forget(ranking.key)
+        for largest in [record.value for record in self._largest.after(0)]:
+            if largest.window not in names:
+                self._largest.forget(largest.window)
+
+    async def _publish(self, window: Window, now_ms: int) -> None:
+        steps = self.steps.within(window, now_ms)
+        marks = [step.mark for step in steps]
+        if self._published.get(window.name) == marks:
+            return
+        coins, traders, rows = await merged(steps, self._top)
+        for by in self._by:
+            board = coins if by == "coins" else traders
+            await trio.lowlevel.checkpoint()
+            ranking = Ranking(
+                by,
+                window.name,
+                now_ms,
+                board.volume,
+                board.count,
+                board.error,
+                board.top(self._top),
+            )
+            self._feed.publish(ranking, key=ranking.key)
+        self._largest.append(Largest(window.name, now_ms, rows), key=window.name)
+        self._published[window.name] = marks
+        await trio.lowlevel.checkpoint()
+
+
+async def run(config: Config, streams: Streams, feed: Feed[Ranking]) -> None:
+    """Read, add up, save and publish; ends when the input does."""
+    rows: Input[Value] = streams[config.input]
+    # A liquidation does not tell whose it was.
+    by: tuple[By, ...] = ("coins",) if rows.stream.record is Liquidation else ("coins", "traders")
+    totals = Totals(config, feed, by)
+    await totals.load()
+    cursor = rows.cursor()
+    more = True
+    while more:
+        due = trio.current_time() + config.every
+        more = await _read(rows, cursor, totals, due)
+        # No checkpoint in between: sums and place belong to the same instant.
+        totals.save()
+        cursor.done()
+        await totals.publish()
+        if more:
+            await trio.sleep_until(due)
+
+
+async def _read(rows: Input[Value], cursor: Cursor[Value], totals: Totals, due: float) -> bool:
+    """Add up what comes until a time; False when no more will come."""
+    limit = BATCH_MIN
+    with trio.move_on_at(due):
+        while await rows.stream.news(cursor.position.seq):
+            batch = cursor.read(limit=limit)
+            totals.add([record.value for record in batch.records])
+            limit = BATCH_MIN if totals.scattered else min(2 * limit, BATCH_MAX)
+            if totals.full:
+                totals.save()
+                cursor.done()
+            if cursor.position == rows.head:
+                await trio.sleep(PAUSE_S)
+            else:
+                await trio.lowlevel.checkpoint()
+        return False
+    return True
