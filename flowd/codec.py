@@ -3,7 +3,9 @@
 Decimals travel as strings in plain notation (`"0.100"`, never `1E-1`), exactly as they were given.
 """
 
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -37,10 +39,18 @@ decode = msgspec.json.decode
 """JSON bytes or text to plain Python values; raises `msgspec.DecodeError`, a ValueError."""
 
 
+@cache
+def _unstructure(kind: type) -> Callable[[object], object]:
+    """What makes plain values of a class's instances: looked up once, since every record needs
+    it.
+    """
+    hook: Callable[[object], object] = _converter.get_unstructure_hook(kind)
+    return hook
+
+
 def dumps(value: object) -> bytes:
     """One attrs value as JSON bytes, fields in the order in which the class declares them."""
-    data: bytes = _converter.get_dumps_hook(type(value))(value)
-    return data
+    return encode(_unstructure(type(value))(value))
 
 
 def to_plain(value: object) -> Any:
