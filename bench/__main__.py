@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import define, evolve, frozen
 from rich.console import Console
 
-from . import contenders, fanout, history, machine, report, single, totals, volume
+from . import contenders, fanout, history, hydromancer, machine, report, single, totals, volume
 from .contenders import (
     BARE,
     CONTENDERS,
@@ -352,6 +352,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "restart": restart,
     "history": history.rows,
     "volume": volume.rows,
+    "hydromancer": hydromancer.rows,
     "totals": totals.rows,
 }
 

@@ -61,17 +61,16 @@ class Found:
 # -- the run itself, in a process of its own --
 
 
-def messages(subscription: str, count: int) -> list[str]:
+def messages(count: int) -> list[str]:
     """Messages with so many rows in all, as the service would send them."""
     tape = Tape(1, 10_000.0)
     found: list[bytes] = []
     time_ms = BLOCKS_FROM_MS
     while len(found) < count:
         time_ms += 100
-        rows = tape.block(time_ms, 0.1).rows
-        found += [row.json for row in rows if subscription == "allFills" or row.liquidation]
+        found += [row.json for row in tape.block(time_ms, 0.1).rows]
     return [
-        f'{{"type":"{subscription}","channel":"{subscription}","seq":{number},'
+        f'{{"type":"allFills","channel":"allFills","seq":{number},'
         f'"cursor":"{number}:{BLOCKS_FROM_MS}:0",'
         f'"fills":[{b",".join(found[start : start + BATCH]).decode()}]}}'
         for number, start in enumerate(range(0, count, BATCH), 1)
@@ -81,18 +80,13 @@ def messages(subscription: str, count: int) -> list[str]:
 class Source:
     """All of the source but its connection."""
 
-    def __init__(self, subscription: Any) -> None:
-        config = Config(subscription, Secret("the benchmark", KEY), include_counterparty=True)
+    def __init__(self) -> None:
+        config = Config("allFills", Secret("the benchmark", KEY))
         self.feed = testing.feed(clock=clock.system_clock, retain=RETAIN)
         self._place = Place(self.feed, config.url, config.wanted)
         self._place.begin("bench-session", resumed=False)
-        self._intake = Intake(
-            self.feed,
-            self._place,
-            Veil(KEY, list),
-            liquidations=config.liquidations,
-            counterparties=True,
-        )
+        veil = Veil(KEY, list)
+        self._intake = Intake(self.feed, self._place, veil, liquidations=False)
 
     async def take(self, text: str) -> None:
         """What becomes of one message."""
@@ -103,8 +97,8 @@ class Source:
 
 async def measure(count: int) -> Found:
     """Take so many fills, at once."""
-    texts = messages("allFills", count)
-    source = Source("allFills")
+    texts = messages(count)
+    source = Source()
     # As the daemon's own process does it.
     gc.collect()
     gc.freeze()
@@ -128,7 +122,7 @@ async def weigh(texts: list[str]) -> float:
     """The megabytes of the stream that these messages fill, with ids, totals and JSON."""
     gc.collect()
     tracemalloc.start()
-    source = Source("allFills")
+    source = Source()
     for text in texts:
         await source.take(text)
     gc.collect()

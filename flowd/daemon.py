@@ -266,6 +266,7 @@ class Daemon:
                 dial=self.machine.dial,
                 table=partial(self._table, part),
                 on_delivering=partial(self.outages.close, name),
+                on_lost=partial(self.outages.past, name),
             )
             self.feeds[name] = feed
             self.tallies[name] = feed.tally

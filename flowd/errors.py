@@ -11,8 +11,12 @@ class UserError(Exception):
 
 class UpstreamError(Exception):
     """An upstream failed us: weather, not a bug. Costs one warning line and a restart of the
-    source.
+    source, not before `retry_s` if that is given.
     """
+
+    def __init__(self, message: str = "", *, retry_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
 
 
 class UpstreamSilent(UpstreamError):

@@ -34,6 +34,7 @@ class Feed(Generic[T]):
         dial: Dial,
         table: Callable[[str, type[Any]], Stream[Any]],
         on_delivering: Callable[[], None] = lambda: None,
+        on_lost: Callable[[str, int], None] = lambda reason, from_ms: None,
     ) -> None:
         self.name = name
         self.stream = stream
@@ -43,6 +44,7 @@ class Feed(Generic[T]):
         self._dial = dial
         self._table = table
         self._on_delivering = on_delivering
+        self._on_lost = on_lost
 
     def publish(
         self, value: T, *, key: str | None = None, id: str | None = None
@@ -85,6 +87,13 @@ class Feed(Generic[T]):
         if not self.tally.delivering:
             self.tally.delivering = True
             self._on_delivering()
+
+    def lost(self, reason: str, from_ms: int) -> None:
+        """Say that upstream left something out, between `from_ms` and now, that will not come: an
+        outage that is over. It is logged and counted too.
+        """
+        self.tally.drop(self.name, reason, None, self.clock())
+        self._on_lost(reason, from_ms)
 
     def websocket(
         self,

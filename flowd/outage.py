@@ -15,6 +15,10 @@ ALIVE = "outages/alive"
 """A private table: when each source was last known to deliver, as of the save."""
 
 
+TOGETHER_MS = 60_000
+"""Losses that are no further apart are one outage."""
+
+
 @frozen
 class Outage:
     """A time without data from a component: from `from_ms` to `to_ms`, both UTC; still open while
@@ -41,6 +45,7 @@ class Outages:
         self.stream = stream
         self._clock = clock
         self._open: dict[str, Outage] = {}
+        self._past: dict[str, Outage] = {}
 
     def resume(self, alive_ms: Mapping[str, int | None]) -> None:
         """Take up what the snapshot left: while the daemon was not running, nobody delivered.
@@ -71,6 +76,18 @@ class Outages:
         if outage is not None:
             to_ms = max(self._clock(), outage.from_ms)
             self._put(Outage(component, outage.from_ms, to_ms, outage.reason))
+
+    def past(self, component: str, reason: str, from_ms: int) -> None:
+        """This component missed something since `from_ms`, though it delivers. Nothing new while it
+        does not; and what is missed again and again is one outage that grows.
+        """
+        if component not in self._open:
+            now_ms = self._clock()
+            last = self._past.get(component)
+            if last is not None and last.reason == reason and last.to_ms is not None:
+                from_ms = last.from_ms if from_ms - last.to_ms < TOGETHER_MS else from_ms
+            self._past[component] = Outage(component, min(from_ms, now_ms), now_ms, reason)
+            self._put(self._past[component])
 
     def current(self, component: str) -> Outage | None:
         """The outage that is still open, None while the component delivers."""

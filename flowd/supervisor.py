@@ -146,7 +146,7 @@ class Supervisor:
                     limit, window_s = child.restart.limit, child.restart.window_s
                     await self._fail(child, f"more than {limit} failures within {window_s:g}s")
                 else:
-                    await self._back_off(child)
+                    await self._back_off(child, error)
         finally:
             self._change(child, State.STOPPED)
             child.ended.set()
@@ -180,12 +180,14 @@ class Supervisor:
             child.failures.popleft()
         return child.restart.limit is not None and len(child.failures) > child.restart.limit
 
-    async def _back_off(self, child: Child) -> None:
+    async def _back_off(self, child: Child, error: BaseException | None) -> None:
         child.in_a_row += 1
         child.restarts += 1
         restart = child.restart
         delay_s = min(restart.delay_s * 2 ** min(child.in_a_row - 1, 30), restart.delay_max_s)
         delay_s *= 1 + self._random.random() / 5
+        if isinstance(error, UpstreamError):
+            delay_s = max(delay_s, error.retry_s)
         child.retry_at = trio.current_time() + delay_s
         why = child.error or "ended"
         if child.error is None:

@@ -161,3 +161,46 @@ def test_an_open_outage_of_a_component_that_is_gone_is_closed() -> None:
 
     assert told(outages) == [Outage("removed", 300, 1_000, "y")]
     assert outages.current("removed") is None
+
+
+# -- what is missed while a component delivers
+
+
+def test_what_is_missed_in_between_is_an_outage_that_is_over() -> None:
+    clock = Ticking()
+    outages = make(clock)
+    clock.now_ms = 5_000
+
+    outages.past("orders", "hole in seq", 4_000)
+
+    assert told(outages) == [Outage("orders", 4_000, 5_000, "hole in seq")]
+    assert outages.current("orders") is None
+
+
+def test_what_is_missed_again_and_again_is_one_outage_that_grows() -> None:
+    clock = Ticking()
+    outages = make(clock)
+    for second in range(1, 100):
+        clock.now_ms = second * 1000
+        outages.past("orders", "hole in seq", clock.now_ms - 500)
+
+    assert told(outages) == [Outage("orders", 500, 99_000, "hole in seq")]
+
+
+def test_what_is_missed_much_later_or_for_another_reason_is_another_outage() -> None:
+    clock = Ticking()
+    outages = make(clock)
+    for now_ms, reason in ((1_000, "hole"), (2_000, "gap"), (200_000, "gap")):
+        clock.now_ms = now_ms
+        outages.past("orders", reason, now_ms - 1)
+
+    assert [outage.reason for outage in told(outages)] == ["hole", "gap", "gap"]
+
+
+def test_what_is_missed_during_an_outage_is_part_of_it() -> None:
+    outages = make(Ticking())
+    outages.open("orders", "connection lost")
+
+    outages.past("orders", "hole in seq", 0)
+
+    assert [outage.reason for outage in told(outages)] == ["connection lost"]

@@ -375,6 +375,18 @@ async def test_a_child_that_runs_again_after_an_error_keeps_it_to_be_seen(
     assert (child.state, child.error) == (State.RUNNING, "connection lost")
 
 
+async def test_an_upstream_that_asks_for_time_gets_it(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    later = UpstreamError("come back later", retry_s=300)
+    _, child, life = begin(nursery, fails(later), trio.sleep_forever)
+
+    await trio.sleep(301)
+
+    assert life.starts == [0, 300]
+    assert child.state is State.RUNNING
+
+
 # -- kick
 
 

@@ -11,11 +11,13 @@ from typing import Annotated
 
 import trio
 import typer
+from attrs import evolve
 from rich.console import Console
 
 from flowd_simulator.binance import Addresses, Binance
 from flowd_simulator.durations import duration, share
 from flowd_simulator.faults import Faults
+from flowd_simulator.hydromancer import DEMO_KEY, Hydromancer
 from flowd_simulator.instruments import DEFAULT_SYMBOLS
 from flowd_simulator.recording import load
 from flowd_simulator.session import Limits
@@ -23,6 +25,8 @@ from flowd_simulator.web import loopback
 
 SPEED_MAX = 1000.0
 CANNOT_START = 2
+MESSAGES_PER_S = 1000
+"""Hydromancer counts messages by the minute, and says so in its own words."""
 
 
 class Sampling(StrEnum):
@@ -35,12 +39,21 @@ class Sampling(StrEnum):
 def simulate(
     port: Annotated[int, typer.Option(help="WebSocket port; 0 takes a free one.")] = 4300,
     rest_port: Annotated[int, typer.Option(help="REST port; 0 takes a free one.")] = 4301,
+    hydromancer_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Hydromancer's port; 0 takes a free one.", show_default="--port and two more"
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     seed: Annotated[int, typer.Option(help="The same seed has the same prices.")] = 1,
     symbols: Annotated[str, typer.Option(help="Traded symbols.")] = ",".join(DEFAULT_SYMBOLS),
     rate: Annotated[
         float, typer.Option(min=0, help="Forced orders per minute, most of them in cascades.")
     ] = 60,
+    fills: Annotated[
+        float, typer.Option(min=0, help="Hydromancer's fills per second: two for each trade.")
+    ] = 40,
     sampling: Annotated[
         Sampling, typer.Option(help="Which forced order of a symbol and second is told.")
     ] = Sampling.latest,
@@ -101,9 +114,10 @@ def simulate(
         ),
     ] = 180.0,
 ) -> None:
-    """Play a crypto exchange on this machine: Binance's protocol over a made-up market.
+    """Play crypto exchanges on this machine: the protocols of Binance and of Hydromancer over
+    made-up markets.
 
-    For demonstrations, development and tests, without a network. The exchange can be told to
+    For demonstrations, development and tests, without a network. The exchanges can be told to
     misbehave as real ones do. Durations are written 200ms, 30s, 3m or 24h.
 
     An exchange with much to liquidate, that cuts its clients off twice a minute and sends one
@@ -121,26 +135,39 @@ def simulate(
         frames = load(replay) if replay is not None else []
     except (ValueError, OSError) as error:
         raise _cannot_start(error) from None
-    exchange = Binance(
+    faults = Faults(
+        drop_every_s=drop_every,
+        stall_every_s=stall_every,
+        stall_for_s=stall_for,
+        garbage=garbage,
+        duplicate=duplicate,
+        slow_s=slow or 0.0,
+    )
+    limits = Limits(lifetime_s=lifetime, ping_every_s=ping_every)
+    binance = Binance(
         seed,
         _clock,
         [symbol.strip() for symbol in symbols.split(",") if symbol.strip()] or DEFAULT_SYMBOLS,
         rate=0 if frames else rate,
         sampling=sampling.value,
-        faults=Faults(
-            drop_every_s=drop_every,
-            stall_every_s=stall_every,
-            stall_for_s=stall_for,
-            garbage=garbage,
-            duplicate=duplicate,
-            slow_s=slow or 0.0,
-        ),
-        limits=Limits(lifetime_s=lifetime, ping_every_s=ping_every),
+        faults=faults,
+        limits=limits,
     )
-    play = partial(exchange.replay, frames, speed=speed, loop=loop, shift_to_now=shift_to_now)
+    hydromancer = Hydromancer(
+        seed,
+        _clock,
+        fills_per_s=fills,
+        faults=evolve(faults),
+        limits=evolve(limits, messages_per_s=MESSAGES_PER_S),
+    )
+    if hydromancer_port is None:
+        hydromancer_port = port and port + 2
+    play = partial(binance.replay, frames, speed=speed, loop=loop, shift_to_now=shift_to_now)
+    serve = partial(binance.serve, host=host, port=port, rest_port=rest_port)
+    serve_hydromancer = partial(hydromancer.serve, host=host, port=hydromancer_port)
     failures: list[OSError] = []
     try:
-        trio.run(partial(_main, exchange, play if frames else None, host, port, rest_port))
+        trio.run(_main, serve, serve_hydromancer, play if frames else None)
     except* OSError as errors:
         failures += leaves(errors)
     if failures:
@@ -148,16 +175,14 @@ def simulate(
 
 
 async def _main(
-    exchange: Binance,
+    serve: Callable[..., Awaitable[None]],
+    serve_hydromancer: Callable[..., Awaitable[None]],
     play: Callable[[], Awaitable[None]] | None,
-    host: str,
-    port: int,
-    rest_port: int,
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            serve = partial(exchange.serve, host=host, port=port, rest_port=rest_port)
-            _welcome(await nursery.start(serve))
+            addresses = await nursery.start(serve)
+            _welcome(addresses, await nursery.start(serve_hydromancer))
             if play is not None:
                 nursery.start_soon(play)
             async for _ in signals:
@@ -165,10 +190,12 @@ async def _main(
             nursery.cancel_scope.cancel()
 
 
-def _welcome(addresses: Addresses) -> None:
+def _welcome(addresses: Addresses, hydromancer: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Binance is played at {addresses.market} and {addresses.rest}. In flowd.toml:\n")
-    console.print(f'    url = "{addresses.market}"\n    rest = "{addresses.rest}"\n', markup=False)
+    console.print(f"Binance is played at {addresses.market} and {addresses.rest},")
+    console.print(f'Hydromancer at {hydromancer} for the key "{DEMO_KEY}". In flowd.toml:\n')
+    console.print(f'    url = "{addresses.market}"\n    rest = "{addresses.rest}"', markup=False)
+    console.print(f'    hydromancer = "{hydromancer}"\n', markup=False)
     console.print("Ctrl+C ends it.")
 
 

@@ -5,13 +5,14 @@ demand, by a rate, by the clock, or at a word in a test.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final
 
 from attrs import define
 
 Json = dict[str, Any]  # Any: frames of every shape come by
+Spoil = Callable[[str], str]
 
 
 @define
@@ -32,13 +33,19 @@ class Faults:
     """Every frame arrives so much later."""
     stalled: bool = False
 
-    def frames(self, text: str, random: Random) -> list[str]:
-        """What is sent in place of one good frame. The good one is always among them."""
+    def frames(
+        self, text: str, random: Random, garbage: Mapping[str, Spoil] | None = None
+    ) -> list[str]:
+        """What is sent in place of one good frame. The good one is always among them.
+
+        `garbage` are the ways of breaking a frame, by name; GARBAGE unless given.
+        """
         frames = [text]
         if self.duplicate and random.random() < self.duplicate:
             frames.append(text)
         if self.garbage and random.random() < self.garbage:
-            frames.insert(0, spoil(random.choice(tuple(GARBAGE)), text))
+            ways = GARBAGE if garbage is None else garbage
+            frames.insert(0, ways[random.choice(tuple(ways))](text))
         return frames
 
 
@@ -91,7 +98,7 @@ def _unknown_event(text: str) -> str:
     return _changed(text, change)
 
 
-GARBAGE: Final[dict[str, Callable[[str], str]]] = {
+GARBAGE: Final[dict[str, Spoil]] = {
     "html": lambda text: "<html><body><h1>502 Bad Gateway</h1></body></html>",
     "empty": lambda text: "",
     "truncated": lambda text: text[: len(text) // 2],

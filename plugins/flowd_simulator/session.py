@@ -54,6 +54,8 @@ class Session:
         """Queue a frame. A client with too many of them unread is cut off, as by the exchange."""
         try:
             self._outbox.send_nowait((trio.current_time() + self._faults.slow_s, text))
+        except trio.ClosedResourceError:
+            return  # It is on its way out.
         except trio.WouldBlock:
             logger.warning("client cut off: %d frames unread", OUTBOX_MAX)
             self.drop()
@@ -66,6 +68,11 @@ class Session:
         """End with a close frame."""
         self.goodbye = self.goodbye or (code, reason)
         self._life.cancel()
+
+    def close_after_sending(self, code: int, reason: str) -> None:
+        """End with a close frame once everything that was said has been sent."""
+        self.goodbye = self.goodbye or (code, reason)
+        self._outbox.close()
 
     async def run(self, receive: Callable[[str | bytes], None]) -> None:
         """Serve until the client leaves or `drop` or `close` was called; messages go to `receive`.
@@ -97,6 +104,7 @@ class Session:
             await trio.sleep_until(due)
             if not self._faults.stalled:
                 await self._connection.send_message(text)
+        self._life.cancel()
 
     async def _keep_alive(self, nursery: trio.Nursery) -> None:
         count = 0
