@@ -22,6 +22,7 @@ LOGO_STYLE = "'sha256-3pRED1tOXas1FXFoPb9TGCjmYe9XQsmO9OV23khV2nY='"
 """
 
 _SYMBOL = re.compile(r"[\w-]{2,40}")
+_STREAM = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 
 
@@ -37,6 +38,9 @@ class Page:
 NAVIGATION = [
     Page("overview", "/", "Overview"),
     Page("chart", "/chart", "Chart"),
+    Page("all-fills", "/all-fills", "Fills"),
+    Page("liquidations", "/liquidations", "Liquidations"),
+    Page("analytics", "/analytics", "Analytics"),
 ]
 """A page joins by standing here and by a template that extends `base.html`."""
 
@@ -46,11 +50,26 @@ def _check_symbol(_: object, attribute: Any, value: str) -> None:
         raise ValueError(f'symbol = "{value}": expected a symbol such as BTCUSDT')
 
 
+def _check_stream(_: object, attribute: Any, value: str) -> None:
+    if not _STREAM.fullmatch(value):
+        raise ValueError(f'{attribute.name} = "{value:.40}": expected the name of a stream')
+
+
+def _stream(default: str) -> Any:
+    return field(default=default, validator=_check_stream)
+
+
 @frozen
 class Config:
-    """`symbol` is what `/chart` shows to who names none."""
+    """`symbol` is what `/chart` shows to who names none; the others are the streams that the feeds
+    and the analytics show. One that the daemon does not have is said on its page.
+    """
 
     symbol: str = field(default="BTCUSDT", validator=_check_symbol)
+    fills: str = _stream("all-fills")
+    liquidations: str = _stream("liquidations")
+    analytics: str = _stream("analytics")
+    liquidation_analytics: str = _stream("liquidation-analytics")
 
 
 def symbol_of(text: str) -> str | None:
@@ -80,7 +99,7 @@ def policy(host: str) -> str:
 
 
 def routes(config: Config, streams: Streams) -> Blueprint:
-    """`/`, `/chart/SYMBOL`, and `/assets/`."""
+    """`/`, `/chart/SYMBOL`, the two feeds, `/analytics`, and `/assets/`."""
     assets = Assets(HERE / "static", HERE / "vendor")
     templates = Environment(
         loader=PackageLoader("flowd_pages"),
@@ -109,19 +128,37 @@ def routes(config: Config, streams: Streams) -> Blueprint:
 
     @blueprint.get("/")
     async def overview() -> Response:
+        """What is running, as a page."""
         return page("overview", symbol=config.symbol)
 
     @blueprint.get("/chart")
     @blueprint.get("/chart/", defaults={"symbol": ""})
     @blueprint.get("/chart/<symbol>")
     async def chart(symbol: str = "") -> Response:
+        """Candles and liquidation volume of one symbol, as a page."""
         known = symbol_of(symbol or config.symbol)
         if known is None:
             return page("unknown", 404, symbol=symbol[:60], example=config.symbol)
         return page("chart", symbol=known)
 
+    @blueprint.get("/all-fills")
+    async def all_fills() -> Response:
+        """The newest fills, as a page."""
+        return page("all-fills", stream=config.fills)
+
+    @blueprint.get("/liquidations")
+    async def liquidations() -> Response:
+        """The newest liquidations, as a page."""
+        return page("liquidations", stream=config.liquidations)
+
+    @blueprint.get("/analytics")
+    async def analytics() -> Response:
+        """Volume, top traders and coins, as a page."""
+        return page("analytics", streams=config)
+
     @blueprint.get("/assets/<path:name>")
     async def asset(name: str) -> Response:
+        """What pages are made of."""
         return assets.answer(name, request)
 
     return blueprint

@@ -31,9 +31,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WAIT_S = 20.0
+WAIT_S = 30.0
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ class House:
 
     def do(self, act: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         """Run an async function to its end, in a Trio of its own."""
-        return self._thread.submit(partial(trio.run, act, *arguments)).result(WAIT_S * 2)
+        return self._thread.submit(partial(trio.run, act, *arguments)).result(WAIT_S * 3)
 
     def start(self) -> None:
         """Start the daemon, on the same port as before."""

@@ -31,8 +31,8 @@ function rescaled(a, scale) {
   return a.units * 10n ** BigInt(scale - a.scale);
 }
 
-/** @param {Exact} number @param {number} decimals rounded half away from zero */
-function rounded(number, decimals) {
+/** A number's units at so many decimals, rounded half away from zero. @param {Exact} number @param {number} decimals */
+export function rounded(number, decimals) {
   if (number.scale <= decimals) return rescaled(number, decimals);
   const unit = 10n ** BigInt(number.scale - decimals);
   const size = number.units < 0n ? -number.units : number.units;
@@ -40,8 +40,8 @@ function rounded(number, decimals) {
   return number.units < 0n ? -up : up;
 }
 
-/** @param {bigint} units @param {number} scale */
-function written(units, scale) {
+/** Units at so many decimals, as plain text. @param {bigint} units @param {number} scale */
+export function written(units, scale) {
   const digits = (units < 0n ? -units : units).toString().padStart(scale + 1, '0');
   const whole = digits.slice(0, digits.length - scale);
   return `${units < 0n ? '-' : ''}${whole}${scale ? `.${digits.slice(-scale)}` : ''}`;
@@ -52,8 +52,8 @@ function trimmed(text) {
   return text.includes('.') ? text.replace(/\.?0+$/, '') : text;
 }
 
-/** @param {string} text `1234567.8` becomes `1,234,567.8` */
-function grouped(text) {
+/** `1234567.8` becomes `1,234,567.8`. @param {string} text */
+export function grouped(text) {
   const [whole, fraction] = text.split('.');
   const groups = whole.replace(/\B(?=(\d{3})+$)/g, ',');
   return fraction === undefined ? groups : `${groups}.${fraction}`;

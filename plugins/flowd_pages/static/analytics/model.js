@@ -1,0 +1,145 @@
+/**
+ * What the analytics draw, computed from the streams of the transform `totals`.
+ *
+ * @module analytics/model
+ */
+
+import { count, exact, short } from '../format.js';
+
+export const MINUTE_MS = 60_000;
+export const HOUR_MS = 3_600_000;
+/** How many hours and coins the heat map has. */
+export const HEAT_HOURS = 24;
+export const HEAT_COINS = 12;
+/** Steps of the heat map's colour, above none. */
+export const LEVELS = 6;
+/** The name under which a daemon sums up the coins that are too many to be told one by one. */
+export const REST = '*';
+
+/** @typedef {{time_ms: number, buy: string, sell: string, count: number}} Sum */
+
+/**
+ * One bar: `time` is its first millisecond, `minutes` how many minutes it sums.
+ *
+ * @typedef {{time: number, minutes: number, buy: number, sell: number, count: number}} Bar
+ */
+
+/** What the bars can span, and how many minutes one of them sums. */
+export const SPANS = [
+  { value: '1h', label: '1h', minutes: 60, group: 1 },
+  { value: '6h', label: '6h', minutes: 360, group: 1 },
+  { value: '24h', label: '24h', minutes: 1440, group: 5 },
+];
+
+/** @param {string | null} value */
+export function span(value) {
+  return SPANS.find((one) => one.value === value) ?? SPANS[0];
+}
+
+/**
+ * One bar after another up to now, those without trades too.
+ *
+ * @param {Map<number, Sum>} minutes by their beginning
+ * @param {number} now
+ * @param {{minutes: number, group: number}} span
+ * @returns {Bar[]}
+ */
+export function bars(minutes, now, { minutes: length, group }) {
+  const width = group * MINUTE_MS;
+  const last = Math.floor(now / width) * width;
+  return Array.from({ length: length / group }, (_, index) => {
+    const bar = { time: last - (length / group - 1 - index) * width, minutes: group, buy: 0, sell: 0, count: 0 };
+    for (let at = bar.time; at < bar.time + width; at += MINUTE_MS) {
+      const sum = minutes.get(at);
+      if (!sum) continue;
+      bar.buy += Number(sum.buy);
+      bar.sell += Number(sum.sell);
+      bar.count += sum.count;
+    }
+    return bar;
+  });
+}
+
+/** Let minutes or hours go that nothing draws any more. @template {{time_ms: number}} T @param {Map<unknown, T>} sums @param {number} from_ms */
+export function prune(sums, from_ms) {
+  for (const [key, sum] of sums) if (sum.time_ms < from_ms) sums.delete(key);
+}
+
+/** @typedef {{time: number, buy: number, sell: number, count: number}} Cell */
+/** @typedef {{symbol: string, total: number, cells: Cell[]}} HeatRow */
+
+/**
+ * The coins with the most liquidations of the last day, hour by hour.
+ *
+ * @param {Iterable<Sum & {symbol: string}>} hours
+ * @param {number} now
+ * @returns {{times: number[], rows: HeatRow[], most: number}} `most` is the largest cell's volume
+ */
+export function heat(hours, now) {
+  const last = Math.floor(now / HOUR_MS) * HOUR_MS;
+  const times = Array.from({ length: HEAT_HOURS }, (_, index) => last - (HEAT_HOURS - 1 - index) * HOUR_MS);
+  /** @type {Map<string, HeatRow>} */
+  const rows = new Map();
+  let most = 0;
+  for (const { symbol, time_ms, buy, sell, count } of hours) {
+    const index = (time_ms - times[0]) / HOUR_MS;
+    if (!(index in times)) continue;
+    let row = rows.get(symbol);
+    if (!row) {
+      row = { symbol, total: 0, cells: times.map((time) => ({ time, buy: 0, sell: 0, count: 0 })) };
+      rows.set(symbol, row);
+    }
+    row.cells[index] = { time: time_ms, buy: Number(buy), sell: Number(sell), count };
+    row.total += Number(buy) + Number(sell);
+  }
+  const top = [...rows.values()].filter((row) => row.total > 0).sort(byTotal).slice(0, HEAT_COINS);
+  for (const row of top) for (const cell of row.cells) most = Math.max(most, cell.buy + cell.sell);
+  return { times, rows: top, most };
+}
+
+/** The largest first, what is summed up last. @param {HeatRow} a @param {HeatRow} b */
+function byTotal(a, b) {
+  return Number(a.symbol === REST) - Number(b.symbol === REST) || b.total - a.total || (a.symbol < b.symbol ? -1 : 1);
+}
+
+/** How dark a cell is, 0 for nothing: by square roots, so that small ones stay visible. @param {number} value @param {number} most */
+export function level(value, most) {
+  return value > 0 && most > 0 ? Math.min(LEVELS, Math.max(1, Math.ceil(Math.sqrt(value / most) * LEVELS))) : 0;
+}
+
+/** The smallest volume of a level. @param {number} step 1 up @param {number} most */
+export function atLeast(step, most) {
+  return ((step - 1) / LEVELS) ** 2 * most;
+}
+
+/** Which part of all was bought, in whole percent; null when nothing was traded. @param {unknown} buy @param {unknown} sell */
+export function bought(buy, sell) {
+  const [buys, sells] = [Number(buy), Number(sell)];
+  return buys + sells > 0 ? Math.round((buys / (buys + sells)) * 100) : null;
+}
+
+/** @param {number | string} value `$1.23M` */
+export function dollars(value) {
+  return `$${short(typeof value === 'number' ? value.toFixed(2) : value)}`;
+}
+
+/**
+ * How far a ranking may be off, in words.
+ *
+ * @param {{error: unknown, volume: unknown, rows: unknown[]}} ranking
+ */
+export function errorWords({ error, volume, rows }) {
+  const bound = exact(error);
+  if (!bound || rows.length === 0) return '';
+  if (bound.units === 0n) return 'These sums are exact.';
+  const share = (Number(error) / Number(volume)) * 100;
+  const part = Number.isFinite(share) ? ` (${share < 0.01 ? 'less than 0.01' : share.toFixed(share < 1 ? 2 : 1)}% of all)` : '';
+  return `Estimates: never too high, at most ${dollars(String(error))}${part} too low.`;
+}
+
+/** @param {Cell} cell @param {string} name @param {string} when */
+export function cellWords(cell, name, when) {
+  if (cell.count === 0) return `${name}, ${when}: nothing`;
+  const number = `${count(cell.count)} ${cell.count === 1 ? 'order' : 'orders'}`;
+  return `${name}, ${when}: ${dollars(cell.buy + cell.sell)}, longs ${dollars(cell.sell)}, shorts ${dollars(cell.buy)}, ${number}`;
+}

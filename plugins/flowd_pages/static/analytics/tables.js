@@ -1,0 +1,212 @@
+/**
+ * The tables of the analytics. Their rows are made once, and written anew.
+ *
+ * @module analytics/tables
+ */
+
+import { bodyOf, byId, fill, h } from '../dom.js';
+import { clock, stamp } from '../format.js';
+import { address, money, side } from '../feed/forms.js';
+import { LEVELS, REST, atLeast, bought, cellWords, dollars, level } from './model.js';
+
+/** How many rows each has. */
+export const ROWS = 12;
+
+/**
+ * @typedef {object} Line
+ * @property {HTMLTableRowElement} element
+ * @property {(item: any) => void} write
+ */
+
+/** A table whose rows stay where they are, so that what is pointed at or focused stays too. */
+export class Rows {
+  /** @type {Line[]} */
+  #lines = [];
+
+  /** @param {string} id @param {(index: number) => Line} make */
+  constructor(id, make) {
+    this.body = bodyOf(id);
+    this.empty = byId(`${id}-empty`);
+    this.make = make;
+  }
+
+  /** @param {any[]} items @param {...import('../dom.js').Child} otherwise what is said when there are none */
+  show(items, ...otherwise) {
+    if (this.#lines.length === 0) {
+      this.#lines = Array.from({ length: ROWS }, (_, index) => this.make(index));
+      fill(this.body, ...this.#lines.map((line) => line.element));
+    }
+    this.#lines.forEach((line, index) => {
+      line.element.classList.toggle('spare', !items[index]);
+      if (items[index]) line.write(items[index]);
+    });
+    this.empty.hidden = items.length > 0;
+    if (items.length === 0) fill(this.empty, ...otherwise);
+  }
+}
+
+/** @param {number} index */
+const number = (index) => h('td', { class: 'quiet end rank' }, index + 1);
+
+/** The part that was bought, as a bar and a number. */
+function proportion() {
+  const part = h('i', {});
+  const bar = h('span', { class: 'split', role: 'img' }, part);
+  const text = h('span', { class: 'split-text' });
+  const cell = h('td', {}, h('span', { class: 'split-cell' }, bar, text));
+  /** @param {{buy: string, sell: string}} item */
+  const write = ({ buy, sell }) => {
+    const percent = bought(buy, sell);
+    part.style.width = `${percent ?? 50}%`;
+    bar.setAttribute('aria-label', percent === null ? 'nothing' : `${percent}% bought, ${100 - percent}% sold`);
+    cell.title = `bought ${money(buy)}, sold ${money(sell)}`;
+    text.textContent = percent === null ? '' : `${percent}%`;
+  };
+  return { cell, write };
+}
+
+/** @param {number} index */
+export function coinLine(index) {
+  const link = h('a', {});
+  const volume = h('td', { class: 'end' });
+  const split = proportion();
+  return {
+    element: h('tr', {}, number(index), h('th', { scope: 'row', class: 'name' }, link), volume, split.cell),
+    write: (/** @type {any} */ row) => {
+      link.textContent = row.name;
+      link.href = `/all-fills?q=${encodeURIComponent(row.name)}`;
+      volume.textContent = dollars(row.volume);
+      volume.title = money(row.volume);
+      split.write(row);
+    },
+  };
+}
+
+/** A link to who it was, or only words. */
+function who() {
+  const link = h('a', { rel: 'noopener noreferrer', target: '_blank' });
+  /** @param {unknown} text */
+  const write = (text) => {
+    const found = address(text);
+    link.textContent = found.text;
+    link.title = found.full;
+    if (found.href) link.href = found.href;
+    else link.removeAttribute('href');
+  };
+  return { link, write };
+}
+
+/** @param {number} index */
+export function traderLine(index) {
+  const trader = who();
+  const volume = h('td', { class: 'end' });
+  const split = proportion();
+  return {
+    element: h('tr', {}, number(index), h('th', { scope: 'row', class: 'name' }, trader.link), volume, split.cell),
+    write: (/** @type {any} */ row) => {
+      trader.write(row.name);
+      volume.textContent = dollars(row.volume);
+      volume.title = money(row.volume);
+      split.write(row);
+    },
+  };
+}
+
+/** @returns {Line} */
+export function largestLine() {
+  const [time, coin, sided, value] = [h('td', { class: 'quiet' }), h('th', { scope: 'row', class: 'name' }), h('td'), h('td', { class: 'end' })];
+  const trader = who();
+  return {
+    element: h('tr', {}, time, coin, sided, value, h('td', {}, trader.link)),
+    write: (row) => {
+      time.textContent = clock(row.time_ms);
+      time.title = `${stamp(row.time_ms, true)} ${clock(row.time_ms)} UTC`;
+      coin.textContent = row.symbol;
+      const { text, tone } = side(row.side);
+      sided.textContent = text;
+      sided.className = tone;
+      sided.title = { buy: 'forced buy: a short was closed', sell: 'forced sell: a long was closed', '': '' }[tone];
+      value.textContent = dollars(row.notional);
+      value.title = money(row.notional);
+      trader.write(row.address);
+    },
+  };
+}
+
+/** `14:00 to 15:00`. @param {number} time */
+const hour = (time) => `${clock(time).slice(0, 5)} to ${clock(time + 3_600_000).slice(0, 5)}`;
+
+/** The heat map: a table whose cells say their volume, and by their colour how much of the most that is. */
+export class HeatMap {
+  #head = /** @type {HTMLTableSectionElement} */ (/** @type {HTMLTableElement} */ (byId('heat')).tHead);
+  #body = bodyOf('heat');
+  #legend = byId('heat-legend');
+  /** @type {{row: HTMLElement, name: HTMLElement, cells: HTMLElement[], total: HTMLElement}[]} */
+  #rows = [];
+  #times = '';
+  #first = true;
+
+  /** @param {ReturnType<typeof import('./model.js').heat>} map */
+  show({ times, rows, most }) {
+    if (this.#times !== times.join()) {
+      this.#times = times.join();
+      const names = times.map((time) => h('th', { scope: 'col', title: `${hour(time)} UTC` }, clock(time).slice(0, 2)));
+      fill(this.#head, h('tr', {}, h('th', { scope: 'col' }, 'Coin'), ...names, h('th', { scope: 'col', class: 'end' }, '24 h')));
+    }
+    while (this.#rows.length < rows.length) this.#rows.push(this.#make(times.length));
+    fill(this.#body, ...rows.map((_, index) => this.#rows[index].row));
+    rows.forEach((row, index) => this.#write(this.#rows[index], row, most));
+    this.#explain(most);
+    // Where not all hours have room the newest are the ones to see.
+    if (this.#first && rows.length > 0) byId('heat').parentElement?.scrollTo(1e6, 0);
+    this.#first &&= rows.length === 0;
+  }
+
+  /** @param {number} hours */
+  #make(hours) {
+    const name = h('th', { scope: 'row', class: 'name' });
+    const cells = Array.from({ length: hours }, () => h('td', { class: 'heat-0' }));
+    const total = h('td', { class: 'end total' });
+    return { row: h('tr', {}, name, ...cells, total), name, cells, total };
+  }
+
+  /** @param {{name: HTMLElement, cells: HTMLElement[], total: HTMLElement}} line @param {import('./model.js').HeatRow} row @param {number} most */
+  #write(line, row, most) {
+    const name = row.symbol === REST ? 'others' : row.symbol;
+    line.name.textContent = name;
+    line.name.title = row.symbol === REST ? 'coins that are too many to be told one by one' : name;
+    line.total.textContent = dollars(row.total);
+    row.cells.forEach((cell, index) => {
+      const volume = cell.buy + cell.sell;
+      const element = line.cells[index];
+      const text = volume > 0 ? compact(volume) : '';
+      if (element.textContent !== text) element.textContent = text;
+      element.className = `heat-${level(volume, most)}`;
+      element.title = cellWords(cell, name, hour(cell.time));
+      element.setAttribute('aria-label', element.title);
+    });
+  }
+
+  /** @param {number} most */
+  #explain(most) {
+    if (most === 0) {
+      fill(this.#legend);
+      return;
+    }
+    const steps = Array.from({ length: LEVELS }, (_, index) => index + 1);
+    const swatches = steps.map((step) => h('i', { class: `swatch heat-${step}`, title: `from ${dollars(atLeast(step, most))}` }));
+    fill(this.#legend, h('span', {}, '$0'), ...swatches, h('span', {}, dollars(most)));
+  }
+}
+
+/** `1.2M`, for a cell. @param {number} value */
+export function compact(value) {
+  const step = [
+    [1e9, 'B'],
+    [1e6, 'M'],
+    [1e3, 'K'],
+  ].find(([size]) => value >= Number(size) * 0.9995);
+  if (!step) return value < 1 ? '<1' : String(Math.round(value));
+  const scaled = value / Number(step[0]);
+  return `${scaled < 9.95 ? scaled.toFixed(1).replace('.0', '') : Math.round(scaled)}${step[1]}`;
+}

@@ -1,0 +1,96 @@
+/**
+ * Which rows are shown: three choices which all must hold, and which live in the page's address.
+ *
+ * @module feed/filter
+ */
+
+import { exact } from '../format.js';
+
+/** @typedef {'ALL' | 'BUY' | 'SELL'} Side */
+
+/**
+ * `text` is a part of the coin or of the address, `least` the smallest value in dollars, as it was typed.
+ *
+ * @typedef {object} Filter
+ * @property {string} text
+ * @property {string} least
+ * @property {Side} side
+ */
+
+/** @typedef {{symbol: string, address: string, notional: string, side: string}} Filtered */
+
+/** Everything. @type {Readonly<Filter>} */
+export const ALL = Object.freeze({ text: '', least: '', side: 'ALL' });
+/** No longer text is looked for. */
+export const TEXT_MAX = 80;
+
+/** @param {unknown} side @returns {Side} */
+export function sideOf(side) {
+  const name = String(side ?? '').toUpperCase();
+  if (name === 'BUY' || name === 'B') return 'BUY';
+  return name === 'SELL' || name === 'A' ? 'SELL' : 'ALL';
+}
+
+/** @param {string} search such as `?q=eth&min=10000&side=SELL` @returns {Filter} */
+export function fromSearch(search) {
+  const wanted = new URLSearchParams(search);
+  const least = (wanted.get('min') ?? '').trim();
+  return {
+    text: (wanted.get('q') ?? '').slice(0, TEXT_MAX),
+    least: amountOf(least) > 0 ? least.slice(0, TEXT_MAX) : '',
+    side: sideOf(wanted.get('side')),
+  };
+}
+
+/** The same in an address; what else stands there is kept. @param {Filter} filter @param {string} search */
+export function toSearch(filter, search = '') {
+  const wanted = new URLSearchParams(search);
+  /** @param {string} name @param {string} value */
+  const say = (name, value) => (value ? wanted.set(name, value) : wanted.delete(name));
+  say('q', filter.text.trim());
+  say('min', amountOf(filter.least) > 0 ? filter.least.trim() : '');
+  say('side', filter.side === 'ALL' ? '' : filter.side);
+  const said = wanted.toString();
+  return said && `?${said}`;
+}
+
+/**
+ * The amount that was typed: `10000`, `10,000`, `$10k`, `1.5m`. 0 for nothing, NaN for what is none.
+ *
+ * @param {string} text
+ */
+export function amountOf(text) {
+  const match = /^\$?\s*([\d,]*\.?\d*)\s*([kmb]?)$/i.exec(text.trim());
+  if (!match) return NaN;
+  const digits = match[1].replaceAll(',', '').replace(/^\./, '0.').replace(/\.$/, '');
+  if (digits === '') return match[2] || match[1] ? NaN : 0;
+  if (!exact(digits)) return NaN;
+  return Number(digits) * { k: 1e3, m: 1e6, b: 1e9, '': 1 }[/** @type {'k'} */ (match[2].toLowerCase())];
+}
+
+/** @param {Filter} filter */
+export function isAll(filter) {
+  return filter.text.trim() === '' && filter.side === 'ALL' && !(amountOf(filter.least) > 0);
+}
+
+/**
+ * Whether a row is wanted. What is typed and no amount filters nothing.
+ *
+ * @param {Filter} filter
+ * @returns {(value: Filtered) => boolean}
+ */
+export function matcher(filter) {
+  const text = filter.text.trim().toLowerCase();
+  const least = amountOf(filter.least);
+  const { side } = filter;
+  return (value) => {
+    if (side !== 'ALL' && value.side !== side) return false;
+    if (least > 0 && !(Number(value.notional) >= least)) return false;
+    return text === '' || includes(value.symbol, text) || includes(value.address, text);
+  };
+}
+
+/** @param {unknown} whole @param {string} part in lower case */
+function includes(whole, part) {
+  return typeof whole === 'string' && whole.toLowerCase().includes(part);
+}

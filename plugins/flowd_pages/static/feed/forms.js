@@ -1,0 +1,106 @@
+/**
+ * How a fill's fields are written.
+ *
+ * @module feed/forms
+ */
+
+import { exact, grouped, priceDecimals, rounded, written } from '../format.js';
+
+/** Stands where there is nothing: no profit, no transaction. */
+export const NONE = '-';
+/** Where addresses and transactions are looked up. */
+export const EXPLORER = 'https://www.flowscan.xyz';
+
+const SIZE_DECIMALS = 4;
+const ADDRESS = /^0x[0-9a-fA-F]{40}$/;
+const HASH = /^0x[0-9a-fA-F]{64}$/;
+const ZEROS = /^0x0*$/;
+const DOLLARS = new Set(['USDC', 'USD', '']);
+
+/** @typedef {'buy' | 'sell' | ''} Tone */
+
+/** @param {unknown} text @param {number} decimals @param {string} [unit] in front */
+function plain(text, decimals, unit = '') {
+  const number = exact(text);
+  if (!number) return NONE;
+  const units = rounded(number, decimals);
+  return `${units < 0n ? '−' : ''}${unit}${grouped(written(units < 0n ? -units : units, decimals))}`;
+}
+
+/** `$1,234.50`. @param {unknown} text */
+export function money(text) {
+  return plain(text, 2, '$');
+}
+
+/** A price in dollars: two decimals, and below 1 five significant digits. @param {unknown} text */
+export function price(text) {
+  return plain(text, Math.abs(Number(text)) >= 1 ? 2 : priceDecimals(text), '$');
+}
+
+/** A quantity, with four decimals. @param {unknown} text */
+export function size(text) {
+  return plain(text, SIZE_DECIMALS);
+}
+
+/** What was won or lost, never by colour alone. @param {unknown} text @returns {{text: string, tone: Tone}} */
+export function profit(text) {
+  const number = exact(text);
+  if (!number || number.units === 0n) return { text: NONE, tone: '' };
+  const words = money(text);
+  if (words === '$0.00') return { text: words, tone: '' };
+  return number.units < 0n ? { text: words, tone: 'sell' } : { text: `+${words}`, tone: 'buy' };
+}
+
+/** A fee, below zero when it is a rebate; in dollars, or with the name of what else it was paid in. @param {unknown} text @param {unknown} token */
+export function fee(text, token) {
+  const name = typeof token === 'string' ? token : '';
+  return DOLLARS.has(name.toUpperCase()) ? money(text) : `${plain(text, SIZE_DECIMALS)} ${name.slice(0, 8)}`;
+}
+
+/** `0x1234…abcd`; what is too short for that stays whole. @param {string} text */
+export function shortened(text) {
+  return text.length > 13 ? `${text.slice(0, 6)}…${text.slice(-4)}` : text;
+}
+
+/**
+ * What is shown of an address or a hash, and where it leads: nowhere when it is not what it should be.
+ *
+ * @typedef {object} Linked
+ * @property {string} text
+ * @property {string} full
+ * @property {string | null} href
+ */
+
+/** @param {unknown} text @returns {Linked} */
+export function address(text) {
+  return linked(text, ADDRESS, 'address');
+}
+
+/** @param {unknown} text @returns {Linked} */
+export function transaction(text) {
+  return typeof text === 'string' && ZEROS.test(text) ? linked('', HASH, 'tx') : linked(text, HASH, 'tx');
+}
+
+/** @param {unknown} text @param {RegExp} form @param {string} place @returns {Linked} */
+function linked(text, form, place) {
+  if (typeof text !== 'string' || text === '') return { text: NONE, full: '', href: null };
+  return { text: shortened(text), full: text, href: form.test(text) ? `${EXPLORER}/${place}/${text}` : null };
+}
+
+/** BUY and SELL as they are; anything else is shown, and has no colour. @param {unknown} side @returns {{text: string, tone: Tone}} */
+export function side(side) {
+  if (side === 'BUY') return { text: 'BUY', tone: 'buy' };
+  return side === 'SELL' ? { text: 'SELL', tone: 'sell' } : { text: String(side ?? NONE), tone: '' };
+}
+
+/**
+ * How long ago the newest row came: `Live` below a second, then whole seconds, late from five on.
+ *
+ * @param {number | null} ms null when there is none
+ */
+export function age(ms) {
+  if (ms === null) return { text: '–', late: false };
+  if (ms < 1000) return { text: 'Live', late: false };
+  const seconds = Math.floor(ms / 1000);
+  return { text: `${grouped(String(seconds))} s`, late: seconds >= 5 };
+}

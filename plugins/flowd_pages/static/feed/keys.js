@@ -1,0 +1,61 @@
+/**
+ * Pointer and keyboard on a feed's table.
+ *
+ * @module feed/keys
+ */
+
+/** @typedef {import('./table.js').Table} Table */
+/** @typedef {import('./controls.js').Holding} Holding */
+
+/**
+ * Rows by arrows, Page Up and Down, Home and End; Enter opens the row's link; Escape lets go; Space or P pauses.
+ *
+ * @param {Table} table
+ * @param {Holding} holding
+ * @param {{draw: () => void, resume: () => void}} page
+ */
+export function keys(table, holding, { draw, resume }) {
+  const { grid } = table;
+  /** @type {Record<string, () => number>} */
+  const moves = {
+    ArrowDown: () => table.active + 1,
+    ArrowUp: () => table.active - 1,
+    PageDown: () => table.active + table.page,
+    PageUp: () => table.active - table.page,
+    Home: () => 0,
+    End: () => table.feed.size - 1,
+  };
+  grid.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const move = moves[event.key];
+    if (move && table.feed.size > 0) {
+      event.preventDefault();
+      holding.set('keyboard', true);
+      table.go(move());
+      draw();
+    } else if (event.key === 'Enter' && table.active >= 0) table.open();
+    else if (event.key === 'Escape') resume();
+  });
+  grid.addEventListener('blur', () => {
+    table.active = -1;
+    holding.set('keyboard', false);
+    draw();
+  });
+  grid.addEventListener('pointerenter', (event) => event.pointerType === 'mouse' && holding.set('pointer', true));
+  grid.addEventListener('pointerleave', () => holding.set('pointer', false));
+  grid.addEventListener('scroll', () => holding.set('scroll', !table.atTop), { passive: true });
+  document.addEventListener('keydown', (event) => {
+    const space = event.key === ' ';
+    if (!(space || event.key === 'p' || event.key === 'P') || event.repeat) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target, space)) return;
+    event.preventDefault();
+    if (holding.has('key') || holding.has('keyboard') || holding.has('scroll')) resume();
+    else holding.set('key', true);
+  });
+}
+
+/** Whether a key means something where it was pressed. @param {EventTarget | null} target @param {boolean} space */
+function typing(target, space) {
+  if (!(target instanceof HTMLElement)) return false;
+  return target.closest(space ? 'input, textarea, select, button, a, summary' : 'input, textarea, select') !== null;
+}
