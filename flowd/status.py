@@ -15,8 +15,8 @@ RECENT_S = 10.0
 class LoopMeter(trio.abc.Instrument):
     """Measures how long single steps of tasks hold the event loop: what every reader waits for.
 
-    Holds are told in wall time, and the longest also in processor time: where they differ, another
-    process had the processor.
+    Holds are told in wall time, and the longest also in processor time, of its whole turn of the
+    loop: where that is less, another process had the processor.
     """
 
     def __init__(self, watch: Stopwatch = stopwatch, work: Stopwatch = processor_time) -> None:
@@ -30,9 +30,14 @@ class LoopMeter(trio.abc.Instrument):
         self._worked = work()
         self._recent_s = [0.0, 0.0]
 
+    def after_io_wait(self, timeout: float) -> None:
+        """A turn of the loop begins. Processor time is asked for here and not for every step, where
+        it would cost more than many a step.
+        """
+        self._worked = self._work()
+
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """A task begins to hold the loop."""
-        self._worked = self._work()
         self._began = self._watch()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:

@@ -148,6 +148,7 @@ def task() -> Any:
 
 
 def step(meter: LoopMeter, wall: Watch, work: Watch, task: Any, held: float, busy: float) -> None:
+    meter.after_io_wait(0)
     meter.before_task_step(task)
     wall.now += held
     work.now += busy
