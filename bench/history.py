@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flowd_history
 import trio
@@ -35,9 +35,7 @@ from flowd.status import LoopMeter
 from .contenders import FLOWD
 from .process import ROOT, BenchError
 from .report import Goal, Row
-
-if TYPE_CHECKING:
-    from .__main__ import Run
+from .run import Run
 
 NONE = "no history"
 RATE, SECONDS, QUERIES_PER_S = 20_000, 10.0, 10.0
@@ -266,7 +264,7 @@ def run_once(
     return Found(**values)
 
 
-def rows(run: "Run") -> Iterator[Row]:
+def rows(run: Run) -> Iterator[Row]:
     """20 000 records a second into the history, also while it is queried; and without one, to see
     what of it is the history's doing.
     """

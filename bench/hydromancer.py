@@ -17,7 +17,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 from attrs import asdict, frozen
@@ -35,9 +35,7 @@ from flowd.process import GC_THRESHOLDS
 from .contenders import FLOWD
 from .process import ROOT, BenchError
 from .report import Goal, Row
-
-if TYPE_CHECKING:
-    from .__main__ import Run
+from .run import Run
 
 BATCH, RETAIN = 50, 5000
 FILLS = 100_000
@@ -158,7 +156,7 @@ def run_once(fills: int = FILLS) -> Found:
     return Found(**values)
 
 
-def rows(run: "Run") -> Iterator[Row]:
+def rows(run: Run) -> Iterator[Row]:
     """Fills a second on one core, and the memory of a full stream."""
     speed = Row(
         f"fills: parsed and appended, messages of {BATCH}",

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flowd_totals
 import trio
@@ -35,9 +35,7 @@ from .contenders import FLOWD
 from .history import Punctuality
 from .process import ROOT, BenchError
 from .report import Goal, Row
-
-if TYPE_CHECKING:
-    from .__main__ import Run
+from .run import Run
 
 NONE = "no totals"
 RATE, SECONDS, TRADERS, COINS = 20_000, 15.0, 100_000, 300
@@ -202,7 +200,7 @@ def run_once(
     return Found(**values)
 
 
-def rows(run: "Run") -> Iterator[Row]:
+def rows(run: Run) -> Iterator[Row]:
     """20 000 fills a second into the totals; and without them, to see what of it is theirs."""
     what = f"totals of {RATE} fills/s by {TRADERS} traders"
     hold = Row(f"{what}: longest hold of the loop", "ms", [Goal(5.0)])

@@ -15,7 +15,6 @@ import tracemalloc
 from collections.abc import Iterator
 from decimal import Decimal
 from random import Random
-from typing import TYPE_CHECKING
 
 from flowd_liquidations.timeframe import STANDARD, parse
 from flowd_liquidations.volume import BUCKETS_MAX, Accumulator
@@ -27,9 +26,7 @@ from flowd.stream import Stream
 from .contenders import FLOWD
 from .process import ROOT, BenchError
 from .report import Goal, Row
-
-if TYPE_CHECKING:
-    from .__main__ import Run
+from .run import Run
 
 START_MS = 1_795_000_000_000
 ORDERS = 20_000
@@ -117,7 +114,7 @@ def run_once() -> dict[str, object]:
     return found
 
 
-def rows(run: "Run") -> Iterator[Row]:
+def rows(run: Run) -> Iterator[Row]:
     """The cost of a liquidation by how many come together, and memory."""
     costs = {
         flush: Row(

@@ -41,4 +41,4 @@ class Config:
         if self.every < EVERY_MIN_S:
             raise ValueError(f"every = {self.every:g}s: expected at least 100ms")
         # It brings numpy: only who configures totals pays for that, and before the loop turns.
-        import_module("flowd_totals.run")
+        import_module("flowd_totals.board")
