@@ -56,7 +56,7 @@ $(STAMP)/tools: $(STAMP)/installed
 	@touch $@
 
 $(STAMP)/system:
-	scripts/install-system chromium
+	scripts/install-system chromium systemd
 	@mkdir -p $(STAMP) && touch $@
 
 PAGES := plugins/flowd_pages

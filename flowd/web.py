@@ -42,6 +42,8 @@ BODY_MAX = 64 * 1024
 class GuardedServer(TCPServer):
     """One Hypercorn connection that can neither end the daemon nor outlive it."""
 
+    _reading = False
+
     async def run(self) -> None:
         """Serve until the connection ends. What goes wrong is this connection's affair alone."""
         try:
@@ -76,8 +78,17 @@ class GuardedServer(TCPServer):
 
     async def _read_data(self) -> None:
         """Read to the end. Hypercorn would wait for its idle clock after that."""
+        self._reading = True
         await super()._read_data()
+        self._reading = False
         await self.idle_task.stop()
+
+    async def _idle_timeout(self) -> None:
+        """The idle clock, between two requests. Hypercorn sets it going before the first one, too,
+        which a daemon that stops would leave without an answer, and after the client has gone.
+        """
+        if self._reading:
+            await super()._idle_timeout()
 
 
 class Web:

@@ -1,6 +1,77 @@
-"""What holds for every test: the same run is the same run, on a slow machine too."""
+"""What holds for every test: the same run is the same run, on a slow machine too; and an async test
+that hangs fails alone, and says where.
+"""
 
+import threading
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import trio
 from hypothesis import settings
 
 settings.register_profile("house", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("house")
+
+LIMIT_S = 90.0
+"""How long an async test may take in real time, whatever its own clock says."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have async tests run by `run`: pytest-trio asks the nearest marker."""
+    for item in items:
+        if item.get_closest_marker("trio") is not None:
+            item.add_marker(pytest.mark.trio(run=run), append=False)
+
+
+def run(act: Callable[[], Awaitable[Any]], *, limit_s: float = LIMIT_S, **options: Any) -> Any:
+    """`trio.run`, but TimeoutError after so much real time.
+
+    pytest-timeout, which is there for the rest, raises in the midst of Trio's loop. That leaves
+    nurseries behind, and their complaints fail tests that have done nothing wrong.
+    """
+    __tracebackhide__ = True
+    hung: list[str] = []
+
+    async def limited() -> Any:
+        with trio.CancelScope() as scope:
+
+            def give_up() -> None:
+                hung.append(whereabouts())
+                scope.cancel()
+
+            def soon(token: trio.lowlevel.TrioToken) -> None:
+                with suppress(trio.RunFinishedError):
+                    token.run_sync_soon(give_up)
+
+            timer = threading.Timer(limit_s, soon, [trio.lowlevel.current_trio_token()])
+            timer.daemon = True
+            timer.start()
+            try:
+                return await act()
+            finally:
+                timer.cancel()
+
+    try:
+        return trio.run(limited, **options)
+    finally:
+        if hung:
+            raise TimeoutError(f"not ended within {limit_s:g}s; its tasks were at\n{hung[0]}")
+
+
+def whereabouts() -> str:
+    """Where each task is, in lines of ours."""
+    found: list[str] = []
+    tasks = [trio.lowlevel.current_root_task()]
+    while tasks:
+        task = tasks.pop()
+        assert task is not None
+        tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+        frames = traceback.StackSummary.extract(task.iter_await_frames())
+        ours = [frame for frame in frames if "site-packages" not in frame.filename]
+        if ours:
+            found += [task.name, *traceback.format_list(ours)]
+    return "\n".join(line.rstrip() for line in found)

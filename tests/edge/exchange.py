@@ -13,6 +13,8 @@ from typing import Any
 import trio
 import trio_websocket
 
+from tests.edge.peers import WAIT_S
+
 COMPANION = "btcusdt@markPrice@1s"
 COMPANION_EVERY_S = 0.1
 FIRST_MS = 1_790_000_000_000
@@ -50,12 +52,12 @@ class Exchange:
 
     def __enter__(self) -> "Exchange":
         self._thread.start()
-        assert self._up.wait(10)
+        assert self._up.wait(WAIT_S)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join(10)
+        self._thread.join(WAIT_S)
         assert not self._thread.is_alive()
 
     @property

@@ -19,7 +19,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-WAIT_S = 10.0
+WAIT_S = 30.0
+"""How long a test waits for what comes at once, on a machine that has much else to do."""
 UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",

@@ -14,9 +14,9 @@ from typing import Any
 
 import trio
 
-from tests.edge.peers import Answer, fetch
+from tests.edge.peers import WAIT_S, Answer, fetch
 
-START_S = 20.0
+START_S = 60.0
 STOP_S = 10.0
 """flowd promises to be gone within so long after SIGTERM, whatever its clients do."""
 COMMAND = (sys.executable, "-m", "flowd.cli")
@@ -99,7 +99,7 @@ class Flowd:
     ) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(WAIT_S)
         if error is not None and self.log_file.exists():
             sys.stderr.write(f"--- {self.log_file}\n{self.log}\n")
 
@@ -179,7 +179,7 @@ class Flowd:
         """`/streams/NAME`."""
         return (await self.get(f"/streams/{stream}{query}")).json
 
-    async def reached(self, ordinal: int, within_s: float = 10.0) -> dict[str, Any]:
+    async def reached(self, ordinal: int, within_s: float = WAIT_S) -> dict[str, Any]:
         """Wait until the nth order is served; the poll that has it."""
 
         def there(found: dict[str, Any]) -> bool:
@@ -188,12 +188,14 @@ class Flowd:
         return await self.until(self.poll, there, within_s)
 
     async def until(
-        self, ask: Callable[[], Any], good: Callable[[Any], object], within_s: float = 10.0
+        self, ask: Callable[[], Any], good: Callable[[Any], object], within_s: float = WAIT_S
     ) -> Any:
         """Ask until the answer is good; that answer."""
         return await until(ask, good, within_s)
 
-    async def settled(self, good: Callable[[dict[str, Any]], object], within_s: float = 10) -> Any:
+    async def settled(
+        self, good: Callable[[dict[str, Any]], object], within_s: float = WAIT_S
+    ) -> Any:
         """Wait until `/status` is as wanted; that status."""
         return await self.until(self.status, good, within_s)
 
@@ -208,7 +210,7 @@ class Flowd:
 
 
 async def until(
-    ask: Callable[[], Any], good: Callable[[Any], object], within_s: float = 10.0
+    ask: Callable[[], Any], good: Callable[[Any], object], within_s: float = WAIT_S
 ) -> Any:
     """Ask another process, which cannot wake us, until its answer is good; that answer."""
     found = None
@@ -232,7 +234,7 @@ def command(
         [*COMMAND, *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=START_S,
         stdin=subprocess.DEVNULL,
         env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
         check=False,

@@ -6,7 +6,7 @@ import trio
 
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
-from tests.edge.peers import fetch, http, sse, websocket
+from tests.edge.peers import WAIT_S, fetch, http, sse, websocket
 from tests.edge.process import ADMIN, ADMIN_TOKEN, Flowd, Raw, prices
 
 HOT, APP = "/streams/orders?limit=5", "/status"
@@ -263,7 +263,7 @@ async def test_pipelined_requests_are_answered_in_order_whoever_answers_them(
             kinds = {HOT: "records", APP: "components", "/health": "problems"}
             kinds |= {"/streams": "streams", "/streams/none": "error"}
             assert kinds[path] in body
-        with trio.fail_after(10):
+        with trio.fail_after(WAIT_S):
             text = peer.read_ahead
             while b"retry: " not in text:
                 text += await peer.stream.receive_some(65536)

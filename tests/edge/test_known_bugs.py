@@ -1,10 +1,10 @@
 """Bugs and traps of the libraries we stand on: one test for each that is not met elsewhere here.
 
-Met elsewhere: writes that no deadline ends (`test_restart`, stalled clients), HTTP/2 without
-back-pressure (`test_abuse`, the preface and h2c), shutdown without a word (`test_restart`, the
-goodbye), clients whose leaving is not noticed and inbound messages that pile up (`test_live`),
-compressors that cost 100 KB a client (`test_live`), six connections per browser (`test_live`,
-several streams on one WebSocket).
+Met elsewhere: HTTP/2 without back-pressure (`test_abuse`, the preface and h2c), shutdown without a
+word (`test_restart`, the goodbye), clients whose leaving is not noticed and inbound messages that
+pile up (`test_live`), compressors that cost 100 KB a client (`test_live`), six connections per
+browser (`test_live`, several streams on one WebSocket; `test_chart`, one WebSocket for a page),
+charts that throw on late data (`test_chart`, a late bucket).
 """
 
 import ctypes
@@ -32,21 +32,30 @@ from quart import websocket as quart_websocket
 from quart_trio import QuartTrio
 
 from flowd.config import parse
+from flowd.http import parse_head
 from flowd.process import listen
 from flowd.registry import Registry
 from flowd.snapshot import Save, SqliteStore
 from flowd.stream import Cut
 from flowd.upstream import dial, open_upstream
+from flowd.visit import Passage, Visit
 from flowd.web import GuardedServer
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
-from tests.edge.peers import UPGRADE, Http, connect, frame, http, request, sse
-from tests.edge.process import Flowd, until
+from tests.edge.peers import UPGRADE, WAIT_S, Http, connect, frame, http, request, sse
+from tests.edge.process import START_S, Flowd, until
 
 ROOT = Path(__file__).parents[2]
 
 
 # -- Hypercorn: a byte after the handshake raises out of the connection, and ends the process --
+
+
+def silent() -> HypercornConfig:
+    """A configuration with which Hypercorn leaves the process's loggers alone."""
+    config = HypercornConfig()
+    config.errorlog = None
+    return config
 
 
 async def served(server: type[TCPServer], sent: bytes) -> None:
@@ -58,15 +67,13 @@ async def served(server: type[TCPServer], sent: bytes) -> None:
         await quart_websocket.send("hello")
 
     ours, theirs = trio.socket.socketpair()
-    config = HypercornConfig()
-    config.errorlog = None
     wrapped = wrap_app(app, 1000, None)
     stream: Any = trio.SocketStream(ours)
     with theirs:
         await theirs.send(sent)
         theirs.shutdown(socket.SHUT_WR)
-        with trio.fail_after(10):
-            await server(wrapped, config, WorkerContext(None), {}, stream).run()
+        with trio.fail_after(WAIT_S):
+            await server(wrapped, silent(), WorkerContext(None), {}, stream).run()
 
 
 async def test_hypercorn_still_raises_for_a_byte_after_the_handshake() -> None:
@@ -122,7 +129,7 @@ async def test_who_does_not_read_an_answer_holds_hypercorn_no_longer_than_the_gu
     with ours, theirs:
         stream: Any = Unread(ours)
         wrapped = wrap_app(app, 1000, None)
-        serving = server(wrapped, HypercornConfig(), WorkerContext(None), {}, stream)
+        serving = server(wrapped, silent(), WorkerContext(None), {}, stream)
         began = trio.current_time()
         with trio.move_on_after(1):
             await serving.run()
@@ -131,11 +138,84 @@ async def test_who_does_not_read_an_answer_holds_hypercorn_no_longer_than_the_gu
     assert held_s <= trio.current_time() - began < held_s + 5
 
 
+# -- Hypercorn: its idle clock also runs while nothing is idle --
+
+
+class Dawdling(Passage):
+    """A request that comes when Hypercorn has had time for everything else."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.testing.wait_all_tasks_blocked()
+        return await super().receive_some(max_bytes)
+
+
+class Reset(Passage):
+    """A client who goes, with a reset, in the moment in which its answer is complete."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.asked = False
+        self.gone = trio.Event()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if not self.asked:
+            self.asked = True
+            return await super().receive_some(max_bytes)
+        await self.gone.wait()
+        raise trio.BrokenResourceError
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await super().send_all(data)
+        if not data:
+            self.gone.set()
+            await trio.testing.wait_all_tasks_blocked()
+
+
+async def answered(kind: type[Passage], context: WorkerContext) -> tuple[bytes, float]:
+    """What is sent to such a client, and after how many seconds its connection is let go."""
+    app = QuartTrio("app")
+
+    @app.get("/")
+    async def answer() -> str:
+        return "hello"
+
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        visit = Visit(trio.SocketStream(ours))
+        stream: Any = kind(visit, parse_head(request("/")), lambda head: False, lambda: None)
+        began = trio.current_time()
+        wrapped = wrap_app(app, 1000, None)
+        await GuardedServer(wrapped, silent(), context, {}, stream).run()
+        took_s = trio.current_time() - began
+        ours.shutdown(socket.SHUT_WR)
+        return await theirs.recv(65536), took_s
+
+
+async def test_a_request_that_was_let_in_before_the_end_is_answered_and_not_cut_off(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ending = WorkerContext(None)
+    await ending.terminated.set()
+
+    answer, _ = await answered(Dawdling, ending)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_the_connection_of_who_has_gone_is_not_kept_until_it_would_be_idle(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    answer, took_s = await answered(Reset, WorkerContext(None))
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert took_s < 1
+
+
 async def test_hypercorn_never_sees_a_websocket_of_ours(shared: Flowd) -> None:
     for path, status in (("/status", 404), ("/nowhere", 404), ("/ws", 101)):
         async with http(shared.port) as peer:
             await peer.stream.send_all(request(path, headers=UPGRADE) + b"\0")
-            with trio.fail_after(10):
+            with trio.fail_after(WAIT_S):
                 answer = await peer.stream.receive_some(65536)
 
             assert answer.startswith(b"HTTP/1.1 %d " % status)
@@ -183,7 +263,7 @@ def within(pid: int, act: Callable[[], socket.socket]) -> socket.socket:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(10)
+    thread.join(WAIT_S)
     return made[0]
 
 
@@ -210,11 +290,11 @@ async def test_a_client_whose_network_is_cut_is_noticed(flowd: Start) -> None:
                     found = (await Http(stream).ask("/status")).json
                     return int(found["clients"]["live"])
 
-            await until(live, lambda count: count == 0, 20)
+            await until(live, lambda count: count == 0, START_S)
             port = int(daemon.log.partition("http://127.0.0.1:")[2].partition("/")[0])
 
             def join() -> socket.socket:
-                return socket.create_connection(("127.0.0.1", port), 10)
+                return socket.create_connection(("127.0.0.1", port), WAIT_S)
 
             client = within(daemon.pid, join)
             with client:
@@ -223,7 +303,7 @@ async def test_a_client_whose_network_is_cut_is_noticed(flowd: Start) -> None:
                 cut = [NSENTER, f"--net=/proc/{daemon.pid}/ns/net", IP, "link", "set", "lo", "down"]
                 await trio.run_process(cut)
 
-                await until(live, lambda count: count == 0, 8)
+                await until(live, lambda count: count == 0)
 
 
 # -- Quart: a response that lasts longer than a minute is cut --
@@ -305,7 +385,7 @@ async def test_pings_of_an_upstream_are_answered_while_its_messages_wait(
     url = await busy(nursery, pong)
 
     async with open_upstream(url, dial=dial):
-        with trio.fail_after(5):
+        with trio.fail_after(WAIT_S):
             await pong.wait()
     nursery.cancel_scope.cancel()
 
@@ -316,11 +396,27 @@ async def test_an_upstream_whose_messages_are_not_read_is_left_at_once(
     pong = trio.Event()
     url = await busy(nursery, pong)
 
-    with trio.fail_after(5):
+    with trio.fail_after(WAIT_S):
         async with open_upstream(url, dial=dial) as upstream:
             await upstream.__anext__()
             await pong.wait()
     nursery.cancel_scope.cancel()
+
+
+# -- websockets.trio and quart-trio's test client: leaving a stream that goes on hangs --
+
+
+@pytest.mark.parametrize(
+    ("hangs", "folders"),
+    [("websockets.trio", ("flowd", "plugins")), ("test_client(", ("flowd", "plugins", "tests"))],
+)
+def test_what_hangs_when_it_is_left_is_not_used(hangs: str, folders: tuple[str, ...]) -> None:
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+
+    guilty = [file for file in files if hangs in file.read_text(encoding="utf-8")]
+
+    assert set(guilty) <= {Path(__file__)}
+    assert len(files) > 40
 
 
 # -- SQLite: a connection belongs to the thread that made it, and to one at a time --
@@ -333,7 +429,7 @@ async def test_saves_may_come_from_any_thread_and_never_two_at_once(tmp_path: Pa
 
     async def occupy() -> None:
         # The thread that loaded is the first to be taken, so that the saves get others.
-        await trio.to_thread.run_sync(lambda: (held.append(1), hold.wait(10)))
+        await trio.to_thread.run_sync(lambda: (held.append(1), hold.wait(WAIT_S)))
 
     async def save(number: int) -> None:
         # So much that saves would overlap.
@@ -344,7 +440,7 @@ async def test_saves_may_come_from_any_thread_and_never_two_at_once(tmp_path: Pa
     async with trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(occupy)
-        with trio.fail_after(5):
+        with trio.fail_after(WAIT_S):
             while len(held) < 5:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         async with trio.open_nursery() as saves:
@@ -384,7 +480,9 @@ def routes(config, streams):
             f"{name}.{key}"
             for name in ours
             for key, value in vars(sys.modules[name]).items()
-            if getattr(value, "__module__", getattr(value, "__name__", "")).startswith("asyncio")
+            if str(getattr(value, "__module__", None) or getattr(value, "__name__", "")).startswith(
+                "asyncio"
+            )
             or value is asyncio
         ]
         running = asyncio is not None and asyncio._get_running_loop() is not None

@@ -14,7 +14,7 @@ from websockets.trio.client import connect as library_connect
 from flowd.config import Settings
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
-from tests.edge.peers import connect, frame, reset, sse, websocket
+from tests.edge.peers import WAIT_S, connect, frame, reset, sse, websocket
 from tests.edge.process import Flowd, prices
 
 # -- Server-Sent Events --
@@ -102,7 +102,7 @@ async def test_an_event_stream_who_talks_is_not_listened_to_and_costs_nothing(
         async with sse(daemon.port) as events:
             before = daemon.memory()
 
-            with trio.fail_after(10):
+            with trio.fail_after(WAIT_S):
                 for _ in range(200):
                     await events.stream.send_all(b"x" * 100_000)
             exchange.say()
@@ -125,7 +125,7 @@ async def test_who_leaves_a_quiet_stream_is_noticed_at_once(flowd: Start, leave:
                 else:
                     reset(stream)
 
-            await daemon.settled(lambda found: found["clients"]["live"] == 0, within_s=2)
+            await daemon.settled(lambda found: found["clients"]["live"] == 0)
 
 
 # -- WebSocket --
@@ -451,7 +451,7 @@ async def test_a_client_who_never_reads_its_answers_is_let_go(flowd: Start) -> N
             ping = Frame(Opcode.PING, b"x" * 125).serialize(mask=True)
 
             async def flood() -> None:
-                with trio.move_on_after(10):
+                with trio.move_on_after(WAIT_S):
                     while True:
                         await ws.stream.send_all(ping * 100)
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,7 +11,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,16 @@ import pytest
 import trio
 from attrs import frozen
 
+from flowd.door import FIRST_REQUEST_S
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
-from tests.edge.peers import connect, fetch, http, request, sse, websocket
+from tests.edge.peers import WAIT_S, connect, fetch, http, request, sse, websocket
 from tests.edge.process import Flowd, prices, until
 
-UNITS = Path(__file__).parents[2] / "systemd"
-ANALYZE = shutil.which("systemd-analyze")
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "systemd"
+PAGES = [(ROOT / "docs" / name).read_text("utf-8") for name in ("systemd.md", "how-to.md")]
+DROP_INS = re.findall(r"^```ini (\S+)\n(.*?)^```$", PAGES[0], re.MULTILINE | re.DOTALL)
 
 
 class Systemd:
@@ -126,18 +131,24 @@ async def test_without_a_watchdog_of_its_own_it_gives_no_signs_of_life(
 
 STUCK = """
 import time
-import trio
+from pathlib import Path
 from attrs import frozen
 from flowd.plugin import Sink, hookimpl
 
 @frozen
 class Config:
     input: str
+    folder: str
 
 async def hold(config, streams):
+    folder = Path(config.folder)
     async for batch in streams[config.input].cursor():
         if batch.records:
-            time.sleep(1.2)
+            (folder / "stuck").touch()
+            for _ in range(3000):
+                if (folder / "free").exists():
+                    break
+                time.sleep(0.01)
 
 @hookimpl
 def flowd_sinks():
@@ -151,7 +162,7 @@ async def test_a_loop_that_is_stuck_gives_no_signs_of_life(
     plugins = tmp_path / "plugins"
     plugins.mkdir()
     (plugins / "stuck.py").write_text(STUCK)
-    sink = '[sinks.stuck]\nkind = "stuck"\ninput = "orders"'
+    sink = f'[sinks.stuck]\nkind = "stuck"\ninput = "orders"\nfolder = "{tmp_path}"'
     arguments = ["--plugins-dir", str(plugins)]
     env = {"NOTIFY_SOCKET": systemd.name}
     with flowd(extra=sink, arguments=arguments, env=env) as daemon:
@@ -159,12 +170,14 @@ async def test_a_loop_that_is_stuck_gives_no_signs_of_life(
         await daemon.start(**below_systemd(daemon, *watch))
         await systemd.wait_for("WATCHDOG=1", 3)
         exchange.say()
-        await trio.sleep(0.6)
-        held = len(await systemd.hear())
+        await until(trio.Path(tmp_path / "stuck").exists, bool)
+        held = await systemd.hear()
+        # Three signs of life long.
         await trio.sleep(0.3)
 
-        assert len(await systemd.hear()) == held
-        await systemd.wait_for("WATCHDOG=1", 10)
+        assert await systemd.hear() == held
+        (tmp_path / "free").touch()
+        await systemd.wait_for("WATCHDOG=1", held.count("WATCHDOG=1") + 3)
 
 
 # -- socket activation --
@@ -278,7 +291,7 @@ async def test_a_restart_with_sockets_handed_over_refuses_nobody_and_loses_nothi
                 await daemon.start(**handed.options)
             last = exchange.say(5)[-1]
             await daemon.reached(last)
-            with trio.fail_after(10):
+            with trio.fail_after(WAIT_S):
                 while not all(numbers and numbers[-1] == last for numbers in got):  # noqa: ASYNC110
                     await trio.sleep(0.01)
             over.set()
@@ -289,30 +302,40 @@ async def test_a_restart_with_sockets_handed_over_refuses_nobody_and_loses_nothi
         assert got == [list(range(1, last + 1))] * 2
 
 
-async def test_who_was_let_in_before_the_end_is_answered(flowd: Start, exchange: Exchange) -> None:
-    for path in ("/streams/orders", "/status", "/sse/orders"):
+@pytest.mark.parametrize("path", ["/streams/orders", "/status", "/sse/orders"])
+async def test_who_was_let_in_before_the_end_is_answered(flowd: Start, path: str) -> None:
+    # The rest of a request is waited for half a second: slower than that we prove nothing, and
+    # try again.
+    for _ in range(10):
         with flowd() as daemon:
             await daemon.start()
             async with http(daemon.port) as peer:
                 whole = request(path)
                 await peer.stream.send_all(whole[:8])
                 await daemon.settled(lambda found: found["clients"]["connections_open"] == 2)
+                told = time.monotonic()
                 daemon.tell(signal.SIGTERM)
-
-                async def refused() -> bool:
-                    try:
-                        (await connect(daemon.port)).socket.close()
-                    except OSError:
-                        return True
-                    return False
-
-                await until(refused, bool)
-                await peer.stream.send_all(whole[8:])
-                with trio.fail_after(5):
+                await until(partial(refused, daemon.port), bool)
+                with suppress(trio.BrokenResourceError):
+                    await peer.stream.send_all(whole[8:])
+                if time.monotonic() - told > FIRST_REQUEST_S / 2:
+                    continue
+                with trio.fail_after(WAIT_S):
                     answer = await peer.stream.receive_some(65536)
 
-                assert answer.startswith(b"HTTP/1.1 200 "), path
+                assert answer.startswith(b"HTTP/1.1 200 ")
             assert await daemon.ended() == 0
+            return
+    pytest.fail("this machine is too slow to try")
+
+
+async def refused(port: int) -> bool:
+    """Whether nobody listens any more."""
+    try:
+        (await connect(port)).socket.close()
+    except OSError:
+        return True
+    return False
 
 
 NO_WRITABLE_CODE = """
@@ -353,15 +376,15 @@ async def test_it_runs_where_no_memory_is_writable_and_executable(
 # -- the units --
 
 
-@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
-def test_the_units_are_good(tmp_path: Path) -> None:
-    assert ANALYZE is not None
-    for name in ("flowd.service", "flowd.socket"):
-        text = (UNITS / name).read_text().replace("/opt/flowd/bin/flowd", sys.executable)
-        (tmp_path / name).write_text(text)
-
-    found = subprocess.run(
-        [ANALYZE, "verify", "--man=no", tmp_path / "flowd.service", tmp_path / "flowd.socket"],
+def analyze(*line: str | Path) -> subprocess.CompletedProcess[str]:
+    """What `systemd-analyze` says. Without it the test is skipped, but not where all must run."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        said = "there is no systemd-analyze here; `apt-get install systemd` brings it"
+        assert os.environ.get("CI") != "true", said
+        pytest.skip(said)
+    return subprocess.run(
+        [program, *line],
         capture_output=True,
         text=True,
         timeout=60,
@@ -369,18 +392,37 @@ def test_the_units_are_good(tmp_path: Path) -> None:
         check=False,
     )
 
+
+@pytest.mark.parametrize("drop_ins", [[], DROP_INS], ids=["as shipped", "with those of the docs"])
+def test_the_units_are_good(tmp_path: Path, drop_ins: list[tuple[str, str]]) -> None:
+    files = [(name, (UNITS / name).read_text()) for name in ("flowd.service", "flowd.socket")]
+    files += [(f"{unit}.d/{n}.conf", text) for n, (unit, text) in enumerate(drop_ins)]
+    for name, text in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        # systemd looks whether there is such a program.
+        (tmp_path / name).write_text(text.replace("/opt/flowd/bin/flowd", sys.executable))
+
+    units = (tmp_path / "flowd.service", tmp_path / "flowd.socket")
+    found = analyze("verify", "--man=no", *units)
+
     complaints = [line for line in found.stderr.splitlines() if "flowd" in line]
     assert (found.returncode, complaints) == (0, []), found.stderr
 
 
-@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
 def test_the_service_is_hardened() -> None:
-    assert ANALYZE is not None
-    line = [ANALYZE, "security", "--offline=true", "--threshold=15", UNITS / "flowd.service"]
-
-    found = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    found = analyze("security", "--offline=true", "--threshold=12", UNITS / "flowd.service")
 
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_the_credentials_of_the_docs_are_loaded_by_the_unit_or_by_a_drop_in_of_the_docs() -> None:
+    texts = [(UNITS / "flowd.service").read_text(), *(text for _, text in DROP_INS)]
+    loaded = re.findall(r"^LoadCredential=(\w+):", "\n".join(texts), re.MULTILINE)
+
+    named = re.findall(r'credential = "([^"]+)"', "\n".join(PAGES))
+
+    assert len(named) > 2
+    assert set(named) == set(loaded)
 
 
 def test_the_service_says_what_the_daemon_needs() -> None:
