@@ -124,8 +124,8 @@ def rows(run: Run) -> Iterator[Row]:
         )
         for flush in FLUSHES
     }
-    kept = Row(f"memory of {REMEMBERED} liquidations, KiB", "KiB")
-    buckets = Row(f"memory of the buckets of {REMEMBERED} liquidations, KiB", "KiB")
+    kept = Row(f"memory of {REMEMBERED} liquidations", "KiB")
+    buckets = Row(f"memory of the buckets of {REMEMBERED} liquidations", "KiB")
     for _ in range(run.plan.rounds):
         found = run_once()
         measured = found["costs"]
