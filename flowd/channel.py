@@ -205,7 +205,7 @@ class Channel:
         """Every client who keeps up has been sent everything up to here."""
         self.told = self.seq
         """The newest position that a message said."""
-        self._told_at = self._passed_at = trio.current_time()
+        self._told_at = self._passed_at = self.spoke_at = trio.current_time()
         self._channels = channels
         self._places: dict[Place, None] = {}
         self._order: list[Place] | None = None
@@ -285,6 +285,9 @@ class Channel:
         target = self.seq
         if say:
             self.told, self._told_at = target, trio.current_time()
+        say = bool(payloads)  # A sink may have nothing to say of what it was given.
+        if say:
+            self.spoke_at = trio.current_time()
         if self._order is None:
             self._order = list(self._places)
         watch = self._channels.stopwatch

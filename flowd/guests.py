@@ -29,6 +29,8 @@ logger = logging.getLogger("flowd.guests")
 
 LINGER_S = 1.0
 """How long the other side has to close after our goodbye."""
+QUIET_ROUNDS = 2
+"""Rounds of heartbeats without a message, after which a sink says that it is still there."""
 MESSAGES_PER_S = 20.0
 MESSAGES_BURST = 100.0
 PER_ADDRESS = 100
@@ -85,9 +87,8 @@ class Guest:
         "conversation",
         "line",
         "parting",
-        "quiet",
         "session",
-        "told",
+        "spoke_at",
     )
 
     def __init__(self, line: Line, address: str, conversation: Conversation | None) -> None:
@@ -95,8 +96,7 @@ class Guest:
         self.address = address
         self.conversation = conversation
         self.parting = False
-        self.quiet = 0
-        self.told = 0
+        self.spoke_at = trio.current_time()
         self.client: Client
         self.session: Session
 
@@ -318,17 +318,14 @@ class Guests:
                     await trio.lowlevel.checkpoint()
 
     def _speak_up(self, guest: Guest) -> None:
-        """Say the sink's heartbeat to a client who was sent no message for two rounds of this
-        loop.
-        """
+        """Say the sink's heartbeat to a client who was sent no message for so long."""
         heartbeat = guest.session.live.heartbeat
         if heartbeat is None:
             return
-        told = sum(place.channel.told for place in guest.client.places.values())
-        guest.quiet = guest.quiet + 1 if told == guest.told else 0
-        guest.told = told
-        if guest.quiet >= 2:
-            guest.quiet = 0
+        now = trio.current_time()
+        spoke_at = max([p.channel.spoke_at for p in guest.client.places.values()], default=0.0)
+        if now - max(spoke_at, guest.spoke_at) >= QUIET_ROUNDS * self.limits.heartbeat_s:
+            guest.spoke_at = now
             guest.session.say(heartbeat(guest.session))
 
     async def close(self, grace_s: float, code: int) -> None:

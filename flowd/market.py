@@ -150,12 +150,12 @@ class Bucket:
     @property
     def total(self) -> Decimal:
         """All that was liquidated."""
-        return EXACT.add(self.buy, self.sell)
+        return trimmed(EXACT.add(self.buy, self.sell))
 
     @property
     def delta(self) -> Decimal:
         """Positive when more shorts than longs were liquidated."""
-        return EXACT.subtract(self.buy, self.sell)
+        return trimmed(EXACT.subtract(self.buy, self.sell))
 
 
 @frozen

@@ -27,6 +27,7 @@ from flowd.outage import Outage
 from flowd.record import Batch, Gap, Position, Record
 from flowd.setting import Seconds, Secret, Size, seconds
 from flowd.stream import Cursor, Stream
+from flowd.tally import Tally
 from flowd.upstream import Upstream
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Stream",
     "Streams",
     "Tail",
+    "Tally",
     "Transform",
     "Upstream",
     "UpstreamError",

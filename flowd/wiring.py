@@ -48,8 +48,8 @@ def plan(config: Config) -> Plan:
     records[OUTAGES] = Outage
     inputs = {component.name: _inputs(component, records) for component in config.components}
     for component in config.components:
-        reads = getattr(component.definition, "reads", None)
         for key, name in _named(component):
+            reads = _reads(component, key)
             if reads is not None and not issubclass(records[name], reads):
                 raise UserError(_wrong_type(component, key, name, reads, records))
     order: list[Component] = config.of("sources")
@@ -83,6 +83,17 @@ def _named(component: Component) -> list[tuple[str, str]]:
             names = value if isinstance(value, list | tuple) else [value]
             found += [(attribute.name, str(name)) for name in names if name is not None]
     return found
+
+
+def _reads(component: Component, key: str) -> type | tuple[type, ...] | None:
+    """What a setting's stream must carry: what the setting itself says, `field(metadata={"reads":
+    Bucket})`, else what the kind says of all; None when anything will do.
+    """
+    attribute = getattr(attrs.fields(type(component.settings)), key)
+    reads: type | tuple[type, ...] | None = attribute.metadata.get(
+        "reads", getattr(component.definition, "reads", None)
+    )
+    return reads
 
 
 def _inputs(component: Component, records: dict[str, type]) -> list[str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd import codec
-from flowd.market import EXACT, Liquidation, number, trimmed
+from flowd.market import EXACT, Bucket, Liquidation, number, trimmed
 
 NUMBERS = st.from_regex(r"-?[0-9]{1,24}(\.[0-9]{1,24})?", fullmatch=True).filter(str.isascii)
 
@@ -119,3 +119,9 @@ def test_a_liquidation_travels_as_json_and_comes_back() -> None:
     )
 
     assert codec.loads(codec.dumps(liquidation), Liquidation) == liquidation
+
+
+def test_the_sums_of_a_bucket_are_plain_numbers() -> None:
+    bucket = Bucket("BTCUSDT", "1m", 0, buy=Decimal("1.2500"), sell=Decimal("0.2500"), count=2)
+
+    assert (str(bucket.total), str(bucket.delta)) == ("1.5", "1")

@@ -43,6 +43,12 @@ class Inputs:
     orders: str | None = None
 
 
+@frozen
+class OrdersAndVolume:
+    orders: str = field(metadata={"reads": (Liquidation, Fill)})
+    volume: str = field(metadata={"reads": BigLiquidation})
+
+
 async def run(*args: Any) -> None:
     """Never called here."""
 
@@ -58,6 +64,7 @@ def plan(text: str) -> wiring.Plan:
     ):
         registry.transforms[kind] = Transform(kind, run, config_, record=Liquidation, reads=reads)
     registry.sinks["page"] = Sink("page", OneInput, run=run, reads=Liquidation)
+    registry.sinks["chart"] = Sink("chart", OrdersAndVolume, run=run)
     registry.sinks["all"] = Sink("all", Nothing, run=run)
     return wiring.plan(config.parse(text, registry))
 
@@ -155,3 +162,16 @@ def test_components_that_read_each_other_in_a_circle_are_refused() -> None:
 def test_a_component_that_reads_itself_is_refused() -> None:
     with pytest.raises(UserError, match="in a circle"):
         plan(part("transforms.a", "any", input="a"))
+
+
+def test_a_setting_may_say_itself_what_its_stream_carries() -> None:
+    sources = part("sources.f", "fills") + part("sources.b", "big-orders")
+
+    found = plan(sources + part("sinks.c", "chart", orders="f", volume="b"))
+    with pytest.raises(UserError) as caught:
+        plan(sources + part("sinks.c", "chart", orders="f", volume="f"))
+
+    assert found.inputs["c"] == ["f", "b"]
+    assert str(caught.value) == (
+        'sinks.c.volume = "f": carries Fill, but chart reads BigLiquidation. Did you mean "b"?'
+    )

@@ -31,6 +31,8 @@ def _timeframes(_: object, attribute: Any, names: list[str]) -> None:
     for name in names:
         if not _TIMEFRAME.fullmatch(name):
             raise ValueError(f"timeframes: {name!r} is none; they look like 5m, 1h, 1d")
+        if name != "1w" and (name.endswith("w") or _UNITS_MS["d"] % width_ms(name)):
+            raise ValueError(f"timeframes: there are no buckets of {name!r}: a width divides a day")
 
 
 @frozen
@@ -239,8 +241,22 @@ async def alerts(config: Config, streams: Streams, feed: Feed[Alert]) -> None:
     """Look at each bucket as it changes; ends when the input does."""
     buckets: Input[Bucket] = streams[config.input]
     watch = Watch(config, buckets, feed)
+    before, checked = buckets.head.seq, False
     async for record in buckets.cursor().records():
+        if record.seq > before and not checked:
+            # Which there are is said before the first new bucket; until then it is last time's.
+            checked = True
+            _check_timeframes(config, streams, feed)
         watch.look(record.value)
+
+
+def _check_timeframes(config: Config, streams: Streams, feed: Feed[Alert]) -> None:
+    """Say which timeframes the input does not have, where it says which it has."""
+    name = f"{config.input}.timeframes"
+    for record in streams[name].read(0).records if name in streams else ():
+        there = record.value.timeframes
+        for missing in set(config.timeframes).difference(there):
+            feed.drop(f"no buckets of {missing}", f"{config.input} has {', '.join(there)}")
 
 
 @hookimpl

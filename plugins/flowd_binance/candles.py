@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import trio
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from flowd.market import Candle
 from flowd.plugin import Feed, Seconds, UpstreamError, UserError
@@ -54,7 +54,7 @@ class Config:
     """
 
     interval: str = field(validator=_interval)
-    symbols: list[str] = field(validator=_symbols)
+    symbols: list[str] = field(default=Factory(lambda: ["BTCUSDT"]), validator=_symbols)
     url: str = "wss://fstream.binance.com/market"
     rest_url: str = "https://fapi.binance.com"
     history: int = 500

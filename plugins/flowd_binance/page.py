@@ -109,7 +109,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         """The candles of one symbol and interval."""
         for index in indices:
             await index.update()
-        name = symbol.upper()
+        name = symbol.upper() if symbol.islower() else symbol
         index = _index(indices, name, interval)
         query = dict(request.args.items())
         limit = _number(query, "limit", f"1 to {LIMIT_MAX}", least=1, most=LIMIT_MAX)

@@ -73,6 +73,7 @@ def export(
     try:
         wanted = _wanted(stream, start, end, symbol)
         chosen = format or _format_of(output)
+        _check_output(chosen, output, force=force)
         path = db if db is not None else _find(config, stream)
         with _opened(path) as connection:
             streams = query.kept(connection)
@@ -85,7 +86,7 @@ def export(
             total = query.count(connection, wanted)
         with _bar(total) as bar:
             rows = _rows(path, wanted, bar)
-            _write(chosen, output, rows, streams[stream], keyed=keyed, force=force)
+            _write(chosen, output, rows, streams[stream], keyed=keyed)
     except BadRequest as error:
         _fail(f"--{error.parameter} {error.value}: {error}; expected {error.allowed}")
     except sqlite3.Error as error:
@@ -103,10 +104,14 @@ def _wanted(stream: str, start: str | None, end: str | None, symbol: str | None)
     symbols = tuple(sorted({part.strip() for part in (symbol or "").split(",")} - {""}))
     if symbol is not None and not symbols:
         raise Mistake("--symbol: name at least one")
+    start_ms = None if start is None else query.moment("start", start)
+    end_ms = None if end is None else query.moment("end", end)
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+        raise Mistake(f"--start {start} is not before --end {end}")
     return Query(
         stream,
-        None if start is None else query.moment("start", start),
-        None if end is None else query.moment("end", end),
+        start_ms,
+        end_ms,
         symbols,
         LIMIT_MAX,
     )
@@ -173,6 +178,13 @@ def _bar(total: int) -> Iterator[Progress]:
         yield bar
 
 
+def _check_output(format: Format, output: Path | None, *, force: bool) -> None:
+    if output is None and format is Format.parquet:
+        raise Mistake("parquet is no text: name a file with --output")
+    if output is not None and output.exists() and not force:
+        raise Mistake(f"{output} exists; give another name, or --force to overwrite it")
+
+
 def _write(
     format: Format,
     output: Path | None,
@@ -180,16 +192,11 @@ def _write(
     columns: Columns,
     *,
     keyed: bool,
-    force: bool,
 ) -> None:
     if output is None:
-        if format is Format.parquet:
-            raise Mistake("parquet is no text: name a file with --output")
         formats.write_text(format, sys.stdout.buffer, rows, columns, keyed=keyed)
         sys.stdout.buffer.flush()
         return
-    if output.exists() and not force:
-        raise Mistake(f"{output} exists; give another name, or --force to overwrite it")
     formats.write_file(format, output, rows, columns, keyed=keyed)
 
 

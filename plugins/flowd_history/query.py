@@ -130,7 +130,7 @@ def _limit(text: str) -> int:
     if re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) and 1 <= int(text) <= LIMIT_MAX:
         return int(text)
     raise BadRequest(
-        "limit must be a whole number",
+        f"limit must be a whole number from 1 to {LIMIT_MAX}",
         parameter="limit",
         value=text[:100],
         allowed=f"1 to {LIMIT_MAX}; more by following `next`",

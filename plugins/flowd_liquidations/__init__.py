@@ -2,7 +2,7 @@
 
 from flowd.market import Bucket, Fill, Liquidation
 from flowd.plugin import Sink, Transform, hookimpl
-from flowd_liquidations import sink, volume
+from flowd_liquidations import backfill, sink, timeframe, volume
 
 
 @hookimpl
@@ -16,6 +16,7 @@ def flowd_transforms() -> list[Transform]:
             record=Bucket,
             reads=(Liquidation, Fill),
             retain=volume.BUCKETS_MAX,
+            tables={"timeframes": timeframe.Timeframes, "gaps": backfill.Gaps},
         )
     ]
 

@@ -1,31 +1,35 @@
-"""History from elsewhere: fills the buckets that lie wholly before the first order that flowd saw
-itself.
+"""History from elsewhere: fills the buckets that lie wholly before the first of our own.
 
 It asks another flowd, or any service with the same REST endpoint, one range after the other and
 slowly. How far it came is kept in a private table, so that a restart goes on there. What it fills
 is marked, and never touches a bucket of our own.
 """
 
-from decimal import Decimal
-from typing import Any
 from urllib.parse import quote
 
 import httpx2
 import trio
 from attrs import evolve, frozen
 
-from flowd.market import Bucket, number, trimmed
-from flowd.plugin import Feed, Stream, codec
-from flowd_liquidations.timeframe import Timeframe, key
+from flowd.market import Bucket
+from flowd.plugin import Feed, Stream
+from flowd_liquidations.answer import Answer, read
+from flowd_liquidations.series import Gap, merged
+from flowd_liquidations.shelf import Shelf
+from flowd_liquidations.timeframe import DAY_MS
 
 PATH = "/api/v1/liquidation-volume"
 EVERY_S = 0.5
 """Between requests: two a second at most."""
 RETRY_S = 30.0
 RETRY_MAX_S = 600.0
+REFUSED_S = 3600.0
+"""How long a series waits that the service does not have."""
 TIMEOUT_S = 20.0
 BARS_MAX = 1000
 """Bars asked for at once."""
+GAPS_MAX = 1000
+"""Gaps that are kept of a series, the newest ones."""
 
 
 @frozen
@@ -39,110 +43,161 @@ class Progress:
     done: bool = False
 
 
+@frozen
+class Gaps:
+    """When the other service had no data either, `[from_ms, to_ms]` each, before our own begins."""
+
+    symbol: str
+    timeframe: str
+    gaps: list[Gap]
+
+
+class Failed(Exception):
+    """The service cannot answer now. `after_s` is how long it asks to be left alone."""
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class Refused(Exception):
+    """The service does not have this series, or words it in a way that cannot be used."""
+
+
 class Backfill:
-    """Fills the past of each symbol that turns up, once."""
+    """Fills the past of each series that turns up, once."""
 
     def __init__(
         self,
         base: str,
-        timeframes: list[Timeframe],
+        shelf: Shelf,
         feed: Feed[Bucket],
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._transport = transport
         self._base = base.rstrip("/")
-        self._frames = {frame.name: frame for frame in timeframes}
+        self._shelf = shelf
+        self._frames = {frame.name: frame for frame in shelf.timeframes}
         self._feed = feed
         self._table: Stream[Progress] = feed.table("backfill", Progress)
+        self._gaps: Stream[Gaps] = feed.table("gaps", Gaps)
         self._more = trio.Event()
+        self._line: dict[str, float] = {}
+        """The series that are not filled yet, the next one first, and when each may be asked."""
+        self._waits: dict[str, float] = {}
+        """How long each series waited after its last failure."""
+        for record in self._table.after(0):
+            self._note(record.value)
+        shelf.tell(self.begins)
 
-    def first_seen(self, symbol: str, time_ms: int) -> None:
-        """Our own history of a symbol begins here. Known already when that was said before."""
-        for frame in self._frames.values():
-            name = f"{symbol}/{frame.name}"
-            if self._table.get(name) is None:
-                until_ms = frame.start(time_ms)
-                self._table.append(Progress(symbol, frame.name, until_ms, until_ms), key=name)
-        self._more.set()
+    def begins(self, symbol: str, timeframe: str, time_ms: int) -> None:
+        """Our own buckets of a series begin here. Known already when that was said before."""
+        if timeframe in self._frames and self._table.get(f"{symbol}/{timeframe}") is None:
+            self._note(Progress(symbol, timeframe, time_ms, time_ms))
+            self._more.set()
 
     async def run(self) -> None:
-        """Fill whatever is not yet filled, for ever. What fails is tried again later."""
-        wait_s = RETRY_S
+        """Fill whatever is not yet filled, for ever. A series that cannot be filled is tried again
+        later, and holds up no other.
+        """
         async with httpx2.AsyncClient(timeout=TIMEOUT_S, transport=self._transport) as client:
             while True:
-                self._more = trio.Event()
+                name = await self._next()
+                pause_s = EVERY_S
                 try:
-                    for progress in self._open():
-                        await self._fill(client, progress)
-                    wait_s = RETRY_S
-                    await self._more.wait()
-                except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
-                    self._feed.drop("backfill failed", f"{error!r}; again in {wait_s:g}s")
-                    await trio.sleep(wait_s)
-                    wait_s = min(wait_s * 2, RETRY_MAX_S)
+                    await self._fill(client, name)
+                except Refused as error:
+                    self._later(name, "backfill refused", error, REFUSED_S)
+                except Failed as error:
+                    pause_s = error.after_s or RETRY_S
+                    wait_s = min(2 * self._waits.get(name, RETRY_S / 2), RETRY_MAX_S)
+                    self._waits[name] = error.after_s or wait_s
+                    self._later(name, "backfill failed", error, self._waits[name])
+                else:
+                    self._waits.pop(name, None)
+                await trio.sleep(pause_s)
 
-    def _open(self) -> list[Progress]:
-        found = [record.value for record in self._table.after(0)]
-        return [one for one in found if not one.done and one.timeframe in self._frames]
+    async def _next(self) -> str:
+        """The first series in line that may be asked for."""
+        while True:
+            now = trio.current_time()
+            for name, due in self._line.items():
+                if due <= now:
+                    return name
+            self._more = trio.Event()
+            with trio.move_on_at(min(self._line.values(), default=float("inf"))):
+                await self._more.wait()
 
-    async def _fill(self, client: httpx2.AsyncClient, progress: Progress) -> None:
-        """Go back through one series, range by range, to the end of its retention."""
+    def _later(self, name: str, reason: str, error: Exception, wait_s: float) -> None:
+        """To the end of the line, and not before `wait_s` are over."""
+        self._feed.drop(reason, f"{name}: {error}; again in {wait_s:g}s")
+        del self._line[name]
+        self._line[name] = trio.current_time() + wait_s
+
+    async def _fill(self, client: httpx2.AsyncClient, name: str) -> None:
+        """Fill one range more, back to the end of the series' retention."""
+        progress = self._table.get(name)
+        assert progress is not None
         frame = self._frames[progress.timeframe]
-        while not progress.done:
-            oldest_ms = self._feed.clock() - frame.keep_ms
-            end_ms = progress.reached_ms - 1
-            width_ms = frame.width_ms or 31 * 86_400_000
-            start_ms = max(end_ms - BARS_MAX * width_ms, oldest_ms)
-            if start_ms >= end_ms:
-                progress = evolve(progress, done=True)
-                self._note(progress)
-                return
-            bars = await self._ask(client, progress, start_ms, end_ms)
-            # Bars and progress belong to the same instant: no checkpoint between them.
-            for bar in bars:
-                self._put(bar, frame, progress)
-            done = not bars or start_ms == oldest_ms
-            progress = evolve(progress, reached_ms=frame.start(start_ms), done=done)
-            self._note(progress)
-            await trio.sleep(EVERY_S)
+        now_ms = self._feed.clock()
+        oldest_ms = now_ms - frame.keep_ms
+        # An exchange's clock may be ahead of ours; more than is kept would be refused.
+        end_ms = min(progress.reached_ms, now_ms)
+        start_ms = max(end_ms - BARS_MAX * (frame.width_ms or 31 * DAY_MS), oldest_ms)
+        if start_ms >= end_ms:
+            self._note(evolve(progress, done=True))
+            return
+        answer = await self._ask(client, progress, start_ms, end_ms)
+        # Bars, gaps and progress belong to the same instant: no checkpoint between them.
+        self._take(answer, progress)
+        reached_ms, done = frame.start(start_ms), start_ms == oldest_ms
+        self._note(evolve(progress, reached_ms=reached_ms, done=done))
 
     async def _ask(
         self, client: httpx2.AsyncClient, progress: Progress, start_ms: int, end_ms: int
-    ) -> list[dict[str, Any]]:
+    ) -> Answer:
         path = f"{PATH}/{quote(progress.symbol, safe='')}/{progress.timeframe}"
-        while True:
-            answer = await client.get(
-                f"{self._base}{path}", params={"start": start_ms, "end": end_ms}
-            )
-            if answer.status_code != 429:
-                break
+        query = {"start": start_ms, "end": end_ms}
+        try:
+            answer = await client.get(f"{self._base}{path}", params=query)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise Failed(repr(error)) from None
+        status = answer.status_code
+        if status == 429:
             text = answer.headers.get("retry-after", "")
-            await trio.sleep(min(float(text), RETRY_MAX_S) if text.isdigit() else RETRY_S)
-        answer.raise_for_status()
-        data = codec.decode(answer.content)["data"]
-        if not isinstance(data, list):
-            raise ValueError(f"expected a list of bars, got {data!r:.60}")
-        return data
+            after_s = float(text) if text.isascii() and text.isdigit() else RETRY_S
+            raise Failed("too many requests", min(max(after_s, EVERY_S), RETRY_MAX_S))
+        if status == 408 or status >= 500:
+            raise Failed(f"status {status}")
+        if status != 200:
+            raise Refused(f"status {status}: {answer.text:.200}")
+        try:
+            return read(answer.content, self._frames[progress.timeframe])
+        except ValueError as error:
+            raise Refused(str(error)) from None
 
-    def _put(self, bar: dict[str, Any], frame: Timeframe, progress: Progress) -> None:
-        time_ms, count = bar["timestamp_ms"], bar["count"]
-        if type(time_ms) is not int or type(count) is not int or frame.start(time_ms) != time_ms:
-            self._feed.drop("backfill: bad bar", bar)
-            return
-        if count <= 0 or frame.following(time_ms) > progress.until_ms:
-            return
-        buy, sell = _amount(bar["buy_volume"]), _amount(bar["sell_volume"])
-        name = key(progress.symbol, frame.name, time_ms)
-        if self._feed.get(name) is None:
-            bucket = Bucket(progress.symbol, frame.name, time_ms, buy, sell, count, backfilled=True)
-            self._feed.publish(bucket, key=name)
+    def _take(self, answer: Answer, progress: Progress) -> None:
+        symbol, frame = progress.symbol, self._frames[progress.timeframe]
+        for item in answer.bad:
+            self._feed.drop("backfill: makes no sense", item)
+        for bar in answer.bars:
+            ours = frame.following(bar.time_ms) > progress.until_ms
+            if bar.count and not ours and self._shelf.get(symbol, frame, bar.time_ms) is None:
+                totals = (bar.buy, bar.sell, bar.count)
+                self._shelf.put(symbol, frame, bar.time_ms, *totals, backfilled=True)
+        gaps = [(first, min(last, progress.until_ms)) for first, last in answer.gaps]
+        gaps = [(first, last) for first, last in gaps if first < last]
+        if gaps:
+            name = f"{symbol}/{frame.name}"
+            known = self._gaps.get(name)
+            gaps = merged([*gaps, *(() if known is None else known.gaps)])[-GAPS_MAX:]
+            self._gaps.append(Gaps(symbol, frame.name, gaps), key=name)
 
     def _note(self, progress: Progress) -> None:
-        self._table.append(progress, key=f"{progress.symbol}/{progress.timeframe}")
-
-
-def _amount(text: object) -> Decimal:
-    amount = trimmed(number(text))
-    if amount < 0:
-        raise ValueError(f"a volume is not negative, got {text!r}")
-    return amount
+        """Remember how far a series is filled, and whether it is still in line."""
+        name = f"{progress.symbol}/{progress.timeframe}"
+        self._table.append(progress, key=name)
+        if progress.done:
+            self._line.pop(name, None)
+        elif progress.timeframe in self._frames:
+            self._line.setdefault(name, 0.0)

@@ -1,6 +1,7 @@
 """One symbol's buckets over a range: read from the table, zeros filled in, outages left out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 
 from flowd.market import Bucket
@@ -11,14 +12,22 @@ Get = Callable[[str], Bucket | None]
 Gap = tuple[int, int]
 
 
-def frame_of(name: str) -> Timeframe:
-    """The timeframe that a client asked for; BadRequest that lists them."""
-    try:
-        return parse(name)
-    except ValueError as error:
-        raise BadRequest(
-            str(error), parameter="timeframe", value=name, allowed=STANDARD, code="BAD_TIMEFRAME"
-        ) from None
+def frame_of(name: str, offered: Sequence[str] = ()) -> Timeframe:
+    """The timeframe that a client asked for; BadRequest that lists those which are `offered`.
+
+    Where nobody says what is offered, whatever is a timeframe will do.
+    """
+    if not offered or name in offered:
+        with suppress(ValueError):
+            return parse(name)
+    there = offered or STANDARD
+    raise BadRequest(
+        f"there is no timeframe {name!r:.20}; there are {', '.join(there)}",
+        parameter="timeframe",
+        value=name,
+        allowed=there,
+        code="BAD_TIMEFRAME",
+    )
 
 
 def span(
@@ -35,8 +44,9 @@ def span(
             allowed=f"below {end_ms}",
         )
     if end_ms - start_ms > frame.keep_ms:
+        days = frame.keep_ms // DAY_MS
         raise BadRequest(
-            f"{frame.name} is kept and served for {frame.keep_ms // DAY_MS} days at most",
+            f"{frame.name} is kept and served for {days} {'day' if days == 1 else 'days'} at most",
             parameter="start",
             value=start_ms,
             allowed=f"{end_ms - frame.keep_ms} to {end_ms - 1}",
@@ -79,13 +89,33 @@ def buckets(
     return found
 
 
-def gaps_of(outages: list[Outage], component: str, start_ms: int, end_ms: int) -> list[Gap]:
-    """When the source delivered nothing, as far as that overlaps the range; open ones last until
-    its end.
+def gaps_of(
+    outages: Iterable[Outage],
+    component: str,
+    start_ms: int,
+    end_ms: int,
+    now_ms: int,
+    elsewhere: Iterable[Gap] = (),
+) -> list[Gap]:
+    """When nobody delivered, as far as that overlaps the range: neither the source, nor `elsewhere`
+    where the buckets were filled from. An outage that is open lasts until now.
     """
-    found = [
-        (outage.from_ms, end_ms if outage.to_ms is None else outage.to_ms)
+    until_ms = min(end_ms, now_ms)
+    own = [
+        (outage.from_ms, until_ms if outage.to_ms is None else outage.to_ms)
         for outage in outages
         if outage.component == component
     ]
-    return sorted((first, last) for first, last in found if first <= end_ms and last >= start_ms)
+    found = [(first, last) for first, last in (*own, *elsewhere) if first <= last]
+    return merged((first, last) for first, last in found if first <= end_ms and last >= start_ms)
+
+
+def merged(gaps: Iterable[Gap]) -> list[Gap]:
+    """The same times, each told once: ascending, and apart from each other."""
+    found: list[Gap] = []
+    for first, last in sorted(gaps):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found

@@ -1,11 +1,18 @@
 """A sink: liquidation orders and volume in the documented messages, over WebSocket and REST."""
 
-from attrs import Factory, frozen
+from collections.abc import Callable, Container
+from functools import partial
+from typing import Any
+
+from attrs import Factory, field, frozen
 from quart import Blueprint, Response, request
 
-from flowd.plugin import BadRequest, Live, Session, Streams, codec
+from flowd.market import Bucket, Fill, Liquidation
+from flowd.plugin import BadRequest, Clock, Live, Outage, Session, Streams, codec
 from flowd_liquidations import shapes
-from flowd_liquidations.series import buckets, frame_of, gaps_of, span
+from flowd_liquidations.backfill import Gaps
+from flowd_liquidations.series import Gap, buckets, frame_of, gaps_of, span
+from flowd_liquidations.timeframe import Timeframe, Timeframes
 
 OUTAGES = "outages"
 CLOSE_POLICY = 1008
@@ -18,8 +25,8 @@ class Config:
     `precisions` are symbols' numbers of decimals of a quantity, for how it is shown.
     """
 
-    orders: str
-    volume: str
+    orders: str = field(metadata={"reads": (Liquidation, Fill)})
+    volume: str = field(metadata={"reads": Bucket})
     path: str = "/api/v1/ws/liquidations/{symbol}"
     rest_path: str = "/api/v1/liquidation-volume/{symbol}/{timeframe}"
     precisions: dict[str, int] = Factory(dict)
@@ -40,6 +47,48 @@ def symbol_of(text: str) -> str:
             code="UNKNOWN_SYMBOL",
         )
     return symbol
+
+
+class View:
+    """One series' bars, and which series there are: the same for REST and WebSocket.
+
+    `names` are the streams there are, `get` finds values in one of them by key. Beside the buckets
+    their transform keeps two tables; where something else makes the buckets, there are none.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        names: Container[str],
+        get: Callable[[str], Callable[[str], Any]],
+        outages: Callable[[], list[Outage]],
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._names = names
+        self._get = get
+        self._outages = outages
+        self._clock = clock
+
+    def frame(self, name: str) -> Timeframe:
+        """The timeframe that a client asked for; BadRequest that lists those there are."""
+        offer: Timeframes | None = self._beside("timeframes", "timeframes")
+        return frame_of(name, () if offer is None else offer.timeframes)
+
+    def bars(
+        self, symbol: str, frame: Timeframe, start_ms: int, end_ms: int
+    ) -> tuple[list[Bucket], list[Gap]]:
+        """The bars of a range, and the gaps that overlap it."""
+        missed: Gaps | None = self._beside("gaps", f"{symbol}/{frame.name}")
+        elsewhere = () if missed is None else missed.gaps
+        source, now_ms = self._config.orders, self._clock()
+        gaps = gaps_of(self._outages(), source, start_ms, end_ms, now_ms, elsewhere)
+        get = self._get(self._config.volume)
+        return buckets(get, symbol, frame, start_ms, end_ms, gaps), gaps
+
+    def _beside(self, table: str, key: str) -> Any:
+        name = f"{self._config.volume}.{table}"
+        return self._get(name)(key) if name in self._names else None
 
 
 def live(config: Config) -> Live:
@@ -70,13 +119,7 @@ def follow(config: Config, session: Session) -> None:
     query = dict(session.query)
     timeframe = query.pop("timeframe", None)
     start, end = (_either(query, name) for name in ("start", "end"))
-    if query:
-        raise BadRequest(
-            f"no parameter is called {next(iter(query))!r:.60}",
-            parameter=next(iter(query)),
-            value=next(iter(query.values())),
-            allowed=["timeframe", "start", "end"],
-        )
+    _check(query, ["timeframe", "start", "end"])
     orders = shapes.Orders(symbol, config.precisions.get(symbol), clock=session.now_ms)
     of_symbol = {"symbol": symbol}
     if "role" in session.filters(config.orders):
@@ -85,23 +128,16 @@ def follow(config: Config, session: Session) -> None:
     if timeframe is None:
         session.follow(first)
         return
-    frame = frame_of(timeframe)
-    now_ms = session.now_ms()
-    start_ms, end_ms = span(frame, start, end, now_ms, default_ms=frame.keep_ms)
+    outages = partial(session.values, OUTAGES)
+    view = View(config, session.streams, session.get, outages, session.now_ms)
+    frame = view.frame(timeframe)
+    start_ms, end_ms = span(frame, start, end, session.now_ms(), default_ms=frame.keep_ms)
     wanted = {"symbol": symbol, "timeframe": frame.name}
-    get = session.get(config.volume)
     volumes = shapes.Volumes(
         symbol,
         frame.name,
         (frame.start(start_ms), frame.start(end_ms)),
-        history=lambda: buckets(
-            get,
-            symbol,
-            frame,
-            start_ms,
-            end_ms,
-            gaps_of(session.values(OUTAGES), config.orders, start_ms, end_ms),
-        ),
+        history=lambda: view.bars(symbol, frame, start_ms, end_ms)[0],
         clock=session.now_ms,
     )
     second = session.wish(config.volume, filter=wanted, limit=0, encode=volumes)
@@ -115,21 +151,33 @@ def _either(query: dict[str, str], name: str) -> str | None:
     return query.pop(name, long)
 
 
+def _check(query: dict[str, str], known: list[str]) -> None:
+    """BadRequest when anything is left in a query of which all that is known has been taken."""
+    for name, value in query.items():
+        raise BadRequest(
+            f"no parameter is called {name!r:.60}", parameter=name, value=value, allowed=known
+        )
+
+
 def routes(config: Config, streams: Streams) -> Blueprint:
     """`GET /api/v1/liquidation-volume/{symbol}/{timeframe}?start=&end=`."""
     blueprint = Blueprint(f"liquidation-volume {config.volume}", __name__)
     rule = config.rest_path.replace("{", "<").replace("}", ">")
 
+    def outages() -> list[Outage]:
+        return [record.value for record in streams[OUTAGES].read(0).records]
+
+    view = View(config, streams, lambda name: streams[name].get, outages, streams.now_ms)
+
     @blueprint.get(rule)
     async def volume(symbol: str, timeframe: str) -> Response:
         """The liquidation volume of one symbol and timeframe."""
-        name, frame = symbol_of(symbol), frame_of(timeframe)
+        name, frame = symbol_of(symbol), view.frame(timeframe)
         query = dict(request.args.items())
         start, end = (_either(query, parameter) for parameter in ("start", "end"))
+        _check(query, ["start", "end", "start_time", "end_time"])
         start_ms, end_ms = span(frame, start, end, streams.now_ms())
-        outages = [record.value for record in streams[OUTAGES].read(0).records]
-        gaps = gaps_of(outages, config.orders, start_ms, end_ms)
-        found = buckets(streams[config.volume].get, name, frame, start_ms, end_ms, gaps)
+        found, gaps = view.bars(name, frame, start_ms, end_ms)
         body = b'{"symbol":%b,"timeframe":%b,"data":%b,"start_time":%d,"end_time":%d,"gaps":%b}' % (
             codec.encode(name),
             codec.encode(frame.name),

@@ -3,6 +3,7 @@ UTC.
 """
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -43,6 +44,13 @@ class Timeframe:
         return start_ms + self.width_ms if self.width_ms else _month(start_ms)[1]
 
 
+@frozen
+class Timeframes:
+    """Which timeframes there are buckets of, the narrowest first."""
+
+    timeframes: list[str]
+
+
 @lru_cache(maxsize=1024)
 def _month(time_ms: int) -> tuple[int, int]:
     at = datetime.fromtimestamp(time_ms / 1000, UTC)
@@ -72,6 +80,12 @@ def parse(name: str) -> Timeframe:
     # A width of one's own is kept as long as the standard one that is next below it.
     days = max(days for known, days in _KEEP_DAYS.items() if _standard_ms(known) <= width_ms)
     return Timeframe(name, width_ms, days * DAY_MS)
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Timeframes by their width, the narrowest first."""
+    frames = [parse(name) for name in names]
+    return [f.name for f in sorted(frames, key=lambda frame: frame.width_ms or 31 * DAY_MS)]
 
 
 def _standard_ms(name: str) -> int:

@@ -7,21 +7,23 @@ one twice, and the stream itself is all the state there is.
 """
 
 import os
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import trio
 from attrs import Factory, field, frozen
 
-from flowd.market import EXACT, Bucket, Fill, Liquidation, trimmed
+from flowd.market import EXACT, Bucket, Fill, Liquidation
 from flowd.plugin import Feed, Record, Seconds, Streams
 from flowd_liquidations.backfill import Backfill
-from flowd_liquidations.timeframe import STANDARD, Timeframe, key, parse
+from flowd_liquidations.shelf import Shelf
+from flowd_liquidations.timeframe import STANDARD, Timeframe, Timeframes, ordered, parse
 
 BATCH_MAX = 2000
 """Orders added up in one step; the rest waits for the next, so that a backlog holds nobody up."""
 BUCKETS_MAX = 1_000_000
+BASE_URL = "LIQUIDATION_API_BASE_URL"
 
 
 def _timeframes(_: object, attribute: Any, names: list[str]) -> None:
@@ -29,6 +31,16 @@ def _timeframes(_: object, attribute: Any, names: list[str]) -> None:
         raise ValueError("timeframes = []: name at least one, such as 1m")
     for name in names:
         parse(name)
+    if len(set(names)) < len(names):
+        raise ValueError(f"timeframes = {names}: name each once")
+
+
+def _retain(_: object, attribute: Any, retain: int | str | None) -> None:
+    if retain is not None:
+        raise ValueError(
+            f"retain = {retain!r}: buckets are kept for as long as their timeframe says, and one "
+            "that fell off sooner would begin anew; leave retain out"
+        )
 
 
 @frozen
@@ -37,61 +49,47 @@ class Config:
     published.
 
     `backfill_from` is another flowd, whose buckets fill the time before our own; without it the
-    environment's LIQUIDATION_API_BASE_URL, if set.
+    environment's LIQUIDATION_API_BASE_URL, if set. `retain` cannot be chosen here.
     """
 
     input: str
     timeframes: list[str] = field(default=Factory(lambda: list(STANDARD)), validator=_timeframes)
     every: Seconds = Seconds(1.0)
     backfill_from: str | None = None
+    retain: int | str | None = field(default=None, validator=_retain)
+
+    def __attrs_post_init__(self) -> None:
+        name = "backfill_from" if self.backfill_from else BASE_URL
+        address = urlsplit(self.history or "http://none")
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ValueError(
+                f'{name} = "{self.history}": expected an address such as '
+                '"https://flowd.example.org"'
+            )
 
     @property
     def history(self) -> str | None:
         """Where older buckets are asked for, None for nowhere."""
-        return self.backfill_from or os.environ.get("LIQUIDATION_API_BASE_URL") or None
+        return self.backfill_from or os.environ.get(BASE_URL) or None
 
 
 class Accumulator:
     """Adds liquidations up and publishes what changed."""
 
-    def __init__(
-        self,
-        timeframes: list[Timeframe],
-        feed: Feed[Bucket],
-        first_seen: Callable[[str, int], None] = lambda symbol, time_ms: None,
-    ) -> None:
-        self.timeframes = timeframes
+    def __init__(self, timeframes: list[Timeframe], feed: Feed[Bucket]) -> None:
+        self.shelf = Shelf(timeframes, feed)
         self._feed = feed
-        self._first_seen = first_seen
-        self._symbols: set[str] = set()
-        self._newest_ms = 0
-        """The newest order's time; with the clock it decides what has outlived its retention."""
-        self._last: dict[tuple[str, str], int] = {}
-        """Each series' newest bucket that was published."""
-        self._keys: dict[str, dict[int, list[str]]] = {frame.name: {} for frame in timeframes}
-        self._oldest: dict[str, int] = {}
-        began: dict[str, int] = {}
-        for record in feed.stream.after(0):
-            bucket = record.value
-            self._note(bucket)
-            if not bucket.backfilled:
-                began[bucket.symbol] = min(bucket.time_ms, began.get(bucket.symbol, bucket.time_ms))
-        for symbol, time_ms in began.items():
-            self._symbols.add(symbol)
-            first_seen(symbol, time_ms)
 
     def add(self, records: list[Record[Liquidation | Fill]]) -> None:
         """Count each order once in each timeframe, publish the changed buckets ascending."""
         changed: dict[tuple[str, Timeframe, int], tuple[Decimal, Decimal, int]] = {}
-        frames = self.timeframes
+        frames = self.shelf.timeframes
+        newest_ms = 0
         for record in records:
             order = order_of(record.value)
             if order is None:
                 continue
-            self._newest_ms = max(self._newest_ms, order.time_ms)
-            if order.symbol not in self._symbols:
-                self._symbols.add(order.symbol)
-                self._first_seen(order.symbol, order.time_ms)
+            newest_ms = max(newest_ms, order.time_ms)
             for frame in frames:
                 bucket = (order.symbol, frame, frame.start(order.time_ms))
                 buy, sell, count = changed.get(bucket, _NOTHING)
@@ -100,7 +98,8 @@ class Accumulator:
                 else:
                     sell = EXACT.add(sell, order.notional)
                 changed[bucket] = (buy, sell, count + 1)
-        now_ms = self.now_ms
+        self.shelf.saw(newest_ms)
+        now_ms = self.shelf.now_ms
         for bucket in sorted(changed, key=_by_time):
             symbol, frame, start_ms = bucket
             if start_ms < now_ms - frame.keep_ms:
@@ -108,14 +107,7 @@ class Accumulator:
                     self._feed.drop(f"too late for {frame.name}")
                 continue
             self._publish(symbol, frame, start_ms, *changed[bucket])
-        self._forget_old()
-
-    @property
-    def now_ms(self) -> int:
-        """What retention is counted from: the clock, or the newest order where a recording is
-        played.
-        """
-        return min(self._newest_ms, self._feed.clock())
+        self.shelf.forget_old()
 
     def _publish(
         self,
@@ -126,9 +118,7 @@ class Accumulator:
         sell: Decimal,
         count: int,
     ) -> None:
-        name = key(symbol, frame.name, start_ms)
-        before = self._feed.get(name)
-        late = start_ms < self._last.get((symbol, frame.name), start_ms)
+        before = self.shelf.get(symbol, frame, start_ms)
         if before is not None and before.backfilled:
             # The other daemon counted this order; ours would come on top.
             self._feed.drop("older than our own history")
@@ -137,34 +127,7 @@ class Accumulator:
             buy = EXACT.add(buy, before.buy)
             sell = EXACT.add(sell, before.sell)
             count += before.count
-        after = Bucket(symbol, frame.name, start_ms, trimmed(buy), trimmed(sell), count, late)
-        self._feed.publish(after, key=name)
-        if before is None:
-            self._note(after)
-
-    def _note(self, bucket: Bucket) -> None:
-        series = (bucket.symbol, bucket.timeframe)
-        self._last[series] = max(bucket.time_ms, self._last.get(series, 0))
-        keys = self._keys.get(bucket.timeframe)
-        if keys is not None:
-            name = key(bucket.symbol, bucket.timeframe, bucket.time_ms)
-            keys.setdefault(bucket.time_ms, []).append(name)
-            self._newest_ms = max(self._newest_ms, bucket.time_ms)
-
-    def _forget_old(self) -> None:
-        """Drop the buckets that have outlived their retention, whenever a timeframe's horizon
-        moves on.
-        """
-        now_ms = self.now_ms
-        for frame in self.timeframes:
-            horizon = frame.start(now_ms - frame.keep_ms)
-            if self._oldest.get(frame.name) == horizon:
-                continue
-            self._oldest[frame.name] = horizon
-            keys = self._keys[frame.name]
-            for start_ms in [start_ms for start_ms in keys if start_ms < now_ms - frame.keep_ms]:
-                for name in keys.pop(start_ms):
-                    self._feed.forget(name)
+        self.shelf.put(symbol, frame, start_ms, buy, sell, count)
 
 
 def order_of(value: Liquidation | Fill) -> Liquidation | Fill | None:
@@ -184,14 +147,16 @@ def _by_time(bucket: tuple[str, Timeframe, int]) -> tuple[int, str, int]:
 
 async def volume(config: Config, streams: Streams, feed: Feed[Bucket]) -> None:
     """Read, add up, publish, once every second; ends when its input does."""
-    frames = [parse(name) for name in config.timeframes]
+    names = ordered(config.timeframes)
+    feed.table("timeframes", Timeframes).append(Timeframes(names), key="timeframes")
+    accumulator = Accumulator([parse(name) for name in names], feed)
     if config.history is None:
-        await accumulate(config, streams, Accumulator(frames, feed))
+        await accumulate(config, streams, accumulator)
         return
-    backfill = Backfill(config.history, frames, feed)
+    backfill = Backfill(config.history, accumulator.shelf, feed)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(backfill.run)
-        await accumulate(config, streams, Accumulator(frames, feed, backfill.first_seen))
+        await accumulate(config, streams, accumulator)
         nursery.cancel_scope.cancel()
 
 

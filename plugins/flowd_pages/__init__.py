@@ -21,7 +21,6 @@ LOGO_STYLE = "'sha256-3pRED1tOXas1FXFoPb9TGCjmYe9XQsmO9OV23khV2nY='"
 """The one style element that a page may hold: lightweight-charts adds it for its attribution logo.
 """
 
-_SYMBOL = re.compile(r"[\w-]{2,40}")
 _STREAM = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 
@@ -73,9 +72,13 @@ class Config:
 
 
 def symbol_of(text: str) -> str | None:
-    """A symbol as exchanges write it, None when it cannot be one."""
-    symbol = text.upper()
-    return symbol if _SYMBOL.fullmatch(symbol) else None
+    """A symbol as exchanges write it, None when it cannot be one.
+
+    Small letters are a shorthand for capital ones, unless both are used, as in kPEPE.
+    """
+    symbol = text.upper() if text.islower() else text
+    fits = 1 <= len(symbol) <= 40 and all(c.isalnum() or c in "_-:@#" for c in symbol)
+    return symbol if fits else None
 
 
 def policy(host: str) -> str:

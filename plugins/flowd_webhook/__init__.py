@@ -20,6 +20,7 @@ from flowd.plugin import (
     Secret,
     Sink,
     Streams,
+    Tally,
     UserError,
     codec,
     filters,
@@ -107,10 +108,12 @@ async def webhook(
         )
         async with trio.open_nursery() as nursery:
             for one, wanted in zip(inputs, wishes, strict=True):
-                nursery.start_soon(deliver, config, one, wanted, receiver)
+                nursery.start_soon(deliver, config, one, wanted, receiver, streams.tally)
 
 
-async def deliver(config: Config, source: Input[Any], wanted: Filter, receiver: Receiver) -> None:
+async def deliver(
+    config: Config, source: Input[Any], wanted: Filter, receiver: Receiver, tally: Tally
+) -> None:
     """Send what is new in one stream, and move on when it was taken or refused for good."""
     cursor = source.cursor(filter=wanted)
     while True:
@@ -119,7 +122,8 @@ async def deliver(config: Config, source: Input[Any], wanted: Filter, receiver: 
             cursor = source.cursor(after=source.head, filter=wanted)
         else:
             for key, body, count in bodies(batch, each=config.each):
-                await receiver.send(body, key, count)
+                if await receiver.send(body, key, count):
+                    tally.published += count
         cursor.done()
         if cursor.position == source.head:
             with trio.move_on_after(config.every):

@@ -60,15 +60,18 @@ class Receiver:
             attempts=None, timeout=None, wait_initial=1.0, wait_max=retry_max_s
         )
 
-    async def send(self, body: bytes, key: str, count: int) -> None:
-        """Post until it is taken; what is refused for good is counted, logged and let go."""
+    async def send(self, body: bytes, key: str, count: int) -> bool:
+        """Post until it is taken; what is refused for good is counted, logged and let go: False."""
+        taken = True
         try:
             await self._retrying(_again, self._post, body, key)
         except Refused as error:
+            taken = False
             self._drop(f"refused: {error}", key, count=count)
         if self._down:
             self._down = False
             logger.info("webhook %s: answers again", self._name)
+        return taken
 
     async def _post(self, body: bytes, key: str) -> None:
         try:

@@ -52,6 +52,20 @@ kind = "scripted-candles"
 kind = "scripted-candles-page"
 input = "candles-1m"
 """
+CANDLES_5M = """
+[sources.candles-5m]
+kind = "scripted-candles"
+interval = "5m"
+
+[sinks.script]
+kind = "scripted-candles-page"
+input = "candles-5m"
+path = "/script/<symbol>/<interval>"
+
+[sinks.candles]
+kind = "candles"
+inputs = ["candles-5m"]
+"""
 CANDLES_PLUGIN = '''
 """A source of candles which a test says by POST, and their history."""
 
@@ -70,16 +84,17 @@ feeds = []
 
 @frozen
 class Config:
-    pass
+    interval: str = "1m"
 
 
 @frozen
 class PageConfig:
     input: str
+    path: str = "/api/v1/candles/<symbol>/<interval>"
 
 
 async def candles(config, feed):
-    feeds[:] = [feed]
+    feeds[:] = [(feed, config.interval)]
     feed.delivering()
     await trio.sleep_forever()
 
@@ -89,16 +104,17 @@ def routes(config, streams):
 
     @blueprint.post("/say-candles")
     async def say():
+        ((feed, interval),) = feeds
         for time_ms, close, closed in json.loads(await request.get_data()):
             price = Decimal(close)
             candle = Candle(
-                "BTCUSDT", "1m", time_ms, time_ms + 59_999, price - 1, price + 2, price - 2,
+                "BTCUSDT", interval, time_ms, time_ms + 59_999, price - 1, price + 2, price - 2,
                 price, Decimal(time_ms % 977 + len(close)), price, 1, price, price, closed,
             )
-            feeds[0].publish(candle, key=f"BTCUSDT/1m/{time_ms}")
+            feed.publish(candle, key=f"BTCUSDT/{interval}/{time_ms}")
         return "said"
 
-    @blueprint.get("/api/v1/candles/<symbol>/<interval>")
+    @blueprint.get(config.path)
     async def history(symbol, interval):
         if (symbol, interval) != ("BTCUSDT", "1m"):
             raise BadRequest(f"there are no {interval} candles of {symbol}", parameter="symbol")
@@ -484,6 +500,130 @@ def test_the_same_span_a_day_earlier_is_a_line_beside(page: Page, site: Site) ->
     until(lambda: "vs 2K" in page.locator("[data-fact=buy]").inner_text(), "its sum beside ours")
 
 
+def test_the_day_before_goes_on_as_time_does(page: Page, site: Site) -> None:
+    site.say((now_ms() - 86_400_000 + 8 * MINUTE_MS, "BUY", "2000"))
+    until(lambda: sum(bar[3] for bar in answered(site, frame="1h")) >= 1, "it is counted")
+    page.clock.install()
+    site.open(page, "/chart/BTCUSDT?timeframe=5m")
+    page.click("#comparison [data-value=day]")
+    line = "flowdChart.view.earlier.data().map((one) => one.value)"
+    assert 2000 not in page.evaluate(line), "that is still to come"
+
+    page.clock.fast_forward(15 * MINUTE_MS)
+
+    until(lambda: 2000 in page.evaluate(line), "the bar of the day before")
+
+
+def test_only_configured_timeframes_are_offered(page: Page, make: Make) -> None:
+    site = make(VOLUME.replace("every =", 'timeframes = ["2h", "5m", "1w"]\nevery ='))
+    site.say((now_ms(), "SELL", "10"))
+    until(lambda: answered(site, frame="5m"), "it is counted")
+
+    site.open(page, "/chart/BTCUSDT?timeframe=1m")
+
+    assert page.locator("#timeframes button").all_inner_texts() == ["5m", "2h"]
+    assert page.locator("#timeframes [aria-checked=true]").inner_text() == "5m"
+    page.click("#timeframes [data-value='2h']")
+    page.evaluate("flowdChart.ready()")
+    agree(page, site, 1, frame="2h")
+
+
+def test_who_chose_no_timeframe_sees_the_first_that_has_candles(page: Page, make: Make) -> None:
+    site = make(VOLUME + CANDLES_5M)
+    site.candles((floor(now_ms()) // 300_000 * 300_000, "50000.5", False))
+
+    site.open(page, "/chart/BTCUSDT")
+
+    assert page.evaluate("flowdChart.frame.name") == "5m"
+    assert page.evaluate("flowdChart.view.candles.data().length") == 1
+    page.goto(f"http://127.0.0.1:{site.flowd.port}/chart/BTCUSDT?timeframe=1m")
+    page.evaluate("flowdChart.ready()")
+    assert page.evaluate("flowdChart.frame.name") == "1m"
+    assert "there are no candles of" in page.locator("#legend-volume").inner_text()
+
+
+def test_candles_that_nothing_serves_are_said_with_the_lines_that_help(
+    page: Page, make: Make
+) -> None:
+    site = make(VOLUME + CANDLES_5M.partition("[sinks")[0])
+    site.say((now_ms(), "SELL", "10"))
+    until(lambda: answered(site), "it is counted")
+
+    site.open(page, "/chart/BTCUSDT")
+
+    assert "candles are not served" in page.locator("#legend-volume").inner_text()
+    page.click("#candleless summary")
+    lines = page.locator("#candleless pre").inner_text()
+    assert lines == '[sinks.candles]\nkind = "candles"\ninputs = ["candles-5m"]'
+    agree(page, site, 1)
+    page.set_viewport_size(PHONE)
+    box = page.locator("#candleless .pop").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+
+
+@pytest.mark.parametrize("path", ["/", "/chart/BTCUSDT", "/all-fills", "/analytics"])
+def test_without_the_websocket_every_page_says_which_lines_to_add(
+    page: Page, make: Make, path: str
+) -> None:
+    site = make(VOLUME)
+    site.stop()
+    text = site.flowd.config.read_text()
+    site.flowd.config.write_text(text.replace('[sinks.websocket]\nkind = "websocket"\n', ""))
+    site.start()
+
+    site.watch(page).goto(f"http://127.0.0.1:{site.flowd.port}{path}")
+
+    page.wait_for_selector("#offline:not([hidden]) pre")
+    assert page.locator("#offline pre").inner_text() == '[sinks.websocket]\nkind = "websocket"'
+    ghosts = page.locator(".ghost, .ghost-line, .skeleton").all()
+    assert [ghost for ghost in ghosts if ghost.is_visible()] == []
+
+
+def test_a_source_that_delivers_nothing_is_said_beside_a_good_connection(
+    page: Page, site: Site
+) -> None:
+    site.stop()
+    site.flowd.source |= {"restart_delay": "60s", "restart_delay_max": "60s"}
+    site.flowd.write()
+    site.start()
+    site.open(page)
+    badge = page.locator("#connection")
+    page.wait_for_selector("#connection[data-status=connected]")
+
+    site.exchange.cut()
+
+    page.wait_for_selector("#connection[data-status=silent]")
+    assert badge.inner_text() == "Source down"
+    assert "orders delivers nothing: " in (badge.get_attribute("title") or "")
+
+
+def test_a_symbol_in_both_cases_is_found_and_stays(page: Page, site: Site) -> None:
+    site.say((now_ms(), "BUY", "9"), symbol="kPEPE")
+    site.open(page, "/chart/kPEPE?timeframe=1m")
+    until(lambda: [bar[3] for bar in drawn(page)] == [1], "its order is drawn")
+    page.fill("#symbol", "kpepe")
+    page.keyboard.press("Enter")
+    page.evaluate("flowdChart.ready()")
+
+    assert page.evaluate("flowdChart.symbol") == "kPEPE"
+    page.reload()
+    page.evaluate("flowdChart.ready()")
+    assert [bar[3] for bar in drawn(page)] == [1]
+
+
+def test_an_order_of_another_day_says_which(page: Page, site: Site) -> None:
+    site.open(page)
+    shows(page, "document.querySelectorAll('#orders tbody tr[data-id]').length === 5")
+    late = now_ms() - 86_400_000
+    site.say((late, "SELL", "20"))
+    shows(page, "document.querySelectorAll('#orders tbody tr[data-id]').length === 6")
+
+    time_of = page.locator("#orders tbody tr").first.locator("td").first.inner_text()
+
+    assert time_of == time.strftime("%-d %b %H:%M:%S", time.gmtime(late / 1000))
+
+
 @pytest.mark.parametrize("name", ["<img src=x onerror=pwned()>", "\"'><b>B</b>", "币安人生USDT"])
 def test_what_an_upstream_says_is_text(page: Page, site: Site, name: str) -> None:
     site.say((now_ms(), "BUY", "77777"), symbol=name)
@@ -655,6 +795,27 @@ def test_the_theme_is_the_systems_until_one_is_chosen_and_then_remembered(
     context.close()
 
 
+def test_a_long_error_keeps_the_numbers_in_view(page: Page, site: Site) -> None:
+    words = "cannot connect to wss://exchange.example/" + "a-long-path/" * 30
+
+    def broken(route: Any) -> None:
+        answer = route.fetch()
+        status = answer.json()
+        status["components"][0] |= {"state": "waiting", "error": words}
+        route.fulfill(response=answer, json=status)
+
+    page.route("**/status?*", broken)
+    site.open(page, "/")
+    page.wait_for_selector("#components .why")
+
+    last = page.locator("#components thead th").last.bounding_box()
+    panel = page.locator("#components").locator("..").bounding_box()
+    assert last is not None
+    assert panel is not None
+    assert last["x"] + last["width"] <= panel["x"] + panel["width"] + 1
+    assert page.locator("#components .why").get_attribute("title") == words
+
+
 def test_the_overview_lists_what_is_running(page: Page, site: Site) -> None:
     site.open(page, "/")
     shows(page, "document.querySelectorAll('#components tbody tr').length >= 8")
@@ -663,7 +824,8 @@ def test_the_overview_lists_what_is_running(page: Page, site: Site) -> None:
 
     assert any(row.startswith("orders\tbinance-force-order\t") for row in rows)
     assert any(row.startswith("volume\tliquidation-volume\t") for row in rows)
-    assert page.locator("#streams tbody tr").count() == 4
+    streams = set(page.locator("#streams tbody th").all_inner_texts())
+    assert streams >= {"orders", "volume", "volume.timeframes", "candles-1m", "outages"}
     page.wait_for_selector("#active tbody a")
     page.click("#active tbody a >> nth=0")
     page.wait_for_url("**/chart/BTCUSDT")

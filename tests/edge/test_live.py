@@ -216,6 +216,40 @@ async def test_a_filtered_websocket_sees_its_symbol_and_its_position_moves_on(
         assert prices(told) == [4]
 
 
+CHARTS = """
+[transforms.volume]
+kind = "liquidation-volume"
+input = "orders"
+
+[sinks.charts]
+kind = "liquidation-websocket"
+orders = "orders"
+volume = "volume"
+"""
+
+
+async def test_a_quiet_symbol_has_its_heartbeat_while_others_are_busy(
+    flowd: Start, exchange: Exchange
+) -> None:
+    with flowd(heartbeat="200ms", extra=CHARTS) as daemon:
+        await daemon.start()
+        async with websocket(daemon.port, "/api/v1/ws/liquidations/ETHUSDT") as ws:
+            await ws.next("liquidation_order")
+
+            async with trio.open_nursery() as busy:
+                busy.start_soon(keep_busy, exchange, "BTCUSDT")
+                heartbeat = await ws.message()
+                busy.cancel_scope.cancel()
+
+        assert (heartbeat["type"], heartbeat["symbol"]) == ("heartbeat", "ETHUSDT")
+
+
+async def keep_busy(exchange: Exchange, symbol: str) -> None:
+    while True:
+        exchange.say(1, symbol)
+        await trio.sleep(0.05)
+
+
 async def test_pings_are_answered(shared: Flowd) -> None:
     async with websocket(shared.port) as ws:
         ws.protocol.send_ping(b"are you there")

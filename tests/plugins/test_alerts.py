@@ -405,6 +405,31 @@ async def test_it_reads_what_came_before_it_and_what_comes(
     assert len(rig.feed.values) == 2
 
 
+@frozen
+class Offer:
+    timeframes: list[str]
+
+
+@pytest.mark.parametrize(("offered", "dropped"), [(["1m"], {"no buckets of 5m": 1}), (["5m"], {})])
+async def test_a_timeframe_that_the_input_has_not_is_counted(
+    offered: list[str],
+    dropped: dict[str, int],
+    rig: Rig,
+    autojump_clock: Clock,
+    nursery: Nursery,
+) -> None:
+    offer = testing.stream("volume.timeframes", record=Offer)
+    nursery.start_soon(alerts, MILLION, testing.streams(rig.buckets, offer), rig.feed)
+    await wait_all_tasks_blocked()
+
+    offer.append(Offer(offered), key="timeframes")
+    rig.append(bucket(1, timeframe="1m"))
+    rig.append(bucket(2, timeframe="1m"))
+    await wait_all_tasks_blocked()
+
+    assert rig.feed.tally.dropped == dropped
+
+
 async def test_it_ends_when_its_input_does(rig: Rig, autojump_clock: Clock) -> None:
     rig.append(bucket(2_000_000))
     rig.buckets.close()
@@ -490,6 +515,9 @@ async def test_a_daemon_that_comes_back_does_not_repeat_its_alerts(
         ({"timeframes": []}, "name at least one"),
         ({"timeframes": ["1M"]}, "'1M' is none"),
         ({"timeframes": ["5"]}, "'5' is none"),
+        ({"timeframes": ["7m"]}, "no buckets of '7m'"),
+        ({"timeframes": ["25h"]}, "no buckets of '25h'"),
+        ({"timeframes": ["2w"]}, "no buckets of '2w'"),
         ({"symbols": []}, "name at least one symbol"),
         ({"window": 1, "min_buckets": 1}, "expected 2 or more"),
         ({"window": 10}, "min_buckets = 30"),
@@ -503,3 +531,7 @@ def test_a_configuration_that_cannot_work_is_refused_with_words(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         Config("volume", **settings)
+
+
+def test_a_week_and_what_divides_a_day_are_timeframes() -> None:
+    assert Config("volume", timeframes=["1w", "1d", "8h", "90m"]).timeframes[0] == "1w"

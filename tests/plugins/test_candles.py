@@ -613,6 +613,10 @@ async def test_a_symbol_that_is_no_ascii_is_followed_too(
 # -- the configuration --
 
 
+def test_without_symbols_bitcoin_is_followed() -> None:
+    assert Config("5m").streams == ["btcusdt@kline_5m"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -353,6 +353,10 @@ def test_a_mistake_about_the_configuration_is_explained(
         (["orders", "--output", "EXISTING"], "exists; give another name, or --force"),
         (["orders", "--output", "/nowhere/orders.csv"], "No such file or directory"),
         (["orders", "--format", "xls"], "xls"),
+        (
+            ["orders", "--start", "2026-11-02", "--end", "2026-11-01"],
+            "--start 2026-11-02 is not before --end 2026-11-01",
+        ),
     ],
 )
 def test_a_mistake_is_explained_and_exits_2(db: Path, arguments: list[str], says: str) -> None:

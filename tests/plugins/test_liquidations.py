@@ -1,97 +1,29 @@
 """Liquidation volume: the worked example, the text forms, buckets that are exact in any order."""
 
 import json
-from collections.abc import Callable, Iterable
 from decimal import Decimal
-from functools import partial
 from itertools import count
 from typing import Any
 
-import httpx2
 import pytest
 import trio
-from flowd_liquidations import (
-    flowd_sinks,
-    flowd_transforms,
-    series,
-    shapes,
-    sink,
-    timeframe,
-    volume,
-)
-from flowd_liquidations.backfill import Backfill
+from flowd_liquidations import flowd_sinks, flowd_transforms, series, shapes, timeframe
 from flowd_liquidations.volume import Accumulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quart import Response, request
-from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
-from flowd.market import Bucket, Liquidation, number, trimmed
+from flowd.market import Bucket, Liquidation
 from flowd.outage import Outage
-from flowd.plugin import BadRequest, Batch, Feed, Position, Record, Streams
-from flowd.stream import Retain, Stream
-
-NOW_MS = 1_700_000_060_000
-FRAMES = [timeframe.parse(name) for name in timeframe.STANDARD]
-
-
-def order(time_ms: int, side: str, z: str, ap: str, symbol: str = "BTCUSDT") -> Liquidation:
-    notional = trimmed(number(z) * number(ap))
-    id = f"b:{symbol}:{time_ms}:{side}:{z}:{ap}"
-    return Liquidation(symbol, side, number(ap), number(z), notional, time_ms, id)  # type: ignore[arg-type]
-
-
-WORKED_EXAMPLE = [
-    order(1700000001000, "BUY", "0.100", "50000"),
-    order(1700000005000, "BUY", "0.100", "50000"),
-    order(1700000039999, "SELL", "0.100", "50000"),
-    order(1700000040000, "SELL", "0.014", "49500"),
-    order(1700000005000, "BUY", "0.100", "50000"),
-]
-
-
-class Rig:
-    """A stream of orders, the transform's feed, and a clock that can be set."""
-
-    def __init__(self, now_ms: int = NOW_MS) -> None:
-        self.now_ms = now_ms
-        self.orders: Stream[Liquidation] = self.stream("orders", Liquidation)
-        self.buckets: Stream[Bucket] = self.stream("volume", Bucket)
-        self.places: dict[str, int] = {}
-        self.feed: Feed[Bucket] = self.new_feed()
-
-    def stream(self, name: str, record: type) -> Stream[Any]:
-        retain = Retain(count=100_000)
-        return Stream(name, record, clock=lambda: self.now_ms, epoch="e", retain=retain)
-
-    def new_feed(self) -> Feed[Bucket]:
-        return Feed(
-            "volume",
-            self.buckets,
-            clock=lambda: self.now_ms,
-            dial=None,  # type: ignore[arg-type]  # a transform that dials nowhere
-            table=lambda name, record: self.stream(name, record),
-        )
-
-    def run(self) -> Callable[[], Any]:
-        streams = Streams({"orders": self.orders}, self.places)
-        return partial(volume.volume, volume.Config("orders"), streams, self.feed)
-
-    def happen(self, orders: Iterable[Liquidation]) -> None:
-        for one in orders:
-            self.orders.append(one, id=one.id)
-
-    def bar(self, frame: str, time_ms: int, symbol: str = "BTCUSDT") -> tuple[str, str, int] | None:
-        bucket = self.buckets.get(volume.key(symbol, frame, time_ms))
-        return bucket and (shapes.plain(bucket.buy), shapes.plain(bucket.sell), bucket.count)
-
-
-def accumulate(orders: Iterable[Liquidation]) -> Rig:
-    rig = Rig()
-    rig.happen(orders)
-    Accumulator(FRAMES, rig.feed).add(rig.orders.after(0))
-    return rig
+from flowd.plugin import BadRequest, Batch, Position, Record
+from tests.plugins.liquidations_kit import (
+    FRAMES,
+    NOW_MS,
+    WORKED_EXAMPLE,
+    Rig,
+    accumulate,
+    order,
+)
 
 
 def test_the_worked_example_comes_to_its_buckets() -> None:
@@ -106,7 +38,7 @@ def test_the_worked_example_comes_to_its_buckets() -> None:
 def test_the_worked_example_reads_as_documented() -> None:
     rig = accumulate(WORKED_EXAMPLE)
     first, second = (
-        rig.buckets.get(volume.key("BTCUSDT", "1m", t)) for t in (1699999980000, 1700000040000)
+        rig.buckets.get(timeframe.key("BTCUSDT", "1m", t)) for t in (1699999980000, 1700000040000)
     )
     assert first is not None
     assert second is not None
@@ -299,8 +231,8 @@ def test_a_late_order_is_added_and_marked() -> None:
     rig.happen([order(1700000000000, "BUY", "1", "10")])
     accumulator.add(rig.orders.after(1))
 
-    late = rig.buckets.get(volume.key("BTCUSDT", "1m", 1699999980000))
-    same = rig.buckets.get(volume.key("BTCUSDT", "1d", 1699920000000))
+    late = rig.buckets.get(timeframe.key("BTCUSDT", "1m", 1699999980000))
+    same = rig.buckets.get(timeframe.key("BTCUSDT", "1d", 1699920000000))
     assert late is not None
     assert late.late
     assert same is not None
@@ -347,7 +279,8 @@ def bucket(time_ms: int, buy: str = "1") -> Bucket:
 def test_empty_minutes_are_zeros_but_those_within_an_outage_are_left_out() -> None:
     start = 1_699_999_980_000
     table = {
-        volume.key("BTCUSDT", "1m", start + 60_000 * i): bucket(start + 60_000 * i) for i in (1, 6)
+        timeframe.key("BTCUSDT", "1m", start + 60_000 * i): bucket(start + 60_000 * i)
+        for i in (1, 6)
     }
 
     found = series.buckets(
@@ -366,7 +299,7 @@ def test_empty_minutes_are_zeros_but_those_within_an_outage_are_left_out() -> No
 def test_a_bucket_belongs_from_the_start_rounded_down_up_to_the_end() -> None:
     start = 1_699_999_980_000
     table = {
-        volume.key("BTCUSDT", "1m", start + 60_000 * i): bucket(start + 60_000 * i)
+        timeframe.key("BTCUSDT", "1m", start + 60_000 * i): bucket(start + 60_000 * i)
         for i in range(4)
     }
 
@@ -383,7 +316,23 @@ def test_gaps_are_the_sources_outages_that_overlap_the_range() -> None:
         Outage("orders", 1100, None, "gone"),
     ]
 
-    assert series.gaps_of(outages, "orders", 150, 1000) == [(100, 200), (700, 1000)]
+    assert series.gaps_of(outages, "orders", 150, 1000, 2000) == [(100, 200), (700, 1000)]
+
+
+def test_an_outage_that_is_open_lasts_until_now_and_not_into_the_future() -> None:
+    outages = [Outage("orders", 700, None, "gone")]
+
+    assert series.gaps_of(outages, "orders", 150, 1000, 800) == [(700, 800)]
+    assert series.gaps_of(outages, "orders", 150, 1000, 600) == []
+
+
+def test_gaps_of_our_own_and_of_elsewhere_are_told_as_one() -> None:
+    outages = [Outage("orders", 300, 400, "gone"), Outage("orders", 700, 800, "gone")]
+    elsewhere = [(100, 300), (500, 600), (550, 560), (2000, 3000)]
+
+    found = series.gaps_of(outages, "orders", 0, 1000, 2000, elsewhere)
+
+    assert found == [(100, 400), (500, 600), (700, 800)]
 
 
 @pytest.mark.parametrize(
@@ -397,6 +346,18 @@ def test_a_bad_range_names_its_parameter(
         series.span(FRAMES[0], start, end, NOW_MS)
 
     assert refused.value.parameter == parameter
+
+
+@pytest.mark.parametrize(("frame", "words"), [("1m", "1 day at"), ("5m", "3 days at")])
+def test_a_range_that_is_not_kept_is_refused_in_days(frame: str, words: str) -> None:
+    with pytest.raises(BadRequest, match=f"{frame} is kept and served for {words} most"):
+        series.span(timeframe.parse(frame), "0", None, NOW_MS)
+
+
+def test_timeframes_are_ordered_by_their_width() -> None:
+    names = ["1M", "1d", "1m", "90m", "1w", "2h"]
+
+    assert timeframe.ordered(names) == ["1m", "90m", "2h", "1d", "1w", "1M"]
 
 
 def batch(values: list[Any], *, first: bool = False) -> Batch[Any]:
@@ -445,98 +406,6 @@ def test_clients_of_one_series_share_their_bytes() -> None:
     assert shape((0, 1)) == shape((0, 1))
     assert hash(shape((0, 1))) == hash(shape((0, 1)))
     assert shape((0, 1)) != shape((0, 2))
-
-
-class Elsewhere:
-    """Another flowd's REST endpoint, in memory; may be told to refuse."""
-
-    def __init__(self, rig: Rig) -> None:
-        config = sink.Config("orders", "volume")
-        outages = rig.stream("outages", Outage)
-        streams = Streams({"volume": rig.buckets, "outages": outages}, clock=lambda: rig.now_ms)
-        self.app = QuartTrio("elsewhere")
-        self.app.register_blueprint(sink.routes(config, streams))
-        self.refusals: list[tuple[int, dict[str, str]]] = []
-        self.asked: list[str] = []
-
-        @self.app.before_request
-        async def refuse() -> Response | None:
-            self.asked.append(request.full_path)
-            if not self.refusals:
-                return None
-            status, headers = self.refusals.pop(0)
-            return Response("<html>", status, headers)
-
-    @property
-    def transport(self) -> httpx2.ASGITransport:
-        return httpx2.ASGITransport(app=self.app)  # type: ignore[arg-type]  # Quart's own ASGI types
-
-
-async def backfilled(rig: Rig, elsewhere: Elsewhere, own: list[Liquidation]) -> Backfill:
-    backfill = Backfill("http://elsewhere", FRAMES, rig.feed, elsewhere.transport)
-    accumulator = Accumulator(FRAMES, rig.feed, backfill.first_seen)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(backfill.run)
-        rig.happen(own)
-        accumulator.add(rig.orders.after(0))
-        await trio.sleep(3600)
-        nursery.cancel_scope.cancel()
-    return backfill
-
-
-async def test_backfill_fills_what_lies_before_our_own_and_marks_it(autojump_clock: Any) -> None:
-    elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
-    rig = Rig()
-
-    await backfilled(rig, elsewhere, [order(1700000045000, "BUY", "1", "7")])
-
-    older = rig.buckets.get(volume.key("BTCUSDT", "1m", 1699999980000))
-    assert older is not None
-    assert older.backfilled
-    assert shapes.point(older)["backfilled"] is True
-    assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
-    # The minute in which our own began stays our own, and so does every wider bucket around it.
-    assert rig.bar("1m", 1700000040000) == ("7", "0", 1)
-    assert rig.bar("5m", 1699999800000) == ("7", "0", 1)
-
-
-async def test_backfill_obeys_retry_after_and_comes_back_after_errors(autojump_clock: Any) -> None:
-    elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
-    elsewhere.refusals = [(429, {"Retry-After": "7"}), (502, {}), (200, {})]
-    rig = Rig()
-
-    await backfilled(rig, elsewhere, [order(1700000045000, "BUY", "1", "7")])
-
-    assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
-    assert rig.feed.tally.dropped["backfill failed"] == 2
-
-
-async def test_backfill_is_not_done_twice(autojump_clock: Any) -> None:
-    elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
-    rig = Rig()
-    tables: dict[str, Stream[Any]] = {}
-    rig.feed._table = lambda name, record: tables.setdefault(name, rig.stream(name, record))
-    await backfilled(rig, elsewhere, [order(1700000045000, "BUY", "1", "7")])
-    asked = len(elsewhere.asked)
-
-    await backfilled(rig, elsewhere, [])
-
-    assert asked >= len(FRAMES)
-    assert len(elsewhere.asked) == asked
-
-
-async def test_a_late_order_does_not_come_on_top_of_what_was_backfilled(
-    autojump_clock: Any,
-) -> None:
-    elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
-    rig = Rig()
-    await backfilled(rig, elsewhere, [order(1700000045000, "BUY", "1", "7")])
-
-    rig.happen([WORKED_EXAMPLE[0]])
-    Accumulator(FRAMES, rig.feed).add(rig.orders.after(1))
-
-    assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
-    assert rig.feed.tally.dropped["older than our own history"] == 1
 
 
 def test_the_plugin_brings_its_kinds() -> None:

@@ -125,6 +125,19 @@ async def test_a_chart_of_nothing_shows_the_configured_symbol(path: str) -> None
     assert 'data-symbol="SOLUSDT"' in await page(path, f'{CONFIG}symbol = "SOLUSDT"\n')
 
 
+@pytest.mark.parametrize("symbol", ["kPEPE", "xyz:TSLA", "@107", "#1", "A"])
+async def test_a_symbol_is_kept_as_the_exchange_writes_it(symbol: str) -> None:
+    html = await page(f"/chart/{quote(symbol, safe='')}")
+
+    assert f'data-symbol="{symbol}"' in html
+
+
+async def test_links_to_an_odd_symbol_lead_to_it() -> None:
+    html = await page("/", f'{CONFIG}symbol = "#1"\n')
+
+    assert 'href="/chart/%231"' in html
+
+
 async def test_symbols_need_not_be_ascii() -> None:
     html = await page("/chart/%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT")
 

@@ -447,6 +447,7 @@ async def test_what_the_receiver_will_never_take_is_counted_and_let_go(
     assert rig.receiver.keys == ["alerts:test.1-3", "alerts:test.4-5"]
     assert rig.receiver.positions == positions(4, 5)
     assert rig.streams.tally.dropped == {f"refused: HTTP {status}": 3}
+    assert rig.streams.tally.published == 2
     nursery.cancel_scope.cancel()
 
 

@@ -76,10 +76,14 @@ export function remember(name, value) {
  * @param {(value: string) => void} onChoose
  */
 export function segments(group, choices, chosen, onChoose) {
-  const buttons = choices.map(({ value, label, title }) =>
-    h('button', { type: 'button', role: 'radio', 'data-value': value, title, 'aria-label': title }, label),
-  );
-  fill(group, ...buttons);
+  /** @type {HTMLButtonElement[]} */
+  let buttons = [];
+  const draw = () => {
+    buttons = choices.map(({ value, label, title }) =>
+      h('button', { type: 'button', role: 'radio', 'data-value': value, title, 'aria-label': title }, label),
+    );
+    fill(group, ...buttons);
+  };
   /** @param {string} value */
   const mark = (value) => {
     for (const button of buttons) {
@@ -108,9 +112,15 @@ export function segments(group, choices, chosen, onChoose) {
     next?.focus();
     choose(next);
   });
+  draw();
   mark(chosen);
   return {
     mark,
+    /** Other choices, none of which is chosen yet. @param {{value: string, label: string, title?: string}[]} others */
+    offer(others) {
+      choices = others;
+      draw();
+    },
     /** @param {string} value @param {string | null} why null when it can be chosen */
     disable(value, why) {
       const button = buttons.find((one) => one.dataset.value === value);

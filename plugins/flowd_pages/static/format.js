@@ -145,6 +145,7 @@ export function rate(value) {
   return value === 0 ? '0' : value < 10 ? value.toFixed(value < 0.1 ? 2 : 1) : grouped(String(Math.round(value)));
 }
 
+const DAY_MS = 86_400_000;
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
 /** @param {number} number */
@@ -154,6 +155,13 @@ const two = (number) => String(number).padStart(2, '0');
 export function clock(ms) {
   const at = new Date(ms);
   return `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())}`;
+}
+
+/** `22:13:21`, after the date when that is not today's: `14 Nov 22:13:21`; UTC. @param {number} ms @param {number} now ms */
+export function moment(ms, now) {
+  if (Math.floor(ms / DAY_MS) === Math.floor(now / DAY_MS)) return clock(ms);
+  const at = new Date(ms);
+  return `${at.getUTCDate()} ${MONTHS[at.getUTCMonth()]} ${clock(ms)}`;
 }
 
 /** `14 Nov 22:13`, or `14 Nov 2023` for days; UTC. @param {number} ms @param {boolean} [day] */

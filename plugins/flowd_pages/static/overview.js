@@ -4,7 +4,7 @@
  * @module overview
  */
 
-import { ask, sources } from './chart/data.js';
+import { ask, sources, volumeFrames } from './chart/data.js';
 import { bodyOf, byId, fill, h } from './dom.js';
 import { FlowdClient } from './flowd-client.js';
 import { count, rate, short, span } from './format.js';
@@ -103,6 +103,8 @@ async function look() {
 /** @type {Map<string, any>} */
 const days = new Map();
 let following = false;
+/** Whether days are counted. */
+let daily = true;
 let drawing = false;
 
 function follow() {
@@ -115,6 +117,10 @@ function follow() {
     nothing(h('strong', {}, 'Volume is not configured'), h('span', {}, 'These lines add it:'), h('pre', { class: 'lines' }, lines));
     return;
   }
+  volumeFrames(volume, document.documentElement.dataset.symbol ?? 'BTCUSDT').then((names) => {
+    daily = names.length === 0 || names.includes('1d');
+    if (!daily) drawActive();
+  });
   client.follow(volume, { filter: { timeframe: '1d' }, limit: 500 }, {
     records: (records, { first }) => {
       if (first) days.clear();
@@ -136,7 +142,8 @@ function drawActive() {
     .filter((value) => value.time_ms >= today)
     .sort((a, b) => Number(b.buy) + Number(b.sell) - Number(a.buy) - Number(a.sell))
     .slice(0, SYMBOLS_MAX);
-  if (rows.length === 0) nothing(h('strong', {}, 'Quiet'), h('span', {}, 'No forced order since midnight, UTC. Symbols appear as it happens.'));
+  if (!daily) nothing(h('strong', {}, 'Days are not counted'), h('span', {}, 'The timeframes of [transforms.…] liquidation-volume lack "1d".'));
+  else if (rows.length === 0) nothing(h('strong', {}, 'Quiet'), h('span', {}, 'No forced order since midnight, UTC. Symbols appear as it happens.'));
   else byId('active-empty').hidden = true;
   fill(
     bodyOf('active'),

@@ -4,12 +4,15 @@
  * @module shell
  */
 
-import { byId, remember, remembered } from './dom.js';
+import { ask, live } from './chart/data.js';
+import { byId, fill, h, remember, remembered } from './dom.js';
 import { clock } from './format.js';
 
 /** @typedef {import('./flowd-client.js').FlowdClient} FlowdClient */
 
 const THEMES = ['system', 'dark', 'light'];
+/** What brings live records, in the configuration. */
+const LIVE_LINES = '[sinks.websocket]\nkind = "websocket"';
 const NAMES = { system: 'as the system', dark: 'dark', light: 'light' };
 
 /** The button that goes from the system's theme to dark to light. Fires `theme` on the window. */
@@ -34,7 +37,11 @@ export function themeButton() {
   show();
 }
 
-/** Show whether we are connected, in the bar and, when we are not, in a banner. @param {FlowdClient} client */
+/**
+ * Show whether we are connected, in the bar and, when we are not, in a banner: also which lines the configuration lacks.
+ *
+ * @param {FlowdClient} client
+ */
 export function connectionBadge(client) {
   const badge = byId('connection');
   const text = /** @type {HTMLElement} */ (badge.querySelector('.badge-text'));
@@ -42,15 +49,20 @@ export function connectionBadge(client) {
   const words = byId('offline-text');
   /** @type {ReturnType<typeof setInterval> | undefined} */
   let ticking;
+  /** Whether the daemon answers, but has no WebSocket. */
+  let unserved = false;
+  /** Why what the page shows is not delivered. @type {string | null} */
+  let silent = null;
   const show = () => {
     const { status, retryAt, seenAt } = client;
     const first = status === 'disconnected' && seenAt === null && retryAt === null;
-    badge.dataset.status = first ? 'connecting' : status;
-    const name = { connected: 'Live', slow: 'Slow', disconnected: 'Offline' }[status];
+    const down = status === 'connected' && silent !== null;
+    badge.dataset.status = first ? 'connecting' : down ? 'silent' : status;
+    const name = down ? 'Source down' : { connected: 'Live', slow: 'Slow', disconnected: 'Offline' }[status];
     const label = first ? 'Connecting' : name;
     // A screen reader hears changes only.
     if (text.textContent !== label) text.textContent = label;
-    badge.title = {
+    badge.title = down ? `Connected, but ${silent}` : {
       connected: client.latencyMs === null ? 'Connected' : `Connected, ${client.latencyMs} ms`,
       slow: 'Connected, but this browser or the line to it cannot keep up',
       disconnected: 'Not connected; what is shown may be old',
@@ -58,16 +70,36 @@ export function connectionBadge(client) {
     if (first) return;
     banner.hidden = status !== 'disconnected';
     document.body.classList.toggle('stale', status === 'disconnected');
+    document.body.classList.toggle('unserved', unserved);
+    if (unserved) {
+      if (!words.querySelector('pre')) fill(words, 'This daemon has no WebSocket, so nothing here is live. Add these lines to the configuration and restart the daemon:', h('pre', { class: 'lines' }, LIVE_LINES));
+      return;
+    }
     if (status !== 'disconnected') return;
     const since = seenAt === null ? 'No connection to the daemon.' : `Disconnected: this is what was known at ${clock(seenAt)}.`;
     const left = retryAt === null ? 0 : Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
     words.textContent = `${since} ${left > 1 ? `Trying again in ${left} s.` : 'Trying again.'}`;
   };
+  // Whoever was connected knows that there is one.
+  const look = async () => {
+    const there = await ask('/status').then(live, () => true);
+    unserved = !there && client.status === 'disconnected';
+    show();
+  };
   client.addEventListener('status', () => {
+    if (client.status !== 'disconnected') unserved = false;
+    else if (client.seenAt === null && client.retryAt !== null) look();
     show();
     clearInterval(ticking);
     if (client.status === 'disconnected') ticking = setInterval(show, 1000);
   });
   byId('offline-retry').addEventListener('click', () => client.reconnect());
   show();
+  return {
+    /** What the page shows is not delivered, or is again. @param {string | null} why */
+    silent(why) {
+      silent = why;
+      show();
+    },
+  };
 }

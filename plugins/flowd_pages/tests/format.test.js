@@ -74,6 +74,14 @@ test('times are UTC', () => {
   assert.equal(format.stamp(1700000001000, true), '14 Nov 2023');
 });
 
+test('a time of another day says which', () => {
+  const midnight = 1_700_006_400_000;
+
+  assert.equal(format.moment(midnight, midnight + 1), '00:00:00');
+  assert.equal(format.moment(midnight - 1, midnight), '14 Nov 23:59:59');
+  assert.equal(format.moment(midnight + 1000, midnight - 1), '15 Nov 00:00:01');
+});
+
 test('spans are said in two units at most', () => {
   const table = { 400: '0 s', 4000: '4 s', 720000: '12 min', 12000000: '3 h 20 min', 3600000: '1 h', 439200000: '5 d 2 h' };
   for (const [ms, wanted] of Object.entries(table)) assert.equal(format.span(Number(ms)), wanted);

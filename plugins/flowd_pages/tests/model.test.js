@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { busiest, sources } from '../static/chart/data.js';
+import { busiest, candleFrames, live, sources, volumeFrames } from '../static/chart/data.js';
 import * as model from '../static/chart/model.js';
+import { SYMBOL, symbolOf } from '../static/chart/search.js';
+import { candleLines } from '../static/chart/words.js';
 
 const START = 1_699_999_980;
 
@@ -142,10 +144,83 @@ test('gaps that touch are one', () => {
 });
 
 test('a comparison needs a timeframe that is kept for longer', () => {
-  assert.match(model.whyNot(model.timeframe('1m'), 'day') ?? '', /kept for 1 day: for 1 day earlier, choose 5m or longer/);
-  assert.match(model.whyNot(model.timeframe('15m'), 'week') ?? '', /choose 30m or longer/);
-  assert.equal(model.whyNot(model.timeframe('5m'), 'day'), null);
-  assert.equal(model.whyNot(model.timeframe('30m'), 'week'), null);
+  const frame = (/** @type {string} */ name) => model.choice(model.TIMEFRAMES, name);
+  assert.match(model.whyNot(frame('1m'), 'day') ?? '', /kept for 1 day: for 1 day earlier, choose 5m or longer/);
+  assert.match(model.whyNot(frame('15m'), 'week') ?? '', /choose 30m or longer/);
+  assert.match(model.whyNot(frame('1m'), 'day', model.timeframes(['1m', '1h'])) ?? '', /choose 1h or longer/);
+  assert.match(model.whyNot(frame('1m'), 'day', model.timeframes(['1m'])) ?? '', /kept for 1 day$/);
+  assert.equal(model.whyNot(frame('5m'), 'day'), null);
+  assert.equal(model.whyNot(frame('30m'), 'week'), null);
+});
+
+test('the timeframes that are configured are offered, those that have an even grid', () => {
+  const day = 86_400;
+
+  assert.deepEqual(model.timeframes(['1m', '5m', '15m', '30m', '1h', '4h', '1d']), model.TIMEFRAMES);
+  assert.deepEqual(model.timeframes(['2h', '1m', '1w', '1M', '7m', '2d', '0m', 'x', '']), [
+    { name: '1m', width: 60, keep: day },
+    { name: '2h', width: 7200, keep: 30 * day },
+  ]);
+});
+
+test('what is wanted is shown, else the first that has candles, else the first', () => {
+  const offered = model.timeframes(['1m', '5m', '1h']);
+
+  assert.equal(model.choice(offered, '1h', ['5m']).name, '1h');
+  assert.equal(model.choice(offered, null, ['1h', '5m']).name, '5m');
+  assert.equal(model.choice(offered, '4h', ['1h']).name, '1h');
+  assert.equal(model.choice(offered, null, ['3m']).name, '1m');
+  assert.equal(model.choice(offered, null).name, '1m');
+});
+
+/** Answers requests by path, for as long as a test runs. @param {import('node:test').TestContext} t @param {Record<string, [number, unknown]>} answers */
+function answering(t, answers) {
+  t.mock.method(globalThis, 'fetch', async (/** @type {string} */ path) => {
+    const [status, body] = answers[path.split('?')[0]] ?? [404, { error: { code: 'NOT_FOUND', message: 'no' } }];
+    return new Response(JSON.stringify(body), { status });
+  });
+}
+
+test('timeframes are read from their table', async (t) => {
+  answering(t, { '/streams/v.timeframes': [200, { records: [{ seq: 1, value: { timeframes: ['1m', '1h'] } }] }] });
+
+  assert.deepEqual(await volumeFrames('v', 'BTCUSDT'), ['1m', '1h']);
+});
+
+test('where streams are not served, the history says which timeframes there are', async (t) => {
+  const refused = { error: { code: 'BAD_TIMEFRAME', message: 'no', allowed: ['5m', '1d'] } };
+  answering(t, { '/api/v1/liquidation-volume/%40107/-': [400, refused] });
+
+  assert.deepEqual(await volumeFrames('v', '@107'), ['5m', '1d']);
+});
+
+test('the candles that there are are told by the refusal of others', async (t) => {
+  const refused = { error: { code: 'UNKNOWN_INTERVAL', message: 'no', allowed: ['5m'] } };
+  answering(t, { '/api/v1/candles/BTCUSDT/-': [400, refused] });
+
+  assert.deepEqual(await candleFrames('BTCUSDT'), ['5m']);
+  assert.deepEqual(await candleFrames('OTHER'), []);
+  assert.deepEqual(await volumeFrames('v', 'BTCUSDT'), []);
+});
+
+test('without the sink of live records a daemon is not live', () => {
+  const part = { name: 'w', kind: 'websocket', table: 'sinks' };
+
+  assert.equal(live({ components: [part] }), true);
+  assert.equal(live({ components: [{ ...part, kind: 'pages' }, { ...part, table: 'sources' }] }), false);
+});
+
+test('small letters are a shorthand, and mixed ones are meant', () => {
+  assert.deepEqual(['btcusdt', 'kPEPE', 'BTCUSDT', '@107', 'xyz:tsla', 'xyz:TSLA'].map(symbolOf), ['BTCUSDT', 'kPEPE', 'BTCUSDT', '@107', 'XYZ:TSLA', 'xyz:TSLA']);
+  for (const name of ['kPEPE', '@107', '#1', 'A', 'xyz:TSLA', '币安人生USDT']) assert.ok(SYMBOL.test(name), name);
+  for (const name of ['', 'a b', '<b>', '../x', 'A'.repeat(41)]) assert.ok(!SYMBOL.test(name), name);
+});
+
+test('the lines for candles are those that are missing', () => {
+  const none = candleLines([], '5m', 'ETHUSDT');
+  assert.match(none, /^\[sources\.candles-5m\]\nkind = "binance-candles"\ninterval = "5m"\nsymbols = \["ETHUSDT"\]\n\n\[sinks\.candles\]/);
+  assert.match(none, /inputs = \["candles-5m"\]$/);
+  assert.equal(candleLines(['a', 'b'], '1m', 'X'), '[sinks.candles]\nkind = "candles"\ninputs = ["a", "b"]');
 });
 
 test('candles come from the history and from the stream alike, and what is none is none', () => {

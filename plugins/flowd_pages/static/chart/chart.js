@@ -8,15 +8,16 @@
  */
 
 import { byId, fill, h, remember, remembered, segments } from '../dom.js';
+import { Outages } from '../feed/pulse.js';
 import { FlowdClient } from '../flowd-client.js';
 import { change, count, short, stamp } from '../format.js';
 import { connectionBadge, themeButton } from '../shell.js';
-import { RequestError, ask, candleHistory, sources, symbols, volumeHistory } from './data.js';
-import { COMPARISONS, TIMEFRAMES, Timeline, barOfPoint, barOfRecord, candle, joined, timeframe, totals, whyNot } from './model.js';
+import { RequestError, ask, candleFrames, candleHistory, sources, symbols, volumeFrames, volumeHistory } from './data.js';
+import { COMPARISONS, TIMEFRAMES, Timeline, barOfPoint, barOfRecord, candle, choice, joined, timeframes, totals, whyNot } from './model.js';
 import { Orders } from './orders.js';
-import { SYMBOL, symbolSearch } from './search.js';
+import { SYMBOL, symbolOf, symbolSearch } from './search.js';
 import { POINTS_MAX, View } from './view.js';
-import { CANDLE_LINES, VOLUME_LINES, amount, barWords, candleWords, days, ghost, signed } from './words.js';
+import { VOLUME_LINES, amount, barWords, candleLines, candleWords, days, ghost, signed } from './words.js';
 
 /** @typedef {import('../flowd-client.js').Subscription} Subscription */
 /** @typedef {import('./model.js').Bar} Bar */
@@ -24,26 +25,27 @@ import { CANDLE_LINES, VOLUME_LINES, amount, barWords, candleWords, days, ghost,
 /** @typedef {import('./model.js').Span} Span */
 
 const RETRY_AFTER_MS = 5_000;
+const DAY_S = 86_400;
 
 const { dataset } = document.documentElement;
 
 class ChartPage {
   symbol = dataset.symbol ?? 'BTCUSDT';
-  frame = timeframe(new URLSearchParams(location.search).get('timeframe') ?? remembered('timeframe'));
+  /** The timeframes that there are. */
+  offered = TIMEFRAMES;
+  /** The timeframe that was asked for; null while nobody did. */
+  wanted = new URLSearchParams(location.search).get('timeframe') ?? remembered('timeframe');
+  frame = choice(this.offered, this.wanted);
   comparison = remembered('comparison') ?? 'off';
   signed = remembered('signed') === 'yes';
   rooted = remembered('rooted') === 'yes';
   client = new FlowdClient();
-  orders = new Orders();
+  orders = new Orders(() => this.client.now());
   timeline = new Timeline(this.frame.width);
   /** @type {Map<number, Candle>} */
   candles = new Map();
   /** @type {View | null} */
   view = null;
-  /** @type {Map<number, Bar>} the bars of the earlier span, at their own times */
-  before = new Map();
-  /** Since when the earlier span is known, in seconds of the shown time. */
-  beforeFrom = 0;
 
   /** @type {typeof import('lightweight-charts') | null} */
   #library = null;
@@ -55,8 +57,12 @@ class ChartPage {
   #toldGaps = [];
   /** @type {Map<number, Span | null>} outages as the stream says; null while open */
   #outages = new Map();
+  /** Whether the sources deliver. @type {Map<string, Outages>} */
+  #pulses = new Map();
   #loading = new AbortController();
   #loaded = false;
+  /** Whether we know which timeframes this daemon has. */
+  #asked = false;
   /** Whether loading ended with nothing to see: it is tried again with the next connection. */
   #broken = false;
   #noCandles = '';
@@ -70,11 +76,13 @@ class ChartPage {
 
   constructor() {
     themeButton();
-    connectionBadge(this.client);
+    this.#badge = connectionBadge(this.client);
     this.orders.wait(this.symbol);
     this.#tools();
     this.#keys();
     this.client.addEventListener('status', () => {
+      // The next daemon may be another.
+      if (this.client.status === 'disconnected') this.#asked = false;
       if (this.client.status !== 'connected') return;
       if (this.#broken) this.load();
       else if (this.#loaded && this.view?.candles) this.#loadCandles(this.#loading.signal).catch(() => {});
@@ -84,7 +92,7 @@ class ChartPage {
       this.#redraw();
     });
     window.addEventListener('popstate', () => {
-      const symbol = decodeURIComponent(location.pathname.split('/')[2] ?? '').toUpperCase();
+      const symbol = symbolOf(decodeURIComponent(location.pathname.split('/')[2] ?? ''));
       if (SYMBOL.test(symbol)) this.#open(symbol);
     });
     setInterval(() => this.#tick(), 1000);
@@ -110,23 +118,44 @@ class ChartPage {
     try {
       const found = (this.#sources = sources(await ask('/status', {}, signal)));
       byId('sampled').hidden = !found.sampled;
+      await this.#choose(found, signal);
+      if (signal.aborted) return;
       this.#follow(found);
       if (!found.volume) {
         this.#missing('Liquidation volume is not configured', 'Add these lines to the configuration and restart the daemon:', VOLUME_LINES);
         return;
       }
       if (!(await this.#haveLibrary()) || signal.aborted) return;
+      if (found.candles.length === 0) this.#lacking('No source of candles is configured. Add these lines to the configuration and restart the daemon:', this.#candleLines());
       await Promise.all([this.#loadVolume(signal), found.candles.length > 0 && this.#loadCandles(signal)]);
       if (signal.aborted) return;
       this.#makeView(found.candles.length > 0 && !this.#noCandles);
       this.#loaded = true;
       this.#draw();
       this.view?.home();
-      this.#compare();
       for (const resolve of this.#waiting.splice(0)) resolve();
     } catch (error) {
       if (!signal.aborted) this.#failed(error);
     }
+  }
+
+  /** Learn which timeframes there are, and show one of them. @param {import('./data.js').Sources} found @param {AbortSignal} signal */
+  async #choose(found, signal) {
+    if (this.#asked || !found.volume) return;
+    const names = await volumeFrames(found.volume, this.symbol);
+    const offered = timeframes(names);
+    this.offered = offered.length > 0 ? offered : TIMEFRAMES;
+    const open = this.offered.every(({ name }) => name !== this.wanted) && found.candles.length > 0;
+    const withCandles = open ? await candleFrames(this.symbol) : [];
+    if (signal.aborted) return;
+    const frame = choice(this.offered, this.wanted, withCandles);
+    this.#asked = names.length > 0;
+    this.wanted = frame.name;
+    if (frame.name !== this.frame.name) {
+      this.frame = frame;
+      this.timeline = new Timeline(frame.width);
+    }
+    this.#offer();
   }
 
   /** @returns {Promise<boolean>} whether the chart library is there */
@@ -170,12 +199,29 @@ class ChartPage {
       const history = await candleHistory(this.symbol, this.frame.name, end - this.frame.keep * 1000, end, signal);
       if (signal.aborted) return;
       this.#noCandles = '';
+      this.#lacking('', '');
       for (const point of history.data) this.#takeCandle(candle(point));
     } catch (error) {
       if (signal.aborted || !(error instanceof RequestError)) throw error;
       this.#noCandles = error.message;
+      if (error.code === 'UNKNOWN_INTERVAL' && error.allowed.length > 0) this.#noCandles += `; there are ${error.allowed.join(', ')}`;
+      if (error.code === 'NOT_FOUND') {
+        this.#noCandles = 'candles are not served';
+        this.#lacking('Candles come in, but nothing serves their history. Add these lines to the configuration and restart the daemon:', this.#candleLines());
+      }
     }
     if (this.#loaded) this.#draw();
+  }
+
+  #candleLines() {
+    return candleLines(this.#sources?.candles ?? [], this.frame.name, this.symbol);
+  }
+
+  /** Say which lines bring candles; without lines, nothing. @param {string} words @param {string} lines */
+  #lacking(words, lines) {
+    byId('candleless').hidden = lines === '';
+    fill(byId('candleless-words'), words);
+    fill(byId('candleless-lines'), lines);
   }
 
   /** @param {Candle | null} found @returns {boolean} whether it is news: a candle's volume only grows */
@@ -223,27 +269,48 @@ class ChartPage {
     }
     if (found.volume) {
       this.#set(found.volume, { filter: { symbol: this.symbol, timeframe: this.frame.name }, limit: 200 }, {
-        records: (records) => this.#takeBars(records.map((record) => barOfRecord(record.value))),
+        records: (records) => this.#takeBars(records.filter(({ value }) => this.#shown(value, value.timeframe)).map(({ value }) => barOfRecord(value))),
         gap: () => this.load(),
         reset: () => this.load(),
       });
     }
     for (const stream of found.candles) {
       this.#set(stream, { filter: { symbol: this.symbol, interval: this.frame.name }, limit: 3 }, {
-        records: (records) => this.#takeCandles(records.map((record) => candle(record.value))),
+        records: (records) => this.#takeCandles(records.filter(({ value }) => this.#shown(value, value.interval)).map(({ value }) => candle(value))),
         reset: () => this.#loadCandles(this.#loading.signal).catch(() => {}),
       });
     }
-    if (found.outages && found.orders) {
-      this.#set('outages', { filter: { component: found.orders } }, {
+    const components = [...(found.orders ? [found.orders] : []), ...found.candles];
+    if (found.outages && components.length > 0) {
+      this.#set('outages', { filter: { component: components } }, {
         records: (records, { first }) => {
+          this.#tellSilence(components, records, first);
           if (first) this.#outages.clear();
-          for (const { value } of records) this.#outages.set(value.from_ms, value.to_ms === null ? null : [value.from_ms, value.to_ms]);
+          for (const { value } of records.filter(({ value }) => value.component === found.orders)) this.#outages.set(value.from_ms, value.to_ms === null ? null : [value.from_ms, value.to_ms]);
           this.#tellGaps();
           if (this.#loaded) this.#draw();
         },
       });
     }
+  }
+
+  /** Whether a record is of what is shown: one of the choice before may still be on its way. @param {any} value @param {string} name */
+  #shown(value, name) {
+    return value.symbol === this.symbol && name === this.frame.name;
+  }
+
+  /** Say in the bar which sources deliver nothing. @param {string[]} components @param {import('../flowd-client.js').FlowdRecord[]} records @param {boolean} first */
+  #tellSilence(components, records, first) {
+    for (const name of components) {
+      const pulse = this.#pulses.get(name) ?? new Outages(name);
+      this.#pulses.set(name, pulse);
+      pulse.put(records, first);
+    }
+    const silent = components.flatMap((name) => {
+      const reason = this.#pulses.get(name)?.reason;
+      return reason ? [`${name} delivers nothing: ${reason}`] : [];
+    });
+    this.#badge.silent(silent.length > 0 ? silent.join('; ') : null);
   }
 
   /** Follow a stream so, whether it was followed before or not. @param {string} stream @param {import('../flowd-client.js').Wish} wish @param {import('../flowd-client.js').Handlers} handlers */
@@ -255,12 +322,14 @@ class ChartPage {
 
   /** @param {Bar[]} bars */
   #takeBars(bars) {
-    const had = this.timeline.size;
+    const { size } = this.timeline;
     const changed = this.timeline.add(bars);
-    if (!this.#loaded || !this.view || changed.length === 0) return;
-    this.view.extend(Math.max(...changed.map((bar) => bar.time)));
-    this.view.volumePlot.put(changed, () => this.timeline.all());
-    if (had === 0) this.#empty();
+    const { view } = this;
+    if (!this.#loaded || !view || changed.length === 0) return;
+    const longer = view.extend(Math.max(...changed.map((bar) => bar.time)));
+    view.volumePlot.put(changed, () => this.timeline.all());
+    if (longer || (this.#shift && changed.some((bar) => bar.time + this.#shift <= view.end))) this.#compare();
+    if (size === 0) this.#empty();
     this.#legends();
     this.#sum();
   }
@@ -271,7 +340,7 @@ class ChartPage {
     // There were none of this symbol when the chart was made.
     if (this.#loaded && this.#noCandles && news.length > 0) this.load();
     if (!this.#loaded || !this.view?.candlePlot || news.length === 0) return;
-    this.view.extend(Math.max(...news.map((one) => one.time)));
+    if (this.view.extend(Math.max(...news.map((one) => one.time)))) this.#compare();
     this.view.candlePlot.put(news, () => this.#candlesInOrder());
     this.view.prices(news);
     this.#legends();
@@ -310,8 +379,9 @@ class ChartPage {
     this.view.shade(this.timeline.gaps);
     byId('loading').hidden = true;
     this.#empty();
-    this.#legends();
     this.#place();
+    this.#compare();
+    this.#legends();
     this.#sum();
   }
 
@@ -320,7 +390,7 @@ class ChartPage {
     if (!this.view || !this.#loaded) return;
     this.view.heights(this.signed, this.rooted);
     this.view.volumePlot.reset(this.timeline.all());
-    this.view.compare([...this.before.values()], this.#shift);
+    this.#compare();
     this.#legends();
   }
 
@@ -366,7 +436,7 @@ class ChartPage {
     this.#tellGaps();
     this.candles.clear();
     this.#noCandles = '';
-    this.before.clear();
+    this.#lacking('', '');
     this.view?.clear();
     this.#pointed = null;
     for (const fact of document.querySelectorAll('[data-fact]')) fill(fact, ghost());
@@ -377,11 +447,12 @@ class ChartPage {
 
   /** A second has passed: time goes on also when nothing happens. */
   #tick() {
+    this.orders.tick();
     if (!this.view || !this.#loaded) return;
     const { width } = this.frame;
     const end = Math.floor(this.client.now() / 1000 / width) * width;
     if (this.client.status !== 'disconnected') {
-      this.view.extend(end);
+      if (this.view.extend(end)) this.#compare();
       if (this.view.points > POINTS_MAX) this.#draw();
     }
     if ([...this.#outages.values()].includes(null)) {
@@ -405,10 +476,10 @@ class ChartPage {
     const time = this.#pointed ?? this.timeline.newest?.time;
     const words = view.candles
       ? [h('strong', {}, 'Liquidations')]
-      : [h('strong', {}, this.symbol), h('span', { class: 'key' }, `${this.frame.name} liquidations`), h('span', { class: 'warned', title: CANDLE_LINES }, this.#noCandles || 'no candle source is configured')];
+      : [h('strong', {}, this.symbol), h('span', { class: 'key' }, `${this.frame.name} liquidations`), h('span', { class: 'warned' }, this.#noCandles || 'no candle source is configured')];
     if (time !== undefined) {
-      const before = this.#shift ? this.before.get(time - this.#shift) : undefined;
-      words.push(...barWords(this.timeline, time, this.frame.name === '1d'));
+      const before = this.#shift ? this.timeline.at(time - this.#shift) : undefined;
+      words.push(...barWords(this.timeline, time, this.frame.width === DAY_S));
       if (before) words.push(h('span', { class: 'key' }, `${COMPARISONS[this.comparison].words}: net ${signed(before.delta)}`));
     }
     fill(volumeLegend, ...words);
@@ -422,12 +493,15 @@ class ChartPage {
       this.#summing = false;
       const range = this.view?.visible();
       if (!this.#loaded || !range) return;
-      const now = totals(this.timeline.all(), range.from, range.to);
-      const { words, shift } = COMPARISONS[this.comparison] ?? { words: '', shift: 0 };
-      const from = Math.max(range.from, this.beforeFrom);
-      const compared = this.before.size > 0 && from <= range.to;
-      const then = compared ? totals([...this.before.values()], from - shift, range.to - shift) : null;
-      const same = compared ? totals(this.timeline.all(), from, range.to) : now;
+      const bars = this.timeline.all();
+      const now = totals(bars, range.from, range.to);
+      const shift = this.#shift;
+      const words = COMPARISONS[this.comparison]?.words ?? '';
+      // Before that, the earlier span is not kept any more.
+      const from = Math.max(range.from, Math.floor(this.client.now() / 1000) - this.frame.keep + shift);
+      const compared = shift > 0 && bars.length > 0 && bars[0].time + shift <= range.to && from <= range.to;
+      const then = compared ? totals(bars, from - shift, range.to - shift) : null;
+      const same = compared ? totals(bars, from, range.to) : now;
       /** @param {string} name @param {string} text @param {number} value @param {number} [earlier] @param {string} [earlierText] */
       const fact = (name, text, value, earlier, earlierText) => {
         const versus = earlier === undefined ? null : h('span', { class: 'versus', title: `${words}: ${earlierText}${from > range.from ? `, compared since ${stamp(from * 1000)}` : ''}` }, `${change(value, earlier)} vs ${earlierText}`);
@@ -437,43 +511,23 @@ class ChartPage {
       fact('sell', `▼ ${amount(now.sell)}`, same.sell, then?.sell, then ? amount(then.sell) : '');
       fact('net', signed((now.buy - now.sell).toFixed(2)), 0);
       fact('count', count(now.count), same.count, then?.count, then ? count(then.count) : '');
-      const day = this.frame.name === '1d';
+      const day = this.frame.width === DAY_S;
       fact('span', `${stamp(range.from * 1000, day)} – ${stamp((range.to + (day ? 0 : this.frame.width)) * 1000, day)}`, 0);
     });
   }
 
   // -- comparing
 
+  /** How far back is compared, in seconds; 0 for not at all. */
   get #shift() {
-    return COMPARISONS[this.comparison]?.shift ?? 0;
+    const { shift } = COMPARISONS[this.comparison] ?? { shift: 0 };
+    return shift && !whyNot(this.frame, this.comparison) ? shift : 0;
   }
 
-  /** Load the earlier span, if there is to be one. */
-  async #compare() {
-    this.before.clear();
-    this.view?.compare([], 0);
-    const { signal } = this.#loading;
+  /** Draw the earlier span, if there is to be one: it is ours too, and goes on as time does. */
+  #compare() {
     const shift = this.#shift;
-    if (!shift || whyNot(this.frame, this.comparison) || !this.#loaded) {
-      this.#sum();
-      this.#legends();
-      return;
-    }
-    const now = Math.floor(this.client.now() / 1000);
-    this.beforeFrom = now - this.frame.keep + shift;
-    try {
-      const history = await volumeHistory(this.symbol, this.frame.name, (now - this.frame.keep) * 1000, (now - shift) * 1000, signal);
-      if (signal.aborted || shift !== this.#shift) return;
-      const earlier = new Timeline(this.frame.width);
-      earlier.gaps = history.gaps ?? [];
-      earlier.add(history.data.map(barOfPoint));
-      for (const bar of earlier.all()) this.before.set(bar.time, bar);
-      this.view?.compare([...this.before.values()], shift);
-    } catch {
-      // The comparison is an extra: what is shown stays right without it.
-    }
-    this.#sum();
-    this.#legends();
+    this.view?.compare(shift ? this.timeline.all() : [], shift);
   }
 
   // -- what the user does
@@ -500,32 +554,45 @@ class ChartPage {
         this.comparison = value;
         remember('comparison', value);
         this.#compare();
+        this.#legends();
+        this.#sum();
       },
     );
-    const offer = () => {
-      for (const name of Object.keys(COMPARISONS)) comparisons.disable(name, whyNot(this.frame, name));
+    const fit = () => {
+      for (const name of Object.keys(COMPARISONS)) comparisons.disable(name, whyNot(this.frame, name, this.offered));
       const possible = this.comparison === 'off' || !whyNot(this.frame, this.comparison);
       comparisons.mark(possible ? this.comparison : 'off');
     };
-    segments(
+    const choices = () => this.offered.map(({ name }) => ({ value: name, label: name }));
+    let there = choices();
+    const frames = segments(
       byId('timeframes'),
-      TIMEFRAMES.map(({ name }) => ({ value: name, label: name })),
+      there,
       this.frame.name,
       (name) => {
-        this.frame = timeframe(name);
+        this.frame = choice(this.offered, name);
+        this.wanted = name;
         remember('timeframe', name);
         history.replaceState(null, '', `${location.pathname}?timeframe=${name}`);
-        offer();
+        fit();
         this.load();
       },
     );
-    offer();
+    this.#offer = () => {
+      // Buttons that stay the same keep the focus.
+      if (JSON.stringify(choices()) !== JSON.stringify(there)) frames.offer((there = choices()));
+      frames.mark(this.frame.name);
+      fit();
+    };
+    fit();
     this.#switch('signed');
     this.#switch('rooted');
     byId('latest').addEventListener('click', () => this.view?.home());
     document.addEventListener('click', (event) => {
-      const more = /** @type {HTMLDetailsElement} */ (byId('sampled'));
-      if (event.target instanceof Node && !more.contains(event.target)) more.open = false;
+      for (const id of ['candleless', 'sampled']) {
+        const more = /** @type {HTMLDetailsElement} */ (byId(id));
+        if (event.target instanceof Node && !more.contains(event.target)) more.open = false;
+      }
     });
   }
 
@@ -544,6 +611,10 @@ class ChartPage {
 
   /** @type {{set: (name: string) => void} | null} */
   #search = null;
+  /** @type {ReturnType<typeof connectionBadge>} */
+  #badge;
+  /** Show the buttons of the timeframes that there are. */
+  #offer = () => {};
 
   /** Show another symbol, on the same connection. @param {string} symbol */
   #open(symbol) {

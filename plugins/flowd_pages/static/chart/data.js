@@ -37,13 +37,19 @@ export function sources(status) {
   };
 }
 
-/** Why a request failed: `status` is 0 when there was no answer. */
+/** Whether a daemon has what pages get live records from. @param {any} status what `/status` says */
+export function live(status) {
+  return (status?.components ?? []).some((/** @type {any} */ part) => part?.table === 'sinks' && part.kind === 'websocket');
+}
+
+/** Why a request failed: `status` is 0 when there was no answer, `allowed` what would have been right. */
 export class RequestError extends Error {
-  /** @param {string} message @param {number} status @param {string} [code] */
-  constructor(message, status, code = '') {
+  /** @param {string} message @param {number} status @param {string} [code] @param {unknown} [allowed] */
+  constructor(message, status, code = '', allowed = null) {
     super(message);
     this.status = status;
     this.code = code;
+    this.allowed = Array.isArray(allowed) ? allowed.map(String) : [];
   }
 }
 
@@ -68,7 +74,7 @@ export async function ask(path, query = {}, signal) {
   const body = await answer.json().catch(() => null);
   if (answer.ok && body !== null) return body;
   const mistake = body?.error ?? {};
-  throw new RequestError(String(mistake.message ?? `the daemon answered ${answer.status}`), answer.status, String(mistake.code ?? ''));
+  throw new RequestError(String(mistake.message ?? `the daemon answered ${answer.status}`), answer.status, String(mistake.code ?? ''), mistake.allowed);
 }
 
 /** @param {string} symbol @param {string} frame @param {number} start ms @param {number} end ms @param {AbortSignal} [signal] */
@@ -79,6 +85,38 @@ export function volumeHistory(symbol, frame, start, end, signal) {
 /** @param {string} symbol @param {string} frame @param {number} start ms @param {number} end ms @param {AbortSignal} [signal] */
 export function candleHistory(symbol, frame, start, end, signal) {
   return ask(`/api/v1/candles/${encodeURIComponent(symbol)}/${frame}`, { start, end, limit: 1500 }, signal);
+}
+
+/**
+ * Which timeframes of volume there are; none when that cannot be learnt.
+ *
+ * @param {string} volume the table of buckets
+ * @param {string} symbol
+ * @returns {Promise<string[]>}
+ */
+export async function volumeFrames(volume, symbol) {
+  try {
+    const { records } = await ask(`/streams/${encodeURIComponent(`${volume}.timeframes`)}`);
+    return records.at(-1).value.timeframes.map(String);
+  } catch {
+    // Streams need not be served; then the history says it to who asks for what cannot be.
+    return refusal(volumeHistory(symbol, '-', 0, 1), 'BAD_TIMEFRAME');
+  }
+}
+
+/** Which intervals of candles there are. @param {string} symbol */
+export function candleFrames(symbol) {
+  return refusal(candleHistory(symbol, '-', 0, 1), 'UNKNOWN_INTERVAL');
+}
+
+/** What a request that cannot be is told to ask for instead. @param {Promise<unknown>} asked @param {string} code @returns {Promise<string[]>} */
+async function refusal(asked, code) {
+  try {
+    await asked;
+  } catch (error) {
+    if (error instanceof RequestError && error.code === code) return error.allowed;
+  }
+  return [];
 }
 
 /**

@@ -26,9 +26,31 @@ export const TIMEFRAMES = [
   { name: '1d', width: DAY_S, keep: 365 * DAY_S },
 ];
 
-/** @param {string | null | undefined} name @returns {Timeframe} the one of this name, or 1m */
-export function timeframe(name) {
-  return TIMEFRAMES.find((frame) => frame.name === name) ?? TIMEFRAMES[0];
+/** @type {Record<string, number>} */
+const UNITS = { m: 60, h: 3600, d: DAY_S };
+
+/** The timeframes of these names that a chart can show. Weeks and months have no even grid, and are left out. @param {string[]} names @returns {Timeframe[]} */
+export function timeframes(names) {
+  const found = names.flatMap((name) => {
+    const [, number, unit] = /^([1-9][0-9]{0,3})([mhd])$/.exec(name) ?? [];
+    const width = Number(number) * UNITS[unit];
+    if (!(DAY_S % width === 0)) return [];
+    // One of another width is kept as long as the one that is next below it.
+    const keep = Math.max(...TIMEFRAMES.filter((frame) => frame.width <= width).map((frame) => frame.keep));
+    return [{ name, width, keep }];
+  });
+  return found.sort((a, b) => a.width - b.width);
+}
+
+/**
+ * The timeframe to show: the one that is wanted, else the first that has candles, else the first.
+ *
+ * @param {Timeframe[]} offered at least one
+ * @param {string | null} wanted
+ * @param {string[]} [withCandles] names
+ */
+export function choice(offered, wanted, withCandles = []) {
+  return offered.find(({ name }) => name === wanted) ?? offered.find(({ name }) => withCandles.includes(name)) ?? offered[0];
 }
 
 /** The shifts that can be compared with, in seconds. @type {Record<string, {shift: number, words: string}>} */
@@ -37,13 +59,13 @@ export const COMPARISONS = {
   week: { shift: 7 * DAY_S, words: '1 week earlier' },
 };
 
-/** Why a comparison cannot be, null when it can. @param {Timeframe} frame @param {string} name */
-export function whyNot(frame, name) {
+/** Why a comparison cannot be, null when it can. @param {Timeframe} frame @param {string} name @param {Timeframe[]} [offered] */
+export function whyNot(frame, name, offered = TIMEFRAMES) {
   const { shift, words } = COMPARISONS[name];
   if (frame.keep > shift) return null;
-  const fitting = TIMEFRAMES.find((other) => other.keep > shift);
+  const fitting = offered.find((other) => other.keep > shift);
   const days = frame.keep / DAY_S;
-  return `${frame.name} is kept for ${days} ${days === 1 ? 'day' : 'days'}: for ${words}, choose ${fitting?.name} or longer`;
+  return `${frame.name} is kept for ${days} ${days === 1 ? 'day' : 'days'}${fitting ? `: for ${words}, choose ${fitting.name} or longer` : ''}`;
 }
 
 /**

@@ -5,10 +5,11 @@
  */
 
 import { bodyOf, byId, fill, h } from '../dom.js';
-import { clock, price, quantity, short, side, stamp, whole } from '../format.js';
+import { clock, moment, price, quantity, short, side, stamp, whole } from '../format.js';
 
 /** How many are shown. */
 export const ORDERS_MAX = 50;
+const DAY_MS = 86_400_000;
 
 /** @typedef {import('../flowd-client.js').FlowdRecord} FlowdRecord */
 
@@ -22,6 +23,12 @@ export class Orders {
   #body = bodyOf('orders');
   #empty = byId('orders-empty');
   #count = byId('orders-count');
+  #day = 0;
+
+  /** @param {() => number} now the daemon's time, in milliseconds */
+  constructor(now) {
+    this.now = now;
+  }
 
   /** Another symbol: nothing is known of it yet. @param {string} symbol */
   wait(symbol) {
@@ -48,6 +55,11 @@ export class Orders {
     this.#draw();
   }
 
+  /** Time went on. Past midnight, what is there is of another day. */
+  tick() {
+    if (Math.floor(this.now() / DAY_MS) !== this.#day) this.#draw();
+  }
+
   /** No orders can be had. @param {...import('../dom.js').Child} words */
   none(...words) {
     this.#rows = [];
@@ -62,26 +74,28 @@ export class Orders {
     requestAnimationFrame(() => {
       this.#drawing = false;
       if (!this.#loaded) return;
+      const now = this.now();
+      this.#day = Math.floor(now / DAY_MS);
       const orders = this.#rows.filter((row) => row.record).length;
       this.#count.textContent = orders ? `newest ${orders}` : '';
       this.#empty.hidden = orders > 0;
       if (orders === 0) {
         fill(this.#empty, h('strong', {}, 'Quiet'), h('span', {}, `No forced order of ${this.#symbol} is remembered. They appear here as they happen.`));
       }
-      fill(this.#body, ...this.#rows.map(({ record, missed, fresh }) => (record ? order(record, fresh) : hole(missed ?? 0))));
+      fill(this.#body, ...this.#rows.map(({ record, missed, fresh }) => (record ? order(record, fresh, now) : hole(missed ?? 0))));
       for (const row of this.#rows) row.fresh = false;
     });
   }
 }
 
-/** @param {FlowdRecord} record @param {boolean} fresh */
-function order({ value }, fresh) {
+/** @param {FlowdRecord} record @param {boolean} fresh @param {number} now ms */
+function order({ value }, fresh, now) {
   const { name, arrow, order, tone } = side(value.side);
   const label = h('span', { class: tone, title: order }, h('b', { 'aria-hidden': 'true' }, arrow), ` ${name}`);
   return h(
     'tr',
     { class: fresh && 'fresh', 'data-id': value.id },
-    h('td', { title: `${stamp(value.time_ms, true)} ${clock(value.time_ms)} UTC` }, clock(value.time_ms)),
+    h('td', { title: `${stamp(value.time_ms, true)} ${clock(value.time_ms)} UTC` }, moment(value.time_ms, now)),
     h('td', {}, label),
     h('td', { class: 'end' }, price(value.price)),
     h('td', { class: 'end' }, quantity(value.quantity)),

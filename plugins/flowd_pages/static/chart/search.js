@@ -8,9 +8,14 @@ import { byId, fill, h } from '../dom.js';
 import { short } from '../format.js';
 
 /** What can be a symbol; not all of them are ASCII. */
-export const SYMBOL = /^[\p{L}\p{N}_-]{2,40}$/u;
-const TOO_ODD = 'A symbol has 2 to 40 letters and digits.';
+export const SYMBOL = /^[\p{L}\p{N}_:@#-]{1,40}$/u;
+const TOO_ODD = 'A symbol has 1 to 40 letters, digits and _-:@#.';
 const OPTIONS_MAX = 60;
+
+/** A symbol as exchanges write it. Small letters are a shorthand for capital ones, unless both are used, as in kPEPE. @param {string} text */
+export function symbolOf(text) {
+  return text === text.toLowerCase() ? text.toUpperCase() : text;
+}
 
 /**
  * @param {object} options
@@ -29,13 +34,14 @@ export function symbolSearch({ load, open, symbol }) {
   let shown = symbol;
   let hint = '';
 
-  const wanted = () => input.value.trim().toUpperCase();
+  const wanted = () => symbolOf(input.value.trim());
 
   const draw = () => {
-    const text = wanted() === shown ? '' : wanted();
+    const name = wanted() === shown ? '' : wanted();
+    const text = name.toUpperCase();
     const found = known.filter((one) => one.symbol.toUpperCase().includes(text)).slice(0, OPTIONS_MAX);
     found.sort((a, b) => Number(b.symbol.toUpperCase().startsWith(text)) - Number(a.symbol.toUpperCase().startsWith(text)));
-    const extra = text && SYMBOL.test(text) && !found.some((one) => one.symbol.toUpperCase() === text) ? [text] : [];
+    const extra = name && SYMBOL.test(name) && !found.some((one) => one.symbol.toUpperCase() === text) ? [name] : [];
     offered = [...found.map((one) => one.symbol), ...extra];
     /** @param {string} name @param {string} note @param {number} index */
     const option = (name, note, index) =>

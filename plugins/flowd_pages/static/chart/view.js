@@ -131,10 +131,17 @@ export class View {
     this.chart.timeScale().applyOptions({ timeVisible: width < 86_400 });
   }
 
-  /** The time goes on. @param {number} end seconds */
+  /** The time goes on. @param {number} end seconds @returns {boolean} whether there are more bars now */
   extend(end) {
+    const before = this.#end;
     for (let time = this.#end + this.#width; time <= end; time += this.#width) this.grid.update({ time: at(time), value: 0 });
     this.#end = Math.max(this.#end, end);
+    return this.#end > before;
+  }
+
+  /** The last time of the grid, in seconds. */
+  get end() {
+    return this.#end;
   }
 
   get points() {

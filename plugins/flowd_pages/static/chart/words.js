@@ -20,15 +20,19 @@ kind = "liquidation-websocket"
 orders = "force-orders"
 volume = "volume"`;
 
-/** What makes candles. */
-export const CANDLE_LINES = `[sources.candles-1m]
+/** What makes candles, or only serves them where they are. @param {string[]} streams of candles @param {string} interval @param {string} symbol */
+export function candleLines(streams, interval, symbol) {
+  const source = `[sources.candles-${interval}]
 kind = "binance-candles"
-interval = "1m"
-symbols = ["BTCUSDT"]
+interval = "${interval}"
+symbols = [${JSON.stringify(symbol)}]
 
-[sinks.candles]
+`;
+  const inputs = streams.length > 0 ? streams : [`candles-${interval}`];
+  return `${streams.length > 0 ? '' : source}[sinks.candles]
 kind = "candles"
-inputs = ["candles-1m"]`;
+inputs = ${JSON.stringify(inputs).replaceAll('","', '", "')}`;
+}
 
 /** `24 hours`, `7 days`. @param {number} seconds whole days */
 export const days = (seconds) => (seconds === 86_400 ? '24 hours' : `${seconds / 86_400} days`);

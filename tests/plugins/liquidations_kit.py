@@ -1,0 +1,77 @@
+"""Orders, and the transform that adds them up, for the tests of liquidation volume."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from flowd_liquidations import shapes, timeframe, volume
+from flowd_liquidations.volume import Accumulator
+
+from flowd.market import Bucket, Liquidation, number, trimmed
+from flowd.plugin import Feed, Streams
+from flowd.stream import Retain, Stream
+
+NOW_MS = 1_700_000_060_000
+FRAMES = [timeframe.parse(name) for name in timeframe.STANDARD]
+
+
+def order(time_ms: int, side: str, z: str, ap: str, symbol: str = "BTCUSDT") -> Liquidation:
+    notional = trimmed(number(z) * number(ap))
+    id = f"b:{symbol}:{time_ms}:{side}:{z}:{ap}"
+    return Liquidation(symbol, side, number(ap), number(z), notional, time_ms, id)  # type: ignore[arg-type]
+
+
+WORKED_EXAMPLE = [
+    order(1700000001000, "BUY", "0.100", "50000"),
+    order(1700000005000, "BUY", "0.100", "50000"),
+    order(1700000039999, "SELL", "0.100", "50000"),
+    order(1700000040000, "SELL", "0.014", "49500"),
+    order(1700000005000, "BUY", "0.100", "50000"),
+]
+
+
+class Rig:
+    """A stream of orders, the transform's feed, and a clock that can be set."""
+
+    def __init__(self, now_ms: int = NOW_MS) -> None:
+        self.now_ms = now_ms
+        self.orders: Stream[Liquidation] = self.stream("orders", Liquidation)
+        self.buckets: Stream[Bucket] = self.stream("volume", Bucket)
+        self.places: dict[str, int] = {}
+        self.tables: dict[str, Stream[Any]] = {}
+        self.feed: Feed[Bucket] = self.new_feed()
+
+    def stream(self, name: str, record: type) -> Stream[Any]:
+        retain = Retain(count=100_000)
+        return Stream(name, record, clock=lambda: self.now_ms, epoch="e", retain=retain)
+
+    def new_feed(self) -> Feed[Bucket]:
+        return Feed(
+            "volume",
+            self.buckets,
+            clock=lambda: self.now_ms,
+            dial=None,  # type: ignore[arg-type]  # a transform that dials nowhere
+            table=self.table,
+        )
+
+    def table(self, name: str, record: type) -> Stream[Any]:
+        return self.tables.setdefault(name, self.stream(f"volume.{name}", record))
+
+    def run(self) -> Callable[[], Any]:
+        streams = Streams({"orders": self.orders}, self.places)
+        return partial(volume.volume, volume.Config("orders"), streams, self.feed)
+
+    def happen(self, orders: Iterable[Liquidation]) -> None:
+        for one in orders:
+            self.orders.append(one, id=one.id)
+
+    def bar(self, frame: str, time_ms: int, symbol: str = "BTCUSDT") -> tuple[str, str, int] | None:
+        bucket = self.buckets.get(timeframe.key(symbol, frame, time_ms))
+        return bucket and (shapes.plain(bucket.buy), shapes.plain(bucket.sell), bucket.count)
+
+
+def accumulate(orders: Iterable[Liquidation]) -> Rig:
+    rig = Rig()
+    rig.happen(orders)
+    Accumulator(FRAMES, rig.feed).add(rig.orders.after(0))
+    return rig

@@ -1,0 +1,180 @@
+"""The sink `liquidation-websocket` in a daemon: what it offers, and what it refuses."""
+
+import json
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import flowd_liquidations
+import pytest
+import trio
+from attrs import frozen
+
+from flowd import config, testing, wiring
+from flowd.errors import UserError
+from flowd.market import Liquidation
+from flowd.plugin import Feed, Source
+from tests.plugins.liquidations_kit import order
+
+
+@frozen
+class NoConfig:
+    pass
+
+
+async def by_hand(config: NoConfig, feed: Feed[Any]) -> None:
+    await trio.sleep_forever()
+
+
+BY_HAND = SimpleNamespace(
+    flowd_sources=lambda: [Source("by-hand", by_hand, NoConfig, record=Liquidation)]
+)
+REGISTRY = testing.registry(BY_HAND, flowd_liquidations)
+CONFIG = """
+[sources.orders]
+kind = "by-hand"
+
+[transforms.volume]
+kind = "liquidation-volume"
+input = "orders"
+timeframes = ["1h", "1m"]
+
+[sinks.charts]
+kind = "liquidation-websocket"
+orders = "orders"
+volume = "volume"
+"""
+REST = "/api/v1/liquidation-volume/BTCUSDT"
+SOCKET = "/api/v1/ws/liquidations/BTCUSDT"
+SENTENCE = "there is no timeframe {!r}; there are 1m, 1h"
+
+Clock = trio.testing.MockClock
+
+
+@pytest.fixture
+async def daemon(autojump_clock: Clock) -> AsyncIterator[testing.Daemon]:
+    async with testing.daemon(CONFIG, registry=REGISTRY) as daemon:
+        await trio.testing.wait_all_tasks_blocked()
+        yield daemon
+
+
+async def test_which_timeframes_there_are_is_a_stream_of_its_own(
+    daemon: testing.Daemon, autojump_clock: Clock
+) -> None:
+    stream = daemon.streams["volume.timeframes"]
+
+    (record,) = stream.after(0)
+
+    assert not stream.private
+    assert json.loads(record.json)["value"] == {"timeframes": ["1m", "1h"]}
+
+
+async def test_other_timeframes_than_last_time_replace_the_old_ones(autojump_clock: Clock) -> None:
+    store = testing.MemoryStore()
+    async with testing.daemon(CONFIG, registry=REGISTRY, store=store):
+        await trio.testing.wait_all_tasks_blocked()
+    changed = CONFIG.replace('["1h", "1m"]', '["5m"]')
+
+    async with testing.daemon(changed, registry=REGISTRY, store=store) as daemon:
+        await trio.testing.wait_all_tasks_blocked()
+        answer = await daemon.get(f"{REST}/1m")
+
+    assert answer.json()["error"]["allowed"] == ["5m"]
+
+
+@pytest.mark.parametrize("name", ["5m", "2h", "1w", "7m", "constructor"])
+async def test_a_timeframe_that_is_not_configured_is_refused(
+    name: str, daemon: testing.Daemon, autojump_clock: Clock
+) -> None:
+    answer = await daemon.get(f"{REST}/{name}")
+
+    assert answer.status == 400
+    refusal = answer.json()["error"]
+    assert refusal["code"] == "BAD_TIMEFRAME"
+    assert refusal["message"] == SENTENCE.format(name)
+    assert refusal["allowed"] == ["1m", "1h"]
+
+
+@pytest.mark.parametrize("name", ["5m", "7m"])
+async def test_a_live_client_of_a_timeframe_that_is_not_configured_is_told_and_let_go(
+    name: str, daemon: testing.Daemon, autojump_clock: Clock
+) -> None:
+    visitor = daemon.visit(f"{SOCKET}?timeframe={name}")
+
+    assert visitor.session.ended == (1008, "BAD_TIMEFRAME")
+    assert not visitor.session.follows
+
+
+async def test_a_configured_timeframe_is_served_and_followed(
+    daemon: testing.Daemon, autojump_clock: Clock
+) -> None:
+    daemon.streams["orders"].append(order(testing.START_MS, "BUY", "1", "7"))
+    visitor = daemon.visit(f"{SOCKET}?timeframe=1h")
+    await trio.sleep(2)
+
+    answer = await daemon.get(f"{REST}/1h")
+
+    assert [bar["count"] for bar in answer.json()["data"]] == [1]
+    _, first, update = visitor.messages()
+    assert (first["data"], first["is_update"]) == ([], False)
+    assert [bar["count"] for bar in update["data"]] == [1]
+
+
+async def test_a_symbol_of_which_nothing_is_known_has_no_bars(
+    daemon: testing.Daemon, autojump_clock: Clock
+) -> None:
+    answer = await daemon.get("/api/v1/liquidation-volume/NOSUCH/1m")
+
+    assert (answer.status, answer.json()["data"]) == (200, [])
+
+
+async def test_a_parameter_that_does_not_exist_is_refused(
+    daemon: testing.Daemon, autojump_clock: Clock
+) -> None:
+    answer = await daemon.get(f"{REST}/1m?strat=5")
+
+    assert answer.status == 400
+    refusal = answer.json()["error"]
+    assert (refusal["parameter"], refusal["value"]) == ("strat", "5")
+    assert "start" in refusal["allowed"]
+
+
+def planned(text: str) -> None:
+    wiring.plan(config.parse(text, REGISTRY))
+
+
+def test_orders_are_no_volume_and_volume_is_no_orders() -> None:
+    with pytest.raises(UserError, match=r'volume = "orders": carries Liquidation.*"volume"'):
+        planned(CONFIG.replace('volume = "volume"', 'volume = "orders"'))
+    with pytest.raises(UserError, match=r'orders = "volume": carries Bucket.*"orders"'):
+        planned(CONFIG.replace('orders = "orders"', 'orders = "volume"'))
+
+
+VOLUME = 'input = "orders"\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('backfill_from = "foo"', 'backfill_from = "foo": expected an address such as "https://'),
+        ('backfill_from = "ftp://x"', 'backfill_from = "ftp://x": expected an address'),
+        ('backfill_from = "http://"', 'backfill_from = "http://": expected an address'),
+        ("retain = 20", "retain = 20: buckets are kept .* leave retain out"),
+        ('retain = "1h"', "retain = '1h': buckets are kept"),
+    ],
+)
+def test_a_volume_that_cannot_work_is_refused_with_words(line: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        planned(CONFIG.replace(VOLUME, f"{VOLUME}{line}\n"))
+
+
+def test_a_timeframe_is_named_once() -> None:
+    with pytest.raises(UserError, match="name each once"):
+        planned(CONFIG.replace('["1h", "1m"]', '["1m", "1m"]'))
+
+
+def test_an_address_from_the_environment_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIQUIDATION_API_BASE_URL", "foo")
+
+    with pytest.raises(UserError, match='LIQUIDATION_API_BASE_URL = "foo": expected an address'):
+        planned(CONFIG)
