@@ -205,8 +205,9 @@ async def test_the_other_daemons_gaps_are_no_zeros_here(autojump_clock: Any) -> 
     app = QuartTrio("here")
     streams = Streams(named, clock=lambda: rig.now_ms)
     app.register_blueprint(sink.routes(here, streams))
-    answer = await app.test_client().get("/api/v1/liquidation-volume/BTCUSDT/1m")
-    body = codec.decode(await answer.get_data(as_text=False))
+    async with app.test_request_context("/api/v1/liquidation-volume/BTCUSDT/1m"):
+        answer = await app.full_dispatch_request()
+        body = codec.decode(await answer.get_data(as_text=False))
     # Of our own minute on we know better, though the other daemon does not.
     until = FRAMES[0].start(OWN.time_ms)
     assert body["gaps"] == [[first - 400_000, first - 100_000], [first + 10_000, until]]

@@ -33,6 +33,8 @@ export function symbolSearch({ load, open, symbol }) {
   let at = -1;
   let shown = symbol;
   let hint = '';
+  /** Done when what there is has been asked for. @type {Promise<void>} */
+  let loading = Promise.resolve();
 
   const wanted = () => symbolOf(input.value.trim());
 
@@ -77,7 +79,7 @@ export function symbolSearch({ load, open, symbol }) {
     list.hidden = false;
     input.setAttribute('aria-expanded', 'true');
     draw();
-    load().then(
+    loading = load().then(
       (found) => {
         known = found;
         hint = '';
@@ -129,7 +131,8 @@ export function symbolSearch({ load, open, symbol }) {
       if (offered.length) move((at + step + offered.length + (at < 0 && step < 0 ? 1 : 0)) % offered.length);
     } else if (event.key === 'Enter') {
       event.preventDefault();
-      choose(at >= 0 ? offered[at] : wanted());
+      // Who types fast must not be taken by the letter: the list knows how a symbol is written.
+      loading.then(() => choose(at >= 0 ? offered[at] : wanted()));
     } else if (event.key === 'Escape') {
       hide();
       input.select();
