@@ -112,12 +112,15 @@ class Recorder:
         place = self._store.kept[stream.name].position
         if place is not None and stream.knows(place):
             return place
+        head = stream.head  # What comes while we write is live already.
         await self._write(partial(self._store.meet, stream.name, stream.epoch))
-        cursor, head = stream.cursor(), stream.seq
-        while cursor.position.seq < head:
-            await self._write_batch(cursor.read(self._pace.batch), retained=True)
-        await self._write(partial(self._store.write, stream.name, cursor.position, []))
-        return cursor.position
+        seq = 0
+        while seq < head.seq:
+            batch = stream.read(seq, first=not seq, upto=head.seq, limit=self._pace.batch)
+            await self._write_batch(batch, retained=True)
+            seq = batch.position.seq
+        await self._write(partial(self._store.write, stream.name, head, []))
+        return head
 
     async def _catch_up(self, name: str) -> None:
         """What came to a stream since we stopped following it."""

@@ -442,6 +442,23 @@ async def test_a_crash_leaves_a_gap_of_unknown_size_until_the_next_record(path: 
     assert "without saving" in gap["reason"]
 
 
+async def test_a_record_that_comes_while_the_gap_is_noted_ends_it(path: Path) -> None:
+    class Late(Store):
+        def meet(self, name: str, epoch: str) -> None:
+            super().meet(name, epoch)
+            trio.from_thread.run_sync(again.append, order(20))
+            trio.from_thread.run_sync(again.close)
+
+    await record(path, orders(5))
+    again: Stream[Any] = orders(2)
+    again.epoch = "another"
+
+    await making(Late(path), again).run()
+
+    (gap,) = gaps(path)
+    assert gap["to_ms"] == again.after(2)[0].time_ms
+
+
 async def crashed(daemon: testing.Daemon) -> list[Any]:
     """The gaps, as soon as there is one."""
     with trio.fail_after(20):
