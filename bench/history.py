@@ -11,7 +11,6 @@ import gc
 import json
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +18,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import flowd_history
 import trio
@@ -33,7 +31,7 @@ from flowd.snapshot import SqliteStore
 from flowd.status import LoopMeter
 
 from .contenders import FLOWD
-from .process import ROOT, BenchError
+from .process import BenchError, alone
 from .report import Goal, Row
 from .run import Run
 
@@ -246,22 +244,9 @@ def run_once(
     without: bool = False,
 ) -> Found:
     """One run, in a process of its own."""
-    command = [sys.executable, "-m", "bench.history", "--child"]
-    command += ["--rate", str(rate), "--seconds", str(seconds), "--queries", str(queries)]
-    done = subprocess.run(
-        [*command, *(["--without"] if without else [])],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=seconds + 60,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchError(f"the history's run failed: {done.stderr[-2000:]}")
-    if done.stderr:
-        sys.stderr.write(done.stderr)
-    values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return Found(**values)
+    wanted = ["--rate", str(rate), "--seconds", str(seconds), "--queries", str(queries)]
+    wanted += ["--without"] if without else []
+    return Found(**alone("bench.history", *wanted, timeout_s=seconds + 60))
 
 
 def rows(run: Run) -> Iterator[Row]:

@@ -11,13 +11,11 @@ import gc
 import json
 import logging
 import statistics
-import subprocess
 import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import trio
 from attrs import asdict, frozen
@@ -33,7 +31,7 @@ from flowd.plugin import Secret
 from flowd.process import GC_THRESHOLDS
 
 from .contenders import FLOWD
-from .process import ROOT, BenchError
+from .process import alone
 from .report import Goal, Row
 from .run import Run
 
@@ -142,18 +140,7 @@ def child() -> None:
 
 def run_once(fills: int = FILLS) -> Found:
     """One run, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.hydromancer", "--child", "--fills", str(fills)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchError(f"the fills' run failed: {done.stderr[-2000:]}")
-    values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return Found(**values)
+    return Found(**alone("bench.hydromancer", "--fills", str(fills), timeout_s=120))
 
 
 def rows(run: Run) -> Iterator[Row]:

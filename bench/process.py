@@ -25,6 +25,23 @@ class BenchError(Exception):
     """A measure could not be taken; the text says why, and the other measures go on."""
 
 
+def alone(module: str, *arguments: str, timeout_s: float) -> dict[str, Any]:
+    """What a module's `--child` prints last, a line of JSON: a measure in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--child", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchError(f"{module} failed: {done.stderr[-2000:]}")
+    sys.stderr.write(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 @contextlib.contextmanager
 def pinned(core: int) -> Iterator[None]:
     """Children started inside inherit the core, with every thread they will ever have."""

@@ -9,7 +9,6 @@ import argparse
 import gc
 import json
 import logging
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +16,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import flowd_totals
 import trio
@@ -33,7 +31,7 @@ from flowd.status import LoopMeter
 
 from .contenders import FLOWD
 from .history import Punctuality
-from .process import ROOT, BenchError
+from .process import alone
 from .report import Goal, Row
 from .run import Run
 
@@ -184,20 +182,9 @@ def run_once(
     *, seconds: float = SECONDS, rate: int = RATE, traders: int = TRADERS, without: bool = False
 ) -> Found:
     """One run, in a process of its own."""
-    command = [sys.executable, "-m", "bench.totals", "--child", "--traders", str(traders)]
-    command += ["--rate", str(rate), "--seconds", str(seconds)]
-    done = subprocess.run(
-        [*command, *(["--without"] if without else [])],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=seconds + 60,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchError(f"the totals' run failed: {done.stderr[-2000:]}")
-    values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return Found(**values)
+    wanted = ["--rate", str(rate), "--seconds", str(seconds), "--traders", str(traders)]
+    wanted += ["--without"] if without else []
+    return Found(**alone("bench.totals", *wanted, timeout_s=seconds + 60))
 
 
 def rows(run: Run) -> Iterator[Row]:

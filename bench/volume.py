@@ -8,7 +8,6 @@ come in one flush matters: each flush publishes every bucket that it changed onc
 
 import gc
 import json
-import subprocess
 import sys
 import time
 import tracemalloc
@@ -24,7 +23,7 @@ from flowd.market import EXACT, Bucket, Liquidation
 from flowd.stream import Stream
 
 from .contenders import FLOWD
-from .process import ROOT, BenchError
+from .process import alone
 from .report import Goal, Row
 from .run import Run
 
@@ -106,12 +105,7 @@ def child() -> None:
 
 def run_once() -> dict[str, object]:
     """One measurement in a process of its own."""
-    command = [sys.executable, "-m", "bench.volume", "--child"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        raise BenchError(f"the volume's run failed: {done.stderr[-2000:]}")
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return alone("bench.volume", timeout_s=300)
 
 
 def rows(run: Run) -> Iterator[Row]:
