@@ -5,11 +5,15 @@ demand, by a rate, by the clock, or at a word in a test.
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final
 
+import trio
 from attrs import define
+
+logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]  # Any: frames of every shape come by
 Spoil = Callable[[str], str]
@@ -32,6 +36,29 @@ class Faults:
     slow_s: float = 0.0
     """Every frame arrives so much later."""
     stalled: bool = False
+
+    async def run(self, who: str, cut: Callable[[], int]) -> None:
+        """Let happen what is due by the clock, for ever; `cut` cuts all connections and says how
+        many there were.
+        """
+        async with trio.open_nursery() as nursery:
+            if self.drop_every_s is not None:
+                nursery.start_soon(self._cut_every, self.drop_every_s, who, cut)
+            if self.stall_every_s is not None:
+                nursery.start_soon(self._stall_every, self.stall_every_s, who)
+
+    async def _cut_every(self, period_s: float, who: str, cut: Callable[[], int]) -> None:
+        while True:
+            await trio.sleep(period_s)
+            logger.info("cutting %d connections of %s, as scheduled", cut(), who)
+
+    async def _stall_every(self, period_s: float, who: str) -> None:
+        while True:
+            await trio.sleep(period_s)
+            logger.info("%s falls silent for %gs, as scheduled", who, self.stall_for_s)
+            self.stalled = True
+            await trio.sleep(self.stall_for_s)
+            self.stalled = False
 
     def frames(
         self, text: str, random: Random, garbage: Mapping[str, Spoil] | None = None

@@ -5,7 +5,7 @@ Knows frames and deadlines but no exchange: what to say is given by whoever serv
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -124,6 +124,20 @@ class Session:
     async def _grow_old(self) -> None:
         await trio.sleep(self._limits.lifetime_s)
         self.close(1001, "Connection lifetime reached")
+
+
+async def guarded(
+    serve: Callable[[trio.abc.Stream], Awaitable[None]], stream: trio.abc.Stream
+) -> None:
+    """Serve one client, and close its stream. What goes wrong with it is logged and ends here."""
+    try:
+        await serve(stream)
+    except* Exception as errors:
+        _, bugs = errors.split(left)
+        if bugs is not None:
+            logger.exception("a client's connection failed", exc_info=bugs)
+    finally:
+        await trio.aclose_forcefully(stream)
 
 
 def left(error: BaseException) -> bool:

@@ -1,7 +1,6 @@
 """The exchange itself: who is connected, who hears what, and what goes wrong."""
 
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 from random import Random
@@ -22,10 +21,8 @@ from flowd_simulator.instruments import DEFAULT_SYMBOLS
 from flowd_simulator.market import Market
 from flowd_simulator.orders import ForcedOrder, OrderFlow
 from flowd_simulator.recording import PAUSE_MIN_S, Frame, pace, shifted
-from flowd_simulator.session import Clock, Limits, Session, left
+from flowd_simulator.session import Clock, Limits, Session, guarded
 from flowd_simulator.web import loopback, serve_http
-
-logger = logging.getLogger(__name__)
 
 TICK_MS: Final = 250
 PLACE_WEIGHTS: Final[dict[events.Place, int]] = {"inside": 14, "beside": 3, "absent": 3}
@@ -176,10 +173,7 @@ class Binance:
         """Let the market go on, and the scheduled faults happen, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._trade)
-            if self.faults.drop_every_s is not None:
-                nursery.start_soon(_every, self.faults.drop_every_s, self._cut)
-            if self.faults.stall_every_s is not None:
-                nursery.start_soon(_every, self.faults.stall_every_s, self._fall_silent)
+            nursery.start_soon(self.faults.run, "Binance", self._cut)
 
     async def replay(
         self,
@@ -208,14 +202,7 @@ class Binance:
 
         Closes the stream. What goes wrong with a client is logged and ends here.
         """
-        try:
-            await self._serve_client(stream)
-        except* Exception as errors:
-            _, bugs = errors.split(left)
-            if bugs is not None:
-                logger.exception("a client's connection failed", exc_info=bugs)
-        finally:
-            await trio.aclose_forcefully(stream)
+        await guarded(self._serve_client, stream)
 
     async def _serve_client(self, stream: trio.abc.Stream) -> None:
         async with trio.open_nursery() as codec:
@@ -266,18 +253,7 @@ class Binance:
         self._audience.publish((*own, ALL_FORCED_ORDERS), event)
         return event
 
-    async def _cut(self) -> None:
-        logger.info("cutting %d connections, as scheduled", self.connections)
+    def _cut(self) -> int:
+        count = self.connections
         self.drop_all()
-
-    async def _fall_silent(self) -> None:
-        logger.info("falling silent for %gs, as scheduled", self.faults.stall_for_s)
-        self.stall()
-        await trio.sleep(self.faults.stall_for_s)
-        self.resume()
-
-
-async def _every(period_s: float, happen: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await trio.sleep(period_s)
-        await happen()
+        return count

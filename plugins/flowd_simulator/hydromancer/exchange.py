@@ -1,7 +1,5 @@
 """The service itself: who may come in, who hears what, who comes back, and what goes wrong."""
 
-import logging
-from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -21,10 +19,8 @@ from flowd_simulator.hydromancer.tape import Tape
 from flowd_simulator.hydromancer.terms import Terms
 from flowd_simulator.hydromancer.visits import Visit, Visits
 from flowd_simulator.hydromancer.wish import Wish
-from flowd_simulator.session import Clock, Limits, Session, left
+from flowd_simulator.session import Clock, Limits, Session, guarded
 from flowd_simulator.web import loopback
-
-logger = logging.getLogger(__name__)
 
 PATH: Final = "/ws"
 BLOCK_MIN_S, BLOCK_MAX_S = 0.07, 0.2
@@ -136,24 +132,14 @@ class Hydromancer:
         """Let the trading go on, and the scheduled faults happen, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._trade)
-            if self.faults.drop_every_s is not None:
-                nursery.start_soon(_every, self.faults.drop_every_s, self._cut)
-            if self.faults.stall_every_s is not None:
-                nursery.start_soon(_every, self.faults.stall_every_s, self._fall_silent)
+            nursery.start_soon(self.faults.run, "Hydromancer", self._cut)
 
     async def serve_websocket(self, stream: trio.abc.Stream) -> None:
         """Serve one client over any stream, until it or the service ends the connection.
 
         Closes the stream. What goes wrong with a client is logged and ends here.
         """
-        try:
-            await self._serve_client(stream)
-        except* Exception as errors:
-            _, bugs = errors.split(left)
-            if bugs is not None:
-                logger.exception("a client's connection failed", exc_info=bugs)
-        finally:
-            await trio.aclose_forcefully(stream)
+        await guarded(self._serve_client, stream)
 
     async def _serve_client(self, stream: trio.abc.Stream) -> None:
         async with trio.open_nursery() as codec:
@@ -302,18 +288,7 @@ class Hydromancer:
             self._happen(self.tape.block(self.clock(), min(now - before, BEHIND_MAX_S)))
             before = now
 
-    async def _cut(self) -> None:
-        logger.info("cutting %d of Hydromancer's connections, as scheduled", len(self.clients))
+    def _cut(self) -> int:
+        count = len(self.clients)
         self.drop_all()
-
-    async def _fall_silent(self) -> None:
-        logger.info("Hydromancer falls silent for %gs, as scheduled", self.faults.stall_for_s)
-        self.stall()
-        await trio.sleep(self.faults.stall_for_s)
-        self.resume()
-
-
-async def _every(period_s: float, happen: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await trio.sleep(period_s)
-        await happen()
+        return count
