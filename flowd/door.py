@@ -62,12 +62,14 @@ class Route:
         )
         self._match = re.compile(pattern).fullmatch
 
-    def serves(self, head: Head) -> bool:
-        """Whether a request is for this route, and not for what the sink's own routes answer."""
-        if self._match(head.path) is None:
-            return False
+    def serves(self, head: Head) -> dict[str, str] | None:
+        """The values of the names, None when the request is not for this route, or is for what the
+        sink's own routes answer.
+        """
         others = isinstance(self.leads_to, Hot) and self.leads_to.others
-        return not others or head.method in ("GET", "HEAD")
+        if others and head.method not in ("GET", "HEAD"):
+            return None
+        return self.match(head.path)
 
     def match(self, path: str) -> dict[str, str] | None:
         """The values of the names, None when the path is another."""
@@ -116,7 +118,7 @@ class Door:
 
     def owns(self, head: Head) -> bool:
         """Whether a request is the door's own business."""
-        return head.wants_websocket or any(route.serves(head) for route in self.routes)
+        return head.wants_websocket or any(route.serves(head) is not None for route in self.routes)
 
     async def _connection(self, stream: trio.SocketStream) -> None:
         """One connection, from its first byte to its end or until a live client stays."""
@@ -171,8 +173,11 @@ class Door:
 
     async def _decide(self, visit: Visit, head: Head) -> bool:
         """Whose business is this request? BadRequest when it is nobody's."""
-        route = next((route for route in self.routes if route.serves(head)), None)
-        if route is None:
+        for route in self.routes:
+            path = route.serves(head)
+            if path is not None:
+                break
+        else:
             if head.wants_websocket:
                 raise self._no_websocket(head)
             self._count_app()
@@ -184,7 +189,6 @@ class Door:
             return head.keep_alive
         if head.has_body or head.method not in ("GET", "HEAD"):
             raise _wrong_method(head)
-        path = route.match(head.path) or {}
         if isinstance(route.leads_to, Hot):
             self.counts.requests["hot"] += 1
             stream = visible(self._streams, route.leads_to.stream or path["stream"])
