@@ -23,12 +23,13 @@ import flowd_history
 import trio
 from attrs import asdict, frozen
 
-from flowd import clock, testing
+from flowd import testing
 from flowd.market import Liquidation
+from flowd.operate.status import LoopMeter
 from flowd.plugin import Feed, Source
 from flowd.process import GC_THRESHOLDS
-from flowd.snapshot import SqliteStore
-from flowd.status import LoopMeter
+from flowd.stream.snapshot import SqliteStore
+from flowd.values import clock
 
 from .contenders import FLOWD
 from .process import BenchError, alone

@@ -26,9 +26,10 @@ from flowd_hydromancer.place import Place
 from flowd_hydromancer.veil import Veil
 from flowd_simulator.hydromancer.tape import Tape
 
-from flowd import clock, testing
+from flowd import testing
 from flowd.plugin import Secret
 from flowd.process import GC_THRESHOLDS
+from flowd.values import clock
 
 from .contenders import FLOWD
 from .process import alone

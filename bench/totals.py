@@ -21,13 +21,14 @@ import flowd_totals
 import trio
 from attrs import asdict, frozen
 
-from flowd import clock, testing
+from flowd import testing
 from flowd.market import Fill
-from flowd.observe import resident_bytes
+from flowd.operate.observe import resident_bytes
+from flowd.operate.status import LoopMeter
 from flowd.plugin import Feed, Source
 from flowd.process import GC_THRESHOLDS
-from flowd.snapshot import SqliteStore
-from flowd.status import LoopMeter
+from flowd.stream.snapshot import SqliteStore
+from flowd.values import clock
 
 from .contenders import FLOWD
 from .history import Punctuality

@@ -20,7 +20,7 @@ from flowd_liquidations.volume import BUCKETS_MAX, Accumulator
 
 from flowd import testing
 from flowd.market import EXACT, Bucket, Liquidation
-from flowd.stream import Stream
+from flowd.stream.log import Stream
 
 from .contenders import FLOWD
 from .process import alone

@@ -16,10 +16,13 @@ from rich.live import Live as RichLive
 from rich.markup import escape
 from rich.table import Table
 
-from flowd import __version__, codec, config, log, process, registry, wiring
-from flowd.errors import UserError, unwrap
-from flowd.record import Position
-from flowd.upstream import dial, open_upstream
+from flowd import __version__, process
+from flowd.operate import log
+from flowd.setup import config, registry, wiring
+from flowd.upstream.connection import dial, open_upstream
+from flowd.values import codec
+from flowd.values.errors import UserError, unwrap
+from flowd.values.record import Position
 
 HEALTHY, DEGRADED, CANNOT, ABSENT = 0, 1, 2, 3
 DEFAULT_URL = "http://127.0.0.1:4200"

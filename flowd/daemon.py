@@ -14,30 +14,32 @@ from typing import Any
 import trio
 from attrs import field, frozen
 
-from flowd import __version__, describe, notify, web, wiring
-from flowd.channel import Channels
-from flowd.channel import Limits as ChannelLimits
-from flowd.clock import Clock, Stopwatch, stopwatch, system_clock
-from flowd.config import Component, Config
-from flowd.door import Door, Route
-from flowd.errors import BadRequest, UserError
-from flowd.feed import Feed
-from flowd.guests import Guests
-from flowd.guests import Limits as GuestLimits
-from flowd.inputs import Delivery, Streams
-from flowd.live import Hot, Live
-from flowd.observe import Observer
-from flowd.outage import ALIVE, Alive, Outage, Outages
-from flowd.outage import NAME as OUTAGES
-from flowd.polls import Polls
-from flowd.record import Gap
-from flowd.registry import Registry
-from flowd.snapshot import Loaded, MemoryStore, Snapshots, Store
-from flowd.status import LoopMeter
-from flowd.stream import Retain, Stream
-from flowd.supervisor import Child, State, Supervisor
-from flowd.tally import Tally
-from flowd.upstream import Dial, dial
+from flowd import __version__
+from flowd.channel.channel import Channels
+from flowd.channel.channel import Limits as ChannelLimits
+from flowd.door.clients import Guests
+from flowd.door.clients import Limits as GuestLimits
+from flowd.door.door import Door, Route
+from flowd.door.paths import Hot, Live
+from flowd.door.polls import Polls
+from flowd.operate import notify, openapi, web
+from flowd.operate.observe import Observer
+from flowd.operate.status import LoopMeter
+from flowd.setup import wiring
+from flowd.setup.config import Component, Config
+from flowd.setup.registry import Registry
+from flowd.setup.supervisor import Child, State, Supervisor
+from flowd.stream.inputs import Delivery, Streams
+from flowd.stream.log import Retain, Stream
+from flowd.stream.snapshot import Loaded, MemoryStore, Snapshots, Store
+from flowd.upstream.connection import Dial, dial
+from flowd.upstream.feed import Feed
+from flowd.upstream.outages import ALIVE, Alive, Outage, Outages
+from flowd.upstream.outages import NAME as OUTAGES
+from flowd.values.clock import Clock, Stopwatch, stopwatch, system_clock
+from flowd.values.errors import BadRequest, UserError
+from flowd.values.record import Gap
+from flowd.values.tally import Tally
 
 logger = logging.getLogger("flowd")
 
@@ -287,7 +289,7 @@ class Daemon:
 
     def _describe(self) -> dict[str, Any]:
         paths = [(route.path, route.leads_to) for route in self.door.routes]
-        return describe.openapi(__version__, self.streams.values(), paths, self.web.routes())
+        return openapi.openapi(__version__, self.streams.values(), paths, self.web.routes())
 
     # -- running
     # ---------------------------------------------------------------------------------------------

@@ -14,21 +14,20 @@ import typer
 from attrs import Factory, frozen
 from quart import Blueprint
 
-from flowd import codec
-from flowd import filter as filters
-from flowd.channel import Encode
-from flowd.clock import Clock
-from flowd.errors import BadRequest, UpstreamError, UpstreamSilent, UserError, unwrap
-from flowd.feed import Feed
-from flowd.filter import Filter
-from flowd.inputs import Delivery, Input, Streams
-from flowd.live import Hot, Live, Session, Tail, Wish, follow_path
-from flowd.outage import Outage
-from flowd.record import Batch, Gap, Position, Record
-from flowd.setting import Seconds, Secret, Size, seconds
-from flowd.stream import Cursor, Stream
-from flowd.tally import Tally
-from flowd.upstream import Upstream
+from flowd.channel.channel import Encode
+from flowd.door.paths import Hot, Live, Session, Tail, Wish, follow_path
+from flowd.stream.inputs import Delivery, Input, Streams
+from flowd.stream.log import Cursor, Stream
+from flowd.upstream.connection import Upstream
+from flowd.upstream.feed import Feed
+from flowd.upstream.outages import Outage
+from flowd.values import codec, filters
+from flowd.values.clock import Clock
+from flowd.values.errors import BadRequest, UpstreamError, UpstreamSilent, UserError, unwrap
+from flowd.values.filters import Filter
+from flowd.values.record import Batch, Gap, Position, Record
+from flowd.values.settings import Seconds, Secret, Size, seconds
+from flowd.values.tally import Tally
 
 __all__ = [
     "BadRequest",

@@ -13,13 +13,14 @@ from typing import Any
 
 import trio
 
-from flowd import __version__, notify
-from flowd.config import Config, parse_address
+from flowd import __version__
 from flowd.daemon import Daemon
-from flowd.errors import UserError
-from flowd.guests import TCP_USER_TIMEOUT
-from flowd.registry import Registry
-from flowd.snapshot import SqliteStore
+from flowd.door.clients import TCP_USER_TIMEOUT
+from flowd.operate import notify
+from flowd.setup.config import Config, parse_address
+from flowd.setup.registry import Registry
+from flowd.stream.snapshot import SqliteStore
+from flowd.values.errors import UserError
 
 logger = logging.getLogger("flowd")
 

@@ -25,20 +25,21 @@ from attrs import define, field, frozen
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from flowd import codec, wire
 from flowd import daemon as root
-from flowd import registry as plugins
-from flowd.channel import Client
-from flowd.clock import Clock, Stopwatch
-from flowd.config import parse
-from flowd.errors import BadRequest, unwrap
-from flowd.feed import Feed
-from flowd.inputs import Streams
-from flowd.live import Live, Session, follow_path
-from flowd.registry import Registry
-from flowd.snapshot import MemoryStore, Store
-from flowd.stream import Retain, Stream
-from flowd.upstream import Dial
+from flowd.channel import packing
+from flowd.channel.channel import Client
+from flowd.door.paths import Live, Session, follow_path
+from flowd.setup import registry as plugins
+from flowd.setup.config import parse
+from flowd.setup.registry import Registry
+from flowd.stream.inputs import Streams
+from flowd.stream.log import Retain, Stream
+from flowd.stream.snapshot import MemoryStore, Store
+from flowd.upstream.connection import Dial
+from flowd.upstream.feed import Feed
+from flowd.values import codec
+from flowd.values.clock import Clock, Stopwatch
+from flowd.values.errors import BadRequest, unwrap
 
 __all__ = [
     "Answer",
@@ -640,7 +641,7 @@ class Visitor:
         self._live = live
         self._read = 0
         self._codec = Protocol(Side.CLIENT, state=State.OPEN, max_size=None)
-        pack = wire.frames if live.websocket else wire.plain
+        pack = packing.frames if live.websocket else packing.plain
         opening = live.head + (pack([live.welcome]) if live.welcome else b"")
         self.client = Client(daemon.channels, socket, pack, self._on_gone, opening)
         self.session = Session(

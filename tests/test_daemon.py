@@ -11,10 +11,10 @@ from quart import Blueprint
 from trio.testing import MockClock
 
 from flowd import testing
-from flowd.errors import UserError
-from flowd.inputs import Streams
 from flowd.plugin import Feed, Sink, Source, Transform
-from flowd.snapshot import MemoryStore
+from flowd.stream.inputs import Streams
+from flowd.stream.snapshot import MemoryStore
+from flowd.values.errors import UserError
 
 TOML = """
 [flowd]

@@ -26,10 +26,14 @@ from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 from typer.testing import CliRunner
 
-from flowd import cli, config, market, outage, plugin, registry, setting, testing, web, wiring
-from flowd.live import Hot, Live
-from flowd.record import Batch, Gap, Position, Record
-from flowd.status import ComponentStatus, Status
+from flowd import cli, market, plugin, testing
+from flowd.door.paths import Hot, Live
+from flowd.operate import web
+from flowd.operate.status import ComponentStatus, Status
+from flowd.setup import config, registry, wiring
+from flowd.upstream import outages as outage
+from flowd.values import settings as setting
+from flowd.values.record import Batch, Gap, Position, Record
 from tests.edge.exchange import Exchange
 from tests.edge.peers import connect
 from tests.edge.process import Flowd, command

@@ -1,6 +1,6 @@
 """The house keeps its own rules: who may import whom, where time comes from, how long a module is.
 
-A new module needs a rank here and in docs/design.md, which quotes this table.
+A new folder or module needs a rank here and in docs/design.md, which quotes both tables.
 """
 
 import ast
@@ -11,29 +11,56 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CORE = sorted((ROOT / "flowd").glob("*.py"))
+CORE = sorted((ROOT / "flowd").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))
 ALL = [*CORE, *PLUGINS, *EXAMPLES]
 
 RANKS = """
-0  clock codec errors market record setting tally
-1  filter stream supervisor wire
-2  channel feed http inputs live outage snapshot upstream websocket
-3  plugin
-4  config describe door guests log metrics notify observe polls registry status visit web wiring
-5  daemon process testing
-6  cli
+0  values market
+1  stream
+2  upstream channel
+3  door
+4  plugin
+5  setup
+6  operate
+7  daemon process testing
+8  cli
 """
-RANK = {
-    name: int(rank)
-    for rank, *names in (line.split() for line in RANKS.strip().splitlines())
-    for name in names
-}
+"""Of the folders, and of the modules that lie beside them."""
+
+INSIDE = """
+values    clock codec errors settings tally / filters record
+stream    log / inputs snapshot
+upstream  connection outages / feed
+channel   packing / channel
+door      head / visit websocket paths / clients polls / door
+setup     registry supervisor / config / wiring
+operate   log notify status / metrics openapi / observe web
+"""
+"""Within each folder: who stands further right may import who stands further left."""
+
+
+def ranked(table: str) -> dict[str, int]:
+    lines = (line.split() for line in table.strip().splitlines())
+    return {name: int(rank) for rank, *names in lines for name in names}
+
+
+def ranked_inside(table: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for line in table.strip().splitlines():
+        folder, _, groups = line.partition(" ")
+        for rank, group in enumerate(groups.split("/")):
+            found |= {f"{folder}.{name}": rank for name in group.split()}
+    return found
+
+
+RANK = ranked(RANKS)
+RANK_INSIDE = ranked_inside(INSIDE)
 
 PLUGIN_API = {"flowd.plugin", "flowd.market"}
 
-CLOCKS = {"flowd/clock.py", "flowd/daemon.py", "plugins/flowd_simulator/command.py"}
+CLOCKS = {"flowd/values/clock.py", "flowd/daemon.py", "plugins/flowd_simulator/command.py"}
 """Where the machine is asked for time and chance: the clock, and the two composition roots."""
 
 MACHINE = {
@@ -46,7 +73,7 @@ MACHINE = {
 
 LINES_MAX = 475
 LONGER = {
-    "flowd/channel.py": 580,  # the pass, the catch-up and the places are one mechanism
+    "flowd/channel/channel.py": 580,  # the pass, the catch-up and the places are one mechanism
     "flowd/testing.py": 720,  # one kit, imported as one name, like trio.testing
 }
 
@@ -77,7 +104,24 @@ def imports(file: Path) -> Iterator[str]:
 
 
 def core_imports(file: Path) -> set[str]:
-    return {module.split(".")[1] for module in imports(file) if module.startswith("flowd.")}
+    """The modules of the core that a file imports, without `flowd.`: `stream.log`, `plugin`."""
+    return {
+        ".".join(module.split(".")[1:3])
+        for module in imports(file)
+        if module.split(".")[0] == "flowd" and module != "flowd"
+    }
+
+
+def module(file: Path) -> str:
+    """What a file of the core is called there: `stream.log`, `plugin`."""
+    return ".".join(file.relative_to(ROOT / "flowd").with_suffix("").parts)
+
+
+def folder(module: str) -> str:
+    return module.split(".")[0]
+
+
+MODULES = {module(file): file for file in CORE if file.stem != "__init__"}
 
 
 def called(file: Path) -> Iterator[tuple[int, str]]:
@@ -97,18 +141,50 @@ def called(file: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{bound[first]}{dot}{rest}"
 
 
-def test_a_module_imports_from_its_own_rank_or_below() -> None:
-    unranked = {file.stem for file in CORE} - set(RANK) - {"__init__"}
+def test_a_folder_imports_from_its_own_rank_or_below() -> None:
+    unranked = {folder(name) for name in MODULES} - set(RANK)
     assert not unranked, f"give them a rank in {Path(__file__).name} and in docs/design.md"
 
     too_high = {
-        name(file): above
-        for file in CORE
-        if file.stem != "__init__"
-        and (above := {other for other in core_imports(file) if RANK[other] > RANK[file.stem]})
+        name: above
+        for name, file in MODULES.items()
+        if (above := {o for o in core_imports(file) if RANK[folder(o)] > RANK[folder(name)]})
     }
 
     assert not too_high
+
+
+def test_a_module_imports_within_its_folder_from_its_own_rank_or_below() -> None:
+    unranked = {name for name in MODULES if "." in name} - set(RANK_INSIDE)
+    assert not unranked, f"give them a rank in {Path(__file__).name} and in docs/design.md"
+
+    too_high = {
+        name: above
+        for name, file in MODULES.items()
+        if (
+            above := {
+                other
+                for other in core_imports(file)
+                if folder(other) == folder(name)
+                and other != folder(other)
+                and RANK_INSIDE[other] > RANK_INSIDE[name]
+            }
+        )
+    }
+
+    assert not too_high
+
+
+def test_a_folder_opens_with_one_sentence_and_no_code() -> None:
+    wrong = []
+    for file in CORE:
+        if file.stem == "__init__" and file.parent.name not in ("flowd", "testing"):
+            (words,) = tree(file).body
+            sentence = ast.get_docstring(tree(file)) or ""
+            if not isinstance(words, ast.Expr) or sentence.count(".") != 1:
+                wrong.append(name(file))
+
+    assert not wrong
 
 
 def test_the_package_itself_imports_nothing() -> None:
@@ -116,17 +192,39 @@ def test_the_package_itself_imports_nothing() -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    graph = {file.stem: core_imports(file) for file in CORE}
+    graph = {name: core_imports(file) for name, file in MODULES.items()}
 
     TopologicalSorter(graph).prepare()
 
 
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for name, file in MODULES.items():
+        graph.setdefault(folder(name), set()).update(map(folder, core_imports(file)))
+
+    TopologicalSorter({name: others - {name} for name, others in graph.items()}).prepare()
+
+
 def test_the_ranks_name_no_module_that_is_gone() -> None:
-    assert set(RANK) == {file.stem for file in CORE} - {"__init__"}
+    assert set(RANK) == {folder(name) for name in MODULES}
+    assert set(RANK_INSIDE) == {name for name in MODULES if "." in name}
+
+
+def test_the_tests_have_the_core_s_folders() -> None:
+    mirrored = {
+        str(file.relative_to(ROOT / "tests").parent)
+        for file in (ROOT / "tests").rglob("test_*.py")
+        if (ROOT / "flowd" / file.relative_to(ROOT / "tests").parent).is_dir()
+    }
+
+    assert mirrored >= {folder(name) for name in MODULES if "." in name} - {"testing"}
 
 
 def test_the_design_page_quotes_the_ranks() -> None:
-    assert RANKS.strip() in (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+
+    assert RANKS.strip() in page
+    assert INSIDE.strip() in page
 
 
 def test_the_core_knows_no_plugin() -> None:

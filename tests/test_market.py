@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowd import codec
 from flowd.market import EXACT, Bucket, Liquidation, number, trimmed
+from flowd.values import codec
 
 NUMBERS = st.from_regex(r"-?[0-9]{1,24}(\.[0-9]{1,24})?", fullmatch=True).filter(str.isascii)
 

@@ -6,10 +6,10 @@ from attrs import frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd import testing
-from flowd.errors import UpstreamError, UpstreamSilent
-from flowd.feed import Feed
-from flowd.inputs import Streams
 from flowd.plugin import Sink, Source, Transform
+from flowd.stream.inputs import Streams
+from flowd.upstream.feed import Feed
+from flowd.values.errors import UpstreamError, UpstreamSilent
 
 URL = "wss://exchange.test/market"
 

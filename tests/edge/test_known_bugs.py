@@ -31,15 +31,15 @@ from hypercorn.utils import wrap_app
 from quart import websocket as quart_websocket
 from quart_trio import QuartTrio
 
-from flowd.config import parse
-from flowd.http import parse_head
+from flowd.door.head import parse_head
+from flowd.door.visit import Passage, Visit
+from flowd.operate.web import GuardedServer
 from flowd.process import listen
-from flowd.registry import Registry
-from flowd.snapshot import Save, SqliteStore
-from flowd.stream import Cut
-from flowd.upstream import dial, open_upstream
-from flowd.visit import Passage, Visit
-from flowd.web import GuardedServer
+from flowd.setup.config import parse
+from flowd.setup.registry import Registry
+from flowd.stream.log import Cut
+from flowd.stream.snapshot import Save, SqliteStore
+from flowd.upstream.connection import dial, open_upstream
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.peers import UPGRADE, WAIT_S, Http, connect, frame, http, request, sse

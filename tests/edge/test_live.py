@@ -11,7 +11,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.frames import Frame, Opcode
 from websockets.trio.client import connect as library_connect
 
-from flowd.config import Settings
+from flowd.setup.config import Settings
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.peers import WAIT_S, connect, frame, reset, sse, websocket

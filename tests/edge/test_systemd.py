@@ -20,7 +20,7 @@ import pytest
 import trio
 from attrs import frozen
 
-from flowd.door import FIRST_REQUEST_S
+from flowd.door.door import FIRST_REQUEST_S
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.peers import WAIT_S, connect, fetch, http, request, sse, websocket

@@ -9,7 +9,7 @@ from flowd_hydromancer import Config, fills
 from flowd import testing
 from flowd.plugin import Secret, unwrap
 
-UPSTREAM = Path(__file__).parents[1] / "upstream"
+UPSTREAM = Path(__file__).parents[1] / "frames"
 KEY = "hm-5e/cr+et key&0451"
 URL = "wss://api.hydromancer.xyz/ws"
 WHALE = "0x" + "aa" * 20

@@ -9,7 +9,7 @@ from flowd_liquidations.volume import Accumulator
 
 from flowd.market import Bucket, Liquidation, number, trimmed
 from flowd.plugin import Feed, Streams
-from flowd.stream import Retain, Stream
+from flowd.stream.log import Retain, Stream
 
 NOW_MS = 1_700_000_060_000
 FRAMES = [timeframe.parse(name) for name in timeframe.STANDARD]

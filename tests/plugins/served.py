@@ -10,7 +10,7 @@ from attrs import frozen
 
 from flowd import testing
 from flowd.plugin import Feed, Source
-from flowd.record import Batch
+from flowd.values.record import Batch
 
 CONFIG = """
 [sources.orders]

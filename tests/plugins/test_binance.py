@@ -22,7 +22,7 @@ from flowd import testing
 from flowd.market import Liquidation
 from flowd.plugin import UpstreamError, UpstreamSilent, codec, unwrap
 
-UPSTREAM = Path(__file__).parents[1] / "upstream"
+UPSTREAM = Path(__file__).parents[1] / "frames"
 COMPANION = "btcusdt@markPrice@1s"
 PRICE = f'{{"stream":"{COMPANION}","data":{{"e":"markPriceUpdate","s":"BTCUSDT","p":"50000.1"}}}}'
 BTC = Config(["BTCUSDT"])

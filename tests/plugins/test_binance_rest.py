@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from flowd import testing
 from flowd.plugin import UpstreamError
 
-UPSTREAM = Path(__file__).parents[1] / "upstream"
+UPSTREAM = Path(__file__).parents[1] / "frames"
 HTML = "<html><head><title>403 Forbidden</title></head><body></body></html>"
 Clock = trio.testing.MockClock
 Nursery = trio.Nursery

@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 from flowd import testing
 from flowd.market import Candle
 from flowd.plugin import Seconds, Source, UpstreamError, UpstreamSilent, UserError, unwrap
-from flowd.stream import Retain
+from flowd.stream.log import Retain
 
-UPSTREAM = Path(__file__).parents[1] / "upstream"
+UPSTREAM = Path(__file__).parents[1] / "frames"
 MINUTE_MS = 60_000
 BOUNDARY_S = 40.0
 """The test clock begins twenty seconds into a minute."""

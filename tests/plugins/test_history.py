@@ -27,10 +27,10 @@ from flowd_history.retention import STEP_ROWS, tidy, used_bytes
 from flowd_history.store import SCHEMA, Store
 
 from flowd import testing
-from flowd.config import Common, parse
-from flowd.errors import unwrap
 from flowd.market import Liquidation
 from flowd.plugin import Feed, Outage, Position, Record, Source, Stream, UserError, codec
+from flowd.setup.config import Common, parse
+from flowd.values.errors import unwrap
 from tests.plugins.recorded import (
     AT_ONCE,
     Bar,

@@ -15,11 +15,11 @@ from flowd_hydromancer.parse import fill, inferred, trade
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowd.config import parse
-from flowd.errors import UserError
 from flowd.market import EXACT, Fill, Total
 from flowd.plugin import Secret, codec
+from flowd.setup.config import parse
 from flowd.testing import registry
+from flowd.values.errors import UserError
 from tests.plugins.hydromancer_kit import (
     KEY,
     MAKER,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from flowd.market import Bucket, Liquidation
-from flowd.outage import Outage
 from flowd.plugin import BadRequest, Batch, Position, Record
+from flowd.upstream.outages import Outage
 from tests.plugins.liquidations_kit import (
     FRAMES,
     NOW_MS,

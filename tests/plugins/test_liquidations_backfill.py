@@ -15,8 +15,8 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from flowd.market import Liquidation
-from flowd.outage import Outage
 from flowd.plugin import Streams, codec
+from flowd.upstream.outages import Outage
 from tests.plugins.liquidations_kit import (
     FRAMES,
     NOW_MS,

@@ -10,10 +10,11 @@ import pytest
 import trio
 from attrs import frozen
 
-from flowd import config, testing, wiring
-from flowd.errors import UserError
+from flowd import testing
 from flowd.market import Liquidation
 from flowd.plugin import Feed, Source
+from flowd.setup import config, wiring
+from flowd.values.errors import UserError
 from tests.plugins.liquidations_kit import order
 
 

@@ -23,8 +23,8 @@ import pytest
 from flowd_pages import fetch
 from flowd_pages.assets import Assets
 
-from flowd.errors import UserError
 from flowd.testing import Answer, Daemon, daemon, registry
+from flowd.values.errors import UserError
 
 HERE = Path(flowd_pages.__file__).parent
 LOCK = json.loads((HERE / "package-lock.json").read_text())

@@ -35,10 +35,10 @@ from trio_websocket import (
 )
 
 from flowd import testing
-from flowd.feed import Feed
 from flowd.market import EXACT, Fill
 from flowd.plugin import Secret
-from flowd.stream import Retain, Stream
+from flowd.stream.log import Retain, Stream
+from flowd.upstream.feed import Feed
 from tests.plugins.hydromancer_kit import MAKER, WHALE, counterparty, liquidated, row
 
 Nursery = trio.Nursery

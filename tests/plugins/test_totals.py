@@ -29,9 +29,10 @@ from flowd_totals.window import levels, parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowd import codec, testing
+from flowd import testing
 from flowd.market import Fill, Liquidation
 from flowd.plugin import Feed, Seconds, Source, UserError
+from flowd.values import codec
 
 NOW_MS = 1_700_006_400_000
 """A full hour."""

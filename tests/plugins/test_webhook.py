@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from flowd import testing
 from flowd.plugin import Seconds, Secret, Source, UserError
-from flowd.stream import Stream
+from flowd.stream.log import Stream
 
 SECRET = Secret("a test", "open sesame")
 HOOK = Config("https://receiver.example/hook/s3cr3t", input="alerts", start="oldest")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from flowd import codec, testing
+from flowd import testing
+from flowd.values import codec
 from tests.simulation.model import Place
 
 if TYPE_CHECKING:

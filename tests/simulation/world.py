@@ -20,10 +20,11 @@ import trio.testing
 from attrs import define, frozen
 from flowd_simulator.faults import Faults, spoil
 
-from flowd import codec, testing
+from flowd import testing
 from flowd.market import Liquidation
 from flowd.plugin import Feed, Streams, Transform
-from flowd.snapshot import MemoryStore, Save
+from flowd.stream.snapshot import MemoryStore, Save
+from flowd.values import codec
 from tests.simulation.model import Ledger, Log
 from tests.simulation.reader import Reader
 

@@ -1,0 +1,256 @@
+"""One port for everybody: live clients stay, hot polls are answered here, the rest goes to
+Hypercorn.
+
+The door reads each request's head, then decides. What it answers by itself is what the plugins'
+`Live` and `Hot` definitions say.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import trio
+from attrs import define, field
+
+from flowd.channel import packing
+from flowd.door.clients import Guests
+from flowd.door.head import PREFLIGHT, BadHead, Head, refusal, response
+from flowd.door.paths import Hot, Live, visible
+from flowd.door.polls import Polls
+from flowd.door.visit import Passage, Visit
+from flowd.door.websocket import GOING_AWAY, Conversation, accept
+from flowd.stream.log import Stream
+from flowd.values.errors import BadRequest
+
+logger = logging.getLogger("flowd.door")
+
+FIRST_REQUEST_S = 0.5
+"""How long the first request of a connection may take to come when the daemon stops."""
+CONNECTIONS_SPARE = 200
+"""Connections beyond `max_clients` that may be open for polls and pages at the same time."""
+
+
+@define(eq=False)
+class Counts:
+    """What the door saw since the start, for `/status`."""
+
+    connections: int = 0
+    requests: Counter[str] = field(factory=Counter)
+    refused: Counter[str] = field(factory=Counter)
+
+
+class App(Protocol):
+    """What serves the requests that are not the door's own."""
+
+    async def serve(self, stream: Passage) -> None:
+        """Serve requests from this stream until it ends."""
+        ...
+
+
+class Route:
+    """A path with `{names}`, and what it leads to."""
+
+    def __init__(self, path: str, leads_to: Live | Hot) -> None:
+        self.path = path
+        self.leads_to = leads_to
+        parts = re.split(r"\{([a-z_]+)\}", path)
+        pattern = "".join(
+            f"(?P<{part}>[^/]+)" if index % 2 else re.escape(part)
+            for index, part in enumerate(parts)
+        )
+        self._match = re.compile(pattern).fullmatch
+
+    def serves(self, head: Head) -> dict[str, str] | None:
+        """The values of the names, None when the request is not for this route, or is for what the
+        sink's own routes answer.
+        """
+        others = isinstance(self.leads_to, Hot) and self.leads_to.others
+        if others and head.method not in ("GET", "HEAD"):
+            return None
+        return self.match(head.path)
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """The values of the names, None when the path is another."""
+        found = self._match(path)
+        return None if found is None else found.groupdict()
+
+
+class Door:
+    """Takes connections and decides about each request."""
+
+    def __init__(
+        self, streams: Mapping[str, Stream[Any]], guests: Guests, polls: Polls, app: App
+    ) -> None:
+        self.counts = Counts()
+        self.routes: list[Route] = []
+        self.guests = guests
+        self.polls = polls
+        self.open_connections = 0
+        self._streams = streams
+        self._app = app
+        self._closing = False
+        self._unanswered = 0
+        """Connections that wait for the answer to their first request."""
+        self._answered = trio.lowlevel.ParkingLot()
+        self._accepting = trio.CancelScope()
+
+    async def serve(self, listeners: list[trio.SocketListener]) -> None:
+        """Take connections from these listeners for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.guests.listen, name="door reader")
+            nursery.start_soon(self.guests.keep_awake, name="door heartbeat")
+            with self._accepting:
+                await trio.serve_listeners(self._connection, listeners, handler_nursery=nursery)
+
+    async def close(self, grace_s: float, code: int = GOING_AWAY) -> None:
+        """Let nobody in any more, answer who was let in, and say goodbye to the live clients within
+        `grace_s`.
+        """
+        self._closing = True
+        self._accepting.cancel()
+        # With sockets from systemd a restart refuses nobody: so who was let in gets an answer.
+        with trio.move_on_after(FIRST_REQUEST_S):
+            while self._unanswered:
+                await self._answered.park()
+        await self.guests.close(grace_s, code)
+
+    def owns(self, head: Head) -> bool:
+        """Whether a request is the door's own business."""
+        return head.wants_websocket or any(route.serves(head) is not None for route in self.routes)
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        """One connection, from its first byte to its end or until a live client stays."""
+        self.counts.connections += 1
+        most = self.guests.limits.max_clients + CONNECTIONS_SPARE
+        if self.open_connections + len(self.guests) >= most:
+            self.counts.refused["connections"] += 1
+            await trio.aclose_forcefully(stream)
+            return
+        self.open_connections += 1
+        self._unanswered += 1
+        visit = Visit(stream)
+        try:
+            while await self._request(visit) and not self._closing:
+                self._in_good_hands(visit)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            pass
+        except Exception:
+            logger.exception("a connection failed; the others go on")
+        finally:
+            self.open_connections -= 1
+            self._in_good_hands(visit)
+            await trio.aclose_forcefully(stream)
+
+    def _in_good_hands(self, visit: Visit) -> None:
+        """This connection's first request was answered, or the app will, or nobody waits for it."""
+        if not visit.answered:
+            visit.answered = True
+            self._unanswered -= 1
+            self._answered.unpark_all()
+
+    async def _request(self, visit: Visit) -> bool:
+        """Answer one request; False when this connection is done with."""
+        try:
+            head = await visit.next_head()
+        except BadHead as error:
+            self.counts.refused["bad head"] += 1
+            bad = BadRequest(
+                str(error), parameter="request", allowed="HTTP/1.1", status=error.status
+            )
+            await visit.send(refusal(bad, close=True))
+            return False
+        if head is None:
+            return False
+        try:
+            return await self._decide(visit, head)
+        except BadRequest as error:
+            self.counts.refused[error.code] += 1
+            close = head.has_body or not head.keep_alive
+            await visit.send(refusal(error, close=close))
+            return not close
+
+    async def _decide(self, visit: Visit, head: Head) -> bool:
+        """Whose business is this request? BadRequest when it is nobody's."""
+        for route in self.routes:
+            path = route.serves(head)
+            if path is not None:
+                break
+        else:
+            if head.wants_websocket:
+                raise self._no_websocket(head)
+            self._count_app()
+            self._in_good_hands(visit)
+            await self._app.serve(Passage(visit, head, self.owns, self._count_app))
+            return not visit.ended
+        if head.method == "OPTIONS" and not head.has_body:
+            await visit.send(response(200, headers=PREFLIGHT, close=not head.keep_alive))
+            return head.keep_alive
+        if head.has_body or head.method not in ("GET", "HEAD"):
+            raise _wrong_method(head)
+        if isinstance(route.leads_to, Hot):
+            self.counts.requests["hot"] += 1
+            stream = visible(self._streams, route.leads_to.stream or path["stream"])
+            await visit.send(await self.polls.answer(head, route.leads_to, stream))
+            return head.keep_alive
+        self.counts.requests["live"] += 1
+        return await self._stay(visit, head, route.leads_to, path)
+
+    async def _stay(self, visit: Visit, head: Head, live: Live, path: dict[str, str]) -> bool:
+        """Let a live client in, if there is room."""
+        self.guests.room_for(self.guests.address(visit, head))
+        query = head.parameters()
+        conversation: Conversation | None = None
+        if live.websocket:
+            if not head.wants_websocket:
+                raise _upgrade_required(head)
+            opening, protocol = accept(head)
+            if protocol is None:
+                self.counts.refused["handshake"] += 1
+                await visit.send(opening)
+                return False
+            conversation = Conversation(protocol)
+        elif live.gzip and head.gzip:
+            opening = live.head.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n", 1)
+            opening += packing.GZIP_HEAD
+        else:
+            opening = live.head
+        self.guests.welcome(visit, head, live, path, query, opening, conversation)
+        return False
+
+    def _count_app(self) -> None:
+        self.counts.requests["app"] += 1
+
+    def _no_websocket(self, head: Head) -> BadRequest:
+        lives = [route.leads_to for route in self.routes if isinstance(route.leads_to, Live)]
+        return BadRequest(
+            f"no WebSocket at {head.path}",
+            parameter="path",
+            value=head.path,
+            allowed=[live.path for live in lives if live.websocket],
+            code="NOT_FOUND",
+            status=404,
+        )
+
+
+def _wrong_method(head: Head) -> BadRequest:
+    return BadRequest(
+        f"{head.method} is not for {head.path}",
+        parameter="method",
+        value=head.method,
+        allowed="GET, without a body",
+        code="METHOD_NOT_ALLOWED",
+        status=405,
+    )
+
+
+def _upgrade_required(head: Head) -> BadRequest:
+    return BadRequest(
+        f"{head.path} speaks WebSocket",
+        parameter="Upgrade",
+        value=head.headers.get("upgrade"),
+        allowed=f"a WebSocket client, for example: websocat ws://HOST{head.path}",
+        code="UPGRADE_REQUIRED",
+        status=426,
+    )

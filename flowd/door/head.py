@@ -1,0 +1,160 @@
+"""Request heads and small answers, for what the door answers itself. h11 does the parsing, with
+strict limits.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from http import HTTPStatus
+from urllib.parse import parse_qsl, unquote
+
+import h11
+from attrs import frozen
+
+from flowd.values import codec
+from flowd.values.errors import BadRequest
+
+HEAD_MAX = 16 * 1024
+"""The largest request head taken, in bytes."""
+PARAMETERS_MAX = 50
+
+
+@frozen
+class Head:
+    """The head of one HTTP/1.1 request; header names in lower case, `raw` the bytes as is."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
+    http_11: bool
+    raw: bytes
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client wants to send another request on this connection."""
+        connection = self.headers.get("connection", "").lower()
+        return self.http_11 and "close" not in connection
+
+    @property
+    def has_body(self) -> bool:
+        """Whether bytes of a body follow the head."""
+        return "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
+
+    @property
+    def gzip(self) -> bool:
+        """Whether the client takes gzip; what it says of `*` counts only if it does not name it."""
+        takes: dict[str, bool] = {}
+        for part in self.headers.get("accept-encoding", "").lower().split(","):
+            name, _, weight = part.strip().partition(";")
+            refused = weight.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+            takes[name.strip()] = not refused
+        return takes.get("gzip", takes.get("*", False))
+
+    @property
+    def wants_websocket(self) -> bool:
+        """Whether this is a request to become a WebSocket."""
+        return self.headers.get("upgrade", "").lower() == "websocket"
+
+    def parameters(self) -> dict[str, str]:
+        """The query, each name once; BadRequest when a name is repeated."""
+        found: dict[str, str] = {}
+        for name, value in self.query:
+            if name in found:
+                raise BadRequest(
+                    f"{name} is given twice",
+                    parameter=name,
+                    value=value,
+                    allowed="each parameter once; several values separated by commas",
+                )
+            found[name] = value
+        return found
+
+
+class BadHead(Exception):
+    """A request that no HTTP/1.1 server should answer; `status` says why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+@lru_cache(maxsize=2048)
+def parse_head(raw: bytes) -> Head:
+    """The head that `raw`, ending in an empty line, writes; BadHead when it is not HTTP/1.1.
+
+    Remembered by its bytes: who polls sends the same head every time.
+    """
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
+    try:
+        connection.receive_data(raw)
+        event = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise BadHead(error.error_status_hint, str(error)) from None
+    if not isinstance(event, h11.Request):
+        raise BadHead(400, "not a request")
+    if event.http_version not in (b"1.0", b"1.1"):
+        raise BadHead(505, "this port speaks HTTP/1.1; HTTP/2 belongs into the reverse proxy")
+    headers: dict[str, str] = {}
+    for name, value in event.headers:
+        key, text = name.decode("ascii"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    try:
+        path, _, query = event.target.decode("ascii").partition("?")
+        pairs = parse_qsl(
+            query, keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS_MAX
+        )
+        path = unquote(path, errors="strict")
+    except ValueError as error:
+        raise BadHead(400, f"bad request target: {error}") from None
+    return Head(
+        event.method.decode("ascii"), path, tuple(pairs), headers, event.http_version >= b"1.1", raw
+    )
+
+
+def response(
+    status: int,
+    body: bytes = b"",
+    *,
+    headers: tuple[tuple[str, str], ...] = (),
+    kind: str = "application/json",
+    close: bool = False,
+) -> bytes:
+    """A whole HTTP/1.1 response."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    if status != 304:
+        lines += [f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in (*headers, *COMMON_HEADERS)]
+    if close:
+        lines.append("Connection: close")
+    return "\r\n".join((*lines, "", "")).encode("latin-1") + body
+
+
+COMMON_HEADERS = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Expose-Headers", "ETag"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+"""Said with every answer: what flowd serves is public market data, readable from any page."""
+
+
+PREFLIGHT = (
+    ("Allow", "GET, HEAD"),
+    ("Access-Control-Allow-Methods", "GET, HEAD"),
+    ("Access-Control-Allow-Headers", "If-None-Match, Last-Event-ID"),
+    ("Access-Control-Max-Age", "86400"),
+)
+"""What a browser asks before a page of another site may send an `If-None-Match`."""
+
+
+def refusal(error: BadRequest, *, close: bool = False) -> bytes:
+    """The answer to a request that cannot be met: parameter, value and what is allowed, as JSON."""
+    body = codec.encode({"error": error.body()})
+    return response(error.status, body, headers=REMEDIES.get(error.status, ()), close=close)
+
+
+REMEDIES = {
+    405: (("Allow", "GET, HEAD"),),
+    426: (("Upgrade", "websocket"),),
+    503: (("Retry-After", "5"),),
+}
+"""What HTTP wants said with a refusal, so that programs know what would work."""

@@ -1,0 +1,1 @@
+"""For who runs flowd: what it says of itself."""

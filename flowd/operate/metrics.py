@@ -1,0 +1,108 @@
+"""The status as Prometheus text."""
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from flowd.operate.status import Status
+
+
+class _Metrics(Collector):
+    """One status as Prometheus metric families; made anew for each scrape, since the status is the
+    truth.
+    """
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Any:
+        """All families."""
+        status = self._status
+        yield _gauge("flowd_up", "1 while everything does what it is for", [((), status.healthy)])
+        yield _gauge("flowd_uptime_seconds", "Since the start", [((), status.uptime_s)])
+        parts = status.components
+        yield _gauge(
+            "flowd_component_healthy",
+            "1 if the component runs and delivers",
+            [((part.name, part.kind), part.healthy) for part in parts],
+            ("component", "kind"),
+        )
+        counters = {
+            "restarts": "Starts after the first",
+            "messages": "Messages from upstream",
+            "published": "Records published",
+            "duplicates": "Repeated events ignored",
+            "missed": "Records that fell off before the component read them",
+        }
+        for name, words in counters.items():
+            yield _counter(
+                f"flowd_component_{name}",
+                words,
+                [((part.name,), getattr(part, name)) for part in parts],
+                ("component",),
+            )
+        yield _counter(
+            "flowd_component_dropped",
+            "Unusable messages by reason",
+            [((p.name, reason), n) for p in parts for reason, n in p.dropped.items()],
+            ("component", "reason"),
+        )
+        for name, words in (("records", "Records retained"), ("seen_ids", "Ids remembered")):
+            yield _gauge(
+                f"flowd_stream_{name}",
+                words,
+                [((stream.name,), getattr(stream, name)) for stream in status.streams],
+                ("stream",),
+            )
+        yield _counter(
+            "flowd_stream_appended",
+            "Records ever appended, also before this start",
+            [((stream.name,), int(stream.position.split(".")[1])) for stream in status.streams],
+            ("stream",),
+        )
+        clients = status.clients
+        for name in ("live", "behind", "channels", "connections_open"):
+            yield _gauge(f"flowd_clients_{name}", f"Clients: {name}", [((), clients[name])])
+        for name in ("delivered", "slow", "gone_slow", "gaps"):
+            yield _counter(f"flowd_clients_{name}", f"Clients: {name}", [((), clients[name])])
+        for name, label in (("refused", "reason"), ("gone", "reason"), ("requests", "door")):
+            yield _counter(
+                f"flowd_clients_{name}",
+                f"Clients: {name}",
+                [((key,), n) for key, n in clients[name].items()],
+                (label,),
+            )
+        yield _gauge(
+            "flowd_loop_longest_hold_seconds",
+            "Longest hold of the event loop by one step",
+            [((), status.loop["longest_hold_ms"] / 1000)],
+        )
+        yield _gauge("flowd_memory_bytes", "Resident memory", [((), status.memory["rss_bytes"])])
+        yield _counter("flowd_snapshot_saves", "Saves", [((), status.snapshot["saves"])])
+        yield _counter("flowd_snapshot_failures", "Failed", [((), status.snapshot["failures"])])
+
+
+Samples = list[tuple[tuple[str, ...], float]]
+
+
+def _gauge(name: str, words: str, samples: Samples, labels: tuple[str, ...] = ()) -> Any:
+    family = GaugeMetricFamily(name, words, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, float(number))
+    return family
+
+
+def _counter(name: str, words: str, samples: Samples, labels: tuple[str, ...] = ()) -> Any:
+    family = CounterMetricFamily(name, words, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, float(number))
+    return family
+
+
+def prometheus(status: Status) -> bytes:
+    """The status in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Metrics(status))
+    return generate_latest(registry)

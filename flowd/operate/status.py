@@ -1,0 +1,177 @@
+"""One Status value of everything that runs. JSON, the terminal's table and Prometheus' text are
+made from it.
+"""
+
+from typing import Any
+
+import trio
+from attrs import field, frozen
+
+from flowd.values.clock import Stopwatch, processor_time, stopwatch
+
+RECENT_S = 10.0
+
+
+class LoopMeter(trio.abc.Instrument):
+    """Measures how long single steps of tasks hold the event loop: what every reader waits for.
+
+    Holds are told in wall time, and the longest also in processor time, of its whole turn of the
+    loop: where that is less, another process had the processor.
+    """
+
+    def __init__(self, watch: Stopwatch = stopwatch, work: Stopwatch = processor_time) -> None:
+        self.steps = 0
+        self.longest_s = 0.0
+        self.longest_work_s = 0.0
+        self.longest_task = ""
+        self._watch = watch
+        self._work = work
+        self._began = self._since = watch()
+        self._worked = work()
+        self._recent_s = [0.0, 0.0]
+
+    def after_io_wait(self, timeout: float) -> None:
+        """A turn of the loop begins. Processor time is asked for here and not for every step, where
+        it would cost more than many a step.
+        """
+        self._worked = self._work()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """A task begins to hold the loop."""
+        self._began = self._watch()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """It gives it back."""
+        now = self._watch()
+        held_s = now - self._began
+        self.steps += 1
+        if now - self._since > RECENT_S:
+            self._recent_s = [0.0, self._recent_s[0]]
+            self._since = now
+        if held_s > self._recent_s[0]:
+            self._recent_s[0] = held_s
+            if held_s > self.longest_s:
+                self.longest_s = held_s
+                self.longest_task = task.name
+            worked_s = self._work() - self._worked
+            self.longest_work_s = max(self.longest_work_s, worked_s)
+
+    @property
+    def recent_s(self) -> float:
+        """The longest hold of the last `RECENT_S` to twice `RECENT_S` seconds."""
+        return max(self._recent_s)
+
+    def reset(self) -> None:
+        """Measure anew: the daemon's start is not what readers wait for."""
+        self.longest_s = self.longest_work_s = 0.0
+        self.longest_task = ""
+        self._recent_s = [0.0, 0.0]
+
+
+@frozen
+class ComponentStatus:
+    """One component.
+
+    `lag_ms` is how old the newest record's event was when it was appended, where values have a
+    time; `behind` how many records of its inputs a transform or sink has still to read;
+    `rate_per_s` records published over the last minute; `figures` what else its plugin counts and
+    limits.
+    """
+
+    name: str
+    table: str
+    kind: str
+    state: str
+    error: str | None = None
+    restarts: int = 0
+    retry_in_s: float | None = None
+    delivering: bool | None = None
+    outage_since_ms: int | None = None
+    connections: int = 0
+    connected: bool | None = None
+    messages: int = 0
+    published: int = 0
+    duplicates: int = 0
+    dropped: dict[str, int] = field(factory=dict)
+    figures: dict[str, float] = field(factory=dict)
+    missed: int = 0
+    rate_per_s: float = 0.0
+    lag_ms: int | None = None
+    behind: int = 0
+    last_message_ago_ms: int | None = None
+    last_record_ago_ms: int | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether this component does what it is for."""
+        return self.state == "running" and self.delivering is not False
+
+
+@frozen
+class StreamStatus:
+    """One stream: where it is, what it retains and what limits it."""
+
+    name: str
+    record: str
+    position: str
+    records: int
+    retain: int
+    retain_age_s: float | None
+    oldest_seq: int
+    seen_ids: int
+
+
+@frozen
+class Status:
+    """The daemon at one instant, all parts of it."""
+
+    version: str
+    healthy: bool
+    started_ms: int
+    uptime_s: float
+    time_ms: int
+    components: list[ComponentStatus]
+    streams: list[StreamStatus]
+    clients: dict[str, Any]
+    snapshot: dict[str, Any]
+    loop: dict[str, Any]
+    memory: dict[str, Any]
+    limits: dict[str, Any]
+    plugins: list[dict[str, Any]]
+
+    def component(self, name: str) -> ComponentStatus | None:
+        """One component by name."""
+        return next((part for part in self.components if part.name == name), None)
+
+    def health(self) -> dict[str, Any]:
+        """The small answer of `/health`: healthy or why not."""
+        wrong = {part.name: _why(part) for part in self.components if not part.healthy}
+        if self.snapshot.get("error"):
+            wrong["snapshot"] = f"state cannot be saved: {self.snapshot['error']}"
+        return {"status": "ok" if self.healthy else "degraded", "problems": wrong}
+
+
+def _why(part: ComponentStatus) -> str:
+    if part.state != "running":
+        return f"{part.state}: {part.error}" if part.error else part.state
+    return "connected, but nothing is delivered" if part.connected else "connecting"
+
+
+class Rate:
+    """Events per second over the last minute or so, from a counter looked at now and then."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[float, int]] = []
+
+    def note(self, now: float, count: int) -> None:
+        """The counter stands at `count` now."""
+        self._points.append((now, count))
+        while len(self._points) > 2 and self._points[1][0] <= now - 60:
+            self._points.pop(0)
+
+    def per_s(self, now: float, count: int) -> float:
+        """The rate up to now."""
+        if not self._points or now <= self._points[0][0]:
+            return 0.0
+        then, before = self._points[0]
+        return round((count - before) / (now - then), 3)

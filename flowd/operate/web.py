@@ -1,0 +1,311 @@
+"""The Quart app behind the door: health, status, metrics, the list of streams, the description,
+admin, and the sinks' pages.
+
+Hypercorn serves it, always through `GuardedServer`, which keeps one bad connection from ending the
+daemon and one stalled client from keeping it.
+"""
+
+import hmac
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import wrap_app
+from quart import Blueprint, Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from flowd.door.visit import KEEP_ALIVE_S, Passage
+from flowd.operate.metrics import prometheus
+from flowd.operate.status import Status
+from flowd.stream.log import Stream
+from flowd.values import codec, filters
+from flowd.values.errors import BadRequest, unwrap
+from flowd.values.settings import Secret
+
+logger = logging.getLogger("flowd.web")
+
+SEND_TIMEOUT_S = 10.0
+SETTLE_S = 1.0
+"""How long it may take to close a connection, or to make it ready for the next request."""
+BODY_MAX = 64 * 1024
+
+
+class GuardedServer(TCPServer):
+    """One Hypercorn connection that can neither end the daemon nor outlive it."""
+
+    _reading = False
+
+    async def run(self) -> None:
+        """Serve until the connection ends. What goes wrong is this connection's affair alone."""
+        try:
+            await super().run()
+        except* Exception as group:
+            error = unwrap(group)
+            if not isinstance(error, OSError | trio.BrokenResourceError | trio.ClosedResourceError):
+                logger.error("a connection failed; the others go on: %r", error, exc_info=error)
+
+    async def protocol_send(self, event: Event) -> None:
+        """Write with a deadline inside Hypercorn's shield, and tell the door when a response is
+        complete.
+        """
+        if not isinstance(event, RawData):
+            # This may be the request's own task, which Quart cancels as the response is complete:
+            # the connection would neither be closed nor go on.
+            with trio.move_on_after(SETTLE_S, shield=True):
+                await super().protocol_send(event)
+            if isinstance(event, Updated) and event.idle:
+                assert isinstance(self.stream, Passage)
+                self.stream.became_idle()
+            return
+        async with self.send_lock:
+            try:
+                with trio.move_on_after(SEND_TIMEOUT_S, shield=True):
+                    await self.stream.send_all(event.data)
+                    return
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            await trio.aclose_forcefully(self.stream)
+        await self.protocol.handle(Closed())
+
+    async def _read_data(self) -> None:
+        """Read to the end. Hypercorn would wait for its idle clock after that."""
+        self._reading = True
+        await super()._read_data()
+        self._reading = False
+        await self.idle_task.stop()
+
+    async def _idle_timeout(self) -> None:
+        """The idle clock, between two requests. Hypercorn sets it going before the first one, too,
+        which a daemon that stops would leave without an answer, and after the client has gone.
+        """
+        if self._reading:
+            await super()._idle_timeout()
+
+
+class Web:
+    """The app and what serves it. `serve` is the door's way in."""
+
+    def __init__(self, app: QuartTrio) -> None:
+        self.app = app
+        config = HypercornConfig()
+        config.alpn_protocols = ["http/1.1"]
+        config.keep_alive_timeout = KEEP_ALIVE_S + 10
+        config.graceful_timeout = 2.0
+        config.websocket_max_message_size = 4096
+        config.include_server_header = False
+        config.accesslog = None
+        config.errorlog = None
+        self._config = config
+        self._context = WorkerContext(None)
+        self._wrapped = wrap_app(app, BODY_MAX, None)
+        self._state: Any = {}
+        self._open: set[Passage] = set()
+        self._ended = trio.lowlevel.ParkingLot()
+
+    def routes(self) -> list[tuple[str, str, str]]:
+        """What the app serves: path with `{names}`, method, and the first line of its docstring."""
+        found = []
+        for rule in self.app.url_map.iter_rules():
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            words = (self.app.view_functions[rule.endpoint].__doc__ or "").strip()
+            summary = words.partition("\n")[0] or f"From the sink's own routes: {path}"
+            methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            found += [(path, method, summary) for method in sorted(methods)]
+        return found
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The app's life: started when this says so, ended when this is cancelled."""
+        lifespan = Lifespan(self._wrapped, self._config, self._state)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lifespan.handle_lifespan)
+            await lifespan.wait_for_startup()
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def serve(self, stream: Passage) -> None:
+        """Serve requests that are not the door's own."""
+        # A Passage has all of a socket's stream that Hypercorn uses.
+        server = GuardedServer(self._wrapped, self._config, self._context, self._state, stream)  # type: ignore[arg-type]
+        self._open.add(stream)
+        try:
+            await server.run()
+        finally:
+            self._open.discard(stream)
+            self._ended.unpark_all()
+
+    async def end(self, grace_s: float) -> None:
+        """Let responses under way be finished within `grace_s`; cut off who does not read."""
+        await self._context.terminated.set()
+        with trio.move_on_after(grace_s):
+            while self._open:
+                await self._ended.park()
+        for stream in list(self._open):
+            await stream.cut()
+
+
+def build(
+    *,
+    status: Callable[[], Status],
+    streams: Mapping[str, Stream[Any]],
+    describe: Callable[[], dict[str, Any]],
+    check_admin: Callable[[str], None],
+    reconnect: Callable[[str], None],
+) -> QuartTrio:
+    """The app with flowd's own routes; sinks add their blueprints."""
+    app = QuartTrio("flowd", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_MAX
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = True
+    core = Blueprint("flowd", __name__)
+
+    @core.get("/health")
+    async def health() -> Response:
+        now = status()
+        return _json(now.health(), 200 if now.healthy else 503)
+
+    @core.get("/health/<name>")
+    async def component_health(name: str) -> Response:
+        now = status()
+        part = now.component(name)
+        if part is None:
+            known = [component.name for component in now.components]
+            raise _unknown("component", name, known)
+        return _json(codec.to_plain(part), 200 if part.healthy else 503)
+
+    @core.get("/status")
+    async def everything() -> Response:
+        return _json(codec.to_plain(status()))
+
+    @core.get("/metrics")
+    async def metrics() -> Response:
+        return Response(prometheus(status()), content_type="text/plain; version=0.0.4")
+
+    @core.get("/streams")
+    async def list_streams() -> Response:
+        return _json({"streams": [_stream(s) for s in streams.values() if not s.private]})
+
+    @core.get("/openapi.json")
+    async def openapi() -> Response:
+        return _json(describe())
+
+    @core.post("/components/<name>/reconnect")
+    async def force_reconnect(name: str) -> Response:
+        check_admin(request.headers.get("Authorization", ""))
+        reconnect(name)
+        logger.info("%s: reconnect asked for by %s", name, request.remote_addr)
+        return _json({"success": True, "message": f"{name} is started again"}, 202)
+
+    async def index() -> Response:
+        return Response(_index(describe(), status()), content_type="text/plain; charset=utf-8")
+
+    @app.before_serving
+    async def own_index() -> None:
+        """By now the sinks' blueprints are in: `/` is ours only if none of them brought it."""
+        if all(rule.rule != "/" for rule in app.url_map.iter_rules()):
+            app.add_url_rule("/", "index", index)
+
+    app.register_blueprint(core)
+    app.register_error_handler(BadRequest, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ExceptionGroup, _bug)
+    app.register_error_handler(Exception, _bug)
+    app.after_request(_common_headers)
+    return app
+
+
+def authorize(token: Secret | None, header: str) -> None:
+    """Let an admin pass, BadRequest for all others. The tokens are compared in constant time."""
+    if token is None or not token.available:
+        why = "not set" if token is None else f"empty ({token.source})"
+        raise BadRequest(
+            f"this daemon has no admin token: flowd.admin_token is {why}",
+            parameter="Authorization",
+            allowed='admin_token = { env = "FLOWD_ADMIN_TOKEN" } in the [flowd] table',
+            code="FORBIDDEN",
+            status=403,
+        )
+    scheme, _, given = header.partition(" ")
+    fits = hmac.compare_digest(given.strip().encode(), token.reveal().encode())
+    if scheme.lower() != "bearer" or not fits:
+        raise BadRequest(
+            "this needs the admin token",
+            parameter="Authorization",
+            allowed="Authorization: Bearer TOKEN",
+            code="UNAUTHORIZED",
+            status=401,
+        )
+
+
+def _unknown(what: str, name: str, known: list[str]) -> BadRequest:
+    return BadRequest(
+        f"there is no {what} {name!r:.60}",
+        parameter=what,
+        value=name,
+        allowed=known,
+        code=f"UNKNOWN_{what.upper()}",
+        status=404,
+    )
+
+
+def _stream(stream: Stream[Any]) -> dict[str, Any]:
+    return {
+        "name": stream.name,
+        "record": stream.record.__name__,
+        "position": str(stream.head),
+        "records": len(stream),
+        "retain": stream.retain.count,
+        "retain_age_s": stream.retain.age_s,
+        "filters": sorted(filters.names(stream.record)),
+    }
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(codec.encode(value) + b"\n", status, content_type="application/json")
+
+
+async def _refused(error: BadRequest) -> Response:
+    return _json({"error": error.body()}, error.status)
+
+
+async def _http_error(error: HTTPException) -> Response:
+    body = {"code": error.name.upper().replace(" ", "_"), "message": error.description}
+    answer = _json({"error": body}, error.code or 500)
+    for name, value in error.get_headers():
+        if name.lower() in ("allow", "retry-after", "location"):
+            answer.headers[name] = value
+    return answer
+
+
+async def _bug(error: BaseException) -> Response:
+    inner = unwrap(error)
+    if isinstance(inner, BadRequest):
+        return await _refused(inner)
+    if isinstance(inner, HTTPException):
+        return await _http_error(inner)
+    logger.error("%s %s failed: %r", request.method, request.path, inner, exc_info=inner)
+    body = {"code": "INTERNAL_ERROR", "message": "this is a bug in flowd; its log says more"}
+    return _json({"error": body}, 500)
+
+
+async def _common_headers(answer: Response) -> Response:
+    answer.headers.setdefault("Access-Control-Allow-Origin", "*")
+    answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+    answer.headers.setdefault("Cache-Control", "no-cache")
+    return answer
+
+
+def _index(description: dict[str, Any], status: Status) -> str:
+    """What there is to curl, for who comes to `/` without pages configured."""
+    lines = [f"flowd {status.version}: {status.health()['status']}", ""]
+    for path, methods in description["paths"].items():
+        for method, what in methods.items():
+            lines.append(f"  {method.upper():5} {path:34} {what['summary']}")
+    names = [stream.name for stream in status.streams]
+    return "\n".join([*lines, "", f"Streams: {', '.join(names)}", ""])

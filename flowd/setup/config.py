@@ -1,0 +1,383 @@
+"""The configuration: TOML to attrs values, with errors that name the key and say what to do.
+
+A component's table is its plugin's `Config` class, structured by cattrs with unknown keys
+forbidden; the few keys that every component has are taken out first.
+"""
+
+import contextlib
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+import types
+import typing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import attrs
+import cattrs
+from attrs import field, frozen
+
+from flowd.market import number
+from flowd.setup.registry import Registry
+from flowd.setup.supervisor import Restart
+from flowd.stream.log import RETAIN_MAX, Retain
+from flowd.values.errors import UserError
+from flowd.values.settings import Seconds, Secret, Size, seconds, secret, size
+
+C = TypeVar("C")
+
+TABLES = ("sources", "transforms", "sinks")
+LIMIT_MAX = 1000
+"""Failures that are remembered of a component."""
+DELAY_MIN_S = 0.05
+RESERVED = ("outages",)
+
+
+@frozen
+class Settings:
+    """The `[flowd]` table: the daemon itself."""
+
+    listen: str | list[str] = "127.0.0.1:4200"
+    state: str = "flowd.db"
+    admin_token: Secret | None = None
+    save_every: Seconds = Seconds(5.0)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = "auto"
+    max_clients: int = 1000
+    max_clients_per_address: int | None = None
+    trusted_proxies: list[str] = field(factory=list)
+    slow_consumer_timeout: Seconds = Seconds(1.0)
+    slow_consumer_limit: Seconds = Seconds(60.0)
+    heartbeat: Seconds = Seconds(15.0)
+    send_buffer: Size = Size(128 * 1024)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where to listen, one or several."""
+        return [self.listen] if isinstance(self.listen, str) else self.listen
+
+
+@frozen
+class Common:
+    """The keys that every component has, whatever its kind."""
+
+    retain: int | str | None = None
+    restart: Literal["always", "on-failure", "never"] = "always"
+    restart_delay: Seconds = Seconds(5.0)
+    restart_delay_max: Seconds = Seconds(60.0)
+    restart_limit: int | None = None
+    restart_window: Seconds = Seconds(600.0)
+
+
+@frozen
+class Component:
+    """One configured component: its name, its kind's definition, and the plugin's own settings."""
+
+    table: str
+    name: str
+    kind: str
+    definition: Any
+    settings: Any
+    retain: Retain
+    restart: Restart
+
+    @property
+    def where(self) -> str:
+        """How the configuration calls it, `sources.force-orders`."""
+        return f"{self.table}.{self.name}"
+
+
+@frozen
+class Config:
+    """The whole configuration, checked key by key; that the components fit together is `wiring`'s
+    to check.
+    """
+
+    settings: Settings
+    components: list[Component]
+
+    def of(self, table: str) -> list[Component]:
+        """The components of one table, in the file's order."""
+        return [component for component in self.components if component.table == table]
+
+
+def load(path: Path, registry: Registry) -> Config:
+    """The configuration in a file; UserError that names the file and the key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; `flowd init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    try:
+        return parse(text, registry)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def parse(text: str, registry: Registry) -> Config:
+    """The configuration that a TOML text writes; UserError that names the key and a remedy."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {error}") from None
+    _known(document, ("flowd", *TABLES), "")
+    settings = structure(document.get("flowd", {}), Settings, "flowd")
+    _check(settings)
+    components: list[Component] = []
+    for table in TABLES:
+        for name, content in _table(document.get(table, {}), table).items():
+            components.append(_component(table, name, content, registry))
+    _unique(components)
+    return Config(settings, components)
+
+
+def _component(table: str, name: str, content: object, registry: Registry) -> Component:
+    where = f"{table}.{name}"
+    if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
+        raise UserError(f'[{table}."{name}"]: a name is made of letters, digits, "-", "_" and "."')
+    if name in RESERVED and table != "sinks":
+        raise UserError(f"[{where}]: flowd has a stream of this name itself; choose another")
+    keys = dict(_table(content, where))
+    kind = keys.pop("kind", None)
+    if not isinstance(kind, str):
+        raise UserError(f'[{where}]: needs kind = "…"; `flowd plugins` lists the kinds there are')
+    definition = registry.kind(table, kind, where)
+    own = {attribute.name for attribute in attrs.fields(definition.config)}
+    common_names = {attribute.name for attribute in attrs.fields(Common)} - own
+    shared = {key: keys.pop(key) for key in list(keys) if key in common_names}
+    common = structure(shared, Common, where)
+    settings: Any = structure(keys, definition.config, where, also=common_names)
+    limit = common.restart_limit
+    if limit is not None and not 0 <= limit <= LIMIT_MAX:
+        raise UserError(f"{where}.restart_limit = {limit}: expected a number from 0 to {LIMIT_MAX}")
+    if limit is None and table != "sources" and "restart_limit" not in shared:
+        limit = 10
+    if common.restart_delay < DELAY_MIN_S:
+        raise UserError(
+            f"{where}.restart_delay: expected at least {DELAY_MIN_S:g}s, "
+            "or a component that fails at once would keep the daemon busy"
+        )
+    restart = Restart(
+        policy=common.restart,
+        delay_s=common.restart_delay,
+        delay_max_s=max(common.restart_delay, common.restart_delay_max),
+        limit=limit,
+        window_s=common.restart_window,
+    )
+    return Component(
+        table,
+        name,
+        kind,
+        definition,
+        settings,
+        _retain(common, where, getattr(definition, "retain", 5000)),
+        restart,
+    )
+
+
+def _retain(common: Common, where: str, default: int) -> Retain:
+    value = default if common.retain is None else common.retain
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 1 <= value <= RETAIN_MAX:
+            return Retain(count=value)
+    elif isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            if (age_s := seconds(value)) > 0:
+                return Retain(count=RETAIN_MAX, age_s=age_s)
+    raise UserError(
+        f"{where}.retain = {value!r}: expected a number of records from 1 to {RETAIN_MAX}, "
+        'or an age such as "1h"'
+    )
+
+
+def _check(settings: Settings) -> None:
+    if not settings.addresses:
+        raise UserError('flowd.listen = []: expected at least one address, "127.0.0.1:4200"')
+    for address in settings.addresses:
+        parse_address(address)
+    for key in ("max_clients", "max_clients_per_address"):
+        value = getattr(settings, key)
+        if value is not None and value < 1:
+            raise UserError(f"flowd.{key} = {value}: expected a number from 1 up")
+    for proxy in settings.trusted_proxies:
+        try:
+            ipaddress.ip_address(proxy)
+        except ValueError:
+            raise UserError(f'flowd.trusted_proxies: "{proxy}" is not an IP address') from None
+    for key in ("save_every", "heartbeat", "slow_consumer_limit"):
+        if getattr(settings, key) < 0.05:
+            raise UserError(f"flowd.{key}: expected at least 50ms")
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """`host:port`, `[::1]:port` or `unix:/path` (port 0 there); UserError for anything else."""
+    if address.startswith("unix:") and len(address) > 5:
+        return address, 0
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UserError(
+            f'flowd.listen = "{address}": expected "host:port" such as "127.0.0.1:4200", '
+            'or "unix:/run/flowd.sock"'
+        )
+    return host or "0.0.0.0", int(port)
+
+
+def state_path(settings: Settings) -> Path:
+    """The state file: a relative path lies in systemd's state directory, if there is one, else
+    right here.
+    """
+    return Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0]) / settings.state
+
+
+# -- structure with errors that help
+# -----------------------------------------------------------------------------
+
+
+_LITERAL = re.compile(r" not in literal typing\.Literal\[(.*)\]")
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+    converter.register_structure_hook(Seconds, lambda value, _: seconds(value))
+    converter.register_structure_hook(Size, lambda value, _: size(value))
+    converter.register_structure_hook(Secret, lambda value, _: secret(value))
+    converter.register_structure_hook(Decimal, _decimal)
+    converter.register_structure_hook(bool, lambda value, _: _exactly(value, bool, "true or false"))
+    converter.register_structure_hook(int, lambda value, _: _exactly(value, int, "a whole number"))
+    converter.register_structure_hook(str, lambda value, _: _exactly(value, str, "a text"))
+    converter.register_structure_hook_func(_is_simple_union, _simple_union)
+    converter.register_structure_hook_func(_is_list, _list)
+    return converter
+
+
+def _exactly(value: object, kind: type, words: str) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"expected {words}, got {value!r}")
+    return value
+
+
+def _decimal(value: object, _: Any) -> Decimal:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    try:
+        return number(str(value))
+    except ValueError:
+        raise ValueError(f"expected a number, got {value!r}") from None
+
+
+def _is_list(hint: Any) -> bool:
+    return typing.get_origin(hint) in (list, tuple, set, frozenset)
+
+
+def _list(value: object, hint: Any) -> Any:
+    """A text is none, though Python would take it for a list of letters."""
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list, got {value!r}")
+    part = typing.get_args(hint)[0]
+    return typing.get_origin(hint)(_structure.structure(item, part) for item in value)
+
+
+def _is_simple_union(hint: Any) -> bool:
+    """Such as `str | list[str]` and `int | None`, which TOML's own types tell apart."""
+    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
+        return False
+    return not any(attrs.has(part) for part in typing.get_args(hint)) or Secret in typing.get_args(
+        hint
+    )
+
+
+def _simple_union(value: object, hint: Any) -> Any:
+    faults: list[str] = []
+    for part in typing.get_args(hint):
+        if part is type(None):
+            continue
+        try:
+            return _structure.structure(value, part)
+        except Exception as error:
+            faults.append(_say(error))
+    raise ValueError(" or ".join(dict.fromkeys(faults)))
+
+
+_structure = _converter()
+
+
+def structure(content: object, kind: type[C], where: str, also: set[str] | None = None) -> C:
+    """A table as a value of `kind`; UserError that names the key and says what would have been
+    right.
+
+    `also` are keys that are allowed beside the class's own, for "did you mean".
+    """
+    keys = _table(content, where)
+    attributes = attrs.fields(typing.cast(Any, kind))  # a plugin's class, which mypy cannot know
+    names = [attribute.name for attribute in attributes]
+    _known(keys, (*names, *sorted(also or ())), where)
+    for attribute in attributes:
+        if attribute.default is attrs.NOTHING and attribute.name not in keys:
+            raise UserError(f"[{where}]: {attribute.name} = … is missing")
+    hints = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for name, value in keys.items():
+        try:
+            values[name] = _structure.structure(value, hints[name])
+        except Exception as error:
+            secret_there = Secret in (hints[name], *typing.get_args(hints[name]))
+            shown = "…" if secret_there else _shown(value)
+            raise UserError(f"{where}.{name} = {shown}: {_say(error)}") from None
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"[{where}]: {error}") from None
+
+
+def _say(error: BaseException) -> str:
+    """The innermost reason of cattrs' nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = str(error)
+    options = _LITERAL.search(text)
+    return f"expected one of {options[1]}" if options else text or repr(error)
+
+
+def _shown(value: object) -> str:
+    return (
+        "…" if isinstance(value, dict) else f'"{value}"' if isinstance(value, str) else repr(value)
+    )
+
+
+def _table(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected a table, written [{where}], got {value!r}")
+    return value
+
+
+def _known(keys: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in keys:
+        if key not in known:
+            message = (
+                f"[{where}]: there is no key {key!r}" if where else f"there is no table [{key}]"
+            )
+            close = difflib.get_close_matches(key, known, 1)
+            if close:
+                message += f'; did you mean "{close[0]}"?'
+            else:
+                message += f"; there are: {', '.join(known)}"
+            raise UserError(message)
+
+
+def _unique(components: list[Component]) -> None:
+    """A source's or transform's name is its stream's name, and sinks share the names of
+    components.
+    """
+    seen: dict[str, str] = {}
+    for component in components:
+        if component.name in seen:
+            raise UserError(
+                f"[{component.where}]: {seen[component.name]} has the same name; "
+                "components and their streams go by name, so choose another"
+            )
+        seen[component.name] = component.where

@@ -1,0 +1,235 @@
+"""Keeps each component running on its own: one nursery, one cancel scope and one restart policy
+per child.
+
+Knows nothing of streams or sockets. What a child does is an async function; that it ends or raises
+is all that counts here. The words for policies are systemd's, since the reader's other supervisor
+is systemd.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from random import Random
+from typing import Literal
+
+import trio
+from attrs import define, field, frozen
+
+from flowd.values.errors import UpstreamError, UserError, unwrap
+
+logger = logging.getLogger("flowd.supervisor")
+
+Run = Callable[[], Awaitable[None]]
+
+
+class State(Enum):
+    """Where a child is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@frozen
+class Restart:
+    """When a child that ended is started again, and how soon.
+
+    The first restart waits `delay_s`, each further one twice as long up to `delay_max_s`, plus up
+    to a fifth of it by chance. A run of at least `healthy_s` clears the count. More than `limit`
+    failures within `window_s` and the child is failed for good (no limit: it is tried for ever).
+    """
+
+    policy: Literal["always", "on-failure", "never"] = "always"
+    delay_s: float = 5.0
+    delay_max_s: float = 60.0
+    healthy_s: float = 60.0
+    limit: int | None = None
+    window_s: float = 600.0
+
+
+@define(eq=False)
+class Child:
+    """One supervised component, as `/status` shows it."""
+
+    name: str
+    run: Run
+    restart: Restart
+    state: State = State.STARTING
+    restarts: int = 0
+    in_a_row: int = 0
+    error: str | None = None
+    retry_at: float | None = None
+    """Trio time of the next start, while in backoff."""
+    failures: deque[float] = field(factory=lambda: deque(maxlen=1001))
+    scope: trio.CancelScope | None = None
+    kicked: bool = False
+    stopping: bool = False
+    ended: trio.Event = field(factory=trio.Event)
+
+
+class Supervisor:
+    """Runs children until they are told to stop. One that fails costs the others nothing."""
+
+    def __init__(
+        self, random: Random, on_change: Callable[[Child], None] = lambda child: None
+    ) -> None:
+        self.children: dict[str, Child] = {}
+        self._random = random
+        self._on_change = on_change
+
+    def add(self, name: str, run: Run, restart: Restart) -> Child:
+        """Declare a child; it runs once `start` is called for it."""
+        assert name not in self.children
+        child = self.children[name] = Child(name, run, restart)
+        return child
+
+    def start(self, name: str, nursery: trio.Nursery) -> None:
+        """Run a declared child in this nursery."""
+        nursery.start_soon(self._keep, self.children[name], name=f"component {name}")
+
+    def kick(self, name: str, reason: str = "reconnect asked for") -> None:
+        """End a child's run, or its wait, and start it again at once. A failed child gets another
+        life too.
+        """
+        child = self.children[name]
+        child.kicked = True
+        child.error = reason
+        if child.scope is not None:
+            child.scope.cancel()
+
+    def stop(self, name: str) -> None:
+        """End a child for good."""
+        child = self.children[name]
+        child.stopping = True
+        if child.scope is not None:
+            child.scope.cancel()
+
+    def finish(self, name: str) -> None:
+        """Let a child end by itself, and do not start it again."""
+        child = self.children[name]
+        child.stopping = True
+        if child.state is not State.RUNNING and child.scope is not None:
+            child.scope.cancel()
+
+    async def stopped(self, name: str) -> None:
+        """Wait until a child has ended for good."""
+        await self.children[name].ended.wait()
+
+    @property
+    def degraded(self) -> bool:
+        """Whether any child is failed for good."""
+        return any(child.state is State.FAILED for child in self.children.values())
+
+    async def _keep(self, child: Child) -> None:
+        try:
+            while not child.stopping:
+                began = trio.current_time()
+                error = await self._run_once(child)
+                if child.stopping:
+                    break
+                if trio.current_time() - began >= child.restart.healthy_s:
+                    child.in_a_row = 0
+                if child.kicked:
+                    child.kicked = False
+                    child.restarts += 1
+                    self._change(child, State.STARTING)
+                    logger.info("%s: started again: %s", child.name, child.error)
+                    continue
+                if error is None and child.restart.policy != "always":
+                    break
+                if error is not None and child.restart.policy == "never":
+                    await self._fail(child, f"{child.error}, and its restart policy is never")
+                elif self._too_many(child, error):
+                    limit, window_s = child.restart.limit, child.restart.window_s
+                    await self._fail(child, f"more than {limit} failures within {window_s:g}s")
+                else:
+                    await self._back_off(child, error)
+        finally:
+            self._change(child, State.STOPPED)
+            child.ended.set()
+
+    async def _run_once(self, child: Child) -> BaseException | None:
+        """One life of a child. Answers what it died of, None if it just ended."""
+        error: BaseException | None = None
+        child.kicked = False  # One that came before the start has what it wants.
+        with trio.CancelScope() as child.scope:
+            self._change(child, State.RUNNING)
+            try:
+                await child.run()
+            except* UserError as group:
+                error = unwrap(group)
+                logger.error("%s: %s", child.name, error)
+            except* UpstreamError as group:
+                error = unwrap(group)
+            except* Exception as group:
+                error = unwrap(group)
+                logger.error("%s: failed: %r", child.name, error, exc_info=error)
+        child.scope = None
+        if not child.kicked:
+            child.error = None if error is None else (str(error) or repr(error))
+        return error
+
+    def _too_many(self, child: Child, error: BaseException | None) -> bool:
+        now = trio.current_time()
+        if error is not None:
+            child.failures.append(now)
+        while child.failures and child.failures[0] < now - child.restart.window_s:
+            child.failures.popleft()
+        return child.restart.limit is not None and len(child.failures) > child.restart.limit
+
+    async def _back_off(self, child: Child, error: BaseException | None) -> None:
+        child.in_a_row += 1
+        child.restarts += 1
+        restart = child.restart
+        delay_s = min(restart.delay_s * 2 ** min(child.in_a_row - 1, 30), restart.delay_max_s)
+        delay_s *= 1 + self._random.random() / 5
+        if isinstance(error, UpstreamError):
+            delay_s = max(delay_s, error.retry_s)
+        child.retry_at = trio.current_time() + delay_s
+        why = child.error or "ended"
+        if child.error is None:
+            child.error = why
+        self._change(child, State.BACKOFF)
+        logger.warning(
+            "%s: %s; again in %.1fs%s", child.name, why, delay_s, _in_a_row(child.in_a_row)
+        )
+        await self._wait(child, delay_s)
+        child.retry_at = None
+        if not child.stopping:
+            self._change(child, State.STARTING)
+
+    async def _fail(self, child: Child, why: str) -> None:
+        self._change(child, State.FAILED)
+        logger.error("%s: failed for good: %s; the others go on without it", child.name, why)
+        await self._wait(child, float("inf"))
+        child.failures.clear()
+        if not child.stopping:
+            child.restarts += 1
+
+    async def _wait(self, child: Child, seconds: float) -> None:
+        """Wait, unless the child is kicked or stopped meanwhile."""
+        with trio.CancelScope() as child.scope:
+            if not child.kicked and not child.stopping:
+                await trio.sleep(seconds)
+        child.scope = None
+        if child.kicked:
+            child.kicked = False
+            logger.info("%s: started again: %s", child.name, child.error)
+
+    def _change(self, child: Child, state: State) -> None:
+        if child.state is not state:
+            child.state = state
+            logger.debug("%s: %s", child.name, state.value)
+            self._on_change(child)
+
+
+def _in_a_row(count: int) -> str:
+    if count < 2:
+        return ""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(
+        count % 10 if count % 100 not in (11, 12, 13) else 0, "th"
+    )
+    return f" ({count}{ending} in a row)"

@@ -1,0 +1,1 @@
+"""The memory: the log, who reads it, and how it survives."""

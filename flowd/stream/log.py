@@ -1,0 +1,470 @@
+"""The log of one stream and its readers: the mechanism under everything else in flowd.
+
+A stream never waits and never refuses a record for load: it is a bounded log, and what falls off
+its far end is told to whoever had not read it. A reader is a cursor, which is a number. Between
+two checkpoints nothing else runs, so plain lists and dicts are a transaction here and no lock is
+needed.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Generic, TypeVar
+
+import trio
+from attrs import frozen
+
+from flowd.values.clock import Clock
+from flowd.values.filters import ALL, Filter
+from flowd.values.record import Batch, Gap, Position, Record
+
+T = TypeVar("T")
+
+SEEN_MAX = 20_000
+"""How many ids a stream remembers, to know a repeated event when it sees one."""
+
+COMPACT_FROM = 64
+"""Dead places in a log that are not worth tidying up."""
+
+COMPACT_AT_MOST = 512
+"""What fell off is tidied up in portions of so many: all at once would hold the loop."""
+
+RETAIN_MAX = 1_000_000
+"""The most records that any stream may be told to retain."""
+
+_seq = attrgetter("seq")
+
+
+@frozen
+class Retain:
+    """How much of a stream is kept: the newest `count` records, none older than `age_s` seconds."""
+
+    count: int = 5000
+    age_s: float | None = None
+
+
+@frozen
+class Saved(Generic[T]):
+    """A stream as a snapshot holds it."""
+
+    seq: int
+    floor: int
+    records: list[Record[T]]
+    seen: list[str]
+    seen_total: int
+
+
+@frozen
+class Cut:
+    """What a stream has that the last save did not: new records, keys forgotten, ids seen. Taken
+    at one instant.
+    """
+
+    stream: str
+    epoch: str
+    seq: int
+    floor: int
+    records: list[Record[object]]
+    forgotten: list[str]
+    seen: list[str]
+    seen_total: int
+    whole: bool = False
+    """These are all its records: whatever else is saved of it is there no more."""
+
+
+class Stream(Generic[T]):
+    """A named log of the newest records of one type; a history, or a table where records have
+    keys.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        record: type[T],
+        *,
+        clock: Clock,
+        epoch: str,
+        retain: Retain | None = None,
+        private: bool = False,
+    ) -> None:
+        self.name = name
+        self.record = record
+        self.epoch = epoch
+        self.retain = retain or Retain()
+        self.private = private
+        self._count, self._age_s = self.retain.count, self.retain.age_s
+        self.closed = False
+        self.seq = 0
+        self.floor = 0
+        """Everything up to this seq has fallen off for age or number."""
+        self._clock = clock
+        self._time_ms = 0
+        self._log: list[Record[T]] = []
+        self._start = 0
+        self._dead = 0
+        self._latest: dict[str, Record[T]] = {}
+        self._seen: set[str] = set()
+        self._seen_order: deque[str] = deque()
+        self._seen_total = 0
+        self._forgotten: dict[str, None] = {}
+        self._readers = trio.lowlevel.ParkingLot()
+
+    # -- writing --
+
+    def append(
+        self, value: T, *, key: str | None = None, id: str | None = None
+    ) -> Record[T] | None:
+        """Add a value at the head. None when it is no news: its `id` was seen, or its `key` holds
+        an equal value.
+
+        What cannot be written fails here and leaves no trace: it costs the component that appends
+        it a restart, where it would cost whoever reads or saves it the daemon.
+        """
+        assert not self.closed
+        if id is not None:
+            if id in self._seen:
+                return None
+            id.encode()
+        before = None if key is None else self._latest.get(key)
+        if before is not None and before.value == value:
+            if id is not None:
+                self._remember(id)
+            return None
+        record = Record(self.seq + 1, max(self._time_ms, self._clock()), value, key)
+        assert record.json
+        if id is not None:
+            self._remember(id)
+        self.seq, self._time_ms = record.seq, record.time_ms
+        self._log.append(record)
+        if key is not None:
+            self._dead += before is not None
+            self._latest[key] = record
+            self._forgotten.pop(key, None)
+        if len(self._log) - self._start - self._dead > self._count or self._age_s is not None:
+            self._trim()
+        elif self._dead > COMPACT_FROM:
+            self._compact()
+        if self._readers:
+            self._readers.unpark_all()
+        return record
+
+    def forget(self, key: str) -> None:
+        """Drop a key's record. Readers are not told: use it for what has outlived its retention."""
+        if self._latest.pop(key, None) is not None:
+            self._dead += 1
+            self._forgotten[key] = None
+            self._compact()
+
+    def close(self) -> None:
+        """End every reader's loop after its last batch. Nothing can be appended any more."""
+        self.closed = True
+        self._readers.unpark_all()
+
+    def _remember(self, id: str) -> None:
+        self._seen.add(id)
+        self._seen_order.append(id)
+        self._seen_total += 1
+        if len(self._seen_order) > SEEN_MAX:
+            self._seen.discard(self._seen_order.popleft())
+
+    def _trim(self) -> None:
+        """Let fall off what is over the number or the age; raise the floor to what fell."""
+        while len(self) > self.retain.count:
+            self._drop_oldest()
+        if self.retain.age_s is not None and self._start < len(self._log):
+            horizon = self._clock() - self.retain.age_s * 1000
+            while self._start < len(self._log) and self._log[self._start].time_ms < horizon:
+                self._drop_oldest()
+        self._compact()
+
+    def _drop_oldest(self) -> None:
+        record = self._log[self._start]
+        self._start += 1
+        if record.key is None or self._latest.get(record.key) is record:
+            self.floor = record.seq
+            if record.key is not None:
+                del self._latest[record.key]
+        else:
+            self._dead -= 1
+
+    def _compact(self) -> None:
+        """Give back the memory of what fell off or was superseded, once that is more than half of
+        the log.
+        """
+        if self._start > COMPACT_FROM and (
+            self._start * 2 > len(self._log) or self._start > COMPACT_AT_MOST
+        ):
+            del self._log[: self._start]
+            self._start = 0
+        if self._dead > COMPACT_FROM and self._dead * 2 > len(self._log) - self._start:
+            self._log = [record for record in self._log[self._start :] if self._alive(record)]
+            self._start = self._dead = 0
+
+    def _alive(self, record: Record[T]) -> bool:
+        return record.key is None or self._latest.get(record.key) is record
+
+    # -- reading --
+
+    def __len__(self) -> int:
+        return len(self._log) - self._start - self._dead
+
+    @property
+    def head(self) -> Position:
+        """The position of the newest record ever appended."""
+        return Position(self.epoch, self.seq)
+
+    def get(self, key: str) -> T | None:
+        """The newest value of a key, None if there is none."""
+        record = self._latest.get(key)
+        return None if record is None else record.value
+
+    def after(self, seq: int, *, upto: int | None = None) -> list[Record[T]]:
+        """All retained records newer than `seq`, up to and including `upto`, oldest first."""
+        log = self._log
+        low = bisect_right(log, seq, self._start, key=_seq)
+        high = (
+            len(log) if upto is None or upto >= self.seq else bisect_right(log, upto, low, key=_seq)
+        )
+        records = log[low:high]
+        return [record for record in records if self._alive(record)] if self._dead else records
+
+    def read(
+        self,
+        after: int,
+        *,
+        first: bool = False,
+        upto: int | None = None,
+        limit: int | None = None,
+        filter: Filter = ALL,
+    ) -> Batch[T]:
+        """What a reader at `after` has not read yet, at most `limit` records of it; never waits.
+
+        The position moves past what the filter hides. A reader who starts (`first`) suffers no gap.
+        """
+        if self.retain.age_s is not None:
+            self._trim()
+        upto = self.seq if upto is None else upto
+        gap = Gap(after + 1, min(self.floor, upto)) if after < self.floor and not first else None
+        records = self.after(after, upto=upto)
+        place = upto
+        if limit is not None and len(records) > limit:
+            records = records[:limit]
+            place = records[-1].seq
+        if filter.where is not None:
+            where = filter.where
+            records = [record for record in records if where(record.value)]
+        return Batch(self.name, records, Position(self.epoch, place), first, gap)
+
+    def newest(self, count: int, filter: Filter = ALL) -> int:
+        """The seq after which exactly the newest `count` matching records lie; 0 when there are
+        fewer.
+        """
+        if count <= 0:
+            return self.seq
+        left = count
+        for index in range(len(self._log) - 1, self._start - 1, -1):
+            record = self._log[index]
+            if self._alive(record) and (filter.where is None or filter.where(record.value)):
+                left -= 1
+                if left == 0:
+                    return record.seq - 1
+        return 0
+
+    def knows(self, position: Position) -> bool:
+        """Whether a reader may resume at `position`: same epoch, and not from the future."""
+        return position.epoch == self.epoch and position.seq <= self.seq
+
+    async def news(self, seq: int) -> bool:
+        """Wait until there is something after `seq`; False when the stream was closed and there is
+        not.
+        """
+        while self.seq <= seq:
+            if self.closed:
+                return False
+            await self._readers.park()
+        return True
+
+    async def ended(self) -> None:
+        """Wait until the stream is closed."""
+        while not self.closed:
+            await self._readers.park()
+
+    def cursor(
+        self,
+        after: Position | None = None,
+        *,
+        limit: int | None = None,
+        filter: Filter = ALL,
+    ) -> "Cursor[T]":
+        """A reader: everything retained (its newest `limit`), or what is newer than `after`, and
+        then live.
+        """
+        if after is not None and self.knows(after):
+            return Cursor(self, after.seq, filter=filter)
+        start = 0 if limit is None else self.newest(limit, filter)
+        return Cursor(self, start, first=True, reset=after is not None, filter=filter)
+
+    # -- the snapshot --
+
+    def cut(self, seq: int, seen_total: int) -> Cut:
+        """What came after the save that ended at `seq` and `seen_total`."""
+        new = min(self._seen_total - seen_total, len(self._seen_order))
+        seen = [self._seen_order[index] for index in range(-new, 0)]
+        records: list[Record[object]] = list(self.after(seq))
+        head, total = (self.name, self.epoch, self.seq, self.floor), self._seen_total
+        return Cut(*head, records, list(self._forgotten), seen, total, whole=seq == 0)
+
+    def was_saved(self, cut: Cut) -> None:
+        """Forget the forgotten: their rows are gone from the store."""
+        for key in cut.forgotten:
+            self._forgotten.pop(key, None)
+
+    def restore(self, saved: Saved[T]) -> None:
+        """Go on from a snapshot. Only for a stream that nobody has written to or read from."""
+        assert self.seq == 0
+        self.seq = saved.seq
+        self.floor = saved.floor
+        for record in saved.records:
+            self._log.append(record)
+            if record.key is not None:
+                self._latest[record.key] = record
+            self._time_ms = max(self._time_ms, record.time_ms)
+        for id in saved.seen[-SEEN_MAX:]:
+            self._remember(id)
+        self._seen_total = saved.seen_total
+        self._trim()
+
+    @property
+    def seen(self) -> int:
+        """How many ids are remembered."""
+        return len(self._seen_order)
+
+    @property
+    def newest_record(self) -> Record[T] | None:
+        """The newest record, None when none is retained."""
+        return self._log[-1] if len(self._log) > self._start else None
+
+    @property
+    def seen_total(self) -> int:
+        """How many ids were ever remembered."""
+        return self._seen_total
+
+
+class Cursor(Generic[T]):
+    """One reader's place in a stream. Iterate for batches, or `records()` for one record at a
+    time.
+    """
+
+    def __init__(
+        self,
+        stream: Stream[T],
+        seq: int,
+        *,
+        first: bool = False,
+        reset: bool = False,
+        filter: Filter = ALL,
+        on_read: Callable[[int], None] | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> None:
+        self.stream = stream
+        self._filter = filter
+        self._seq = seq
+        self._first = first
+        self._reset = reset
+        self._on_read = on_read
+        self._on_gap = on_gap
+        self._pending: int | None = None
+
+    @property
+    def position(self) -> Position:
+        """Everything up to here has been read."""
+        return Position(self.stream.epoch, self._seq)
+
+    def read(self, limit: int | None = None) -> Batch[T]:
+        """What is new, at once; perhaps nothing. For polls."""
+        batch = self.stream.read(self._seq, first=self._first, limit=limit, filter=self._filter)
+        if self._reset:
+            batch = Batch(
+                batch.stream, batch.records, batch.position, batch.first, None, reset=True
+            )
+        if batch.gap is not None and self._on_gap is not None:
+            self._on_gap(batch.gap)
+        self._seq = batch.position.seq
+        self._first = self._reset = False
+        return batch
+
+    def done(self) -> None:
+        """Say that all that was read has been dealt with: after a restart it is not read again.
+
+        For who polls with `read` and commits in the same step as publishing; loops say it by going
+        on.
+        """
+        if self._on_read is not None:
+            self._on_read(self._seq)
+
+    def __aiter__(self) -> "Cursor[T]":
+        return self
+
+    async def __anext__(self) -> Batch[T]:
+        """The next batch. A new reader's first one comes at once, even when the stream is still
+        empty.
+
+        Asking for the next batch says that the last one has been dealt with.
+        """
+        if self._pending is not None and self._on_read is not None:
+            self._on_read(self._pending)
+        self._pending = None
+        await trio.lowlevel.checkpoint()
+        while True:
+            fresh = self._first
+            if not fresh and not await self.stream.news(self._seq):
+                raise StopAsyncIteration
+            batch = self.read()
+            self._pending = self._seq
+            if batch.records or batch.gap or fresh:
+                return batch
+
+    def records(self) -> "Records[T]":
+        """One record at a time, each counted as read when the loop body is done with it."""
+        return Records(self, self._on_read)
+
+
+class Records(Generic[T]):
+    """A cursor's records one by one. Lets other tasks run every hundred, so that a backlog holds
+    nobody up.
+    """
+
+    def __init__(self, cursor: Cursor[T], on_read: Callable[[int], None] | None) -> None:
+        self._cursor = cursor
+        self._on_read = on_read
+        self._done: int | None = None
+        self._left: Iterable[Record[T]] = iter(())
+        self._end = 0
+        self._since_yield = 0
+
+    def __aiter__(self) -> "Records[T]":
+        return self
+
+    async def __anext__(self) -> Record[T]:
+        if self._done is not None and self._on_read is not None:
+            self._on_read(self._done)
+        self._done = None
+        while True:
+            if self._since_yield >= 100:
+                # Before a record is taken: one that was taken and cancelled would be lost.
+                self._since_yield = 0
+                await trio.lowlevel.checkpoint()
+            for record in self._left:
+                self._since_yield += 1
+                self._done = record.seq
+                return record
+            if self._end and self._on_read is not None:
+                self._on_read(self._end)
+            stream = self._cursor.stream
+            await trio.lowlevel.checkpoint()
+            if not await stream.news(self._cursor.position.seq):
+                raise StopAsyncIteration
+            batch = self._cursor.read()
+            self._end = batch.position.seq
+            self._left = iter(batch.records)

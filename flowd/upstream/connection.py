@@ -1,0 +1,211 @@
+"""One WebSocket to an exchange: dialled, kept alive by pings, and known to be dead when it says
+nothing.
+
+There is no reconnect loop here or in any source: whatever goes wrong is an `UpstreamError`, the
+source ends, and the supervisor starts it again.
+"""
+
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from urllib.parse import SplitResult, urlsplit
+
+import h11
+import trio
+import trio_websocket
+
+from flowd.values.errors import UpstreamError, UpstreamSilent, UserError, unwrap
+
+CONNECT_TIMEOUT_S = 10.0
+PING_EVERY_S = 15.0
+SILENCE_S = 60.0
+MESSAGE_MAX = 16 * 1024 * 1024
+"""The largest message taken from an upstream, in bytes; a larger one ends the connection."""
+QUEUE_MAX = 1024
+"""Messages that may wait between the socket and the source before the socket is read no more."""
+
+Dial = Callable[[SplitResult], Awaitable[trio.abc.Stream]]
+"""Opens the byte stream to where a URL points; tests hand in one that answers from memory."""
+
+
+async def dial(url: SplitResult) -> trio.abc.Stream:
+    """A TCP connection to the URL's host, wrapped in TLS for `wss` and `https`."""
+    assert url.hostname is not None
+    secure = url.scheme in ("wss", "https")
+    port = url.port or (443 if secure else 80)
+    tcp = await trio.open_tcp_stream(url.hostname, port, happy_eyeballs_delay=0.25)
+    if not secure:
+        return tcp
+    tls = trio.SSLStream(
+        tcp, ssl.create_default_context(), server_hostname=url.hostname, https_compatible=True
+    )
+    try:
+        await tls.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(tcp)
+        raise
+    return tls
+
+
+class Upstream:
+    """An open connection: `send` text, iterate for messages.
+
+    Iteration raises `UpstreamError` when the connection ends and `UpstreamSilent` after
+    `silence_s` without a sign of life: any frame, or only messages if `pongs_count` is false.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        connection: trio_websocket.WebSocketConnection,
+        *,
+        silence_s: float,
+        pongs_count: bool,
+        on_frame: Callable[[], None],
+        on_message: Callable[[], None],
+    ) -> None:
+        self.url = url
+        self._connection = connection
+        self._silence_s = silence_s
+        self._pongs_count = pongs_count
+        self._on_frame = on_frame
+        self._on_message = on_message
+        self._heard = trio.current_time()
+
+    async def send(self, text: str | bytes) -> None:
+        """Send one message; UpstreamError when the connection is gone."""
+        try:
+            await self._connection.send_message(text)
+        except trio_websocket.ConnectionClosed as error:
+            raise self._ended(error) from None
+
+    def __aiter__(self) -> "Upstream":
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        while True:
+            left_s = self._heard + self._silence_s - trio.current_time()
+            if left_s <= 0:
+                raise UpstreamSilent(f"upstream silent for {self._silence_s:g}s ({self.url})")
+            with trio.move_on_after(left_s):
+                try:
+                    message = await self._connection.get_message()
+                except trio_websocket.ConnectionClosed as error:
+                    raise self._ended(error) from None
+                self._heard = trio.current_time()
+                self._on_message()
+                return message
+
+    async def ping(self, every_s: float) -> None:
+        """Ping for ever; each pong is a sign of life."""
+        while True:
+            await trio.sleep(every_s)
+            try:
+                await self._connection.ping()
+            except trio_websocket.ConnectionClosed:
+                return
+            self._on_frame()
+            if self._pongs_count:
+                self._heard = trio.current_time()
+
+    def _ended(self, error: trio_websocket.ConnectionClosed) -> UpstreamError:
+        reason = error.reason
+        if reason is None or reason.code == 1006:
+            return UpstreamError(f"connection lost ({self.url})")
+        words = f" {reason.reason}" if reason.reason else ""
+        return UpstreamError(f"closed by upstream with {reason.code}{words} ({self.url})")
+
+
+@asynccontextmanager
+async def open_upstream(
+    url: str,
+    *,
+    dial: Dial,
+    silence_s: float = SILENCE_S,
+    ping_every_s: float = PING_EVERY_S,
+    pongs_count: bool = True,
+    headers: list[tuple[bytes, bytes]] | None = None,
+    shown: str | None = None,
+    on_frame: Callable[[], None] = lambda: None,
+    on_message: Callable[[], None] = lambda: None,
+) -> AsyncGenerator[Upstream, None]:
+    """Dial `url` (`shown` is what logs say of it, when it holds a secret) and keep the connection
+    for the block.
+    """
+    shown = shown or url
+    parts = websocket_url(url, shown)
+    stream: trio.abc.Stream | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                with trio.fail_after(CONNECT_TIMEOUT_S):
+                    stream = await dial(parts)
+                    connection = await _handshake(nursery, stream, parts, headers)
+            except trio.TooSlowError:
+                raise UpstreamError(f"no answer within {CONNECT_TIMEOUT_S:g}s ({shown})") from None
+            except (OSError, ssl.SSLError, trio.BrokenResourceError) as error:
+                raise UpstreamError(
+                    f"cannot connect: {str(error) or type(error).__name__} ({shown})"
+                ) from None
+            upstream = Upstream(
+                shown,
+                connection,
+                silence_s=silence_s,
+                pongs_count=pongs_count,
+                on_frame=on_frame,
+                on_message=on_message,
+            )
+            nursery.start_soon(upstream.ping, ping_every_s)
+            yield upstream
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # What the body raised, or the codec's own task: a refused handshake is told there.
+        raise _plainly(unwrap(group), shown) from None
+    finally:
+        # Not in the nursery: once that is cancelled, a checkpoint would replace what was raised.
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+
+def _plainly(error: BaseException, shown: str) -> BaseException:
+    """The codec's errors in flowd's words; all others as they are."""
+    if isinstance(error, trio_websocket.ConnectionRejected):
+        return UpstreamError(f"refused with HTTP {error.status_code} ({shown})")
+    if isinstance(
+        error, trio_websocket.HandshakeError | trio_websocket.ConnectionClosed | h11.ProtocolError
+    ):
+        return UpstreamError(f"handshake failed: {error!r} ({shown})")
+    return error
+
+
+def websocket_url(url: str, shown: str) -> SplitResult:
+    """The parts of a `ws://` or `wss://` address; UserError for anything else."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UserError(f'url = "{shown}": expected an address like "wss://host/path"')
+    return parts
+
+
+async def _handshake(
+    nursery: trio.Nursery,
+    stream: trio.abc.Stream,
+    url: SplitResult,
+    headers: list[tuple[bytes, bytes]] | None,
+) -> trio_websocket.WebSocketConnection:
+    resource = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    return await trio_websocket.wrap_client_stream(
+        nursery,
+        # trio-websocket is typed for sockets and works on any stream.
+        cast(Any, stream),
+        url.netloc.rpartition("@")[2],
+        resource,
+        extra_headers=headers,
+        message_queue_size=QUEUE_MAX,
+        max_message_size=MESSAGE_MAX,
+        receive_buffer_size=65536,
+    )

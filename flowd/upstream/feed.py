@@ -1,0 +1,237 @@
+"""What a source or transform may do: publish to its stream, keep tables, dial upstream.
+
+With the streams it may read (`flowd.stream.inputs`) this is all that it sees of flowd, so that
+whoever reads its signature knows what it can touch.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, TypeVar
+
+import trio
+
+from flowd.stream.log import Stream
+from flowd.upstream.connection import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
+from flowd.values.clock import Clock
+from flowd.values.errors import UpstreamError, unwrap
+from flowd.values.record import Record
+from flowd.values.tally import Tally
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class Feed(Generic[T]):
+    """Publish to the component's own stream; keep private tables; dial upstream."""
+
+    def __init__(
+        self,
+        name: str,
+        stream: Stream[T],
+        *,
+        clock: Clock,
+        dial: Dial,
+        table: Callable[[str, type[Any]], Stream[Any]],
+        on_delivering: Callable[[], None] = lambda: None,
+        on_lost: Callable[[str, int], None] = lambda reason, from_ms: None,
+    ) -> None:
+        self.name = name
+        self.stream = stream
+        self.clock = clock
+        self.log = logging.getLogger(f"flowd.{name}")
+        self.tally = Tally()
+        self._dial = dial
+        self._table = table
+        self._on_delivering = on_delivering
+        self._on_lost = on_lost
+
+    def publish(
+        self, value: T, *, key: str | None = None, id: str | None = None
+    ) -> Record[T] | None:
+        """Append to the component's stream; see `Stream.append`. None when it was no news."""
+        tally = self.tally
+        record = self.stream.append(value, key=key, id=id)
+        if record is None:
+            tally.duplicates += 1
+        else:
+            tally.published += 1
+            tally.last_record_ms = record.time_ms
+        return record
+
+    def get(self, key: str) -> T | None:
+        """The newest value published under `key`."""
+        return self.stream.get(key)
+
+    def forget(self, key: str) -> None:
+        """Drop what was published under `key`: it has outlived its retention."""
+        self.stream.forget(key)
+
+    def table(self, name: str, record: type[V]) -> Stream[V]:
+        """A further stream of the component, for state that must survive: saved like any other.
+
+        It is private, unless the component's definition names it among its `tables`.
+        """
+        return self._table(name, record)
+
+    def drop(self, reason: str, sample: object = None) -> None:
+        """Count something unusable by reason. Each reason is logged at most once a minute, with
+        the sample.
+        """
+        self.tally.drop(self.name, reason, sample, self.clock())
+
+    def delivering(self) -> None:
+        """Say that data is arriving: ends the outage, if one is open. Upstream messages say it by
+        themselves unless the connection was opened with `delivers=False`.
+        """
+        if not self.tally.delivering:
+            self.tally.delivering = True
+            self._on_delivering()
+
+    def lost(self, reason: str, from_ms: int) -> None:
+        """Say that upstream left something out, between `from_ms` and now, that will not come: an
+        outage that is over. It is logged and counted too.
+        """
+        self.tally.drop(self.name, reason, None, self.clock())
+        self._on_lost(reason, from_ms)
+
+    def websocket(
+        self,
+        url: str,
+        *,
+        silence_s: float = SILENCE_S,
+        ping_every_s: float = PING_EVERY_S,
+        pongs_count: bool = True,
+        delivers: bool = True,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        shown: str | None = None,
+    ) -> AbstractAsyncContextManager[Upstream]:
+        """Dial a WebSocket: `async with feed.websocket(url) as upstream`, then send and iterate.
+
+        Pings go out every 15 s. `UpstreamSilent` after `silence_s` without a frame, or without a
+        message if `pongs_count` is false. `delivers=False` when a message alone does not prove
+        that data flows: the source then calls `feed.delivering()` itself. `shown` replaces the
+        address in logs when it holds a secret.
+        """
+        return _Connection(
+            self,
+            open_upstream(
+                url,
+                dial=self._dial,
+                silence_s=silence_s,
+                ping_every_s=ping_every_s,
+                pongs_count=pongs_count,
+                headers=headers,
+                shown=shown,
+                # Where a pong does not count, it must not hide when the data stopped.
+                on_frame=self._alive if pongs_count else self._frame,
+                on_message=self._message_delivering if delivers else self._message,
+            ),
+        )
+
+    async def renew(
+        self,
+        session: Callable[[Callable[[], None]], Awaitable[None]],
+        *,
+        every_s: float,
+        overlap_s: float = 5.0,
+        retry_s: float = 60.0,
+    ) -> None:
+        """Run `session(ready)` for ever, and before each `every_s` is over start its successor
+        beside it.
+
+        The old one ends `overlap_s` after the new one said ready, so records must be published
+        with ids. A successor that fails is tried again after `retry_s` while the old one lives on.
+        """
+        async with trio.open_nursery() as nursery:
+            current: _Session = await nursery.start(_Session(session).run)
+            while True:
+                await trio.sleep(every_s)
+                newer = await self._successor(nursery, session, retry_s)
+                current.retired = True
+                self.log.info("%s: connection renewed", self.name)
+                await trio.sleep(overlap_s)
+                current.scope.cancel()
+                current = newer
+
+    async def _successor(
+        self,
+        nursery: trio.Nursery,
+        session: Callable[[Callable[[], None]], Awaitable[None]],
+        retry_s: float,
+    ) -> "_Session":
+        while True:
+            try:
+                with trio.fail_after(retry_s):
+                    newer: _Session = await nursery.start(_Session(session).run)
+                    return newer
+            except* (UpstreamError, trio.TooSlowError) as group:
+                why = unwrap(group)
+                self.log.warning("%s: cannot renew yet: %s; again in %gs", self.name, why, retry_s)
+            await trio.sleep(retry_s)
+
+    def _frame(self) -> None:
+        self.tally.last_frame_ms = self.clock()
+
+    def _alive(self) -> None:
+        self.tally.last_frame_ms = self.tally.last_alive_ms = self.clock()
+
+    def _message(self) -> None:
+        tally = self.tally
+        tally.messages += 1
+        tally.last_message_ms = tally.last_frame_ms = tally.last_alive_ms = self.clock()
+
+    def _message_delivering(self) -> None:
+        self._message()
+        self.delivering()
+
+
+class _Connection(AbstractAsyncContextManager[Upstream]):
+    """An upstream whose opening and end the feed takes note of."""
+
+    def __init__(self, feed: Feed[Any], opening: AbstractAsyncContextManager[Upstream]) -> None:
+        self._feed = feed
+        self._opening = opening
+
+    async def __aenter__(self) -> Upstream:
+        upstream = await self._opening.__aenter__()
+        tally = self._feed.tally
+        tally.connections += 1
+        tally.open += 1
+        self._feed.log.info("%s: connected to %s", self._feed.name, upstream.url)
+        return upstream
+
+    async def __aexit__(self, *exc: Any) -> bool | None:
+        tally = self._feed.tally
+        tally.open -= 1
+        if not tally.open:
+            tally.delivering = False
+        return await self._opening.__aexit__(*exc)
+
+
+class _Session:
+    """One of the overlapping lives of a renewed connection."""
+
+    def __init__(self, session: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        self.scope = trio.CancelScope()
+        self.retired = False
+        self._session = session
+
+    async def run(self, *, task_status: trio.TaskStatus["_Session"]) -> None:
+        ready = False
+
+        def on_ready() -> None:
+            nonlocal ready
+            if not ready:
+                ready = True
+                task_status.started(self)
+
+        with self.scope:
+            try:
+                await self._session(on_ready)
+                if not self.retired:
+                    # Else the renewing would wait for hours beside a connection that is gone.
+                    raise UpstreamError("ended")
+            except* UpstreamError:
+                if not self.retired:
+                    raise

@@ -1,0 +1,100 @@
+"""When a source was not delivering: records like any other, so that clients, pages and history get
+them too.
+"""
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from flowd.stream.log import Stream
+from flowd.values.clock import Clock
+
+NAME = "outages"
+"""The name of the built-in stream."""
+ALIVE = "outages/alive"
+"""A private table: when each source was last known to deliver, as of the save."""
+
+
+TOGETHER_MS = 60_000
+"""Losses that are no further apart are one outage."""
+
+
+@frozen
+class Outage:
+    """A time without data from a component: from `from_ms` to `to_ms`, both UTC; still open while
+    `to_ms` is None.
+    """
+
+    component: str
+    from_ms: int
+    to_ms: int | None
+    reason: str = field(default="")
+
+
+@frozen
+class Alive:
+    """A source delivered at this time."""
+
+    time_ms: int
+
+
+class Outages:
+    """Opens and closes outages in their stream, a table keyed by component and beginning."""
+
+    def __init__(self, stream: Stream[Outage], clock: Clock) -> None:
+        self.stream = stream
+        self._clock = clock
+        self._open: dict[str, Outage] = {}
+        self._past: dict[str, Outage] = {}
+
+    def resume(self, alive_ms: Mapping[str, int | None]) -> None:
+        """Take up what the snapshot left: while the daemon was not running, nobody delivered.
+
+        `alive_ms` says of each component when the snapshot last knew it to deliver, None when there
+        was no snapshot.
+        """
+        for record in self.stream.after(0):
+            if record.value.to_ms is None:
+                self._open[record.value.component] = record.value
+        for component in [component for component in self._open if component not in alive_ms]:
+            self.close(component)
+        for component, from_ms in alive_ms.items():
+            if from_ms is not None:
+                self.open(component, "the daemon was not running", from_ms)
+
+    def open(self, component: str, reason: str, from_ms: int | None = None) -> None:
+        """This component delivers nothing, since `from_ms` or now. Nothing new when that is known
+        already.
+        """
+        if component not in self._open:
+            from_ms = self._clock() if from_ms is None else min(from_ms, self._clock())
+            self._put(Outage(component, from_ms, None, reason))
+
+    def close(self, component: str) -> None:
+        """This component delivers again."""
+        outage = self._open.pop(component, None)
+        if outage is not None:
+            to_ms = max(self._clock(), outage.from_ms)
+            self._put(Outage(component, outage.from_ms, to_ms, outage.reason))
+
+    def past(self, component: str, reason: str, from_ms: int) -> None:
+        """This component missed something since `from_ms`, though it delivers. Nothing new while it
+        does not; and what is missed again and again is one outage that grows.
+        """
+        if component not in self._open:
+            now_ms = self._clock()
+            last = self._past.get(component)
+            if last is not None and last.reason == reason and last.to_ms is not None:
+                from_ms = last.from_ms if from_ms - last.to_ms < TOGETHER_MS else from_ms
+            self._past[component] = Outage(component, min(from_ms, now_ms), now_ms, reason)
+            self._put(self._past[component])
+
+    def current(self, component: str) -> Outage | None:
+        """The outage that is still open, None while the component delivers."""
+        return self._open.get(component)
+
+    def _put(self, outage: Outage) -> None:
+        if outage.to_ms is None:
+            self._open[outage.component] = outage
+        if not self.stream.closed:
+            self.stream.append(outage, key=f"{outage.component}@{outage.from_ms}")

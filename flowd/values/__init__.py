@@ -1,0 +1,1 @@
+"""What passes through flowd, and knows nothing of it."""

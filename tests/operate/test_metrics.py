@@ -1,0 +1,127 @@
+"""The status as Prometheus reads it."""
+
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from flowd.operate.metrics import prometheus
+from flowd.operate.status import ComponentStatus, Status, StreamStatus
+
+
+def status(**more: Any) -> Status:
+    values: dict[str, Any] = {
+        "version": "1",
+        "healthy": True,
+        "started_ms": 0,
+        "uptime_s": 12.5,
+        "time_ms": 1000,
+        "components": [
+            ComponentStatus(
+                "orders",
+                "sources",
+                "binance",
+                "running",
+                restarts=2,
+                delivering=True,
+                messages=10,
+                published=7,
+                duplicates=1,
+                dropped={"not JSON": 3, 'odd "reason"\n\\': 1},
+                missed=4,
+            ),
+            ComponentStatus("page", "sinks", "http", "failed"),
+        ],
+        "streams": [StreamStatus("orders", "Liquidation", "k3v9.18231", 5000, 5000, None, 1, 9)],
+        "clients": {
+            "live": 3,
+            "behind": 1,
+            "channels": 2,
+            "connections_open": 4,
+            "delivered": 100,
+            "slow": 5,
+            "gone_slow": 6,
+            "gaps": 7,
+            "refused": {"TOO_MANY_CLIENTS": 8},
+            "gone": {},
+            "requests": {"hot": 9, "live": 10},
+        },
+        "snapshot": {"saves": 11, "failures": 12},
+        "loop": {"longest_hold_ms": 2.5},
+        "memory": {"rss_bytes": 123456},
+        "limits": {},
+        "plugins": [],
+        **more,
+    }
+    return Status(**values)
+
+
+def samples(data: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """All samples, by name and labels; fails on what Prometheus could not read."""
+    found = {}
+    for family in text_string_to_metric_families(data.decode()):
+        assert family.documentation
+        for sample in family.samples:
+            key = (sample.name, tuple(sorted(sample.labels.items())))
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def value(name: str, **labels: str) -> float:
+    return samples(prometheus(status()))[name, tuple(sorted(labels.items()))]
+
+
+def test_the_daemon_is_up_while_all_is_well() -> None:
+    assert value("flowd_up") == 1
+    assert samples(prometheus(status(healthy=False)))["flowd_up", ()] == 0
+    assert value("flowd_uptime_seconds") == 12.5
+
+
+def test_components_are_counted_by_name() -> None:
+    assert value("flowd_component_healthy", component="orders", kind="binance") == 1
+    assert value("flowd_component_healthy", component="page", kind="http") == 0
+    assert value("flowd_component_restarts_total", component="orders") == 2
+    assert value("flowd_component_messages_total", component="orders") == 10
+    assert value("flowd_component_published_total", component="orders") == 7
+    assert value("flowd_component_duplicates_total", component="orders") == 1
+    assert value("flowd_component_missed_total", component="orders") == 4
+    assert value("flowd_component_published_total", component="page") == 0
+
+
+def test_what_was_dropped_is_counted_by_reason_whatever_it_holds() -> None:
+    assert value("flowd_component_dropped_total", component="orders", reason="not JSON") == 3
+    assert (
+        value("flowd_component_dropped_total", component="orders", reason='odd "reason"\n\\') == 1
+    )
+
+
+def test_streams_are_measured() -> None:
+    assert value("flowd_stream_records", stream="orders") == 5000
+    assert value("flowd_stream_seen_ids", stream="orders") == 9
+    assert value("flowd_stream_appended_total", stream="orders") == 18231
+
+
+def test_clients_are_measured() -> None:
+    assert value("flowd_clients_live") == 3
+    assert value("flowd_clients_behind") == 1
+    assert value("flowd_clients_channels") == 2
+    assert value("flowd_clients_connections_open") == 4
+    assert value("flowd_clients_delivered_total") == 100
+    assert value("flowd_clients_slow_total") == 5
+    assert value("flowd_clients_gone_slow_total") == 6
+    assert value("flowd_clients_gaps_total") == 7
+    assert value("flowd_clients_refused_total", reason="TOO_MANY_CLIENTS") == 8
+    assert value("flowd_clients_requests_total", door="hot") == 9
+
+
+def test_the_process_is_measured() -> None:
+    assert value("flowd_loop_longest_hold_seconds") == 0.0025
+    assert value("flowd_memory_bytes") == 123456
+    assert value("flowd_snapshot_saves_total") == 11
+    assert value("flowd_snapshot_failures_total") == 12
+
+
+def test_a_daemon_without_components_has_metrics_too() -> None:
+    found = samples(prometheus(status(components=[], streams=[])))
+
+    assert found["flowd_up", ()] == 1

@@ -1,0 +1,295 @@
+"""Looking at a daemon while it runs."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from attrs import frozen
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from flowd import testing
+from flowd.operate.observe import RATE_EVERY_S, resident_bytes
+from flowd.operate.status import ComponentStatus
+from flowd.plugin import Feed, Sink, Source, Streams, Transform
+from flowd.setup.registry import Found, Registry
+from flowd.stream.snapshot import MemoryStore
+from flowd.values.errors import UpstreamError
+
+CONFIG = """
+[sources.orders]
+kind = "fake"
+
+[transforms.volume]
+kind = "sum"
+input = "orders"
+
+[sinks.page]
+kind = "none"
+"""
+
+
+@frozen
+class Nothing:
+    pass
+
+
+@frozen
+class OneInput:
+    input: str
+
+
+@frozen
+class Tick:
+    price: int
+    time_ms: int = 0
+
+
+Run = Callable[[Any, Feed[Tick]], Awaitable[None]]
+
+
+async def idle(config: Any, feed: Feed[Tick]) -> None:
+    await trio.sleep_forever()
+
+
+async def follow(config: OneInput, streams: Streams, feed: Feed[Tick]) -> None:
+    async for record in streams[config.input].cursor().records():
+        feed.publish(record.value)
+
+
+async def stuck(config: OneInput, streams: Streams, feed: Feed[Tick]) -> None:
+    async for record in streams[config.input].cursor().records():
+        if record.seq == 3:
+            await trio.sleep_forever()
+
+
+def plugins(source: Run = idle, transform: Any = follow) -> Registry:
+    made = Registry()
+    made.found.append(Found("mine", "here", ["source fake"]))
+    made.sources["fake"] = Source("fake", source, Nothing, record=Tick)
+    made.transforms["sum"] = Transform("sum", transform, OneInput, record=Tick, reads=Tick)
+    made.sinks["none"] = Sink("none", Nothing)
+    return made
+
+
+def part(daemon: testing.Daemon, name: str) -> ComponentStatus:
+    found = daemon.observer.status().component(name)
+    assert found is not None
+    return found
+
+
+async def test_every_component_stream_and_plugin_is_seen(autojump_clock: MockClock) -> None:
+    async with testing.daemon(CONFIG, registry=plugins()) as daemon:
+        status = daemon.observer.status()
+
+    assert [(p.name, p.table, p.kind) for p in status.components] == [
+        ("orders", "sources", "fake"),
+        ("volume", "transforms", "sum"),
+        ("page", "sinks", "none"),
+    ]
+    assert {"orders", "volume", "outages"} <= {stream.name for stream in status.streams}
+    assert status.plugins == [{"name": "mine", "origin": "here", "error": None}]
+    assert status.limits["max_clients"] == 1000
+    assert all(limit is None or limit > 0 for limit in status.limits.values())
+
+
+async def test_a_source_that_delivers_is_healthy(autojump_clock: MockClock) -> None:
+    async def delivering(config: Any, feed: Feed[Tick]) -> None:
+        feed.delivering()
+        feed.publish(Tick(1), id="a")
+        feed.publish(Tick(1), id="a")
+        feed.drop("not JSON")
+        await trio.sleep_forever()
+
+    async with testing.daemon(CONFIG, registry=plugins(delivering)) as daemon:
+        await wait_all_tasks_blocked()
+        found = part(daemon, "orders")
+        status = daemon.observer.status()
+
+    assert (found.healthy, found.delivering, found.state) == (True, True, "running")
+    assert (found.published, found.duplicates, found.dropped) == (1, 1, {"not JSON": 1})
+    assert found.outage_since_ms is None
+    assert status.healthy
+
+
+async def test_a_source_that_delivers_nothing_is_not_healthy(autojump_clock: MockClock) -> None:
+    async with testing.daemon(CONFIG, registry=plugins()) as daemon:
+        await wait_all_tasks_blocked()
+        status = daemon.observer.status()
+
+    assert not status.healthy
+    assert status.health()["problems"] == {"orders": "connecting"}
+
+
+async def test_a_source_in_backoff_says_why_since_when_and_until_when(
+    autojump_clock: MockClock,
+) -> None:
+    async def failing(config: Any, feed: Feed[Tick]) -> None:
+        raise UpstreamError("connection lost")
+
+    async with testing.daemon(CONFIG, registry=plugins(failing)) as daemon:
+        await trio.sleep(1)
+        found = part(daemon, "orders")
+
+    assert (found.state, found.error, found.restarts) == ("backoff", "connection lost", 1)
+    assert found.retry_in_s is not None
+    assert 3.9 <= found.retry_in_s <= 5
+    assert found.outage_since_ms is not None
+
+
+async def test_a_source_that_publishes_what_cannot_be_written_costs_nobody_else_anything(
+    autojump_clock: MockClock,
+) -> None:
+    @frozen
+    class Text:
+        words: str
+
+    async def odd(config: Any, feed: Feed[Any]) -> None:
+        feed.publish(Text("\ud800"))
+
+    registry = plugins(odd, follow)
+    async with testing.daemon(CONFIG, registry=registry) as daemon:
+        await trio.sleep(30)
+        orders, volume = part(daemon, "orders"), part(daemon, "volume")
+        saves = daemon.observer.status().snapshot["saves"]
+
+    assert (orders.state, orders.published) == ("backoff", 0)
+    assert "surrogates not allowed" in str(orders.error)
+    assert (volume.state, saves) == ("running", 5)
+
+
+async def test_a_sink_without_a_task_of_its_own_runs(autojump_clock: MockClock) -> None:
+    async with testing.daemon(CONFIG, registry=plugins()) as daemon:
+        found = part(daemon, "page")
+
+    assert (found.state, found.delivering, found.connected, found.healthy) == (
+        "running",
+        None,
+        None,
+        True,
+    )
+
+
+async def test_how_far_a_transform_is_behind(autojump_clock: MockClock) -> None:
+    async with testing.daemon(CONFIG, registry=plugins(transform=stuck)) as daemon:
+        for price in range(10):
+            daemon.streams["orders"].append(Tick(price))
+        await wait_all_tasks_blocked()
+        behind = part(daemon, "volume").behind
+
+    assert behind == 8
+
+
+async def test_a_transform_that_keeps_up_is_not_behind(autojump_clock: MockClock) -> None:
+    async with testing.daemon(CONFIG, registry=plugins()) as daemon:
+        for price in range(10):
+            daemon.streams["orders"].append(Tick(price))
+        await wait_all_tasks_blocked()
+        found = part(daemon, "volume")
+
+    assert (found.behind, found.published) == (0, 10)
+
+
+async def test_a_place_in_a_stream_that_is_gone_does_not_matter(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with testing.daemon(CONFIG, registry=plugins(), store=store) as daemon:
+        daemon.streams["orders"].append(Tick(1))
+        await wait_all_tasks_blocked()
+
+    renamed = CONFIG.replace("orders", "force-orders")
+    async with testing.daemon(renamed, registry=plugins(), store=store) as daemon:
+        found = part(daemon, "volume")
+
+    assert found.behind == 0
+
+
+async def test_the_rate_is_that_of_the_last_minute(autojump_clock: MockClock) -> None:
+    async def ticking(config: Any, feed: Feed[Tick]) -> None:
+        while True:
+            feed.publish(Tick(1))
+            await trio.sleep(0.5)
+
+    async with testing.daemon(CONFIG, registry=plugins(ticking)) as daemon:
+        await trio.sleep(300)
+        rate = part(daemon, "orders").rate_per_s
+
+    assert rate == pytest.approx(2, abs=0.1)
+    assert RATE_EVERY_S < 60
+
+
+async def test_the_lag_is_how_old_an_event_was_when_it_came(autojump_clock: MockClock) -> None:
+    async def late(config: Any, feed: Feed[Tick]) -> None:
+        feed.publish(Tick(1, time_ms=feed.clock() - 250))
+        await trio.sleep_forever()
+
+    async with testing.daemon(CONFIG, registry=plugins(late)) as daemon:
+        await trio.sleep(3)
+        found = part(daemon, "orders")
+
+    assert (found.lag_ms, found.last_record_ago_ms) == (250, 3000)
+
+
+async def test_a_stream_without_records_has_no_lag(autojump_clock: MockClock) -> None:
+    async with testing.daemon(CONFIG, registry=plugins()) as daemon:
+        found = part(daemon, "orders")
+
+    assert (found.lag_ms, found.last_record_ago_ms, found.last_message_ago_ms) == (None,) * 3
+
+
+async def test_streams_say_where_they_are_and_what_limits_them(autojump_clock: MockClock) -> None:
+    config = CONFIG.replace('kind = "fake"', 'kind = "fake"\nretain = 3')
+
+    async with testing.daemon(config, registry=plugins()) as daemon:
+        for price in range(10):
+            daemon.streams["orders"].append(Tick(price), id=str(price))
+        (found,) = [s for s in daemon.observer.status().streams if s.name == "orders"]
+        head = daemon.streams["orders"].head
+
+    assert (found.record, found.position) == ("Tick", str(head))
+    assert (found.records, found.retain, found.oldest_seq, found.seen_ids) == (3, 3, 8, 10)
+
+
+async def test_the_time_since_the_start_and_the_last_save_is_seen(
+    autojump_clock: MockClock,
+) -> None:
+    async with testing.daemon(CONFIG, registry=plugins()) as daemon:
+        await trio.sleep(7)
+        status = daemon.observer.status()
+
+    assert status.uptime_s == 7
+    assert status.time_ms - status.started_ms == 7000
+    assert (status.snapshot["saves"], status.snapshot["saved_ago_ms"]) == (1, 2000)
+    assert (status.snapshot["path"], status.snapshot["bytes"]) == (None, 0)
+
+
+async def test_state_that_cannot_be_saved_makes_the_daemon_unhealthy(
+    autojump_clock: MockClock,
+) -> None:
+    class Full(MemoryStore):
+        async def save(self, save: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+    async with testing.daemon("", registry=plugins(), store=Full()) as daemon:
+        before = daemon.observer.status().healthy
+        await trio.sleep(6)
+        status = daemon.observer.status()
+
+    assert (before, status.healthy) == (True, False)
+    assert "No space left" in status.health()["problems"]["snapshot"]
+
+
+async def test_looking_changes_nothing(autojump_clock: MockClock) -> None:
+    async with testing.daemon(CONFIG, registry=plugins()) as daemon:
+        first, second = daemon.observer.status(), daemon.observer.status()
+
+    assert (first.components, first.streams, first.clients) == (
+        second.components,
+        second.streams,
+        second.clients,
+    )
+
+
+def test_this_process_has_memory() -> None:
+    assert 1_000_000 < resident_bytes() < 10**12

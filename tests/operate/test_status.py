@@ -1,0 +1,219 @@
+"""One value says how everything is: its parts, its rates, and how long the loop was held."""
+
+from typing import Any
+
+import pytest
+import trio
+from attrs import evolve
+
+from flowd.operate.status import RECENT_S, ComponentStatus, LoopMeter, Rate, Status
+from flowd.values import codec
+
+
+def part(name: str = "orders", **more: Any) -> ComponentStatus:
+    return evolve(ComponentStatus(name, "sources", "fake", "running", delivering=True), **more)
+
+
+def status(*parts: ComponentStatus, **more: Any) -> Status:
+    made = Status(
+        version="1",
+        healthy=all(one.healthy for one in parts),
+        started_ms=0,
+        uptime_s=1.0,
+        time_ms=1000,
+        components=list(parts),
+        streams=[],
+        clients={},
+        snapshot={"error": None},
+        loop={},
+        memory={},
+        limits={},
+        plugins=[],
+    )
+    return evolve(made, **more)
+
+
+# -- health
+
+
+@pytest.mark.parametrize(
+    ("state", "delivering", "healthy"),
+    [
+        ("running", True, True),
+        ("running", None, True),
+        ("running", False, False),
+        ("backoff", True, False),
+        ("failed", None, False),
+        ("stopped", None, False),
+        ("starting", None, False),
+    ],
+)
+def test_a_component_is_healthy_when_it_does_what_it_is_for(
+    state: str, delivering: bool | None, healthy: bool
+) -> None:
+    assert part(state=state, delivering=delivering).healthy is healthy
+
+
+def test_when_all_is_well_there_is_nothing_to_say() -> None:
+    assert status(part()).health() == {"status": "ok", "problems": {}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"state": "backoff", "error": "connection lost"}, "backoff: connection lost"),
+        ({"state": "failed"}, "failed"),
+        ({"delivering": False, "connected": False}, "connecting"),
+        ({"delivering": False, "connected": True}, "connected, but nothing is delivered"),
+    ],
+)
+def test_what_is_wrong_is_said_by_name(wrong: dict[str, Any], why: str) -> None:
+    found = status(part("good"), part("bad", **wrong)).health()
+
+    assert found == {"status": "degraded", "problems": {"bad": why}}
+
+
+def test_state_that_cannot_be_saved_is_a_problem() -> None:
+    found = status(part(), healthy=False, snapshot={"error": "disk full"}).health()
+
+    assert found["problems"] == {"snapshot": "state cannot be saved: disk full"}
+
+
+def test_components_are_found_by_name() -> None:
+    found = status(part("a"), part("b"))
+
+    assert found.component("b") == part("b")
+    assert found.component("c") is None
+
+
+def test_the_status_is_json() -> None:
+    found = codec.to_plain(status(part(dropped={"not JSON": 3})))
+
+    assert found["components"][0]["dropped"] == {"not JSON": 3}
+    assert codec.decode(codec.encode(found)) == found
+
+
+# -- rates
+
+
+def test_a_rate_is_what_was_counted_over_the_last_minute() -> None:
+    rate = Rate()
+    for second in range(0, 301, 5):
+        rate.note(second, second * 2 if second <= 200 else 400 + (second - 200) * 10)
+
+    assert rate.per_s(300, 1400) == pytest.approx(10)
+
+
+def test_a_young_rate_is_over_the_time_there_was() -> None:
+    rate = Rate()
+    rate.note(100, 50)
+
+    assert rate.per_s(110, 70) == 2
+
+
+def test_without_a_past_there_is_no_rate() -> None:
+    rate = Rate()
+
+    before = rate.per_s(5, 100)
+    rate.note(5, 100)
+
+    assert (before, rate.per_s(5, 100)) == (0, 0)
+
+
+def test_a_rate_remembers_little() -> None:
+    rate = Rate()
+    for second in range(100_000):
+        rate.note(second, second)
+
+    assert len(rate._points) < 70
+
+
+# -- the loop
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def task() -> Any:
+    class Named:
+        name = "slow one"
+
+    return Named()
+
+
+def step(meter: LoopMeter, wall: Watch, work: Watch, task: Any, held: float, busy: float) -> None:
+    meter.after_io_wait(0)
+    meter.before_task_step(task)
+    wall.now += held
+    work.now += busy
+    meter.after_task_step(task)
+
+
+def test_the_longest_step_and_its_task_are_noted(task: Any) -> None:
+    wall, work = Watch(), Watch()
+    meter = LoopMeter(wall, work)
+
+    for held in (0.001, 0.5, 0.002):
+        step(meter, wall, work, task, held, held / 2)
+
+    assert (meter.steps, meter.longest_s, meter.longest_task) == (3, 0.5, "slow one")
+    assert meter.longest_work_s == 0.25
+
+
+def test_time_between_steps_does_not_count(task: Any) -> None:
+    wall, work = Watch(), Watch()
+    meter = LoopMeter(wall, work)
+
+    for _ in range(3):
+        step(meter, wall, work, task, 0.001, 0.001)
+        wall.now += 3600
+
+    assert meter.longest_s == pytest.approx(0.001)
+
+
+def test_recent_holds_are_forgotten_after_a_while(task: Any) -> None:
+    wall, work = Watch(), Watch()
+    meter = LoopMeter(wall, work)
+    step(meter, wall, work, task, 0.5, 0)
+
+    recent = [meter.recent_s]
+    for _ in range(4):
+        wall.now += RECENT_S
+        step(meter, wall, work, task, 0.001, 0)
+        recent.append(meter.recent_s)
+
+    assert recent[:2] == [0.5, 0.5]
+    assert recent[-1] == pytest.approx(0.001)
+    assert meter.longest_s == 0.5
+
+
+def test_the_meter_begins_anew(task: Any) -> None:
+    wall, work = Watch(), Watch()
+    meter = LoopMeter(wall, work)
+    step(meter, wall, work, task, 0.5, 0.5)
+
+    meter.reset()
+
+    assert (meter.longest_s, meter.longest_work_s, meter.recent_s) == (0, 0, 0)
+    assert meter.longest_task == ""
+
+
+async def test_the_meter_measures_trios_own_steps() -> None:
+    wall = Watch()
+    meter = LoopMeter(wall, Watch())
+
+    async def busy() -> None:
+        wall.now += 0.25
+
+    trio.lowlevel.add_instrument(meter)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(busy, name="busy")
+    trio.lowlevel.remove_instrument(meter)
+
+    assert (meter.longest_s, meter.longest_task) == (0.25, "busy")

@@ -1,0 +1,174 @@
+"""The streams that components read, and their places in them."""
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from flowd.stream.inputs import Delivery, Input, Streams
+from flowd.values.errors import UserError
+from flowd.values.record import Gap, Position
+from tests.upstream.test_feed import Tick, make_stream
+
+
+def test_a_component_sees_the_public_streams() -> None:
+    streams = Streams(
+        {"a": make_stream("a"), "b/table": make_stream("b/table", private=True)},
+        clock=lambda: 42,
+    )
+
+    assert list(streams) == ["a"]
+    assert len(streams) == 1
+    assert "a" in streams
+    assert "b/table" not in streams
+    assert "c" not in streams
+    assert streams["a"].name == "a"
+    assert streams.now_ms() == 42
+
+
+@pytest.mark.parametrize("name", ["c", "b/table"])
+def test_an_unknown_stream_is_a_user_error_that_lists_the_others(name: str) -> None:
+    streams = Streams({"a": make_stream("a"), "b/table": make_stream("b/table", private=True)})
+
+    with pytest.raises(UserError, match="there are: a"):
+        streams[name]
+
+
+def test_an_input_reads_what_its_stream_holds() -> None:
+    stream = make_stream()
+    for price in (1, 2, 3):
+        stream.append(Tick(price), key=f"k{price}")
+
+    found = Input(stream, {})
+
+    assert found.head == Position("e", 3)
+    assert found.get("k2") == Tick(2)
+    assert [record.seq for record in found.read(1).records] == [2, 3]
+    assert [record.seq for record in found.read(0, limit=1).records] == [1]
+
+
+async def test_a_component_goes_on_where_it_last_was() -> None:
+    stream = make_stream()
+    for price in range(5):
+        stream.append(Tick(price))
+    places: dict[str, int] = {}
+
+    async for record in Streams({"orders": stream}, places)["orders"].cursor().records():
+        if record.seq == 3:
+            break
+    again = Streams({"orders": stream}, places)["orders"].cursor().read()
+
+    assert places == {"orders": 2}
+    assert [record.seq for record in again.records] == [3, 4, 5]
+    assert not again.first
+
+
+async def test_the_place_of_a_component_never_goes_back() -> None:
+    stream = make_stream()
+    for price in range(5):
+        stream.append(Tick(price))
+    places = {"orders": 4}
+
+    cursor = Input(stream, places).cursor(Position("e", 0))
+    cursor.read(limit=1)
+    cursor.done()
+
+    assert places == {"orders": 4}
+
+
+def test_a_component_without_a_place_gets_all_that_is_retained() -> None:
+    stream = make_stream(retain=2)
+    for price in range(5):
+        stream.append(Tick(price))
+    gaps: list[Gap] = []
+
+    batch = Input(stream, {}, lambda name, gap: gaps.append(gap)).cursor().read()
+
+    assert ([record.seq for record in batch.records], batch.first) == ([4, 5], True)
+    assert gaps == []
+
+
+def test_a_component_may_begin_with_the_newest_few() -> None:
+    stream = make_stream()
+    for price in range(5):
+        stream.append(Tick(price))
+
+    batch = Input(stream, {}).cursor(limit=2).read()
+
+    assert [record.seq for record in batch.records] == [4, 5]
+
+
+def test_a_component_may_begin_where_it_likes() -> None:
+    stream = make_stream()
+    for price in range(5):
+        stream.append(Tick(price))
+
+    batch = Input(stream, {"orders": 1}).cursor(after=stream.head).read()
+
+    assert (batch.records, batch.first) == ([], False)
+
+
+def test_a_component_whose_own_position_means_nothing_any_more_is_told_so() -> None:
+    stream = make_stream(retain=2)
+    for price in range(5):
+        stream.append(Tick(price))
+
+    batch = Input(stream, {}).cursor(after=Position("old", 3)).read()
+
+    assert (batch.reset, batch.first, batch.gap) == (True, True, None)
+    assert [record.seq for record in batch.records] == [4, 5]
+
+
+def test_what_a_component_missed_is_told_with_the_streams_name() -> None:
+    stream = make_stream(retain=2)
+    for price in range(9):
+        stream.append(Tick(price))
+    gaps: list[tuple[str, Gap]] = []
+
+    def missed(name: str, gap: Gap) -> None:
+        gaps.append((name, gap))
+
+    batch = Streams({"orders": stream}, {"orders": 3}, missed)["orders"].cursor().read()
+
+    assert gaps == [("orders", Gap(4, 7))]
+    assert batch.gap == Gap(4, 7)
+
+
+async def test_two_components_have_places_of_their_own(nursery: trio.Nursery) -> None:
+    stream = make_stream()
+    for price in range(3):
+        stream.append(Tick(price))
+    places: list[dict[str, int]] = [{}, {}]
+
+    async def read(mine: dict[str, int], upto: int) -> None:
+        async for record in Streams({"orders": stream}, mine)["orders"].cursor().records():
+            if record.seq == upto:
+                await trio.sleep_forever()
+
+    nursery.start_soon(read, places[0], 2)
+    nursery.start_soon(read, places[1], 3)
+    await wait_all_tasks_blocked()
+
+    assert places == [{"orders": 1}, {"orders": 2}]
+    nursery.cancel_scope.cancel()
+
+
+def test_who_was_told_nothing_of_the_components_sees_none_deliver() -> None:
+    assert Streams({}).delivery("orders") == Delivery()
+
+
+def test_a_component_may_ask_how_the_writer_of_a_stream_stands() -> None:
+    told = Delivery(delivering=True, connected=True, last_frame_ms=5)
+
+    streams = Streams({}, delivery=lambda name: told if name == "orders" else Delivery())
+
+    assert streams.delivery("orders") is told
+
+
+def test_a_component_hands_on_who_asks_for_a_reconnect() -> None:
+    asked: list[str] = []
+    streams = Streams({}, check_admin=asked.append, reconnect=asked.append)
+
+    streams.check_admin("Bearer t")
+    streams.reconnect("orders")
+
+    assert asked == ["Bearer t", "orders"]

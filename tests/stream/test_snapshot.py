@@ -1,0 +1,785 @@
+"""The snapshot: what is saved comes back, and what was lost is not pretended to be there.
+
+The contract is one for both stores. Files are real, and so is the clock where threads write them.
+"""
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+from attrs import evolve, field, frozen
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from flowd.stream.log import SEEN_MAX, Retain, Stream
+from flowd.stream.snapshot import (
+    SCHEMA,
+    Loaded,
+    MemoryStore,
+    Rows,
+    Save,
+    Snapshots,
+    SqliteStore,
+    Store,
+    size_bytes,
+)
+from flowd.values.errors import UserError
+from flowd.values.record import Gap, Position
+
+
+@frozen
+class Tick:
+    symbol: str = "BTC"
+    price: int = 0
+
+
+@frozen
+class StrictTick:
+    """What a later version of a plugin makes of `Tick`."""
+
+    symbol: str
+    price: int = field(validator=lambda tick, attribute, value: 1 // value)
+
+
+class Ticking:
+    def __init__(self) -> None:
+        self.now_ms = 1_000
+
+    def __call__(self) -> int:
+        self.now_ms += 1
+        return self.now_ms
+
+
+Reopen = Callable[[], Awaitable[Store]]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Reopen]:
+    """Opens the same store again and again, as one daemon after the other does."""
+    memory = MemoryStore()
+    opened: list[Store] = []
+
+    async def again() -> Store:
+        if opened:
+            await opened[-1].close()
+        store = memory if request.param == "memory" else SqliteStore(tmp_path / "flowd.db")
+        opened.append(store)
+        return store
+
+    yield again
+    for store in opened:
+        await store.close()
+
+
+def make_stream(
+    name: str = "ticks", epoch: str = "first", retain: int = 5000, record: Any = Tick
+) -> Stream[Any]:
+    return Stream(name, record, clock=Ticking(), epoch=epoch, retain=Retain(retain))
+
+
+class Life:
+    """One daemon's life on a store: what it loaded, its streams, and its snapshots."""
+
+    def __init__(self, store: Store, loaded: Loaded, *streams: Stream[Any]) -> None:
+        self.store = store
+        self.loaded = loaded
+        self.streams = {stream.name: stream for stream in streams}
+        self.places: dict[str, dict[str, int]] = {}
+        self.snapshots = Snapshots(store, self.streams, self.places, Ticking())
+        for stream in streams:
+            self.snapshots.restore(stream, loaded)
+
+
+async def live(reopen: Reopen, *streams: Stream[Any]) -> Life:
+    store = await reopen()
+    return Life(store, await store.load(), *streams)
+
+
+def content(stream: Stream[Any]) -> list[tuple[int, int, str | None, Any]]:
+    return [(r.seq, r.time_ms, r.key, r.value) for r in stream.after(0)]
+
+
+# -- the contract
+
+
+async def test_a_new_store_is_empty(reopen: Reopen) -> None:
+    loaded = await (await reopen()).load()
+
+    assert (loaded.clean, loaded.saved_ms, loaded.streams, loaded.places) == (False, None, {}, {})
+
+
+async def test_a_history_comes_back_as_it_was(reopen: Reopen) -> None:
+    stream = make_stream(retain=3)
+    first = await live(reopen, stream)
+    for price in range(5):
+        stream.append(Tick(price=price), id=f"id{price}")
+    await first.snapshots.save(clean=True)
+
+    again = make_stream(epoch="second", retain=3)
+    await live(reopen, again)
+
+    assert content(again) == content(stream)
+    assert (again.epoch, again.seq, again.floor) == ("first", 5, 2)
+    assert again.append(Tick(), id="id0") is None
+    assert again.seen_total == 5
+
+
+async def test_a_table_comes_back_as_it_was(reopen: Reopen) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    for number in range(10):
+        stream.append(Tick(price=number), key=f"k{number % 4}")
+    await first.snapshots.save()
+    stream.append(Tick(price=99), key="k0")
+    stream.forget("k1")
+    await first.snapshots.save(clean=True)
+
+    again = make_stream(epoch="second")
+    await live(reopen, again)
+
+    assert content(again) == content(stream)
+    assert (len(again), again.get("k0"), again.get("k1")) == (3, Tick(price=99), None)
+
+
+async def test_odd_keys_and_ids_come_back(reopen: Reopen) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    keys = ["", "5", "s5", "ks5", 'a"b', "ä€𝄞", "nul\x00nul", " ", "'; DROP TABLE records; --"]
+    for key in keys:
+        stream.append(Tick(key), key=key, id=key)
+    await first.snapshots.save(clean=True)
+
+    again = make_stream()
+    await live(reopen, again)
+
+    assert [record.key for record in again.after(0)] == keys
+    assert all(again.append(Tick("x"), key=key, id=key) is None for key in keys)
+
+
+async def test_a_stream_may_hold_records_with_and_without_keys(reopen: Reopen) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    stream.append(Tick(price=1))
+    stream.append(Tick(price=2), key="1")
+    stream.append(Tick(price=3), key="s1")
+    await first.snapshots.save(clean=True)
+
+    again = make_stream()
+    await live(reopen, again)
+
+    assert content(again) == content(stream)
+
+
+async def test_closed_cleanly_clients_go_on_as_if_nothing_happened(reopen: Reopen) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    for _ in range(5):
+        stream.append(Tick())
+    held = Position(stream.epoch, 3)
+    await first.snapshots.save(clean=True)
+
+    again = make_stream(epoch="second")
+    second = await live(reopen, again)
+    batch = again.cursor(held).read()
+
+    assert second.loaded.clean
+    assert (batch.reset, batch.gap, [record.seq for record in batch.records]) == (
+        False,
+        None,
+        [4, 5],
+    )
+
+
+async def test_after_a_crash_the_epoch_is_new_and_the_seq_goes_on(reopen: Reopen) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    for _ in range(5):
+        stream.append(Tick())
+    await first.snapshots.save()
+    stream.append(Tick())
+
+    again = make_stream(epoch="second")
+    second = await live(reopen, again)
+    batch = again.cursor(stream.head).read()
+
+    assert not second.loaded.clean
+    assert (again.head, batch.reset) == (Position("second", 5), True)
+    assert [record.seq for record in batch.records] == [1, 2, 3, 4, 5]
+
+
+async def test_a_store_that_was_only_opened_is_not_clean_any_more(reopen: Reopen) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    stream.append(Tick())
+    await first.snapshots.save(clean=True)
+    await live(reopen, make_stream())
+
+    third = await live(reopen, make_stream(epoch="third"))
+
+    assert not third.loaded.clean
+    assert third.streams["ticks"].head == Position("third", 1)
+
+
+async def test_a_save_after_the_clean_one_that_is_not_clean_counts(reopen: Reopen) -> None:
+    first = await live(reopen, make_stream())
+    await first.snapshots.save(clean=True)
+    await first.snapshots.save()
+
+    second = await live(reopen, make_stream())
+
+    assert not second.loaded.clean
+
+
+async def test_a_stream_that_was_not_configured_after_a_crash_has_lost_its_epoch(
+    reopen: Reopen,
+) -> None:
+    gone, kept = make_stream("gone"), make_stream("kept")
+    first = await live(reopen, gone, kept)
+    for stream in (gone, kept):
+        stream.append(Tick())
+    await first.snapshots.save()
+    second = await live(reopen, make_stream("kept", epoch="second"))
+    await second.snapshots.save(clean=True)
+
+    back, still = make_stream("gone", epoch="third"), make_stream("kept", epoch="third")
+    third = await live(reopen, back, still)
+
+    assert third.loaded.clean
+    assert (still.epoch, back.epoch) == ("second", "third")
+    assert back.seq == 1
+
+
+async def test_a_stream_that_was_not_configured_for_a_while_keeps_its_epoch_if_all_was_clean(
+    reopen: Reopen,
+) -> None:
+    gone = make_stream("gone")
+    first = await live(reopen, gone)
+    gone.append(Tick())
+    await first.snapshots.save(clean=True)
+    second = await live(reopen, make_stream("kept"))
+    await second.snapshots.save(clean=True)
+
+    back = make_stream("gone", epoch="third")
+    await live(reopen, back)
+
+    assert back.head == Position("first", 1)
+
+
+async def test_places_come_back(reopen: Reopen) -> None:
+    first = await live(reopen, make_stream())
+    first.places.update({"volume": {"ticks": 3, "other": 9}, "sink": {"ticks": 1}})
+    await first.snapshots.save()
+    del first.places["sink"]
+    first.places["volume"]["ticks"] = 4
+    await first.snapshots.save()
+
+    second = await live(reopen, make_stream())
+
+    assert second.loaded.places == {("volume", "ticks"): 4, ("volume", "other"): 9}
+
+
+async def test_the_time_of_the_last_save_comes_back(reopen: Reopen) -> None:
+    first = await live(reopen, make_stream())
+    await first.snapshots.save()
+    await first.snapshots.save()
+
+    second = await live(reopen, make_stream())
+
+    assert second.loaded.saved_ms == first.snapshots.saved_ms
+
+
+async def test_ids_come_back_once_each_however_often_the_daemon_crashed(reopen: Reopen) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    for number in range(10):
+        stream.append(Tick(), id=str(number))
+    await first.snapshots.save()
+    for life in range(3):
+        again = make_stream(epoch=f"e{life}")
+        crashed = await live(reopen, again)
+        again.append(Tick(), id=f"life{life}")
+        await crashed.snapshots.save()
+
+    last = await live(reopen, make_stream())
+
+    ids = [*map(str, range(10)), "life0", "life1", "life2"]
+    assert last.loaded.streams["ticks"].seen == ids
+    assert last.loaded.streams["ticks"].seen_total == 13
+
+
+async def test_no_more_ids_are_kept_than_are_remembered(reopen: Reopen) -> None:
+    stream = make_stream(retain=1)
+    first = await live(reopen, stream)
+    for number in range(SEEN_MAX):
+        stream.append(Tick(), id=str(number))
+    await first.snapshots.save()
+    for number in range(SEEN_MAX, SEEN_MAX + 5):
+        stream.append(Tick(), id=str(number))
+    await first.snapshots.save(clean=True)
+
+    again = make_stream()
+    second = await live(reopen, again)
+
+    assert second.loaded.streams["ticks"].seen == [str(n) for n in range(5, SEEN_MAX + 5)]
+    assert (again.seen, again.seen_total) == (SEEN_MAX, SEEN_MAX + 5)
+
+
+async def test_what_fell_off_is_not_kept(reopen: Reopen) -> None:
+    stream = make_stream(retain=3)
+    first = await live(reopen, stream)
+    for _ in range(4):
+        for _ in range(10):
+            stream.append(Tick())
+        await first.snapshots.save()
+
+    second = await live(reopen, make_stream())
+
+    rows = second.loaded.streams["ticks"]
+    assert [row[0] for row in rows.records] == [38, 39, 40]
+    assert (rows.seq, rows.floor) == (40, 37)
+
+
+async def test_a_smaller_retain_is_obeyed_at_the_next_start_and_kept_no_longer(
+    reopen: Reopen,
+) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    for _ in range(20):
+        stream.append(Tick())
+    await first.snapshots.save(clean=True)
+
+    smaller = make_stream(retain=5)
+    second = await live(reopen, smaller)
+    batch = smaller.cursor(Position("first", 2)).read()
+    await second.snapshots.save(clean=True)
+    third = await live(reopen, make_stream())
+
+    assert batch.gap == Gap(3, 15)
+    assert [row[0] for row in third.loaded.streams["ticks"].records] == [16, 17, 18, 19, 20]
+
+
+async def test_a_key_that_was_forgotten_and_came_back_between_saves_is_there(
+    reopen: Reopen,
+) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    stream.append(Tick(price=1), key="k")
+    await first.snapshots.save()
+    stream.forget("k")
+    stream.append(Tick(price=2), key="k")
+    await first.snapshots.save()
+
+    again = make_stream()
+    await live(reopen, again)
+
+    assert again.get("k") == Tick(price=2)
+
+
+async def test_rows_that_no_longer_fit_are_dropped_and_counted(
+    reopen: Reopen, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    for price in (0, 1, 0, 2):
+        stream.append(Tick(price=price))
+    await first.snapshots.save(clean=True)
+
+    again = make_stream(record=StrictTick)
+    second = await live(reopen, again)
+
+    assert [record.value.price for record in again.after(0)] == [1, 2]
+    assert (again.seq, second.snapshots.dropped_rows) == (4, 2)
+    assert len([m for m in caplog.messages if "a saved record no longer fits" in m]) == 1
+
+
+async def test_a_stream_of_another_kind_altogether_begins_empty_and_goes_on(
+    reopen: Reopen,
+) -> None:
+    @frozen
+    class Other:
+        size: float
+
+    stream = make_stream()
+    first = await live(reopen, stream)
+    stream.append(Tick())
+    await first.snapshots.save(clean=True)
+
+    other = make_stream(record=Other)
+    await live(reopen, other)
+    record = other.append(Other(1.5))
+
+    assert record is not None
+    assert (record.seq, len(other)) == (2, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whatever_happens_the_next_life_has_what_the_last_save_had(
+    reopen: Reopen, seed: int
+) -> None:
+    random = Random(seed)
+    expected: list[Any] = []
+    epoch, seq, clean = "", 0, False
+
+    for life in range(6):
+        history = make_stream("history", epoch=f"e{life}", retain=20)
+        table = make_stream("table", epoch=f"e{life}", retain=15)
+        daemon = await live(reopen, history, table)
+        assert daemon.loaded.clean is clean
+        if life:
+            assert [content(history), content(table)] == expected
+            assert history.seq == seq
+            assert history.epoch == (epoch if clean else f"e{life}")
+        for _ in range(random.randint(1, 5)):
+            for _ in range(random.randint(0, 30)):
+                history.append(Tick(price=random.randint(0, 9)), id=str(random.random()))
+                key = f"k{random.randint(0, 25)}"
+                if random.random() < 0.3:
+                    table.forget(key)
+                else:
+                    table.append(Tick(price=random.randint(0, 3)), key=key)
+            await daemon.snapshots.save()
+        clean = random.random() < 0.5
+        if clean:
+            history.append(Tick())
+            await daemon.snapshots.save(clean=True)
+        expected, epoch, seq = [content(history), content(table)], history.epoch, history.seq
+        if not clean:
+            history.append(Tick(price=77))  # after the last save: lost
+            table.append(Tick(price=77), key="lost")
+
+
+# -- saving
+
+
+class Troubled(MemoryStore):
+    """A store whose disk fails when it is told to, and that can be held up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trouble: Exception | None = None
+        self.hold: trio.Event | None = None
+        self.taken: list[Save] = []
+
+    async def save(self, save: Save) -> None:
+        self.taken.append(save)
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.trouble is not None:
+            raise self.trouble
+        await super().save(save)
+
+
+def life_on(store: Store, *streams: Stream[Any]) -> Life:
+    return Life(store, Loaded(), *streams)
+
+
+async def test_only_what_is_new_is_saved() -> None:
+    store, stream = Troubled(), make_stream()
+    life = life_on(store, stream)
+    stream.append(Tick(), id="a")
+    await life.snapshots.save()
+    stream.append(Tick(), id="b")
+    await life.snapshots.save()
+    await life.snapshots.save()
+
+    seqs = [[record.seq for record in save.cuts[0].records] for save in store.taken]
+
+    assert seqs == [[1], [2], []]
+    assert [save.cuts[0].seen for save in store.taken] == [["a"], ["b"], []]
+
+
+async def test_after_a_clean_start_only_what_is_new_is_saved() -> None:
+    store, stream = Troubled(), make_stream()
+    first = life_on(store, stream)
+    stream.append(Tick(), id="a")
+    await first.snapshots.save(clean=True)
+
+    again = make_stream()
+    second = Life(store, await store.load(), again)
+    again.append(Tick(), id="b")
+    await second.snapshots.save()
+
+    assert [record.seq for record in store.taken[-1].cuts[0].records] == [2]
+    assert store.rows["ticks"].seen == ["a", "b"]
+
+
+async def test_what_happens_during_a_save_is_for_the_next_one(nursery: trio.Nursery) -> None:
+    store, stream = Troubled(), make_stream()
+    life = life_on(store, stream)
+    stream.append(Tick("A"), key="A")
+    stream.append(Tick("B"), key="B")
+    store.hold = trio.Event()
+
+    nursery.start_soon(life.snapshots.save)
+    await wait_all_tasks_blocked()
+    stream.append(Tick("C"), key="C")
+    stream.forget("A")
+    life.places["late"] = {"ticks": 3}
+    store.hold.set()
+    await wait_all_tasks_blocked()
+    first = store.rows["ticks"], dict(store.places)
+    await life.snapshots.save()
+
+    assert ([row[2] for row in first[0].records], first[0].seq, first[1]) == (["A", "B"], 2, {})
+    assert [row[2] for row in store.rows["ticks"].records] == ["B", "C"]
+    assert store.places == {("late", "ticks"): 3}
+
+
+async def test_what_belongs_to_the_same_instant_is_noted_before_each_save() -> None:
+    store, stream = Troubled(), make_stream()
+
+    def note() -> None:
+        stream.append(Tick(price=stream.seq))
+
+    snapshots = Snapshots(store, {"ticks": stream}, {}, Ticking(), note)
+
+    await snapshots.save()
+    await snapshots.save()
+
+    assert [save.cuts[0].seq for save in store.taken] == [1, 2]
+
+
+async def test_saves_take_turns(nursery: trio.Nursery) -> None:
+    store, stream = Troubled(), make_stream()
+    life = life_on(store, stream)
+    store.hold = trio.Event()
+
+    nursery.start_soon(life.snapshots.save)
+    nursery.start_soon(life.snapshots.save)
+    await wait_all_tasks_blocked()
+    before = len(store.taken)
+    store.hold.set()
+    await wait_all_tasks_blocked()
+
+    assert (before, len(store.taken)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [OSError(28, "No space left on device"), sqlite3.OperationalError("database is locked")],
+)
+async def test_a_save_that_fails_is_told_once_and_made_up_for_by_the_next(
+    trouble: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    store, stream = Troubled(), make_stream()
+    life = life_on(store, stream)
+    stream.append(Tick("A"), key="A", id="a")
+    await life.snapshots.save()
+
+    store.trouble = trouble
+    stream.forget("A")
+    stream.append(Tick("B"), key="B", id="b")
+    failed = [await life.snapshots.save() for _ in range(3)]
+    during = (life.snapshots.failures, life.snapshots.error)
+    store.trouble = None
+    saved = await life.snapshots.save()
+
+    assert (failed, saved) == ([False] * 3, True)
+    assert during == (3, str(trouble))
+    assert (life.snapshots.error, life.snapshots.saves) == (None, 2)
+    assert [row[2] for row in store.rows["ticks"].records] == ["B"]
+    assert store.rows["ticks"].seen == ["a", "b"]
+    assert [message for message in caplog.messages if "state" in message] == [
+        f"state cannot be saved: {trouble}; trying again with every save",
+        "state is saved again",
+    ]
+
+
+async def test_saves_are_as_far_apart_as_asked_for(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    store, stream = Troubled(), make_stream()
+    life = life_on(store, stream)
+
+    nursery.start_soon(life.snapshots.run, 5)
+    await trio.sleep(26)
+
+    assert (store.saves, life.snapshots.saves) == (5, 5)
+    assert life.snapshots.took_ms is not None
+
+
+# -- files
+
+
+async def opened(path: Path) -> SqliteStore:
+    store = SqliteStore(path)
+    await store.load()
+    return store
+
+
+async def test_the_file_and_its_folder_are_made_if_need_be(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "flowd.db"
+
+    store = await opened(path)
+    await store.close()
+
+    assert path.is_file()
+    assert size_bytes(path) > 0
+
+
+@pytest.mark.parametrize("content", [b"this is no database at all, it is a letter" * 50, b"SQLite"])
+async def test_a_file_that_is_no_state_is_a_user_error_and_left_alone(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "flowd.db"
+    path.write_bytes(content)
+
+    with pytest.raises(UserError, match=r"flowd\.db cannot be used: .*move the file away"):
+        await SqliteStore(path).load()
+
+    assert path.read_bytes() == content
+
+
+async def test_a_damaged_file_is_a_user_error(tmp_path: Path) -> None:
+    path = tmp_path / "flowd.db"
+    stream = make_stream()
+    store = SqliteStore(path)
+    life = Life(store, await store.load(), stream)
+    for _ in range(3000):
+        stream.append(Tick("x" * 50))
+    await life.snapshots.save(clean=True)
+    await store.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + bytes(reversed(whole[4096:])))
+
+    with pytest.raises(UserError, match="cannot be used"):
+        await SqliteStore(path).load()
+
+
+async def test_a_file_by_a_newer_flowd_is_a_user_error(tmp_path: Path) -> None:
+    path = tmp_path / "flowd.db"
+    await (await opened(path)).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    connection.close()
+
+    with pytest.raises(UserError, match=f"written by a newer flowd .format {SCHEMA + 1}"):
+        await SqliteStore(path).load()
+
+
+async def test_a_path_that_cannot_be_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UserError, match="cannot be used"):
+        await SqliteStore(tmp_path).load()
+    with pytest.raises(UserError, match="cannot be used"):
+        await SqliteStore(tmp_path / "file" / "flowd.db").load()
+
+
+async def test_a_second_daemon_on_the_same_file_is_a_user_error(tmp_path: Path) -> None:
+    path = tmp_path / "flowd.db"
+    store = await opened(path)
+
+    with pytest.raises(UserError, match="in use by another flowd"):
+        await SqliteStore(path).load()
+    still_saves = await Life(store, Loaded(), make_stream()).snapshots.save()
+    await store.close()
+    third = await opened(path)
+
+    await third.close()
+    assert still_saves
+
+
+async def test_a_failed_start_lets_go_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "flowd.db"
+    path.write_text("no database" * 100)
+    failed = SqliteStore(path)
+    with pytest.raises(UserError):
+        await failed.load()
+
+    path.unlink()
+    store = await opened(path)
+
+    await store.close()
+
+
+async def test_closing_twice_and_without_opening_is_harmless(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "flowd.db")
+    await store.close()
+    await store.load()
+
+    await store.close()
+    await store.close()
+
+    again = await opened(tmp_path / "flowd.db")
+    await again.close()
+
+
+async def test_a_save_is_all_or_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "flowd.db"
+    stream = make_stream()
+    store = SqliteStore(path)
+    life = Life(store, await store.load(), stream)
+    stream.append(Tick(price=1))
+    await life.snapshots.save()
+    stream.append(Tick(price=2))
+    good = Save([stream.cut(1, 0)], {("a", "ticks"): 2}, 5, True)
+    bad: Any = {("a", "ticks"): object()}
+
+    with pytest.raises(sqlite3.Error):
+        await store.save(evolve(good, places=bad))
+    await store.close()
+
+    again = SqliteStore(path)
+    loaded = await again.load()
+    await again.close()
+    assert [row[0] for row in loaded.streams["ticks"].records] == [1]
+    assert (loaded.clean, loaded.places) == (False, {})
+
+
+async def test_a_disk_that_is_full_fails_the_save_and_not_the_daemon(tmp_path: Path) -> None:
+    path = tmp_path / "flowd.db"
+    stream = make_stream()
+    store = SqliteStore(path)
+    life = Life(store, await store.load(), stream)
+    assert store._db is not None
+    pages = store._db.conn.execute("PRAGMA page_count").fetchone()[0]
+    store._db.conn.execute(f"PRAGMA max_page_count = {pages + 1}")
+    for _ in range(200):
+        stream.append(Tick("x" * 500))
+
+    failed = await life.snapshots.save()
+    error = life.snapshots.error
+    store._db.conn.execute("PRAGMA max_page_count = 1000000")
+    saved = await life.snapshots.save(clean=True)
+    await store.close()
+    again = SqliteStore(path)
+    loaded = await again.load()
+    await again.close()
+
+    assert (failed, saved) == (False, True)
+    assert error is not None
+    assert "full" in error
+    assert len(loaded.streams["ticks"].records) == 200
+
+
+async def test_the_json_of_a_record_is_the_same_before_and_after(tmp_path: Path) -> None:
+    path = tmp_path / "flowd.db"
+    stream = make_stream()
+    store = SqliteStore(path)
+    life = Life(store, await store.load(), stream)
+    stream.append(Tick("ä", 5), key="k")
+    await life.snapshots.save(clean=True)
+    await store.close()
+
+    again = make_stream()
+    store = SqliteStore(path)
+    Life(store, await store.load(), again)
+    await store.close()
+
+    assert [r.json for r in again.after(0)] == [r.json for r in stream.after(0)]
+
+
+def test_the_size_of_no_file_is_nothing(tmp_path: Path) -> None:
+    assert size_bytes(tmp_path / "nothing.db") == 0
+
+
+def test_rows_that_nobody_filled_are_empty() -> None:
+    rows = Rows("e", 0, 0)
+
+    assert (rows.records, rows.seen, rows.seen_total) == ([], [], 0)
