@@ -33,7 +33,7 @@ INSIDE = """
 values    clock codec errors settings tally / filters record
 stream    log / inputs snapshot
 upstream  connection outages / feed
-channel   packing prepared / channel
+channel   guard packing prepared / channel
 door      head / visit websocket paths / clients polls / door
 setup     registry supervisor / config / wiring
 operate   log notify status / metrics openapi / observe web
