@@ -16,9 +16,7 @@ from attrs import field, frozen
 
 from flowd import __version__
 from flowd.channel.channel import Channels
-from flowd.channel.channel import Limits as ChannelLimits
-from flowd.door.clients import Guests
-from flowd.door.clients import Limits as GuestLimits
+from flowd.door.clients import Clients
 from flowd.door.door import Door, Route
 from flowd.door.paths import Hot, Live
 from flowd.door.polls import Polls
@@ -159,10 +157,7 @@ class Daemon:
         self.outages.resume(
             {part.name: self._last_alive_ms(part.name) for part in self.config.of("sources")}
         )
-        limits = ChannelLimits(
-            settings.slow_consumer_timeout, settings.slow_consumer_limit, settings.heartbeat
-        )
-        self.channels = Channels(nursery, limits, machine.stopwatch)
+        self.channels = Channels(nursery, settings.limits, machine.stopwatch)
         app = web.build(
             status=lambda: self.observer.status(),
             streams=self.streams,
@@ -171,9 +166,9 @@ class Daemon:
             reconnect=self._reconnect,
         )
         self.web = web.Web(app)
-        guests = Guests(self.streams, self.channels, machine.clock, self._guest_limits())
-        polls = Polls(self._inputs("door", {}))
-        self.door = Door(self.streams, guests, polls, self.web)
+        clients = Clients(self.streams, self.channels, machine.clock)
+        polls = Polls(self._inputs("door", {}), self.channels.guard, self.channels.prepared)
+        self.door = Door(self.streams, clients, polls, self.web)
         for part in self.plan.order:
             self._add_component(part, app)
         self.observer = Observer(
@@ -194,16 +189,6 @@ class Daemon:
             loop=LoopMeter(machine.stopwatch),
             state=getattr(self._store, "path", None),
             rates={},
-        )
-
-    def _guest_limits(self) -> GuestLimits:
-        settings = self.config.settings
-        return GuestLimits(
-            max_clients=settings.max_clients,
-            max_clients_per_address=settings.max_clients_per_address,
-            trusted_proxies=frozenset(settings.trusted_proxies),
-            stall_s=settings.slow_consumer_limit,
-            heartbeat_s=settings.heartbeat,
         )
 
     def _add_stream(

@@ -647,8 +647,8 @@ async def test_websocket_messages_look_as_described(autojump_clock):
         stream = daemon.streams["force-orders"]
         for number in range(1, 6):
             stream.append(liquidation(number))
-        late = daemon.visit(f"/ws?streams=force-orders&after={stream.epoch}.1")
-        lost = daemon.visit("/ws?streams=force-orders&after=other.1")
+        late = daemon.connect(f"/ws?streams=force-orders&after={stream.epoch}.1")
+        lost = daemon.connect("/ws?streams=force-orders&after=other.1")
         lost.say({"action": "ping", "id": 1})
         lost.say({"action": "subscribe", "streams": "nope", "id": 2})
         await wait_all_tasks_blocked()
@@ -661,7 +661,7 @@ async def test_websocket_messages_look_as_described(autojump_clock):
 
 async def test_what_the_docs_say_to_a_websocket_is_understood(autojump_clock):
     async with testing.daemon(CONFIG) as daemon:
-        visitor = daemon.visit("/ws")
+        visitor = daemon.connect("/ws")
         for message in samples("websocket.md", "What you may say"):
             visitor.say(message)
         await wait_all_tasks_blocked()

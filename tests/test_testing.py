@@ -292,7 +292,7 @@ async def test_a_failure_inside_the_block_is_raised_as_it_is(autojump_clock: Moc
 
 async def test_installed_plugins_are_there_without_a_registry(autojump_clock: MockClock) -> None:
     async with testing.daemon('[sinks.events]\nkind = "sse"') as daemon:
-        visitor = daemon.visit("/sse/outages")
+        visitor = daemon.connect("/sse/outages")
 
         assert visitor.news().startswith(b"HTTP/1.1 200 OK\r\n")
 
@@ -361,7 +361,7 @@ async def test_a_socket_that_breaks_or_closes_lets_nobody_wait(autojump_clock: M
 
 async def test_a_visitor_who_leaves_is_gone(autojump_clock: MockClock) -> None:
     async with testing.daemon('[sinks.ws]\nkind = "websocket"') as daemon:
-        visitor = daemon.visit("/ws?streams=outages")
+        visitor = daemon.connect("/ws?streams=outages")
 
         visitor.leave()
 
@@ -373,7 +373,7 @@ async def test_a_visitor_who_leaves_is_gone(autojump_clock: MockClock) -> None:
 async def test_a_visitor_of_no_path_is_told_which_there_are(autojump_clock: MockClock) -> None:
     async with testing.daemon('[sinks.ws]\nkind = "websocket"') as daemon:
         with pytest.raises(LookupError, match="/ws"):
-            daemon.visit("/sse/outages")
+            daemon.connect("/sse/outages")
 
 
 def test_a_registry_knows_only_what_it_was_given() -> None:

@@ -1,103 +1,46 @@
 """One writer loop for all live clients of a stream and filter: encode once, pack once, queue
 nothing per client.
 
-A client's place in a channel is a number. While it keeps up, the channel's pass writes the shared
-bytes straight to its socket. The first short write moves it to a catch-up task of its own, which
-goes on from that number when the socket drains, and lets it rejoin once it is level. So a stalled
-client costs the rest of one message and nothing else, whatever it does.
+A channel knows the one place where all its level clients are, and for each kind of packing the list
+of their sockets' `send`: its pass writes the same bytes to one after the other, and does nothing
+else. The first short write takes a client out of the list (`flowd.channel.client`); once level, it
+is back. So a stalled client costs the rest of one message, whatever it does.
 
 Knows sockets only as something that takes bytes, and wire formats only as functions.
 """
 
-import logging
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import trio
-from attrs import define, frozen
+from attrs import evolve
 
+from flowd.channel.client import Client, Crowd, Place
+from flowd.channel.guard import Guard, SinkFailed
 from flowd.channel.packing import Pack
+from flowd.channel.prepared import Prepared
 from flowd.stream.log import Stream
 from flowd.values.clock import Stopwatch, stopwatch
 from flowd.values.errors import BadRequest
 from flowd.values.filters import ALL, Filter
+from flowd.values.limits import Limits
 from flowd.values.record import Batch, Position
-
-logger = logging.getLogger("flowd.channel")
 
 Encode = Callable[[Batch[Any]], bytes | list[bytes]]
 Warn = Callable[[str, int], bytes]
+Chunk = tuple[bytes, int]
+"""Prepared bytes, and the seq that they lead to."""
 
 CHUNK_RECORDS = 500
 CHUNK_BYTES = 128 * 1024
 """A message holds at most so many records, and ends with the one that passes so many bytes."""
-URGENT_MAX = 64 * 1024
-"""Bytes of answers that may wait for a client who does not read; above, it is dropped."""
 CHANNELS_MAX = 2000
-PLACES_MAX = 100
-"""Streams that one connection may follow."""
-CACHE_BYTES = 32 * 1024 * 1024
-CACHE_ENTRY_BYTES = 1024
-"""What an entry of the cache costs beside its bytes: tiny ones must not fill the memory."""
 SLICE_S = 0.002
 """A pass gives way to other tasks after so long."""
+SLICE_CLIENTS = 16
+"""A pass looks at the clock once for so many clients."""
 PACE_CLIENTS = 32
 """A channel of so many clients keeps to `Limits.pace_s`."""
-
-
-@frozen
-class Limits:
-    """When a client counts as slow, and when it is given up, in seconds; how often clients hear
-    something; how far apart the passes over many clients are: in a burst the records of `pace_s`
-    travel together, at the price of one.
-    """
-
-    slow_consumer_timeout_s: float = 1.0
-    slow_consumer_limit_s: float = 60.0
-    heartbeat_s: float = 15.0
-    pace_s: float = 0.005
-
-
-class Socket(Protocol):
-    """What a channel needs of a connection."""
-
-    def send(self, data: bytes | memoryview, /) -> int:
-        """Take what fits now. BlockingIOError when nothing does, another OSError when the peer is
-        gone.
-        """
-        ...
-
-    async def writable(self) -> None:
-        """Wait until `send` may take something."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the connection at once."""
-        ...
-
-
-@define(eq=False)
-class Counts:
-    """What all channels did since the start, for `/status`."""
-
-    delivered: int = 0
-    slow: int = 0
-    gone_slow: int = 0
-    gaps: int = 0
-
-
-@define(eq=False)
-class Place:
-    """Where one client is in one channel: everything up to `seq` has been written, or lies in the
-    client's rest. It is ahead of the channel if it was served elsewhere what is not passed on yet.
-    """
-
-    client: "Client"
-    channel: "Channel"
-    seq: int
-    first: bool = False
-    reset: bool = False
 
 
 class Channels:
@@ -108,41 +51,53 @@ class Channels:
         nursery: trio.Nursery,
         limits: Limits | None = None,
         stopwatch: Stopwatch = stopwatch,
+        guard: Guard | None = None,
+        prepared: Prepared[Any] | None = None,
     ) -> None:
-        self.nursery = nursery
         self.limits = limits or Limits()
+        self.crowd = Crowd(nursery, self.limits)
         self.stopwatch = stopwatch
-        self.counts = Counts()
-        self.behind: set[Client] = set()
+        self.guard = guard or Guard()
+        self.prepared: Prepared[Any] = prepared or Prepared()
         self._channels: dict[tuple[str, Filter, Encode], Channel] = {}
-        self._packed: OrderedDict[tuple[Any, ...], tuple[bytes, int]] = OrderedDict()
-        self._packed_bytes = 0
-        self._level = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
         return len(self._channels)
 
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes of prepared chunks kept for clients who start or resume together."""
-        return self._packed_bytes
-
-    def is_level(self, client: "Client") -> None:
-        """Note that a client is behind no more: it has caught up, or gone."""
-        self.behind.discard(client)
-        if not self.behind:
-            self._level.unpark_all()
-
     async def all_level(self) -> None:
         """Wait until no client is behind and no channel has anything left to pass on."""
         channels = self._channels
-        while self.behind or any(c.passing or c.seq < c.stream.seq for c in channels.values()):
-            if self.behind:
-                await self._level.park()
-            else:
-                await trio.sleep(0.001)  # Who has something to pass on never waits long.
+        while True:
+            await self.crowd.all_level()
+            if not any(c.passing or c.seq < c.stream.seq for c in channels.values()):
+                return
+            await trio.sleep(0.001)  # Who has something to pass on never waits long.
 
-    def open(
+    def follow(
+        self,
+        client: Client,
+        stream: Stream[Any],
+        encode: Encode,
+        *,
+        warn: Warn | None = None,
+        filter: Filter = ALL,
+        after: Position | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """Let a client follow a stream from a position, or from a snapshot of its newest `limit`;
+        instead of how it did before. BadRequest when it or the daemon has no room for more.
+        """
+        if client.gone:
+            return
+        client.check_room([stream.name])
+        channel = self._open(stream, filter, encode, warn)
+        client.take(channel.join(client, after, limit))
+
+    def discard(self, channel: "Channel") -> None:
+        """Forget a channel that nobody follows any more."""
+        del self._channels[channel.stream.name, channel.filter, channel.encode]
+
+    def _open(
         self, stream: Stream[Any], filter: Filter, encode: Encode, warn: Warn | None
     ) -> "Channel":
         """The channel of this stream, filter and wire format; made when nobody has asked for it
@@ -161,29 +116,41 @@ class Channels:
                     status=503,
                 )
             channel = self._channels[key] = Channel(self, stream, filter, encode, warn)
-            self.nursery.start_soon(channel.run, name=f"channel {stream.name} {filter}")
+            name = f"channel {stream.name} {filter}"
+            self.crowd.nursery.start_soon(channel.run, name=name)
         return channel
 
-    def discard(self, channel: "Channel") -> None:
-        """Forget a channel that nobody follows any more."""
-        del self._channels[channel.stream.name, channel.filter, channel.encode]
 
-    def packed(self, key: tuple[Any, ...]) -> tuple[bytes, int] | None:
-        """A prepared chunk (bytes, the seq it leads to), if somebody was served the same one
-        lately.
+class Row:
+    """The level clients of a channel whose bytes are packed alike."""
+
+    def __init__(self) -> None:
+        self._members: dict[Place, None] = {}
+        self.places: list[Place] = []
+        self.sends: list[Callable[[bytes | memoryview], int]] | None = None
+        """Made anew, with `places`, by the first pass after somebody came or went: removing one
+        from the middle of a list of thousands is not worth it.
         """
-        found = self._packed.get(key)
-        if found is not None:
-            self._packed.move_to_end(key)
-        return found
 
-    def keep(self, key: tuple[Any, ...], data: bytes, seq: int) -> None:
-        """Keep a prepared chunk for the next client; the least used ones make room."""
-        self._packed[key] = (data, seq)
-        self._packed_bytes += len(data) + CACHE_ENTRY_BYTES
-        while self._packed_bytes > CACHE_BYTES:
-            _, (old, _) = self._packed.popitem(last=False)
-            self._packed_bytes -= len(old) + CACHE_ENTRY_BYTES
+    def __contains__(self, place: Place) -> bool:
+        return place in self._members
+
+    def add(self, place: Place) -> None:
+        """This one is level."""
+        self._members[place] = None
+        self.sends = None
+
+    def discard(self, place: Place) -> None:
+        """This one is not any more."""
+        del self._members[place]
+        self.sends = None
+
+    def ready(self) -> list[Callable[[bytes | memoryview], int]]:
+        """Each one's `send`, in the order of `places`."""
+        if self.sends is None:
+            self.places = list(self._members)
+            self.sends = [place.client.socket.send for place in self.places]
+        return self.sends
 
 
 class Channel:
@@ -205,17 +172,23 @@ class Channel:
         """Every client who keeps up has been sent everything up to here."""
         self.told = self.seq
         """The newest position that a message said."""
+        self.passing = False
         self._told_at = self._passed_at = self.spoke_at = trio.current_time()
         self._channels = channels
         self._places: dict[Place, None] = {}
-        self._order: list[Place] | None = None
+        self._rows: dict[Pack, Row] = {}
+        self._ahead: dict[Place, None] = {}
+        """Clients who were served elsewhere what is not passed on here yet."""
+        self._start = self.seq
+        """Where the pass that is under way began: who was not reached yet is still there."""
         self._scope = trio.CancelScope()
-        self.passing = False
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def join(self, client: "Client", after: Position | None, limit: int | None) -> Place:
+    # -- who is where
+
+    def join(self, client: Client, after: Position | None, limit: int | None) -> Place:
         """Give a client its place: after its position, or at the start of a snapshot of the newest
         `limit`.
         """
@@ -225,17 +198,41 @@ class Channel:
             seq = 0 if limit is None else min(self.stream.newest(limit, self.filter), self.seq)
             place = Place(client, self, seq, first=True, reset=after is not None)
         self._places[place] = None
-        self._order = None
         return place
 
     def leave(self, place: Place) -> None:
         """Take a client out. A channel without clients ends."""
         del self._places[place]
-        place.seq = -1  # A pass under way must not write to it any more.
-        self._order = None
+        self._put_down(place)
         if not self._places:
             self._channels.discard(self)
             self._scope.cancel()
+
+    def carry(self, place: Place) -> None:
+        """This place is level: from here on the pass writes to it."""
+        if place.seq > self.seq:
+            self._ahead[place] = None
+        else:
+            self._rows.setdefault(place.client.pack, Row()).add(place)
+
+    def release(self, place: Place) -> None:
+        """Its client is behind: the pass writes to it no more, and its `seq` is true again."""
+        if self._put_down(place):
+            reached = not self.passing or place.seq == self.seq
+            place.seq = self.seq if reached else self._start
+
+    def _put_down(self, place: Place) -> bool:
+        """Whether it was one that the pass writes to."""
+        if place in self._ahead:
+            del self._ahead[place]
+            return False
+        row = self._rows.get(place.client.pack)
+        if row is None or place not in row:
+            return False
+        row.discard(place)
+        return True
+
+    # -- the pass
 
     async def run(self) -> None:
         """Pass on what is new until the stream is closed or the last client has left."""
@@ -254,9 +251,8 @@ class Channel:
                 # grows old, be the stream quiet or busy.
                 silent_s = trio.current_time() - self._told_at
                 untold = self.told < batch.position.seq and silent_s >= heartbeat_s
-                self.passing = True
-                await self._pass(batch, say=bool(batch.records) or batch.gap is not None or untold)
-                self.passing = False
+                say = bool(batch.records) or batch.gap is not None or untold
+                await self._pass(batch, say=say)
 
     def _read(self, after: int, upto: int, *, first: bool = False) -> Batch[Any]:
         """The next message's worth of records."""
@@ -269,309 +265,128 @@ class Channel:
             if size > CHUNK_BYTES and index + 1 < len(batch.records):
                 records = batch.records[: index + 1]
                 position = Position(batch.position.epoch, record.seq)
-                return Batch(batch.stream, records, position, first, batch.gap)
+                return evolve(batch, records=records, position=position)
         return batch
 
     async def _pass(self, batch: Batch[Any], *, say: bool) -> None:
         """Write one batch to every client who keeps up."""
-        payloads = self._payloads(batch) if say else []
-        if payloads is None:
+        guard, counts = self._channels.guard, self._channels.crowd.counts
+        try:
+            payloads = guard.payloads(self.stream.name, self.encode, batch) if say else []
+        except SinkFailed:
             for place in list(self._places):
                 place.client.drop("internal error")
             await trio.lowlevel.checkpoint()  # where a channel that nobody follows ends
             return
-        packed: dict[Pack, bytes] = {}
-        start, self.seq = self.seq, batch.position.seq
-        target = self.seq
+        self._start, self.seq = self.seq, batch.position.seq
         if say:
-            self.told, self._told_at = target, trio.current_time()
-        say = bool(payloads)  # A sink may have nothing to say of what it was given.
-        if say:
+            self.told, self._told_at = self.seq, trio.current_time()
+        if payloads:  # A sink may have nothing to say of what it was given.
             self.spoke_at = trio.current_time()
-        if self._order is None:
-            self._order = list(self._places)
-        watch = self._channels.stopwatch
-        began = watch()
-        delivered = 0
-        for index, place in enumerate(self._order):
-            client = place.client
-            if place.seq != start or client.behind:
-                if start < place.seq < target and not client.behind:
-                    client.hurry()  # It was ahead, and is not any more. One who has left is at -1.
-                continue
-            if say:
-                pack = client.pack
-                data = packed.get(pack)
-                if data is None:
-                    data = packed[pack] = pack(payloads)
-                try:
-                    sent = client.socket.send(data)
-                except BlockingIOError:
-                    client.fall_behind(None)
-                    continue
-                except OSError:
-                    client.drop("connection lost")
-                    continue
-                delivered += 1
-                place.seq = target
-                if sent < len(data):
-                    client.fall_behind(memoryview(data)[sent:])
-            else:
-                place.seq = target
-            if index & 15 == 15 and watch() - began > SLICE_S:
-                await trio.lowlevel.checkpoint()
-                began = watch()
-        self._channels.counts.delivered += delivered * len(batch.records)
-        self._channels.counts.gaps += 0 if batch.gap is None else delivered
-        if self.stream.seq > target:
+            self.passing = True
+            try:
+                delivered = await self._write(payloads)
+            finally:
+                self.passing = False
+            counts.delivered += delivered * len(batch.records)
+            counts.gaps += 0 if batch.gap is None else delivered
+        for place in [place for place in self._ahead if place.seq <= self.seq]:
+            place.client.hurry()
+        if self.stream.seq > self.seq:
             # There is more already, so the loop will not wait: let others run before it goes on.
             await trio.lowlevel.checkpoint()
 
-    def _payloads(self, batch: Batch[Any]) -> list[bytes] | None:
-        """The batch in the sink's words; None when the sink fails: that costs its clients alone."""
-        try:
-            made = self.encode(batch)
-        except Exception:
-            logger.exception("%s: a sink failed; its clients are let go", batch.stream)
-            return None
-        return [made] if isinstance(made, bytes) else made
+    async def _write(self, payloads: list[bytes]) -> int:
+        """Send one message to all level clients; answers to how many."""
+        watch, delivered = self._channels.stopwatch, 0
+        reached: list[tuple[Row, list[Place]]] = []
+        began = watch()
+        for pack, row in list(self._rows.items()):
+            data = pack(payloads)
+            sends, places = row.ready(), row.places
+            index = 0
+            while index < len(sends):
+                end = index + SLICE_CLIENTS
+                delivered += self._send(data, places[index:end], sends[index:end])
+                reached.append((row, places[index:end]))
+                index = end
+                if watch() - began <= SLICE_S:
+                    continue
+                # Others run now, and may ask where a client is: say who was reached, and is still
+                # level.
+                for its_row, some in reached:
+                    for place in some:
+                        if place in its_row:
+                            place.seq = self.seq
+                reached.clear()
+                await trio.lowlevel.checkpoint()
+                began = watch()
+                if row.sends is not sends:
+                    # Somebody came or went. Who came back has been reached on its way.
+                    there = [p for p in places[index:] if p in row and p.seq < self.seq]
+                    sends, places, index = [p.client.socket.send for p in there], there, 0
+        return delivered
+
+    def _send(
+        self,
+        data: bytes,
+        places: list[Place],
+        sends: list[Callable[[bytes | memoryview], int]],
+    ) -> int:
+        """Send to some; answers how many took at least a part."""
+        size, delivered = len(data), len(sends)
+        short: list[tuple[int, int]] = []
+        for index, send in enumerate(sends):
+            try:
+                sent = send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                sent = -1
+            if sent != size:
+                short.append((index, sent))
+        for index, sent in short:
+            place = places[index]
+            if sent < 0:
+                place.client.drop("connection lost")
+            elif sent:
+                place.seq = self.seq
+                place.client.fall_behind(memoryview(data)[sent:])
+            else:
+                place.client.fall_behind(None)
+            delivered -= sent <= 0
+        return delivered
+
+    # -- catching up
 
     def chunk(self, place: Place) -> bytes:
-        """The next bytes for a client who is not level with the channel; moves its place past
-        them.
+        """The next bytes for a place that is not level; moves it past them. SinkFailed when the
+        sink cannot word them.
         """
-        client = place.client
-        key = (self, client.pack, place.seq, self.seq, place.first, place.reset)
-        found = self._channels.packed(key)
+        prepared, pack = self._channels.prepared, place.client.pack
+        asked = (self.encode, pack, place.seq, self.seq, place.first, place.reset)
+        key = ("chunk", self.stream.name, self.stream.version, self.filter, *asked)
+        found: Chunk | None = prepared.get(key)
         if found is None:
             batch = self._read(place.seq, self.seq, first=place.first)
             if place.reset:
-                batch = Batch(batch.stream, batch.records, batch.position, True, None, reset=True)
-            if batch.gap is not None:
-                self._channels.counts.gaps += 1
-            payloads = self._payloads(batch)
-            if payloads is None:
-                client.drop("internal error")
-                return b""
-            data = client.pack(payloads)
-            found = (data, batch.position.seq)
+                batch = evolve(batch, first=True, gap=None, reset=True)
+            payloads = self._channels.guard.payloads(self.stream.name, self.encode, batch)
+            found = (pack(payloads), batch.position.seq)
             if batch.gap is None:
-                self._channels.keep(key, data, batch.position.seq)
+                prepared.keep(key, found, len(found[0]))
+            else:
+                self._channels.crowd.counts.gaps += 1
         data, place.seq = found
         place.first = place.reset = False
         return data
 
-
-class Client:
-    """One live connection: its socket, its places, and the unsent rest of a message, if there is
-    one.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_channels",
-        "_on_gone",
-        "_stalled_at",
-        "_told_slow",
-        "_urgent",
-        "behind",
-        "gone",
-        "pack",
-        "places",
-        "rest",
-        "socket",
-    )
-
-    def __init__(
-        self,
-        channels: Channels,
-        socket: Socket,
-        pack: Pack,
-        on_gone: Callable[["Client", str], None],
-        opening: bytes = b"",
-    ) -> None:
-        """Nothing is written, neither `opening` nor what the client follows, before `start`."""
-        self.socket = socket
-        self.pack = pack
-        self.places: dict[str, Place] = {}
-        self.behind = True
-        """Its catch-up task serves all its places; every channel's pass skips it."""
-        self.gone = False
-        self.rest: bytes | memoryview | None = opening or None
-        self._urgent: list[bytes] = []
-        self._stalled_at: float | None = None
-        self._told_slow = False
-        self._channels = channels
-        self._on_gone = on_gone
-
-    def follow(
-        self,
-        stream: Stream[Any],
-        encode: Encode,
-        *,
-        warn: Warn | None = None,
-        filter: Filter = ALL,
-        after: Position | None = None,
-        limit: int | None = None,
-    ) -> None:
-        """Follow a stream from a position, or from a snapshot of its newest `limit`; instead of
-        how it did before.
+    def warning(self, place: Place) -> bytes:
+        """What the sink says to a client who was stalled; empty when it says nothing. SinkFailed
+        when the sink cannot word it.
         """
-        if self.gone:
-            return
-        self.check_room([stream.name])
-        channel = self._channels.open(stream, filter, encode, warn)
-        place = channel.join(self, after, limit)
-        self.unfollow(stream.name)
-        self.places[stream.name] = place
-        if not self.behind:
-            self.hurry()
-
-    def check_room(self, streams: Iterable[str]) -> None:
-        """BadRequest when this client would follow too many streams with these."""
-        if len(self.places.keys() | streams) > PLACES_MAX:
-            raise BadRequest(
-                f"one connection follows at most {PLACES_MAX} streams",
-                parameter="streams",
-                value=list(streams),
-                allowed="unsubscribe from others first, or open another connection",
-            )
-
-    def start(self) -> None:
-        """Begin to write."""
-        self.hurry()
-
-    def abandon(self) -> None:
-        """Follow nothing after all; the socket is left alone."""
-        self.gone = True
-        for stream in list(self.places):
-            self.unfollow(stream)
-
-    def unfollow(self, stream: str) -> bool:
-        """Stop following a stream; False when it was not followed."""
-        place = self.places.pop(stream, None)
-        if place is not None:
-            place.channel.leave(place)
-        return place is not None
-
-    def write(self, data: bytes) -> None:
-        """Send bytes of this client's own (an answer, a pong), between messages and in order."""
-        if self.gone:
-            return
-        if self.behind:
-            self._urgent.append(data)
-            if sum(map(len, self._urgent)) > URGENT_MAX:
-                self.drop("does not read its answers")
-            return
-        sent = self._send(data)
-        if not self.gone and sent < len(data):
-            self.fall_behind(memoryview(data)[sent:])
-
-    def fall_behind(self, rest: memoryview | None) -> None:
-        """The socket is full: from here on the catch-up task serves this client, beginning with
-        `rest`.
-        """
-        self.rest = rest
-        self._be_behind()
-        self._stalled_at = trio.current_time()
-        self._channels.nursery.start_soon(self._catch_up, name="catch-up")
-
-    def drop(self, reason: str) -> None:
-        """Let the connection go at once."""
-        if not self.gone:
-            self.gone = True
-            self.rest = None
-            self._urgent.clear()
-            for stream in list(self.places):
-                self.unfollow(stream)
-            self._channels.is_level(self)
-            self.socket.close()
-            self._on_gone(self, reason)
-
-    def _be_behind(self) -> None:
-        self.behind = True
-        self._channels.behind.add(self)
-
-    def hurry(self) -> None:
-        """Bring a new place level at once if the socket takes it; else leave it to a catch-up
-        task.
-        """
-        self._be_behind()
-        for _ in range(8):
-            data = self._next()
-            if data is None:
-                return
-            sent = self._send(data)
-            if self.gone:
-                return
-            if sent < len(data):
-                return self.fall_behind(memoryview(data)[sent:])
-        self._channels.nursery.start_soon(self._catch_up, name="catch-up")
-
-    async def _catch_up(self) -> None:
-        """Write what is left and what was missed until every place is level with its channel."""
-        while not self.gone and (data := self._next()) is not None:
-            sent = self._send(data)
-            if sent < len(data):
-                self.rest = memoryview(data)[sent:]
-                await self._writable()
-            else:
-                await trio.lowlevel.checkpoint()
-
-    def _next(self) -> bytes | memoryview | None:
-        """What this client is to be sent next; None when it is level, which ends its being
-        behind.
-        """
-        if self.rest is not None:
-            data, self.rest = self.rest, None
-            return data
-        if self._urgent:
-            data = b"".join(self._urgent)
-            self._urgent.clear()
-            return data
-        for place in self.places.values():
-            if place.seq < place.channel.seq or place.first:
-                return self._slow_warning(place) + place.channel.chunk(place)
-        self.behind = False
-        self._stalled_at = None
-        self._told_slow = False
-        self._channels.is_level(self)
-        return None
-
-    def _slow_warning(self, place: Place) -> bytes:
-        """Said once for each time that a client was stalled for too long, before it goes on."""
-        limits = self._channels.limits
-        if (
-            self._told_slow
-            or self._stalled_at is None
-            or trio.current_time() - self._stalled_at < limits.slow_consumer_timeout_s
-        ):
+        if self.warn is None:
             return b""
-        self._told_slow = True
-        self._channels.counts.slow += 1
-        if place.channel.warn is None:
-            return b""
-        behind = place.channel.seq - place.seq
-        return self.pack([place.channel.warn(place.channel.stream.name, behind)])
-
-    def _send(self, data: bytes | memoryview) -> int:
-        """How much of `data` the socket took. A lost connection takes everything."""
-        try:
-            return self.socket.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            self.drop("connection lost")
-            return len(data)
-
-    async def _writable(self) -> None:
-        if self._stalled_at is None:
-            self._stalled_at = trio.current_time()
-        with trio.move_on_after(self._channels.limits.slow_consumer_limit_s) as waited:
-            try:
-                await self.socket.writable()
-            except (OSError, trio.ClosedResourceError):
-                self.drop("connection lost")
-        if waited.cancelled_caught and not self.gone:
-            self._channels.counts.gone_slow += 1
-            self.drop("slow consumer: took no byte for too long")
+        name, behind = self.stream.name, self.seq - place.seq
+        said = self._channels.guard.payload(name, "warn", self.warn, name, behind)
+        return place.client.pack([said])

@@ -15,12 +15,13 @@ import trio
 from attrs import define, field
 
 from flowd.channel import packing
-from flowd.door.clients import Guests
+from flowd.channel.guard import SinkFailed
+from flowd.door.clients import Clients
 from flowd.door.head import PREFLIGHT, BadHead, Head, refusal, response
 from flowd.door.paths import Hot, Live, visible
 from flowd.door.polls import Polls
 from flowd.door.visit import Passage, Visit
-from flowd.door.websocket import GOING_AWAY, Conversation, accept
+from flowd.door.websocket import GOING_AWAY, WebSocket, accept
 from flowd.stream.log import Stream
 from flowd.values.errors import BadRequest
 
@@ -81,11 +82,11 @@ class Door:
     """Takes connections and decides about each request."""
 
     def __init__(
-        self, streams: Mapping[str, Stream[Any]], guests: Guests, polls: Polls, app: App
+        self, streams: Mapping[str, Stream[Any]], clients: Clients, polls: Polls, app: App
     ) -> None:
         self.counts = Counts()
         self.routes: list[Route] = []
-        self.guests = guests
+        self.clients = clients
         self.polls = polls
         self.open_connections = 0
         self._streams = streams
@@ -99,8 +100,8 @@ class Door:
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Take connections from these listeners for ever."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.guests.listen, name="door reader")
-            nursery.start_soon(self.guests.keep_awake, name="door heartbeat")
+            nursery.start_soon(self.clients.listen, name="door reader")
+            nursery.start_soon(self.clients.keep_awake, name="door heartbeat")
             with self._accepting:
                 await trio.serve_listeners(self._connection, listeners, handler_nursery=nursery)
 
@@ -114,7 +115,7 @@ class Door:
         with trio.move_on_after(FIRST_REQUEST_S):
             while self._unanswered:
                 await self._answered.park()
-        await self.guests.close(grace_s, code)
+        await self.clients.close(grace_s, code)
 
     def owns(self, head: Head) -> bool:
         """Whether a request is the door's own business."""
@@ -123,8 +124,8 @@ class Door:
     async def _connection(self, stream: trio.SocketStream) -> None:
         """One connection, from its first byte to its end or until a live client stays."""
         self.counts.connections += 1
-        most = self.guests.limits.max_clients + CONNECTIONS_SPARE
-        if self.open_connections + len(self.guests) >= most:
+        most = self.clients.limits.max_clients + CONNECTIONS_SPARE
+        if self.open_connections + len(self.clients) >= most:
             self.counts.refused["connections"] += 1
             await trio.aclose_forcefully(stream)
             return
@@ -170,6 +171,10 @@ class Door:
             close = head.has_body or not head.keep_alive
             await visit.send(refusal(error, close=close))
             return not close
+        except SinkFailed:
+            self.counts.refused[INTERNAL.code] += 1
+            await visit.send(refusal(INTERNAL, close=True))
+            return False
 
     async def _decide(self, visit: Visit, head: Head) -> bool:
         """Whose business is this request? BadRequest when it is nobody's."""
@@ -199,9 +204,11 @@ class Door:
 
     async def _stay(self, visit: Visit, head: Head, live: Live, path: dict[str, str]) -> bool:
         """Let a live client in, if there is room."""
-        self.guests.room_for(self.guests.address(visit, head))
+        address = self.clients.address(visit.address, head)
+        self.clients.room_for(address)
         query = head.parameters()
-        conversation: Conversation | None = None
+        websocket: WebSocket | None = None
+        gzip = False
         if live.websocket:
             if not head.wants_websocket:
                 raise _upgrade_required(head)
@@ -210,13 +217,23 @@ class Door:
                 self.counts.refused["handshake"] += 1
                 await visit.send(opening)
                 return False
-            conversation = Conversation(protocol)
-        elif live.gzip and head.gzip:
+            websocket = WebSocket(protocol)
+        elif gzip := live.gzip and head.gzip:
             opening = live.head.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n", 1)
             opening += packing.GZIP_HEAD
         else:
             opening = live.head
-        self.guests.welcome(visit, head, live, path, query, opening, conversation)
+        session = self.clients.welcome(
+            live,
+            path=path,
+            query=query,
+            headers=head.headers,
+            address=address,
+            websocket=websocket,
+            gzip=gzip,
+            opening=opening,
+        )
+        self.clients.stay(session, visit.take(), visit.rest())
         return False
 
     def _count_app(self) -> None:
@@ -232,6 +249,15 @@ class Door:
             code="NOT_FOUND",
             status=404,
         )
+
+
+INTERNAL = BadRequest(
+    "this is a bug in a plugin; the daemon's log says more",
+    parameter="path",
+    allowed="other paths: they work as before",
+    code="INTERNAL_ERROR",
+    status=500,
+)
 
 
 def _wrong_method(head: Head) -> BadRequest:

@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
+import trio
 from attrs import frozen
 
-from flowd.channel.channel import Client, Encode, Warn
+from flowd.channel.channel import Channels, Encode, Warn
+from flowd.channel.client import Client
+from flowd.channel.guard import SinkFailed
+from flowd.door.websocket import INTERNAL_ERROR, POLICY, WebSocket
 from flowd.stream.inputs import Streams
 from flowd.stream.log import RETAIN_MAX, Stream
 from flowd.values import filters
@@ -25,15 +29,24 @@ ERRORS_MAX = 20
 
 @frozen
 class Live:
-    """A path where clients stay connected and follow streams.
+    """A path where clients stay connected and follow streams. Only the words are the sink's.
 
     `path` may hold `{names}`. `encode` makes a batch into a body part (HTTP) or a list of text
-    messages (WebSocket). With `head` it is an HTTP response without end, otherwise
-    (`websocket=True`) a WebSocket. `idle` is sent to quiet HTTP clients every 15 s, `welcome`
-    first, `goodbye` at shutdown. `warn` words the SLOW_CONSUMER warning: (stream, records behind)
-    to a payload. `open` is called for each client, to follow streams; by default it follows the
-    path's `{stream}` with the query's `after`, `limit` and filters. `receive` gets what a
-    WebSocket client says.
+    messages (WebSocket): once for all clients who follow alike, so it must be a pure function of
+    the batch. With `head` it is an HTTP response without end, otherwise (`websocket=True`) a
+    WebSocket. `idle` is sent to quiet HTTP clients every 15 s, `welcome` first, `goodbye` at
+    shutdown. `warn` words the SLOW_CONSUMER warning: (stream, records behind) to a payload, `error`
+    a BadRequest, `heartbeat` what a client hears who was sent no message for half a minute.
+
+    `open` is called once for each client, before anything is sent, to follow streams; by default it
+    follows the path's `{stream}` with the query's `after`, `limit` and filters. `receive` gets what
+    a WebSocket client says. A BadRequest that these two raise is answered: as HTTP before the
+    first byte, else in the words of `error`.
+
+    All are called from the daemon's loop and must not wait. Whatever else one raises costs the
+    client on whose behalf it was called (for `encode`, those who follow alike), with close code
+    1011 or status 500, and is logged once a minute. Sockets, pings, resuming, slow clients and
+    closing are not a sink's business.
     """
 
     path: str
@@ -63,18 +76,20 @@ class Tail:
 
 @frozen
 class Hot:
-    """A path that many clients poll: `render` makes the body, JSON, from a stream's newest
-    records.
+    """A path that many clients poll: `render` makes the body, JSON, from a stream's newest records.
 
     The stream is the path's `{stream}`, or `stream` if given. The door keeps the body, plain and
-    gzipped, until the position moves, and answers `ETag`, 304, `after=`, `limit=` and the filters
-    by itself.
+    gzipped, until what the stream retains changes, and answers `ETag`, 304, `after=`, `limit=` and
+    the filters by itself.
 
     `prepare` is called for each record before `render`, with the loop let go in between: what it
     makes should be kept by whoever made it. `tail` ends the body with what changes without the
     stream: it is made anew for every answer, at most 64 KiB of it. `instead` may answer by itself,
     from the query. `limit_max` is the default of `limit` and the most of it. With `others`, the
     sink's own `routes` answer the methods that are not GET.
+
+    `tail` and `instead` may raise BadRequest, which is answered. Whatever else one of them raises
+    is a 500 for who asked, and is logged once a minute.
     """
 
     path: str
@@ -99,26 +114,40 @@ class Wish:
 
 
 class Session:
-    """One live client, as a sink sees it: follow streams, say something, end it."""
+    """One live client, as its sink sees it: follow streams, say something, end it.
+
+    A sink gets it in `open`, `receive` and `heartbeat`, and may keep it: once the client is gone,
+    whatever is said here goes nowhere. Only `close` ends the connection; a sink never closes a
+    socket. What those callbacks raise costs this client: a BadRequest is told to it in the sink's
+    `error` words, anything else ends its connection and is logged.
+    """
 
     __slots__ = (
+        "_channels",
         "_clock",
         "_close",
         "_streams",
+        "address",
         "client",
         "ended",
         "errors",
+        "gone",
         "headers",
         "live",
+        "parting",
         "path",
         "query",
+        "spoke_at",
         "tokens",
+        "websocket",
     )
 
     def __init__(
         self,
         live: Live,
         client: Client,
+        websocket: WebSocket | None,
+        channels: Channels,
         streams: Mapping[str, Stream[Any]],
         clock: Clock,
         close: Callable[["Session", int, str], None],
@@ -126,15 +155,23 @@ class Session:
         path: dict[str, str],
         query: dict[str, str],
         headers: Mapping[str, str],
+        address: str = "local",
     ) -> None:
         self.live = live
         self.client = client
         self.path = path
         self.query = query
         self.headers = headers
+        # The rest is the door's: what this client says, and how it is to end.
+        self.websocket = websocket
+        self.address = address
         self.errors = 0
         self.ended: tuple[int, str] | None = None
         self.tokens: tuple[float, float] | None = None
+        self.parting = False
+        self.gone: str | None = None
+        self.spoke_at = trio.current_time()
+        self._channels = channels
         self._streams = streams
         self._clock = clock
         self._close = close
@@ -192,7 +229,8 @@ class Session:
         """Follow a stream; what came before is sent first. BadRequest when this client follows too
         many.
         """
-        self.client.follow(
+        self._channels.follow(
+            self.client,
             wish.stream,
             wish.encode,
             warn=self.live.warn,
@@ -217,16 +255,22 @@ class Session:
         self.client.write(self.client.pack([payload]))
 
     def refuse(self, error: BadRequest) -> None:
-        """Tell the client of its mistake; end the connection when there were too many."""
+        """Tell the client of its mistake; end the connection when there were too many, or when the
+        sink has no words for it.
+        """
         self.errors += 1
         if self.live.error is not None:
-            self.say(self.live.error(error))
+            guard = self._channels.guard
+            try:
+                self.say(guard.payload(self.live.path, "error", self.live.error, error))
+            except SinkFailed:
+                return self.close(INTERNAL_ERROR, "internal error")
         if self.errors > ERRORS_MAX:
-            self.close(1008, "too many mistakes")
+            self.close(POLICY, "too many mistakes")
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye with this WebSocket close code, and end the connection."""
-        self.ended = (code, reason)
+        self.ended = self.ended or (code, reason)
         self._close(self, code, reason)
 
 

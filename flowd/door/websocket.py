@@ -24,6 +24,7 @@ NORMAL = int(CloseCode.NORMAL_CLOSURE)
 GOING_AWAY = int(CloseCode.GOING_AWAY)
 POLICY = int(CloseCode.POLICY_VIOLATION)
 RESTART = int(CloseCode.SERVICE_RESTART)
+INTERNAL_ERROR = int(CloseCode.INTERNAL_ERROR)
 
 PING = Frame(Opcode.PING, b"").serialize(mask=False)
 """A ping, the same bytes for every client."""
@@ -60,8 +61,10 @@ def accept(head: Head) -> tuple[bytes, Protocol | None]:
     return answer, lean
 
 
-class Conversation:
-    """What one client says, put together from frames. Pings and closes answer themselves."""
+class WebSocket:
+    """One WebSocket's protocol, without any I/O: what its client says, put together from frames.
+    Pings and closes answer themselves.
+    """
 
     __slots__ = ("_parts", "_protocol")
 

@@ -9,11 +9,11 @@ import trio
 from attrs import frozen
 
 from flowd import __version__
-from flowd.channel.channel import CACHE_BYTES, CHANNELS_MAX, PLACES_MAX, URGENT_MAX, Channels
+from flowd.channel.channel import CHANNELS_MAX, Channels
+from flowd.channel.client import PLACES_MAX, URGENT_MAX
 from flowd.door.clients import MESSAGES_PER_S
 from flowd.door.door import CONNECTIONS_SPARE, Door
 from flowd.door.head import HEAD_MAX
-from flowd.door.polls import CACHE_BYTES as POLLS_BYTES
 from flowd.door.websocket import MESSAGE_MAX
 from flowd.operate.status import ComponentStatus, LoopMeter, Rate, Status, StreamStatus
 from flowd.setup.config import Component, Config
@@ -83,7 +83,7 @@ class Observer:
                 "recent_hold_ms": round(self.loop.recent_s * 1000, 2),
                 "steps": self.loop.steps,
             },
-            memory={"rss_bytes": resident_bytes(), "prepared_bytes": self.door.polls.bytes},
+            memory={"rss_bytes": resident_bytes(), "prepared_bytes": self.channels.prepared.bytes},
             limits=self._limits(),
             plugins=[
                 {"name": found.name, "origin": found.origin, "error": found.error}
@@ -142,10 +142,10 @@ class Observer:
         )
 
     def _clients(self) -> dict[str, Any]:
-        counts, door = self.channels.counts, self.door.counts
+        counts, door = self.channels.crowd.counts, self.door.counts
         return {
-            "live": len(self.door.guests),
-            "behind": len(self.channels.behind),
+            "live": len(self.door.clients),
+            "behind": len(self.channels.crowd.behind),
             "channels": len(self.channels),
             "connections_open": self.door.open_connections,
             "connections": door.connections,
@@ -153,10 +153,9 @@ class Observer:
             "slow": counts.slow,
             "gone_slow": counts.gone_slow,
             "gaps": counts.gaps,
-            "cached_bytes": self.channels.cached_bytes,
             "requests": dict(door.requests),
             "refused": dict(door.refused),
-            "gone": dict(self.door.guests.gone),
+            "gone": dict(self.door.clients.gone),
         }
 
     def _snapshot(self, now_ms: int) -> dict[str, Any]:
@@ -187,8 +186,7 @@ class Observer:
             "client_message_bytes": MESSAGE_MAX,
             "client_messages_per_s": MESSAGES_PER_S,
             "request_head_bytes": HEAD_MAX,
-            "chunk_cache_bytes": CACHE_BYTES,
-            "prepared_bytes": POLLS_BYTES,
+            "prepared_bytes": self.channels.prepared.most_bytes,
             "seen_ids_per_stream": SEEN_MAX,
         }
 

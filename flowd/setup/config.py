@@ -25,6 +25,7 @@ from flowd.setup.registry import Registry
 from flowd.setup.supervisor import Restart
 from flowd.stream.log import RETAIN_MAX, Retain
 from flowd.values.errors import UserError
+from flowd.values.limits import Limits
 from flowd.values.settings import Seconds, Secret, Size, seconds, secret, size
 
 C = TypeVar("C")
@@ -58,6 +59,18 @@ class Settings:
     def addresses(self) -> list[str]:
         """Where to listen, one or several."""
         return [self.listen] if isinstance(self.listen, str) else self.listen
+
+    @property
+    def limits(self) -> Limits:
+        """What clients may take."""
+        return Limits(
+            max_clients=self.max_clients,
+            max_clients_per_address=self.max_clients_per_address,
+            trusted_proxies=frozenset(self.trusted_proxies),
+            slow_consumer_timeout_s=self.slow_consumer_timeout,
+            slow_consumer_limit_s=self.slow_consumer_limit,
+            heartbeat_s=self.heartbeat,
+        )
 
 
 @frozen

@@ -214,6 +214,20 @@ class Stream(Generic[T]):
         """The position of the newest record ever appended."""
         return Position(self.epoch, self.seq)
 
+    @property
+    def version(self) -> str:
+        """What is retained, as a word that no two contents share: it moves with each append,
+        `forget` and drop, and is the same again after a restart.
+
+        It is the head's position, and behind it how many records are left where some may go without
+        a new one coming: at one head a log only ever gets shorter.
+        """
+        if self.retain.age_s is not None:
+            self._trim()
+            return f"{self.epoch}.{self.seq}-{len(self)}"
+        whole = len(self) == self.seq - self.floor
+        return f"{self.epoch}.{self.seq}" if whole else f"{self.epoch}.{self.seq}-{len(self)}"
+
     def get(self, key: str) -> T | None:
         """The newest value of a key, None if there is none."""
         record = self._latest.get(key)

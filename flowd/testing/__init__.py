@@ -11,7 +11,7 @@ clock; the codecs are the real ones. A source is tested like this:
 """
 
 from flowd.stream.snapshot import MemoryStore
-from flowd.testing.clients import FakeSocket, Visitor
+from flowd.testing.clients import Client, FakeSocket
 from flowd.testing.components import (
     EPOCH,
     START_MS,
@@ -46,6 +46,7 @@ __all__ = [
     "EPOCH",
     "START_MS",
     "Answer",
+    "Client",
     "Connection",
     "Daemon",
     "FakeSocket",
@@ -53,7 +54,6 @@ __all__ = [
     "Script",
     "ScriptedFeed",
     "ScriptedUpstream",
-    "Visitor",
     "answers",
     "clock",
     "closes",

@@ -1,4 +1,4 @@
-"""Live clients of every temper, in memory."""
+"""Live clients of every temper, in memory: welcomed, written to and heard by the real code."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,10 @@ from attrs import define, field
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from flowd import daemon as root
-from flowd.channel import packing
-from flowd.channel.channel import Client
-from flowd.door.paths import Live, Session, follow_path
+from flowd.door.clients import Clients
+from flowd.door.paths import Live
+from flowd.door.websocket import WebSocket
 from flowd.values import codec
-from flowd.values.errors import BadRequest
 
 
 @define(eq=False)
@@ -27,6 +25,8 @@ class FakeSocket:
     taken: bytearray = field(factory=bytearray)
     room: int | None = None
     broken: bool = False
+    finished: bool = False
+    """Nothing more will be written to it."""
     closed: bool = False
     _changed: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -68,62 +68,62 @@ class FakeSocket:
         if self.closed:
             raise trio.ClosedResourceError
 
+    def finish(self) -> None:
+        """Nothing more will be written."""
+        self.finished = True
+
     def close(self) -> None:
         """Let go of the connection."""
         self.closed = True
         self._changed.unpark_all()
 
 
-class Visitor:
+class Client:
     """A live client in memory: what it follows is written to its `socket` by the real channels."""
 
     def __init__(
         self,
-        daemon: root.Daemon,
+        clients: Clients,
         live: Live,
         path: dict[str, str],
         query: dict[str, str],
         headers: Mapping[str, str],
-        socket: FakeSocket,
+        socket: FakeSocket | None = None,
     ) -> None:
-        self.socket = socket
-        self.gone: str | None = None
-        """Why the daemon let go of this client."""
-        self.goodbye: tuple[int, str] | None = None
-        """The WebSocket close code and reason, once the sink has closed the session."""
-        self._live = live
+        self.socket = socket or FakeSocket()
+        self._clients = clients
         self._read = 0
         self._codec = Protocol(Side.CLIENT, state=State.OPEN, max_size=None)
-        pack = packing.frames if live.websocket else packing.plain
-        opening = live.head + (pack([live.welcome]) if live.welcome else b"")
-        self.client = Client(daemon.channels, socket, pack, self._on_gone, opening)
-        self.session = Session(
+        served = Protocol(Side.SERVER, state=State.OPEN)
+        self.session = clients.welcome(
             live,
-            self.client,
-            daemon.streams,
-            daemon.machine.clock,
-            self._on_close,
             path=path,
             query=query,
             headers=headers,
+            websocket=WebSocket(served) if live.websocket else None,
+            opening=live.head,
         )
-        try:
-            (live.open or follow_path)(self.session)
-        except BadRequest as error:
-            if not live.websocket:
-                self.client.abandon()
-                raise
-            self.session.refuse(error)
-        self.client.start()
+        clients.start(self.session, self.socket)
+
+    @property
+    def gone(self) -> str | None:
+        """Why the daemon let go of this client."""
+        return self.session.gone
+
+    @property
+    def goodbye(self) -> tuple[int, str] | None:
+        """The WebSocket close code and reason, once it was said."""
+        return self.session.ended
 
     def say(self, message: str | Mapping[str, Any]) -> None:
-        """Send a WebSocket message; what is no text is sent as JSON."""
-        assert self._live.receive is not None
-        text = message if isinstance(message, str) else codec.encode(message).decode()
-        try:
-            self._live.receive(self.session, text)
-        except BadRequest as error:
-            self.session.refuse(error)
+        """Send a WebSocket message; what is no text is sent as JSON. Who was told goodbye, says
+        nothing any more.
+        """
+        if self._codec.state is not State.OPEN:
+            return
+        text = message.encode() if isinstance(message, str) else codec.encode(message)
+        self._codec.send_text(text)
+        self._clients.hear(self.session, b"".join(self._codec.data_to_send()))
 
     def news(self) -> bytes:
         """The bytes that came since this was last asked; of a WebSocket use `messages`."""
@@ -133,18 +133,11 @@ class Visitor:
 
     def messages(self) -> list[Any]:
         """The WebSocket messages, decoded, that came since this was last asked."""
-        assert self._live.websocket
+        assert self.session.websocket is not None
         self._codec.receive_data(self.news())
         frames = [event for event in self._codec.events_received() if isinstance(event, Frame)]
         return [codec.decode(frame.data) for frame in frames if frame.opcode is Opcode.TEXT]
 
     def leave(self) -> None:
         """Go, without a word."""
-        self.client.drop("left")
-
-    def _on_gone(self, client: Client, reason: str) -> None:
-        self.gone = reason
-
-    def _on_close(self, session: Session, code: int, reason: str) -> None:
-        self.goodbye = self.goodbye or (code, reason)
-        self.client.drop(reason)
+        self.session.client.drop("left")

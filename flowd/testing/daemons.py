@@ -17,7 +17,7 @@ from flowd.setup import registry as plugins
 from flowd.setup.config import parse
 from flowd.setup.registry import Registry
 from flowd.stream.snapshot import Store
-from flowd.testing.clients import FakeSocket, Visitor
+from flowd.testing.clients import Client, FakeSocket
 from flowd.testing.components import clock
 from flowd.testing.scripts import upstream
 from flowd.upstream.connection import Dial
@@ -40,7 +40,7 @@ class Answer:
 
 
 class Daemon(root.Daemon):
-    """A daemon in memory: `get` goes through its real door, `visit` follows its live paths."""
+    """A daemon in memory: `get` goes through its real door, `connect` follows its live paths."""
 
     _listener: "_Listener"
 
@@ -80,14 +80,15 @@ class Daemon(root.Daemon):
         await trio.aclose_forcefully(ours)
         return Answer(status, found, bytes(content))
 
-    def visit(
+    def connect(
         self,
         target: str,
         *,
         headers: Mapping[str, str] | None = None,
         socket: FakeSocket | None = None,
-    ) -> Visitor:
-        """A live client of the path that `target` names, with the query that it carries.
+    ) -> Client:
+        """A live client of the path that `target` names, with the query that it carries: welcomed
+        and listened to like one that came through the door, but for its socket.
 
         BadRequest when an HTTP client asks for what cannot be; a WebSocket client is told in a
         message.
@@ -97,9 +98,8 @@ class Daemon(root.Daemon):
             path = route.match(parts.path)
             if path is not None and isinstance(route.leads_to, Live):
                 query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True))
-                return Visitor(
-                    self, route.leads_to, path, query, headers or {}, socket or FakeSocket()
-                )
+                found = headers or {}
+                return Client(self.door.clients, route.leads_to, path, query, found, socket)
         raise LookupError(f"nobody lives at {parts.path}: {[r.path for r in self.door.routes]}")
 
 

@@ -12,23 +12,20 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.channel import packing
 from flowd.channel.channel import (
-    CACHE_BYTES,
     CHANNELS_MAX,
     CHUNK_BYTES,
     CHUNK_RECORDS,
     PACE_CLIENTS,
-    PLACES_MAX,
-    URGENT_MAX,
     Channels,
-    Client,
     Encode,
-    Limits,
     Warn,
 )
+from flowd.channel.client import PLACES_MAX, URGENT_MAX, Client
 from flowd.stream.log import Retain, Stream
 from flowd.testing import FakeSocket
 from flowd.values import filters
 from flowd.values.errors import BadRequest
+from flowd.values.limits import Limits
 from flowd.values.record import Batch, Gap, Position
 
 
@@ -75,18 +72,19 @@ class Reader:
     ) -> None:
         self.socket = FakeSocket()
         self.gone: list[str] = []
+        self.channels = channels
         self.client = Client(
-            channels, self.socket, pack, lambda client, why: self.gone.append(why), opening
+            channels.crowd, pack, lambda client, why: self.gone.append(why), opening
         )
 
     def follow(self, stream: Stream[Tick], **how: Any) -> "Reader":
         how.setdefault("encode", lines)
         how.setdefault("warn", warning)
-        self.client.follow(stream, how.pop("encode"), **how)
+        self.channels.follow(self.client, stream, how.pop("encode"), **how)
         return self
 
     def start(self) -> "Reader":
-        self.client.start()
+        self.client.start(self.socket)
         return self
 
     @property
@@ -244,7 +242,7 @@ async def test_a_client_who_comes_back_too_late_is_told_its_gap(channels: Channe
 
     assert reader.gaps == [[3, 7]]
     assert reader.seqs() == [8, 9, 10]
-    assert channels.counts.gaps == 1
+    assert channels.crowd.counts.gaps == 1
 
 
 async def test_a_snapshot_may_be_limited_to_the_newest(channels: Channels) -> None:
@@ -287,7 +285,7 @@ async def test_records_are_encoded_once_for_all_who_keep_up(channels: Channels) 
 
     assert len(made) == 1
     assert all(reader.seqs() == [1, 2, 3] for reader in readers)
-    assert channels.counts.delivered == 150
+    assert channels.crowd.counts.delivered == 150
 
 
 async def test_bytes_are_packed_once_for_each_way_to_pack(channels: Channels) -> None:
@@ -323,7 +321,7 @@ async def test_the_chunks_of_a_snapshot_are_shared_by_who_comes_together(
 
     assert len(made) == 3
     assert all(reader.seqs() == list(range(1, 1201)) for reader in readers)
-    assert channels.cached_bytes > 0
+    assert channels.prepared.bytes > 0
 
 
 async def test_chunks_with_a_gap_are_not_kept_for_others(channels: Channels) -> None:
@@ -335,34 +333,6 @@ async def test_chunks_with_a_gap_are_not_kept_for_others(channels: Channels) -> 
         Reader(channels).follow(stream, encode=encode, after=Position("e", 1)).start()
 
     assert [batch.gap for batch in made] == [Gap(2, 5), Gap(2, 5)]
-
-
-async def test_old_chunks_make_room_for_new_ones(channels: Channels) -> None:
-    for number in range(100):
-        channels.keep(("chunk", number), bytes(1024 * 1024), number)
-
-    assert channels.cached_bytes <= CACHE_BYTES
-    assert channels.packed(("chunk", 0)) is None
-    assert channels.packed(("chunk", 99)) is not None
-
-
-async def test_the_chunk_that_was_used_last_is_kept_longest(channels: Channels) -> None:
-    for number in range(31):
-        channels.keep(("chunk", number), bytes(1024 * 1024), number)
-
-    channels.packed(("chunk", 0))
-    channels.keep(("chunk", 31), bytes(1024 * 1024), 31)
-
-    assert channels.packed(("chunk", 0)) is not None
-    assert channels.packed(("chunk", 1)) is None
-
-
-async def test_chunks_without_a_byte_do_not_pile_up_for_ever(channels: Channels) -> None:
-    for number in range(50_000):
-        channels.keep(("chunk", number), b"", number)
-
-    assert channels.packed(("chunk", 0)) is None
-    assert channels.packed(("chunk", 49_999)) == (b"", 49_999)
 
 
 async def test_a_message_holds_at_most_so_many_records(channels: Channels) -> None:
@@ -420,7 +390,7 @@ async def test_more_than_is_retained_between_two_passes_is_a_gap_for_all(
     for reader in readers:
         assert reader.gaps == [[1, 15]]
         assert reader.seqs() == list(range(16, 26))
-    assert channels.counts.gaps == 3
+    assert channels.crowd.counts.gaps == 3
 
 
 async def test_the_end_of_the_stream_ends_the_channel_after_its_last_record(
@@ -494,7 +464,7 @@ async def test_a_short_write_is_finished_when_there_is_room(channels: Channels) 
 
     fill(stream, 1)
     await wait_all_tasks_blocked()
-    behind = len(channels.behind)
+    behind = len(channels.crowd.behind)
     fill(stream, 2)
     await wait_all_tasks_blocked()
     reader.socket.recovers()
@@ -502,7 +472,7 @@ async def test_a_short_write_is_finished_when_there_is_room(channels: Channels) 
 
     assert behind == 1
     assert [b["seqs"] for b in reader.batches] == [[], [1], [2, 3]]
-    assert channels.behind == set()
+    assert channels.crowd.behind == set()
 
 
 async def test_a_message_may_take_many_short_writes(channels: Channels) -> None:
@@ -512,7 +482,7 @@ async def test_a_message_may_take_many_short_writes(channels: Channels) -> None:
     reader.socket.takes(1)
     reader.start()
 
-    while channels.behind:
+    while channels.crowd.behind:
         await wait_all_tasks_blocked()
         reader.socket.takes(7)
 
@@ -536,7 +506,7 @@ async def test_a_client_who_blocks_gets_what_it_missed_together(channels: Channe
 
     assert [b["seqs"] for b in quick.batches] == [[], [1], [2], [3], [4], [5], [6]]
     assert [b["seqs"] for b in slow.batches] == [[], [1], [2, 3, 4, 5], [6]]
-    assert channels.behind == set()
+    assert channels.crowd.behind == set()
 
 
 async def test_a_stalled_client_keeps_only_the_rest_of_one_message(channels: Channels) -> None:
@@ -569,7 +539,7 @@ async def test_a_client_who_stalls_past_the_end_of_the_log_is_told_exactly_what_
 
     assert reader.gaps == [[2, 40]]
     assert reader.seqs() == [1, *range(41, 51)]
-    assert channels.counts.gaps == 1
+    assert channels.crowd.counts.gaps == 1
 
 
 async def test_a_client_who_was_stalled_for_too_long_is_told_so_once(
@@ -593,7 +563,7 @@ async def test_a_client_who_was_stalled_for_too_long_is_told_so_once(
         [2, 3, 4, 5],
     ]
     assert reader.warnings == [4]
-    assert channels.counts.slow == 1
+    assert channels.crowd.counts.slow == 1
 
 
 async def test_a_client_who_stalls_briefly_is_not_slow(
@@ -608,7 +578,7 @@ async def test_a_client_who_stalls_briefly_is_not_slow(
     reader.socket.recovers()
     await wait_all_tasks_blocked()
 
-    assert (reader.warnings, channels.counts.slow) == ([], 0)
+    assert (reader.warnings, channels.crowd.counts.slow) == ([], 0)
     assert reader.seqs() == [1, 2, 3, 4, 5]
 
 
@@ -628,7 +598,7 @@ async def test_each_time_a_client_is_slow_it_is_told(
         await trio.sleep(5)
 
     assert reader.warnings == [2, 2, 2]
-    assert channels.counts.slow == 3
+    assert channels.crowd.counts.slow == 3
 
 
 async def test_a_client_who_stalls_far_into_its_snapshot_is_slow_too(
@@ -666,7 +636,7 @@ async def test_a_sink_without_words_for_it_has_slow_clients_counted_all_the_same
     reader.socket.recovers()
     await wait_all_tasks_blocked()
 
-    assert (reader.seqs(), reader.warnings, channels.counts.slow) == ([1, 2], [], 1)
+    assert (reader.seqs(), reader.warnings, channels.crowd.counts.slow) == ([1, 2], [], 1)
 
 
 async def test_a_client_who_takes_no_byte_for_too_long_is_let_go(
@@ -683,8 +653,8 @@ async def test_a_client_who_takes_no_byte_for_too_long_is_let_go(
 
     assert (before, reader.gone) == ([], ["slow consumer: took no byte for too long"])
     assert reader.socket.closed
-    assert channels.counts.gone_slow == 1
-    assert (len(channels), channels.behind) == (0, set())
+    assert channels.crowd.counts.gone_slow == 1
+    assert (len(channels), channels.crowd.behind) == (0, set())
 
 
 async def test_a_client_who_takes_a_byte_now_and_then_stays(
@@ -716,7 +686,7 @@ async def test_a_slow_client_costs_the_others_nothing(
         await trio.sleep(0.1)
 
     assert [b["seqs"] for b in quick.batches[1:]] == [[seq] for seq in range(1, 21)]
-    assert len(channels.behind) == 10
+    assert len(channels.crowd.behind) == 10
 
 
 async def test_all_who_are_behind_can_be_waited_for(
@@ -775,7 +745,7 @@ async def test_a_client_whose_connection_breaks_while_it_is_behind_is_let_go(
     await wait_all_tasks_blocked()
 
     assert reader.gone == ["connection lost"]
-    assert (len(channels), channels.behind) == (0, set())
+    assert (len(channels), channels.crowd.behind) == (0, set())
 
 
 async def test_a_client_whose_connection_is_broken_from_the_start_is_let_go(
@@ -790,7 +760,7 @@ async def test_a_client_whose_connection_is_broken_from_the_start_is_let_go(
     await wait_all_tasks_blocked()
 
     assert reader.gone == ["connection lost"]
-    assert (len(channels), channels.behind) == (0, set())
+    assert (len(channels), channels.crowd.behind) == (0, set())
 
 
 async def test_a_client_is_let_go_once(channels: Channels) -> None:
@@ -848,7 +818,7 @@ async def test_a_sink_that_fails_costs_its_own_clients_alone(
     assert [reader.gone for reader in [*lost, late, stalled]] == [["internal error"]] * 4 + [[]]
     assert [reader.seqs() for reader in lost] == [[1, 2]] * 3
     assert other.seqs() == [1, 2, 3]
-    assert "a sink failed" in caplog.text
+    assert "a sink's encode failed" in caplog.text
 
 
 async def test_a_sink_that_fails_for_a_client_who_catches_up_costs_this_client_alone(
@@ -871,7 +841,7 @@ async def test_a_sink_that_fails_for_a_client_who_catches_up_costs_this_client_a
 
     assert (slow.gone, quick.gone) == (["internal error"], [])
     assert quick.seqs() == [1, 2, 3]
-    assert channels.behind == set()
+    assert channels.crowd.behind == set()
 
 
 # -- answers
@@ -911,7 +881,7 @@ async def test_an_answer_that_does_not_fit_is_finished_later(channels: Channels)
     await wait_all_tasks_blocked()
 
     assert reader.told[-1] == {"pong": 1}
-    assert channels.behind == set()
+    assert channels.crowd.behind == set()
 
 
 async def test_who_does_not_read_its_answers_is_let_go(channels: Channels) -> None:
@@ -1049,7 +1019,7 @@ async def test_unfollowing_while_behind_drops_what_was_not_begun(channels: Chann
     await wait_all_tasks_blocked()
 
     assert reader.seqs() == [1]
-    assert channels.behind == set()
+    assert channels.crowd.behind == set()
 
 
 async def test_a_connection_follows_at_most_so_many_streams(channels: Channels) -> None:
@@ -1087,11 +1057,11 @@ async def test_a_channel_ends_with_its_last_client_and_begins_anew_with_the_next
     stream = make_stream()
     first = Reader(channels).follow(stream).start()
     await wait_all_tasks_blocked()
-    during = len(channels.nursery.child_tasks)
+    during = len(channels.crowd.nursery.child_tasks)
 
     first.client.drop("left")
     await wait_all_tasks_blocked()
-    after = len(channels.nursery.child_tasks)
+    after = len(channels.crowd.nursery.child_tasks)
     fill(stream, 2)
     second = Reader(channels).follow(stream).start()
     fill(stream, 1)
@@ -1275,7 +1245,7 @@ async def test_no_client_ever_loses_a_record_unannounced(
         reader.socket.recovers()
     await wait_all_tasks_blocked()
 
-    assert channels.behind == set()
+    assert channels.crowd.behind == set()
     for reader in readers:
         for stream in streams:
             batches = [b for b in reader.batches if b["stream"] == stream.name]

@@ -10,7 +10,8 @@ from attrs import frozen
 from trio.testing import wait_all_tasks_blocked
 
 from flowd.channel import packing
-from flowd.channel.channel import Channels, Client
+from flowd.channel.channel import Channels
+from flowd.channel.client import Client
 from flowd.door.paths import ERRORS_MAX, Live, Session, count, follow_path, position, visible
 from flowd.stream.log import RETAIN_MAX, Stream
 from flowd.testing import FakeSocket
@@ -53,12 +54,13 @@ class Room:
         }
         self.socket = FakeSocket()
         self.closed: list[tuple[int, str]] = []
-        self.client = Client(
-            Channels(nursery), self.socket, packing.plain, lambda client, why: None
-        )
+        channels = Channels(nursery)
+        self.client = Client(channels.crowd, packing.plain, lambda client, why: None)
         self.session = Session(
             Live("/x/{stream}", seqs, error=error),
             self.client,
+            None,
+            channels,
             self.streams,
             lambda: 42,
             lambda session, code, reason: self.closed.append((code, reason)),
@@ -105,7 +107,7 @@ async def test_what_a_session_cannot_see_is_not_there(nursery: trio.Nursery, nam
 
 async def test_a_wish_that_is_granted_is_followed(nursery: trio.Nursery) -> None:
     room = Room(nursery)
-    room.client.start()
+    room.client.start(room.socket)
 
     room.session.follow(
         room.session.wish("orders", filter={"symbol": "ETH"}, after="e.1", limit="9")
@@ -119,7 +121,7 @@ async def test_a_wish_that_is_granted_is_followed(nursery: trio.Nursery) -> None
 
 async def test_a_wish_may_bring_its_own_words(nursery: trio.Nursery) -> None:
     room = Room(nursery)
-    room.client.start()
+    room.client.start(room.socket)
 
     room.session.follow(room.session.wish("orders", encode=lambda batch: b"mine\n"))
 
@@ -162,7 +164,7 @@ async def test_a_client_is_told_of_its_mistakes_and_let_go_after_too_many(
     nursery: trio.Nursery,
 ) -> None:
     room = Room(nursery)
-    room.client.start()
+    room.client.start(room.socket)
 
     for _ in range(ERRORS_MAX):
         room.session.refuse(BadRequest("no", parameter="action"))
@@ -178,7 +180,7 @@ async def test_a_client_is_told_of_its_mistakes_and_let_go_after_too_many(
 
 async def test_a_session_may_say_something_and_end(nursery: trio.Nursery) -> None:
     room = Room(nursery)
-    room.client.start()
+    room.client.start(room.socket)
 
     room.session.say(b"hello\n")
     room.session.close(1000, "done")
@@ -194,7 +196,7 @@ async def test_the_path_and_the_query_say_what_is_followed(nursery: trio.Nursery
     room = Room(nursery, {"stream": "orders"}, {"symbol": "BTC", "after": "e.0", "limit": "1"})
 
     follow_path(room.session)
-    room.client.start()
+    room.client.start(room.socket)
 
     assert room.lines == ["orders 2,4"]
 
@@ -203,7 +205,7 @@ async def test_a_limit_in_the_query_shortens_the_snapshot(nursery: trio.Nursery)
     room = Room(nursery, {"stream": "orders"}, {"limit": "2"})
 
     follow_path(room.session)
-    room.client.start()
+    room.client.start(room.socket)
 
     assert room.lines == ["orders 4,5"]
 

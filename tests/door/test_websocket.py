@@ -14,7 +14,7 @@ from websockets.uri import parse_uri
 
 from flowd.channel import packing
 from flowd.door.head import Head, parse_head
-from flowd.door.websocket import GOING_AWAY, MESSAGE_MAX, PING, Conversation, accept
+from flowd.door.websocket import GOING_AWAY, MESSAGE_MAX, PING, WebSocket, accept
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -28,15 +28,15 @@ def ask(client: ClientProtocol) -> Head:
     return parse_head(b"".join(client.data_to_send()))
 
 
-def open_pair(*, deflate: bool = False) -> tuple[ClientProtocol, Conversation]:
-    """A client and the conversation that flowd has with it, after their handshake."""
+def open_pair(*, deflate: bool = False) -> tuple[ClientProtocol, WebSocket]:
+    """A client and the socket that flowd has with it, after their handshake."""
     client = connect(deflate=ClientPerMessageDeflateFactory() if deflate else None)
     answer, protocol = accept(ask(client))
     assert protocol is not None
     client.receive_data(answer)
     client.events_received()
     assert client.state is State.OPEN
-    return client, Conversation(protocol)
+    return client, WebSocket(protocol)
 
 
 def said(client: ClientProtocol) -> bytes:
@@ -75,7 +75,7 @@ def test_a_handshake_is_accepted() -> None:
     assert protocol is not None
     assert client.state is State.OPEN
     assert client.handshake_exc is None
-    assert not Conversation(protocol).deflated
+    assert not WebSocket(protocol).deflated
 
 
 def test_compression_is_agreed_without_context() -> None:
@@ -85,7 +85,7 @@ def test_compression_is_agreed_without_context() -> None:
     client.receive_data(answer)
 
     assert protocol is not None
-    assert Conversation(protocol).deflated
+    assert WebSocket(protocol).deflated
     assert client.state is State.OPEN
     assert b"server_no_context_takeover" in answer
     assert b"client_no_context_takeover" in answer
@@ -110,7 +110,7 @@ def test_who_insists_on_a_smaller_window_is_served_uncompressed(
 
     assert answer.startswith(b"HTTP/1.1 101")
     assert protocol is not None
-    assert Conversation(protocol).deflated is deflated
+    assert WebSocket(protocol).deflated is deflated
     assert (b"permessage-deflate" in answer) is deflated
 
 
@@ -164,38 +164,38 @@ def test_a_refused_client_learns_the_status() -> None:
 
 @pytest.mark.parametrize("deflate", [False, True])
 def test_messages_of_a_client_are_heard(deflate: bool) -> None:
-    client, conversation = open_pair(deflate=deflate)
+    client, socket = open_pair(deflate=deflate)
 
     client.send_text("ä€𝄞".encode())
     client.send_text(b"x" * 1000)
     client.send_text(b"")
 
-    assert conversation.receive(said(client)) == ["ä€𝄞", "x" * 1000, ""]
-    assert conversation.answers() == b""
+    assert socket.receive(said(client)) == ["ä€𝄞", "x" * 1000, ""]
+    assert socket.answers() == b""
 
 
 def test_binary_messages_are_heard_as_text() -> None:
-    client, conversation = open_pair()
+    client, socket = open_pair()
 
     client.send_binary(b'{"action":"ping"}')
 
-    assert conversation.receive(said(client)) == ['{"action":"ping"}']
+    assert socket.receive(said(client)) == ['{"action":"ping"}']
 
 
 @pytest.mark.parametrize("deflate", [False, True])
 def test_a_message_in_fragments_is_heard_when_its_last_one_came(deflate: bool) -> None:
-    client, conversation = open_pair(deflate=deflate)
+    client, socket = open_pair(deflate=deflate)
     euro = "€".encode()
 
     client.send_text(b"a" + euro[:1], fin=False)
-    first = conversation.receive(said(client))
+    first = socket.receive(said(client))
     client.send_ping(b"in between")
     client.send_continuation(euro[1:2], fin=False)
-    second = conversation.receive(said(client))
+    second = socket.receive(said(client))
     client.send_continuation(euro[2:] + b"b", fin=True)
 
     assert (first, second) == ([], [])
-    assert conversation.receive(said(client)) == ["a€b"]
+    assert socket.receive(said(client)) == ["a€b"]
 
 
 @given(
@@ -206,7 +206,7 @@ def test_a_message_in_fragments_is_heard_when_its_last_one_came(deflate: bool) -
 def test_messages_are_heard_however_they_are_cut(
     deflate: bool, messages: list[list[str]], step: int
 ) -> None:
-    client, conversation = open_pair(deflate=deflate)
+    client, socket = open_pair(deflate=deflate)
     for parts in messages:
         for index, part in enumerate(parts):
             send = client.send_text if index == 0 else client.send_continuation
@@ -215,137 +215,137 @@ def test_messages_are_heard_however_they_are_cut(
 
     texts: list[str] = []
     for start in range(0, len(data), step):
-        texts += conversation.receive(data[start : start + step])
+        texts += socket.receive(data[start : start + step])
 
     assert texts == ["".join(parts) for parts in messages]
 
 
 def test_a_ping_is_answered() -> None:
-    client, conversation = open_pair()
+    client, socket = open_pair()
 
     client.send_ping(b"are you there?")
-    texts = conversation.receive(said(client))
-    (pong,) = heard(client, conversation.answers())
+    texts = socket.receive(said(client))
+    (pong,) = heard(client, socket.answers())
 
     assert texts == []
     assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"are you there?")
 
 
 def test_our_ping_is_answered_by_any_client() -> None:
-    client, conversation = open_pair()
+    client, socket = open_pair()
 
     heard(client, PING)
 
-    assert conversation.receive(said(client)) == []
-    assert not conversation.closed
+    assert socket.receive(said(client)) == []
+    assert not socket.closed
 
 
-def test_a_goodbye_is_answered_and_ends_the_conversation() -> None:
-    client, conversation = open_pair()
+def test_a_goodbye_is_answered_and_ends_the_socket() -> None:
+    client, socket = open_pair()
 
     client.send_close(1000, "bye")
-    texts = conversation.receive(said(client))
-    heard(client, conversation.answers())
+    texts = socket.receive(said(client))
+    heard(client, socket.answers())
 
-    assert (texts, conversation.closed) == ([], True)
+    assert (texts, socket.closed) == ([], True)
     assert (client.close_rcvd and client.close_rcvd.code) == 1000
 
 
 def test_last_words_before_a_goodbye_in_the_same_breath_are_not_acted_on() -> None:
-    client, conversation = open_pair()
+    client, socket = open_pair()
 
     client.send_text(b"subscribe")
     client.send_close(1000, "bye")
 
-    assert conversation.receive(said(client)) == []
-    assert conversation.closed
+    assert socket.receive(said(client)) == []
+    assert socket.closed
 
 
 # -- what a client must not say
 
 
-def closed_with(client: ClientProtocol, conversation: Conversation) -> int | None:
-    client.receive_data(conversation.answers())
-    assert conversation.closed
+def closed_with(client: ClientProtocol, socket: WebSocket) -> int | None:
+    client.receive_data(socket.answers())
+    assert socket.closed
     return None if client.close_rcvd is None else client.close_rcvd.code
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"ok \xc3", "€".encode()[:2]])
-def test_text_that_is_no_utf_8_ends_the_conversation(data: bytes) -> None:
-    client, conversation = open_pair()
+def test_text_that_is_no_utf_8_ends_the_socket(data: bytes) -> None:
+    client, socket = open_pair()
 
     client.send_text(data)
     client.send_text(b"more")
 
-    assert conversation.receive(said(client)) == []
-    assert closed_with(client, conversation) == 1007
+    assert socket.receive(said(client)) == []
+    assert closed_with(client, socket) == 1007
 
 
 def test_what_was_said_before_the_mistake_is_heard() -> None:
-    client, conversation = open_pair()
+    client, socket = open_pair()
 
     client.send_text(b"good")
     client.send_text(b"\xff")
 
-    assert conversation.receive(said(client)) == ["good"]
+    assert socket.receive(said(client)) == ["good"]
 
 
 @pytest.mark.parametrize("deflate", [False, True])
 def test_the_largest_message_is_heard(deflate: bool) -> None:
-    client, conversation = open_pair(deflate=deflate)
+    client, socket = open_pair(deflate=deflate)
 
     client.send_text(b"x" * MESSAGE_MAX)
 
-    assert conversation.receive(said(client)) == ["x" * MESSAGE_MAX]
+    assert socket.receive(said(client)) == ["x" * MESSAGE_MAX]
 
 
-def test_a_message_that_is_too_large_ends_the_conversation() -> None:
-    client, conversation = open_pair()
+def test_a_message_that_is_too_large_ends_the_socket() -> None:
+    client, socket = open_pair()
 
     client.send_text(os.urandom(MESSAGE_MAX // 2 + 1).hex().encode())
 
-    assert conversation.receive(said(client)) == []
-    assert closed_with(client, conversation) == 1009
+    assert socket.receive(said(client)) == []
+    assert closed_with(client, socket) == 1009
 
 
-def test_a_message_that_is_too_large_once_inflated_ends_the_conversation() -> None:
-    client, conversation = open_pair(deflate=True)
+def test_a_message_that_is_too_large_once_inflated_ends_the_socket() -> None:
+    client, socket = open_pair(deflate=True)
 
     client.send_text(b"\x00" * (MESSAGE_MAX * 500))
     data = said(client)
 
     assert len(data) < MESSAGE_MAX
-    assert conversation.receive(data) == []
-    assert closed_with(client, conversation) == 1009
+    assert socket.receive(data) == []
+    assert closed_with(client, socket) == 1009
 
 
-def test_a_message_that_is_too_large_in_fragments_ends_the_conversation() -> None:
-    client, conversation = open_pair()
+def test_a_message_that_is_too_large_in_fragments_ends_the_socket() -> None:
+    client, socket = open_pair()
 
     client.send_text(b"x" * 10_000, fin=False)
-    conversation.receive(said(client))
+    socket.receive(said(client))
     client.send_continuation(b"x" * 10_000, fin=True)
 
-    assert conversation.receive(said(client)) == []
-    assert closed_with(client, conversation) == 1009
+    assert socket.receive(said(client)) == []
+    assert closed_with(client, socket) == 1009
 
 
-def test_frames_that_are_not_masked_end_the_conversation() -> None:
-    client, conversation = open_pair()
+def test_frames_that_are_not_masked_end_the_socket() -> None:
+    client, socket = open_pair()
 
-    texts = conversation.receive(Frame(Opcode.TEXT, b"hello").serialize(mask=False))
+    texts = socket.receive(Frame(Opcode.TEXT, b"hello").serialize(mask=False))
 
     assert texts == []
-    assert closed_with(client, conversation) == 1002
+    assert closed_with(client, socket) == 1002
 
 
 @given(st.binary(min_size=1, max_size=300))
 def test_garbage_never_raises(data: bytes) -> None:
-    _, conversation = open_pair(deflate=True)
+    _, socket = open_pair(deflate=True)
 
-    texts = conversation.receive(data)
-    conversation.answers()
-    conversation.receive(data)
+    texts = socket.receive(data)
+    socket.answers()
+    socket.receive(data)
 
     assert all(isinstance(text, str) for text in texts)
 
@@ -363,25 +363,25 @@ def test_prepared_messages_are_read_by_a_client_who_agreed_to_deflate() -> None:
 
 
 def test_our_goodbye_says_code_and_reason_once() -> None:
-    client, conversation = open_pair()
+    client, socket = open_pair()
 
-    goodbye = conversation.close(GOING_AWAY, "the daemon is stopping")
-    again = conversation.close(GOING_AWAY, "again")
+    goodbye = socket.close(GOING_AWAY, "the daemon is stopping")
+    again = socket.close(GOING_AWAY, "again")
     heard(client, goodbye)
 
     assert client.close_rcvd is not None
     assert (client.close_rcvd.code, client.close_rcvd.reason) == (1001, "the daemon is stopping")
     assert again == b""
-    assert conversation.closed
+    assert socket.closed
 
 
 @pytest.mark.parametrize(
     "reason", ["x" * 500, "ä" * 120, "€" * 80, "𝄞" * 31], ids=["ascii", "two", "three", "four"]
 )
 def test_a_long_reason_is_cut_to_what_a_goodbye_holds(reason: str) -> None:
-    client, conversation = open_pair()
+    client, socket = open_pair()
 
-    heard(client, conversation.close(1008, reason))
+    heard(client, socket.close(1008, reason))
 
     assert client.close_rcvd is not None
     assert reason.startswith(client.close_rcvd.reason)
@@ -389,18 +389,18 @@ def test_a_long_reason_is_cut_to_what_a_goodbye_holds(reason: str) -> None:
 
 
 def test_after_our_goodbye_nothing_is_heard() -> None:
-    client, conversation = open_pair()
-    conversation.close(1000, "bye")
+    client, socket = open_pair()
+    socket.close(1000, "bye")
 
     client.send_text(b"but")
 
-    assert conversation.receive(said(client)) == []
+    assert socket.receive(said(client)) == []
 
 
 def test_the_answer_to_our_goodbye_ends_it_quietly() -> None:
-    client, conversation = open_pair()
-    heard(client, conversation.close(1000, "bye"))
+    client, socket = open_pair()
+    heard(client, socket.close(1000, "bye"))
 
-    texts = conversation.receive(said(client))
+    texts = socket.receive(said(client))
 
-    assert (texts, conversation.answers()) == ([], b"")
+    assert (texts, socket.answers()) == ([], b"")

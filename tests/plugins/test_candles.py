@@ -788,7 +788,7 @@ async def test_live_candles_are_followed_by_stream_and_symbol(
     world: World, autojump_clock: Clock
 ) -> None:
     async with served(world) as daemon:
-        client = daemon.visit("/ws?streams=candles-1m&symbol=ETHUSDT&limit=1")
+        client = daemon.connect("/ws?streams=candles-1m&symbol=ETHUSDT&limit=1")
         await trio.sleep(5)
 
         records = [

@@ -100,7 +100,7 @@ async def test_a_timeframe_that_is_not_configured_is_refused(
 async def test_a_live_client_of_a_timeframe_that_is_not_configured_is_told_and_let_go(
     name: str, daemon: testing.Daemon, autojump_clock: Clock
 ) -> None:
-    visitor = daemon.visit(f"{SOCKET}?timeframe={name}")
+    visitor = daemon.connect(f"{SOCKET}?timeframe={name}")
 
     assert visitor.session.ended == (1008, "BAD_TIMEFRAME")
     assert not visitor.session.follows
@@ -110,7 +110,7 @@ async def test_a_configured_timeframe_is_served_and_followed(
     daemon: testing.Daemon, autojump_clock: Clock
 ) -> None:
     daemon.streams["orders"].append(order(testing.START_MS, "BUY", "1", "7"))
-    visitor = daemon.visit(f"{SOCKET}?timeframe=1h")
+    visitor = daemon.connect(f"{SOCKET}?timeframe=1h")
     await trio.sleep(2)
 
     answer = await daemon.get(f"{REST}/1h")

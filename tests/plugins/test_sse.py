@@ -14,7 +14,7 @@ from tests.plugins.served import BY_HAND, CONFIG, Order, batch, serving
 BTC, ETH = Order("BTCUSDT"), Order("ETHUSDT", "SELL")
 
 
-def body(visitor: testing.Visitor) -> str:
+def body(visitor: testing.Client) -> str:
     """What came since it was last asked, without the response's head."""
     return visitor.news().decode().partition("\r\n\r\n")[2]
 
@@ -71,7 +71,7 @@ async def test_a_browser_gets_the_head_the_retry_time_and_then_events(
     async with serving(flowd_sse, "sse") as daemon:
         daemon.streams["orders"].append(BTC)
 
-        visitor = daemon.visit("/sse/orders")
+        visitor = daemon.connect("/sse/orders")
         opening = visitor.news().decode()
         daemon.streams["orders"].append(ETH)
         await wait_all_tasks_blocked()
@@ -90,7 +90,7 @@ async def test_last_event_id_beats_the_address(autojump_clock: MockClock) -> Non
         for _ in range(4):
             orders.append(BTC)
 
-        visitor = daemon.visit(
+        visitor = daemon.connect(
             f"/sse/orders?after={orders.epoch}.1&limit=1",
             headers={"last-event-id": f"{orders.epoch}.3"},
         )
@@ -107,7 +107,7 @@ async def test_the_last_event_id_of_another_life_is_a_reset_with_everything(
     async with serving(flowd_sse, "sse") as daemon:
         daemon.streams["orders"].append(BTC)
 
-        text = body(daemon.visit("/sse/orders", headers={"last-event-id": "0ld.5"}))
+        text = body(daemon.connect("/sse/orders", headers={"last-event-id": "0ld.5"}))
 
     assert "event: reset\n" in text
     assert '"seq":1,' in text
@@ -119,7 +119,7 @@ async def test_a_filter_hides_events_but_not_positions(autojump_clock: MockClock
         orders.append(BTC)
         orders.append(ETH)
 
-        text = body(daemon.visit("/sse/orders?symbol=BTCUSDT"))
+        text = body(daemon.connect("/sse/orders?symbol=BTCUSDT"))
 
         assert '"seq":1,' in text
         assert '"seq":2,' not in text
@@ -147,7 +147,7 @@ async def test_a_wrong_question_is_refused_before_a_byte_is_sent(
     socket = testing.FakeSocket()
     async with serving(flowd_sse, "sse") as daemon:
         with pytest.raises(BadRequest) as refused:
-            daemon.visit(target, headers=headers, socket=socket)
+            daemon.connect(target, headers=headers, socket=socket)
 
     assert refused.value.parameter == parameter
     assert refused.value.status == status
@@ -159,7 +159,7 @@ async def test_who_reads_too_slowly_is_warned_once_and_told_what_is_gone(
 ) -> None:
     async with serving(flowd_sse, "sse") as daemon:
         orders = daemon.streams["orders"]
-        visitor = daemon.visit("/sse/orders")
+        visitor = daemon.connect("/sse/orders")
         visitor.news()
         visitor.socket.blocks()
         for _ in range(9):
@@ -184,7 +184,7 @@ async def test_a_stop_in_the_middle_of_a_pass_waits_until_everybody_was_told(
     async with testing.daemon(
         CONFIG.format(kind="sse"), registry=registry, stopwatch=lambda: float(next(watch))
     ) as daemon:
-        visitors = [daemon.visit("/sse/orders") for _ in range(1000)]
+        visitors = [daemon.connect("/sse/orders") for _ in range(1000)]
 
         daemon.streams["orders"].append(BTC)
         daemon.stop()

@@ -72,7 +72,7 @@ async def test_subscribing_brings_what_is_retained_and_then_what_comes(
 ) -> None:
     async with serving(flowd_websocket, "websocket") as daemon:
         daemon.streams["orders"].append(BTC)
-        visitor = daemon.visit("/ws")
+        visitor = daemon.connect("/ws")
 
         visitor.say({"action": "subscribe", "streams": ["orders", "prices"]})
         orders, prices = visitor.messages()
@@ -90,7 +90,7 @@ async def test_the_address_can_say_it_all(autojump_clock: MockClock) -> None:
         for value in (BTC, ETH, BTC):
             daemon.streams["orders"].append(value)
 
-        visitor = daemon.visit("/ws?streams=orders,prices&symbol=BTCUSDT&limit=1")
+        visitor = daemon.connect("/ws?streams=orders,prices&symbol=BTCUSDT&limit=1")
 
         orders, prices = visitor.messages()
         assert records(orders) == [3]
@@ -102,7 +102,7 @@ async def test_who_knows_its_position_gets_only_what_is_newer(autojump_clock: Mo
         orders = daemon.streams["orders"]
         for _ in range(3):
             orders.append(BTC)
-        visitor = daemon.visit("/ws")
+        visitor = daemon.connect("/ws")
 
         visitor.say(
             {"action": "subscribe", "streams": "orders", "after": {"orders": f"{orders.epoch}.2"}}
@@ -117,7 +117,7 @@ async def test_a_position_of_another_life_is_a_reset(autojump_clock: MockClock) 
     async with serving(flowd_websocket, "websocket") as daemon:
         daemon.streams["orders"].append(BTC)
 
-        visitor = daemon.visit("/ws?streams=orders&after=0ld.8")
+        visitor = daemon.connect("/ws?streams=orders&after=0ld.8")
 
         reset, rest = visitor.messages()
         assert reset["type"] == "reset"
@@ -126,7 +126,7 @@ async def test_a_position_of_another_life_is_a_reset(autojump_clock: MockClock) 
 
 async def test_a_filter_holds_for_the_streams_that_know_it(autojump_clock: MockClock) -> None:
     async with serving(flowd_websocket, "websocket") as daemon:
-        visitor = daemon.visit("/ws")
+        visitor = daemon.connect("/ws")
         visitor.say(
             {
                 "action": "subscribe",
@@ -147,7 +147,7 @@ async def test_a_filter_holds_for_the_streams_that_know_it(autojump_clock: MockC
 
 async def test_unsubscribing_ends_it(autojump_clock: MockClock) -> None:
     async with serving(flowd_websocket, "websocket") as daemon:
-        visitor = daemon.visit("/ws?streams=orders")
+        visitor = daemon.connect("/ws?streams=orders")
         visitor.say({"action": "unsubscribe", "streams": ["orders"]})
         visitor.messages()
 
@@ -160,7 +160,7 @@ async def test_unsubscribing_ends_it(autojump_clock: MockClock) -> None:
 
 async def test_subscribing_again_replaces_what_was_asked_before(autojump_clock: MockClock) -> None:
     async with serving(flowd_websocket, "websocket") as daemon:
-        visitor = daemon.visit("/ws?streams=orders&symbol=BTCUSDT")
+        visitor = daemon.connect("/ws?streams=orders&symbol=BTCUSDT")
         visitor.say({"action": "subscribe", "streams": ["orders"], "filter": {"symbol": "ETHUSDT"}})
         visitor.messages()
 
@@ -177,7 +177,7 @@ async def test_a_ping_is_answered_with_its_id_and_the_time(
     id: Any, autojump_clock: MockClock
 ) -> None:
     async with serving(flowd_websocket, "websocket") as daemon:
-        visitor = daemon.visit("/ws")
+        visitor = daemon.connect("/ws")
 
         visitor.say({"action": "ping"} | ({} if id is None else {"id": id}))
 
@@ -232,7 +232,7 @@ async def test_a_mistake_is_named_with_what_would_be_right_and_changes_nothing(
     said: Any, parameter: str, value: Any, allowed: str, autojump_clock: MockClock
 ) -> None:
     async with serving(flowd_websocket, "websocket") as daemon:
-        visitor = daemon.visit("/ws?streams=prices")
+        visitor = daemon.connect("/ws?streams=prices")
         visitor.messages()
 
         visitor.say(said)
@@ -264,7 +264,7 @@ async def test_a_mistake_in_the_address_is_told_in_a_message_and_the_connection_
     target: str, parameter: str, autojump_clock: MockClock
 ) -> None:
     async with serving(flowd_websocket, "websocket") as daemon:
-        visitor = daemon.visit(target)
+        visitor = daemon.connect(target)
 
         (error,) = visitor.messages()
         visitor.say(ORDERS)
@@ -281,7 +281,7 @@ async def test_an_error_repeats_the_id_of_what_it_answers(
     id: Any, repeated: Any, autojump_clock: MockClock
 ) -> None:
     async with serving(flowd_websocket, "websocket") as daemon:
-        visitor = daemon.visit("/ws")
+        visitor = daemon.connect("/ws")
 
         visitor.say({"action": "fly", "id": id})
 
@@ -291,7 +291,7 @@ async def test_an_error_repeats_the_id_of_what_it_answers(
 
 async def test_one_mistake_after_the_other_ends_the_connection(autojump_clock: MockClock) -> None:
     async with serving(flowd_websocket, "websocket") as daemon:
-        visitor = daemon.visit("/ws")
+        visitor = daemon.connect("/ws")
 
         for _ in range(21):
             visitor.say("nonsense")
@@ -305,7 +305,7 @@ async def test_who_reads_too_slowly_is_warned_and_told_what_is_gone(
 ) -> None:
     async with serving(flowd_websocket, "websocket") as daemon:
         orders = daemon.streams["orders"]
-        visitor = daemon.visit("/ws?streams=orders")
+        visitor = daemon.connect("/ws?streams=orders")
         visitor.messages()
         visitor.socket.takes(10)
         for _ in range(9):
@@ -361,7 +361,7 @@ sayings = st.one_of(
 def test_whatever_a_client_says_it_is_answered_or_told_its_mistake(texts: list[str]) -> None:
     async def converse() -> None:
         async with serving(flowd_websocket, "websocket") as daemon:
-            visitor = daemon.visit("/ws")
+            visitor = daemon.connect("/ws")
             for text in texts:
                 before = visitor.session.follows
                 visitor.say(text)

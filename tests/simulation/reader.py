@@ -39,7 +39,7 @@ class Reader:
             if self.kind == "websocket":
                 chosen = random.sample(list(world.logs), random.randint(1, len(world.logs)))
         self.places = {name: self._place(name) for name in chosen}
-        self.visitor: testing.Visitor | None = None
+        self.client: testing.Client | None = None
         self.slow = False
         self.warnings = 0
         self._text = b""
@@ -54,15 +54,15 @@ class Reader:
             daemon = self.world.daemon
             if daemon is None or daemon.ended.is_set():
                 continue
-            if daemon.stopping.is_set() and self.visitor is None:
+            if daemon.stopping.is_set() and self.client is None:
                 continue
             if self.kind == "poll":
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     await self._poll(daemon)
-            elif self.visitor is None:
+            elif self.client is None:
                 self._connect(daemon)
             else:
-                self._act(self.visitor)
+                self._act(self.client)
 
     def _patience_s(self) -> float:
         """Who is away or stalled mostly is so for long enough that records fall off."""
@@ -70,8 +70,8 @@ class Reader:
             return 15
         if self.world.calm:
             return 4
-        away = self.visitor is None
-        stalled = self.visitor is not None and self.visitor.socket.room == 0
+        away = self.client is None
+        stalled = self.client is not None and self.client.socket.room == 0
         return 4 if not away and not stalled else self.random.choice((1, 10, 120))
 
     # -- coming and going --
@@ -104,12 +104,12 @@ class Reader:
             query += f"&limit={limit}"
         query = query.strip("&")
         target = f"/sse/{name}?{query}" if query else f"/sse/{name}"
-        self.visitor = daemon.visit(target, headers=headers)
+        self.client = daemon.connect(target, headers=headers)
 
     def _connect_websocket(
         self, daemon: testing.Daemon, resumed: list[str], limit: int | None
     ) -> None:
-        self.visitor = daemon.visit("/ws")
+        self.client = daemon.connect("/ws")
         after = {n: f"{self.places[n].epoch}.{self.places[n].seq}" for n in resumed}
         names = list(self.places)
         wish: dict[str, Any] = {"action": "subscribe", "streams": names, "after": after}
@@ -117,11 +117,11 @@ class Reader:
             wish["filter"] = {"symbol": self.symbol}
         if limit is not None:
             wish["limit"] = limit
-        self.visitor.say(wish)
+        self.client.say(wish)
 
-    def _act(self, visitor: testing.Visitor) -> None:
+    def _act(self, client: testing.Client) -> None:
         """Read some, slowly or fast, and perhaps go."""
-        random, socket = self.random, visitor.socket
+        random, socket = self.random, client.socket
         if self.world.calm:
             self.slow = False
             socket.recovers()
@@ -137,32 +137,32 @@ class Reader:
                     self.slow = False
                     socket.recovers()
                 case "switch" if self.kind == "websocket" and not self.slow:
-                    self._switch(visitor)
+                    self._switch(client)
                 case "leave":
                     self.read()
-                    visitor.leave()
+                    client.leave()
                 case "break":
                     socket.breaks()
                 case _:
                     if self.kind == "websocket" and random.random() < 0.2:
-                        visitor.say({"action": "ping", "id": random.randint(1, 99)})
+                        client.say({"action": "ping", "id": random.randint(1, 99)})
         self.read()
-        if visitor.gone is not None:
-            self.world.trace("gone", self.name, visitor.gone)
-            self.visitor = None
+        if client.gone is not None:
+            self.world.trace("gone", self.name, client.gone)
+            self.client = None
 
     def fidget(self) -> None:
         """Do something at once."""
-        if self.visitor is not None and self.visitor.gone is None:
+        if self.client is not None and self.client.gone is None:
             self.slow = False
-            self.visitor.socket.recovers()
+            self.client.socket.recovers()
             if self.kind == "websocket":
-                self._switch(self.visitor)
+                self._switch(self.client)
 
-    def _switch(self, visitor: testing.Visitor) -> None:
+    def _switch(self, client: testing.Client) -> None:
         """Follow one stream more, or one less; not while something of it may be on its way."""
         daemon = self.world.daemon
-        if daemon is None or daemon.stopping.is_set() or visitor.client.behind:
+        if daemon is None or daemon.stopping.is_set() or client.session.client.behind:
             return
         self.read()
         others = [name for name in self.world.logs if name not in self.places]
@@ -180,18 +180,18 @@ class Reader:
             del self.places[name]
             wish = {"action": "unsubscribe", "streams": [name]}
         self.world.trace("switch", self.name, wish)
-        visitor.say(wish)
+        client.say(wish)
 
     def lose(self, *, clean: bool) -> None:
         """The daemon has ended. After a clean stop, who was reading must have got everything."""
         self.read()
-        if clean and self.visitor is not None and not self.slow and self.visitor.gone is None:
+        if clean and self.client is not None and not self.slow and self.client.gone is None:
             self.must_be_level()
-        self.visitor = None
+        self.client = None
 
     def must_be_level(self) -> None:
         """This reader, whom nothing hinders, must know everything now."""
-        if self.visitor is not None and self.visitor.gone is None and not self.slow:
+        if self.client is not None and self.client.gone is None and not self.slow:
             for name, place in self.places.items():
                 at = f"{place.epoch}.{place.seq}"
                 head = f"{place.log.epoch}.{place.log.seq}"
@@ -201,16 +201,16 @@ class Reader:
 
     def read(self) -> None:
         """Take in what came, and hold it against the model."""
-        visitor = self.visitor
-        if visitor is None:
+        client = self.client
+        if client is None:
             return
         self.world.sync()
-        rest = visitor.client.rest
+        rest = client.session.client.rest
         assert rest is None or len(rest) <= REST_MAX, f"{len(rest)} bytes kept for {self.name}"
         if self.kind == "sse":
-            self._read_events(visitor)
+            self._read_events(client)
         else:
-            for message in visitor.messages():
+            for message in client.messages():
                 self.world.trace("message", self.name, message["type"])
                 self._message(message)
 
@@ -247,10 +247,10 @@ class Reader:
         self.world.trace("gap", self.name, gap)
         self.places[name].gap(gap["first"], gap["last"])
 
-    def _read_events(self, visitor: testing.Visitor) -> None:
+    def _read_events(self, client: testing.Client) -> None:
         """As a browser's EventSource does: an event counts when its empty line has come."""
         ((name, place),) = self.places.items()
-        self._text += visitor.news()
+        self._text += client.news()
         if self._text.startswith(b"HTTP/"):
             head, end, rest = self._text.partition(b"\r\n\r\n")
             if not end:

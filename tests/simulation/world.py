@@ -475,7 +475,7 @@ class World:
                 assert daemon.feeds[name].tally.open <= 2, f"{name}: connections pile up"
         self._totals_agree(daemon)
         bound = len(daemon.channels) + len(self.readers) + 8
-        assert len(daemon.channels.nursery.child_tasks) <= bound
+        assert len(daemon.channels.crowd.nursery.child_tasks) <= bound
         assert daemon.feeds["counts"].tally.missed == 0
 
     def _published(self, name: str, seq: int, value: Liquidation) -> None:

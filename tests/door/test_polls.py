@@ -1,0 +1,216 @@
+"""Answers to polls: prepared once for all who ask the same, and true while they are kept."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+from attrs import field, frozen
+from trio.testing import MockClock
+
+from flowd import testing
+from flowd.plugin import BadRequest, Batch, Feed, Hot, Record, Sink, Source, Tail
+
+
+@frozen
+class Config:
+    pass
+
+
+@frozen
+class Tick:
+    price: int
+
+
+@frozen
+class Broken:
+    """A sink's `Hot`, whose parts fail when told to."""
+
+    fails: set[str] = field(factory=set)
+    rendered: list[int] = field(factory=list)
+
+    def hot(self, config: Config) -> Hot:
+        return Hot(
+            "/hot/{stream}",
+            self.render,
+            prepare=self.prepare,
+            tail=self.tail,
+            instead=self.instead,
+        )
+
+    def _maybe(self, what: str) -> None:
+        if what in self.fails:
+            raise RuntimeError(f"{what} fails")
+
+    def prepare(self, record: Record[Any]) -> None:
+        self._maybe("prepare")
+
+    def render(self, batch: Batch[Any]) -> bytes:
+        self._maybe("render")
+        self.rendered.append(batch.position.seq)
+        return b"[%d," % len(batch.records)
+
+    def tail(self, streams: Any) -> Tail:
+        self._maybe("tail")
+        return Tail(b"0]")
+
+    def instead(self, query: Any, streams: Any) -> bytes | None:
+        self._maybe("instead")
+        if query.get("refuse"):
+            raise BadRequest("not this", parameter="refuse")
+        return None
+
+
+async def idle(config: Config, feed: Feed[Tick]) -> None:
+    await trio.sleep_forever()
+
+
+def plain(config: Config) -> Hot:
+    return Hot("/plain/{stream}", lambda batch: b"%d" % len(batch.records))
+
+
+@asynccontextmanager
+async def serving(
+    broken: Broken | None = None, more: str = "", **how: Any
+) -> AsyncGenerator[testing.Daemon, None]:
+    kinds = SimpleNamespace(
+        flowd_sources=lambda: [Source("idle", idle, Config, record=Tick)],
+        flowd_sinks=lambda: [
+            Sink("broken", Config, hot=(broken or Broken()).hot),
+            Sink("plain", Config, hot=plain),
+        ],
+    )
+    config = f"""
+        [sources.ticks]
+        kind = "idle"
+        {more}
+        [sinks.broken]
+        kind = "broken"
+        [sinks.plain]
+        kind = "plain"
+    """
+    async with testing.daemon(config, registry=testing.registry(kinds), **how) as daemon:
+        yield daemon
+
+
+def fill(daemon: testing.Daemon, count: int = 1, **how: Any) -> None:
+    for number in range(count):
+        daemon.streams["ticks"].append(Tick(number), **how)
+
+
+# -- a sink that fails
+
+
+@pytest.mark.parametrize("what", ["prepare", "render", "tail", "instead"])
+async def test_a_sink_that_fails_answers_500_and_nobody_else_notices(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    broken = Broken({what})
+
+    async with serving(broken) as daemon:
+        fill(daemon, 3)
+        answers = [await daemon.get("/hot/ticks") for _ in range(5)]
+        other = await daemon.get("/plain/ticks")
+        broken.fails.clear()
+        mended = await daemon.get("/hot/ticks")
+
+    assert {answer.status for answer in answers} == {500}
+    assert answers[0].json()["error"]["code"] == "INTERNAL_ERROR"
+    assert (other.status, other.body) == (200, b"3")
+    assert (mended.status, mended.body) == (200, b"[3,0]")
+    assert caplog.text.count(f"a sink's {what} failed") == 1
+
+
+async def test_a_sink_may_refuse_what_a_poll_asks_for(autojump_clock: MockClock) -> None:
+    async with serving() as daemon:
+        answer = await daemon.get("/hot/ticks?refuse=1")
+
+    assert (answer.status, answer.json()["error"]["message"]) == (400, "not this")
+
+
+# -- prepared once
+
+
+async def test_who_asks_while_a_stream_moves_shares_what_is_prepared(
+    autojump_clock: MockClock,
+) -> None:
+    broken = Broken()
+    bodies: list[bytes] = []
+
+    async with serving(broken) as daemon, trio.open_nursery() as nursery:
+        fill(daemon, 5000)
+
+        async def poll() -> None:
+            bodies.append((await daemon.get("/hot/ticks")).body)
+
+        for _ in range(40):
+            nursery.start_soon(poll)
+        for _ in range(100):
+            fill(daemon)
+            await trio.lowlevel.checkpoint()
+
+    assert len(bodies) == 40
+    assert len(broken.rendered) < 10
+
+
+async def test_an_answer_is_as_new_as_the_question(autojump_clock: MockClock) -> None:
+    async with serving() as daemon:
+        bodies = []
+        for _ in range(20):
+            fill(daemon)
+            bodies.append((await daemon.get("/plain/ticks")).body)
+
+    assert bodies == [b"%d" % number for number in range(1, 21)]
+
+
+# -- kept for as long as it is true
+
+
+async def test_what_has_aged_out_is_served_no_more(autojump_clock: MockClock) -> None:
+    async with serving(more='retain = "10s"') as daemon:
+        fill(daemon, 3)
+        before = await daemon.get("/plain/ticks")
+        same = await daemon.get("/plain/ticks", {"If-None-Match": before.headers["etag"]})
+        await trio.sleep(60)
+        after = await daemon.get("/plain/ticks", {"If-None-Match": before.headers["etag"]})
+
+    assert (before.body, same.status) == (b"3", 304)
+    assert (after.status, after.body) == (200, b"0")
+
+
+async def test_what_was_forgotten_is_served_no_more(autojump_clock: MockClock) -> None:
+    async with serving() as daemon:
+        fill(daemon, key="a")
+        fill(daemon, key="b")
+        before = await daemon.get("/plain/ticks")
+        daemon.streams["ticks"].forget("a")
+        after = await daemon.get("/plain/ticks", {"If-None-Match": before.headers["etag"]})
+
+    assert before.body == b"2"
+    assert (after.status, after.body) == (200, b"1")
+
+
+async def test_an_etag_of_a_history_is_its_position(autojump_clock: MockClock) -> None:
+    async with serving(more="retain = 5") as daemon:
+        fill(daemon, 20)
+        answer = await daemon.get("/plain/ticks")
+        head = daemon.streams["ticks"].head
+
+    assert answer.headers["etag"] == f'"{head}"'
+
+
+@pytest.mark.parametrize("more", ["", 'retain = "1h"'])
+async def test_an_etag_still_fits_after_a_restart(autojump_clock: MockClock, more: str) -> None:
+    store = testing.MemoryStore()
+
+    async with serving(more=more, store=store) as daemon:
+        fill(daemon, key="a")
+        fill(daemon, key="b")
+        daemon.streams["ticks"].forget("a")
+        before = await daemon.get("/plain/ticks")
+    async with serving(more=more, store=store) as daemon:
+        after = await daemon.get("/plain/ticks", {"If-None-Match": before.headers["etag"]})
+
+    assert after.status == 304
