@@ -5,6 +5,7 @@ A new folder or module needs a rank here and in docs/design.md, which quotes bot
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -15,6 +16,7 @@ CORE = sorted((ROOT / "flowd").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.py"))
 ALL = [*CORE, *PLUGINS, *EXAMPLES]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 RANKS = """
 0  values market
@@ -337,3 +339,13 @@ def test_plugins_hold_packages_and_nothing_loose() -> None:
     ]
 
     assert not loose, "what is no package would ship at the top level"
+
+
+def test_the_source_archive_has_all_that_make_and_the_reader_need() -> None:
+    shipped = set(PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    called = {name for name in re.findall(r"\b(\w+)/\w", makefile) if (ROOT / name).is_dir()}
+
+    assert all((ROOT / name).exists() for name in shipped)
+    assert called <= shipped
+    assert {"README.md", "CHANGELOG.md", *PYPROJECT["project"]["license-files"]} <= shipped
