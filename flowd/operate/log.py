@@ -8,15 +8,14 @@ the journal.
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
-from typing import Any, Literal, TextIO
-
-import structlog
-from structlog.typing import EventDict
+from datetime import UTC, datetime
+from typing import Literal, TextIO
 
 from flowd.values import codec
 
-_JOURNAL = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+_JOURNAL = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
 
 
 def configure(
@@ -27,15 +26,12 @@ def configure(
     """Send all logs to standard error in one form; `auto` is text."""
     out = to or sys.stderr
     handler = logging.StreamHandler(out)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(_json() if form == "json" else _text()),
-            ],
-        )
-    )
+    if form == "json":
+        handler.setFormatter(_Form(_json))
+    elif os.environ.get("JOURNAL_STREAM"):
+        handler.setFormatter(_Form(_journal))
+    else:
+        handler.setFormatter(_Form(_text))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -59,38 +55,53 @@ def _once_a_minute() -> Callable[[logging.LogRecord], bool]:
     return passes
 
 
-def _json() -> list[Any]:
-    return [
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        structlog.processors.EventRenamer("message"),
-        structlog.processors.JSONRenderer(lambda value, **_: codec.encode(_plain(value)).decode()),
-    ]
+class _Form(logging.Formatter):
+    """A function from record to text, as logging wants it. It fills no fields of the record, which
+    other handlers share.
+    """
+
+    def __init__(self, render: Callable[[logging.LogRecord], str]) -> None:
+        super().__init__()
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        """What is written of a record, without the last newline."""
+        return self._render(record)
 
 
-def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    fits = (str, int, float, bool, type(None))
-    return {key: part if isinstance(part, fits) else repr(part) for key, part in value.items()}
+def _json(record: logging.LogRecord) -> str:
+    time = datetime.fromtimestamp(record.created, UTC)
+    fields = {
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "timestamp": time.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+    }
+    if trace := _trace(record):
+        fields["exception"] = trace
+    if record.stack_info:
+        fields["stack_info"] = record.stack_info
+    fields["message"] = record.getMessage()
+    return codec.encode(fields).decode()
 
 
-def _text() -> list[Any]:
-    if os.environ.get("JOURNAL_STREAM"):
-        return [structlog.processors.format_exc_info, _journal]
-    return [
-        structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
-        structlog.processors.format_exc_info,
-        _line,
-    ]
+def _text(record: logging.LogRecord) -> str:
+    time = datetime.fromtimestamp(record.created)
+    return f"{time:%Y-%m-%d %H:%M:%S} {record.levelname:<7} {_words(record)}"
 
 
-def _line(logger: Any, name: str, event: EventDict) -> str:
-    trace = event.get("exception")
-    line = f"{event['timestamp']} {event['level'].upper():<7} {event['event']}"
-    return f"{line}\n{trace}" if trace else line
+def _journal(record: logging.LogRecord) -> str:
+    level = _JOURNAL.get(record.levelname, 6)
+    return "\n".join(f"<{level}>{line}" for line in _words(record).splitlines())
 
 
-def _journal(logger: Any, name: str, event: EventDict) -> str:
-    level = _JOURNAL.get(event["level"], 6)
-    trace = event.get("exception")
-    text = f"{event['event']}\n{trace}" if trace else str(event["event"])
-    return "\n".join(f"<{level}>{line}" for line in text.splitlines())
+def _words(record: logging.LogRecord) -> str:
+    trace = _trace(record)
+    return f"{record.getMessage()}\n{trace}" if trace else record.getMessage()
+
+
+def _trace(record: logging.LogRecord) -> str:
+    """The traceback that a record has with it, if any."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return ""
+    return "".join(traceback.format_exception(error)).removesuffix("\n")

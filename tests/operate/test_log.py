@@ -90,6 +90,22 @@ def test_json_is_one_object_per_line() -> None:
     assert "ValueError: a bug" in second["exception"]
 
 
+def test_an_error_that_nothing_raised_has_no_traceback() -> None:
+    out = written("json")
+
+    logging.getLogger("flowd").exception("not in an except block")
+
+    assert "exception" not in json.loads(out.getvalue())
+
+
+def test_the_stack_that_a_line_asks_for_is_in_its_json() -> None:
+    out = written("json")
+
+    logging.getLogger("flowd").info("here", stack_info=True)
+
+    assert "test_the_stack_that" in json.loads(out.getvalue())["stack_info"]
+
+
 def test_json_says_no_time_of_its_own_form_below_systemd_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
