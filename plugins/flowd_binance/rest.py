@@ -8,9 +8,10 @@ either.
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from random import Random
 
 import httpx2
-import stamina
 import trio
 
 from flowd.plugin import Clock, UpstreamError, codec
@@ -54,11 +55,8 @@ class Rest:
         self._url = url.rstrip("/")
         self._client = client
         self._clock = clock
-        # Without a hook of its own, stamina prints to standard output; our errors say enough.
-        stamina.instrumentation.set_on_retry_hooks(())
-        self._retrying = stamina.AsyncRetryingCaller(
-            attempts=ATTEMPTS, timeout=None, wait_initial=1.0, wait_max=15.0
-        )
+        # Another in each daemon, so that they do not all ask at once, and the same in each test.
+        self._random = Random(clock())
 
     async def klines(
         self, symbol: str, interval: str, *, limit: int, start_ms: int | None = None
@@ -70,14 +68,20 @@ class Rest:
         query = {"symbol": symbol, "interval": interval, "limit": str(limit)}
         if start_ms is not None:
             query["startTime"] = str(start_ms)
-        rows = await self._retrying(
-            Unanswered, self._ask, "/fapi/v1/klines", query, klines_weight(limit)
-        )
+        rows = await self._ask("/fapi/v1/klines", query, klines_weight(limit))
         if not isinstance(rows, list):
             raise UpstreamError(f"Binance: expected a list of klines, got {rows!r:.100}")
         return rows
 
     async def _ask(self, path: str, query: Mapping[str, str], weight: int) -> object:
+        """The answer, which has been decoded. `Unanswered` when the last of the attempts was."""
+        for attempt in range(ATTEMPTS - 1):
+            with suppress(Unanswered):
+                return await self._ask_once(path, query, weight)
+            await trio.sleep(2.0**attempt + self._random.random())
+        return await self._ask_once(path, query, weight)
+
+    async def _ask_once(self, path: str, query: Mapping[str, str], weight: int) -> object:
         await self.budget.spend(weight)
         try:
             with trio.fail_after(TIMEOUT_S):

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from random import Random
 
 import httpx2
-import stamina
 import trio
 
 from flowd.plugin import Clock, UpstreamError
@@ -53,18 +53,16 @@ class Receiver:
         self._now_ms = now_ms
         self._drop = drop
         self._timeout_s = timeout_s
+        self._retry_max_s = retry_max_s
         self._down = False
-        # Without a hook of its own, stamina prints to standard output; our own log says enough.
-        stamina.instrumentation.set_on_retry_hooks(())
-        self._retrying = stamina.AsyncRetryingCaller(
-            attempts=None, timeout=None, wait_initial=1.0, wait_max=retry_max_s
-        )
+        # Another in each daemon, so that they do not all post at once, and the same in each test.
+        self._random = Random(now_ms())
 
     async def send(self, body: bytes, key: str, count: int) -> bool:
         """Post until it is taken; what is refused for good is counted, logged and let go: False."""
         taken = True
         try:
-            await self._retrying(_again, self._post, body, key)
+            await self._post(body, key)
         except Refused as error:
             taken = False
             self._drop(f"refused: {error}", key, count=count)
@@ -74,6 +72,20 @@ class Receiver:
         return taken
 
     async def _post(self, body: bytes, key: str) -> None:
+        """Post until it is taken; raise `Refused` where it never will be. Each wait is as long as
+        the receiver asks for, or else twice the last, up to `retry_max_s`.
+        """
+        wait_s = 1.0
+        while True:
+            try:
+                return await self._post_once(body, key)
+            except Undelivered as error:
+                asked_s = error.wait_s
+            ours_s = min(wait_s + self._random.random(), self._retry_max_s)
+            await trio.sleep(ours_s if asked_s is None else asked_s)
+            wait_s = min(2 * wait_s, self._retry_max_s)
+
+    async def _post_once(self, body: bytes, key: str) -> None:
         try:
             with trio.fail_after(self._timeout_s):
                 await self._attempt(body, key)
@@ -110,13 +122,6 @@ class Receiver:
             self._down = True
             logger.warning("webhook %s: %s; trying until it answers", self._name, why)
         return Undelivered(why, wait_s)
-
-
-def _again(error: Exception) -> bool | float:
-    """Whether to post again, and when, if the receiver said so."""
-    if not isinstance(error, Undelivered):
-        return False
-    return True if error.wait_s is None else error.wait_s
 
 
 def _retry_after_s(text: str, now_ms: int) -> float | None:

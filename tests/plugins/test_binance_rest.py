@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import httpx2
@@ -251,6 +252,18 @@ async def test_an_overloaded_exchange_is_asked_again(status: int, autojump_clock
 
     assert await ask(exchange) == []
     assert len(exchange.asked) == 3
+
+
+async def test_each_wait_is_twice_as_long_and_up_to_a_second_more_by_chance(
+    autojump_clock: Clock,
+) -> None:
+    exchange = Exchange(says(503), says(503), says(503), says(200))
+
+    await ask(exchange)
+
+    waits = [later - earlier for earlier, later in pairwise(exchange.times)]
+    assert [int(wait) for wait in waits] == [1, 2, 4]
+    assert len({wait % 1 for wait in waits}) == 3
 
 
 async def test_what_is_tried_again_is_paid_for_again(autojump_clock: Clock) -> None:
