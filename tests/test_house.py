@@ -5,6 +5,7 @@ A new folder or module needs a rank here and in docs/design.md, which quotes bot
 
 import ast
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -73,6 +74,9 @@ MACHINE = {
     *("random.uniform", "random.SystemRandom", "uuid.uuid1", "uuid.uuid4", "os.urandom"),
     *("secrets.token_hex", "secrets.token_bytes", "secrets.token_urlsafe"),
 }
+
+WITH_QUART = {"jinja2", "werkzeug"}
+"""What Quart is made of, and we use as its documentation does."""
 
 LINES_MAX = 475
 LONGER = {}
@@ -339,6 +343,30 @@ def test_plugins_hold_packages_and_nothing_loose() -> None:
     ]
 
     assert not loose, "what is no package would ship at the top level"
+
+
+def dependencies() -> set[str]:
+    """What flowd needs, as it is called where it is installed from."""
+    found = (re.match(r"[\w-]+", wanted) for wanted in PYPROJECT["project"]["dependencies"])
+    return {name[0] for name in found if name is not None}
+
+
+def test_what_is_installed_is_imported_and_what_is_imported_is_installed() -> None:
+    ours = {"flowd", *(path.name for path in (ROOT / "plugins").iterdir())}
+    used = {module.split(".")[0] for file in (*CORE, *PLUGINS) for module in imports(file)}
+
+    others = used - sys.stdlib_module_names - ours - WITH_QUART
+
+    assert others == {name.replace("-", "_") for name in dependencies()}
+
+
+def test_the_design_page_says_of_each_dependency_why_it_is_there() -> None:
+    page = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("\n## What it is made of\n")
+
+    told = re.findall(r"^\| `([\w-]+)` \| \w.+ \|$", section.partition("\n## ")[0], re.MULTILINE)
+
+    assert told == sorted(dependencies())
 
 
 def test_the_source_archive_has_all_that_make_and_the_reader_need() -> None:
