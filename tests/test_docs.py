@@ -42,7 +42,8 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 EXAMPLES = DOCS / "examples"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+AT_THE_TOP = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+PAGES = [*AT_THE_TOP, *sorted(DOCS.rglob("*.md"))]
 OURS = registry.load()
 ALL = registry.load(EXAMPLES)
 
@@ -375,6 +376,16 @@ def headings(page: Path) -> list[str]:
 def slug(heading: str) -> str:
     """A heading's anchor, as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_who_wants_to_change_something_finds_every_folder_and_no_file_that_is_gone():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+    named = set(re.findall(r"`((?:flowd|plugins|tests|docs)/[\w/.]*)`", text))
+
+    assert not {path for path in named if not (ROOT / path).exists()}
+    assert named >= {f"flowd/{path.parent.name}/" for path in (ROOT / "flowd").glob("*/*.py")}
+    assert len(text.splitlines()) <= 100, "it is read in one go"
 
 
 # -- nothing is left undescribed --
