@@ -369,6 +369,23 @@ def test_the_design_page_says_of_each_dependency_why_it_is_there() -> None:
     assert told == sorted(dependencies())
 
 
+def test_before_a_commit_the_tools_of_make_run_and_no_others() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    made = {line.strip().replace("$(BIN)", ".venv/bin") for line in makefile.splitlines()}
+    test = ".venv/bin/python -m pytest"
+    assert test in made
+
+    entries = re.findall(r"^ +entry: (.+)$", text, re.MULTILINE)
+
+    own = {entry for entry in entries if entry.startswith(f"{test} ")}
+    assert set(entries) - own <= made
+    assert all((ROOT / entry.removeprefix(f"{test} ")).is_file() for entry in own)
+    for line in ("- id: ", "language: system", "pass_filenames: false"):
+        assert text.count(line) == len(entries) > 0
+    assert re.findall(r"^ +- repo: (.+)$", text, re.MULTILINE) == ["local"]
+
+
 def test_the_source_archive_has_all_that_make_and_the_reader_need() -> None:
     shipped = set(PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
