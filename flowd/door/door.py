@@ -18,9 +18,10 @@ from flowd.channel import packing
 from flowd.channel.guard import SinkFailed
 from flowd.door.clients import Clients
 from flowd.door.head import PREFLIGHT, BadHead, Head, refusal, response
+from flowd.door.loan import Loan
 from flowd.door.paths import Hot, Live, visible
 from flowd.door.polls import Polls
-from flowd.door.visit import Passage, Visit
+from flowd.door.visit import Visit
 from flowd.door.websocket import GOING_AWAY, WebSocket, accept
 from flowd.stream.log import Stream
 from flowd.values.errors import BadRequest
@@ -45,7 +46,7 @@ class Counts:
 class App(Protocol):
     """What serves the requests that are not the door's own."""
 
-    async def serve(self, stream: Passage) -> None:
+    async def serve(self, stream: Loan) -> None:
         """Serve requests from this stream until it ends."""
         ...
 
@@ -187,7 +188,7 @@ class Door:
                 raise self._no_websocket(head)
             self._count_app()
             self._in_good_hands(visit)
-            await self._app.serve(Passage(visit, head, self.owns, self._count_app))
+            await self._app.serve(Loan(visit, head, self.owns, self._count_app))
             return not visit.ended
         if head.method == "OPTIONS" and not head.has_body:
             await visit.send(response(200, headers=PREFLIGHT, close=not head.keep_alive))

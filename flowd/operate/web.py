@@ -22,7 +22,8 @@ from quart import Blueprint, Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from flowd.door.visit import KEEP_ALIVE_S, Passage
+from flowd.door.loan import Loan
+from flowd.door.visit import KEEP_ALIVE_S
 from flowd.operate.metrics import prometheus
 from flowd.operate.status import Status
 from flowd.stream.log import Stream
@@ -62,7 +63,7 @@ class GuardedServer(TCPServer):
             with trio.move_on_after(SETTLE_S, shield=True):
                 await super().protocol_send(event)
             if isinstance(event, Updated) and event.idle:
-                assert isinstance(self.stream, Passage)
+                assert isinstance(self.stream, Loan)
                 self.stream.became_idle()
             return
         async with self.send_lock:
@@ -107,7 +108,7 @@ class Web:
         self._context = WorkerContext(None)
         self._wrapped = wrap_app(app, BODY_MAX, None)
         self._state: Any = {}
-        self._open: set[Passage] = set()
+        self._open: set[Loan] = set()
         self._ended = trio.lowlevel.ParkingLot()
 
     def routes(self) -> list[tuple[str, str, str]]:
@@ -130,9 +131,9 @@ class Web:
             task_status.started()
             await trio.sleep_forever()
 
-    async def serve(self, stream: Passage) -> None:
+    async def serve(self, stream: Loan) -> None:
         """Serve requests that are not the door's own."""
-        # A Passage has all of a socket's stream that Hypercorn uses.
+        # A Loan has all of a socket's stream that Hypercorn uses.
         server = GuardedServer(self._wrapped, self._config, self._context, self._state, stream)  # type: ignore[arg-type]
         self._open.add(stream)
         try:

@@ -32,7 +32,8 @@ from quart import websocket as quart_websocket
 from quart_trio import QuartTrio
 
 from flowd.door.head import parse_head
-from flowd.door.visit import Passage, Visit
+from flowd.door.loan import Loan
+from flowd.door.visit import Visit
 from flowd.operate.web import GuardedServer
 from flowd.process import listen
 from flowd.setup.config import parse
@@ -141,7 +142,7 @@ async def test_who_does_not_read_an_answer_holds_hypercorn_no_longer_than_the_gu
 # -- Hypercorn: its idle clock also runs while nothing is idle --
 
 
-class Dawdling(Passage):
+class Dawdling(Loan):
     """A request that comes when Hypercorn has had time for everything else."""
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -149,7 +150,7 @@ class Dawdling(Passage):
         return await super().receive_some(max_bytes)
 
 
-class Reset(Passage):
+class Reset(Loan):
     """A client who goes, with a reset, in the moment in which its answer is complete."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -171,7 +172,7 @@ class Reset(Passage):
             await trio.testing.wait_all_tasks_blocked()
 
 
-async def answered(kind: type[Passage], context: WorkerContext) -> tuple[bytes, float]:
+async def answered(kind: type[Loan], context: WorkerContext) -> tuple[bytes, float]:
     """What is sent to such a client, and after how many seconds its connection is let go."""
     app = QuartTrio("app")
 
