@@ -26,7 +26,7 @@ from flowd.values.clock import Clock
 from flowd.values.errors import BadRequest, UpstreamError, UpstreamSilent, UserError, unwrap
 from flowd.values.filters import Filter
 from flowd.values.record import Batch, Gap, Position, Record
-from flowd.values.settings import Seconds, Secret, Size, seconds
+from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds
 from flowd.values.tally import Tally
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "Size",
     "Source",
     "Stream",
+    "StreamName",
     "Streams",
     "Tail",
     "Tally",
@@ -65,7 +66,6 @@ __all__ = [
     "filters",
     "follow_path",
     "hookimpl",
-    "hookspec",
     "seconds",
     "unwrap",
 ]
@@ -94,8 +94,8 @@ class Source:
 
 @frozen
 class Transform:
-    """A kind of transform: `run(config, streams, feed)` reads `config.input`, of class `reads`,
-    and publishes.
+    """A kind of transform: `run(config, streams, feed)` reads the streams that its settings name,
+    records of class `reads`, and publishes.
     """
 
     kind: str

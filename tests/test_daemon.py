@@ -11,7 +11,7 @@ from quart import Blueprint
 from trio.testing import MockClock
 
 from flowd import testing
-from flowd.plugin import Feed, Sink, Source, Transform
+from flowd.plugin import Feed, Sink, Source, StreamName, Transform
 from flowd.stream.inputs import Streams
 from flowd.stream.snapshot import MemoryStore
 from flowd.values.errors import UserError
@@ -53,7 +53,7 @@ class NoConfig:
 
 @frozen
 class OneInput:
-    input: str
+    input: StreamName
 
 
 async def numbers(config: NoConfig, feed: Feed[Number]) -> None:
@@ -198,6 +198,47 @@ async def test_nobody_else_may_and_nothing_else_can(
         answer = await daemon.request("POST", path, headers)
 
     assert answer.status == status
+
+
+# -- the end
+
+
+async def test_whoever_reads_finishes_what_there_is_whatever_its_settings_are_called(
+    autojump_clock: MockClock,
+) -> None:
+    told: list[int] = []
+    finished: list[str] = []
+
+    @frozen
+    class Legs:
+        legs: dict[str, StreamName]
+
+    async def slowly(config: Legs, streams: Streams, feed: Feed[Number]) -> None:
+        async for record in streams[config.legs["long"]].cursor().records():
+            await trio.sleep(0.1)
+            feed.publish(record.value)
+        finished.append(feed.name)
+
+    async def tell(config: Legs, streams: Streams) -> None:
+        async for batch in streams[config.legs["short"]].cursor():
+            told.extend(record.value.n for record in batch.records)
+        finished.append("told")
+
+    plugin = SimpleNamespace(
+        flowd_transforms=lambda: [Transform("slowly", slowly, Legs, record=Number)],
+        flowd_sinks=lambda: [Sink("tells", Legs, run=tell)],
+    )
+    config = """
+    sources.numbers = { kind = "once" }
+    transforms.slow = { kind = "slowly", legs = { long = "numbers" } }
+    sinks.told = { kind = "tells", legs = { short = "slow" } }
+    """
+
+    async with testing.daemon(config, registry=testing.registry(PLUGIN, plugin)):
+        await trio.sleep(0.05)
+
+    assert told == [1]
+    assert finished == ["slow", "told"]
 
 
 # -- what is told

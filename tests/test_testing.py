@@ -6,7 +6,7 @@ from attrs import frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd import testing
-from flowd.plugin import Sink, Source, Transform
+from flowd.plugin import Sink, Source, StreamName, Transform
 from flowd.stream.inputs import Streams
 from flowd.upstream.feed import Feed
 from flowd.values.errors import UpstreamError, UpstreamSilent
@@ -21,7 +21,7 @@ class Config:
 
 @frozen
 class TransformConfig:
-    input: str
+    input: StreamName
 
 
 @frozen

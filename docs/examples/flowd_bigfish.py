@@ -6,14 +6,14 @@ import httpx2
 from attrs import frozen
 
 from flowd.market import Liquidation
-from flowd.plugin import Sink, Streams, UpstreamError, hookimpl
+from flowd.plugin import Sink, StreamName, Streams, UpstreamError, hookimpl
 
 
 @frozen
 class Config:
     """From which stream, to which address, and how large is large."""
 
-    input: str
+    input: StreamName
     webhook: str
     at_least_usd: Decimal = Decimal(1_000_000)
 

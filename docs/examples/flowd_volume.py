@@ -6,7 +6,7 @@ from typing import Literal
 from attrs import evolve, frozen
 
 from flowd.market import EXACT, Liquidation
-from flowd.plugin import Feed, Streams, Transform, hookimpl
+from flowd.plugin import Feed, StreamName, Streams, Transform, hookimpl
 
 WIDTH_MS = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000}
 
@@ -15,7 +15,7 @@ WIDTH_MS = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000}
 class Config:
     """Which stream of liquidations to add up, in buckets how wide."""
 
-    input: str
+    input: StreamName
     timeframe: Literal["1m", "5m", "1h"] = "1m"
 
 

@@ -3,18 +3,19 @@ work.
 """
 
 import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
-from attrs import frozen
+from attrs import evolve, frozen
 
 from flowd.setup.config import Component, Config
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.outages import Outage
 from flowd.values.errors import UserError
-
-INPUT_KEYS = ("input", "inputs", "orders", "volume")
-"""The settings by which components name the streams that they read."""
+from flowd.values.settings import StreamName
 
 
 @frozen
@@ -47,11 +48,6 @@ def plan(config: Config) -> Plan:
             records[full] = record
     records[OUTAGES] = Outage
     inputs = {component.name: _inputs(component, records) for component in config.components}
-    for component in config.components:
-        for key, name in _named(component):
-            reads = _reads(component, key)
-            if reads is not None and not issubclass(records[name], reads):
-                raise UserError(_wrong_type(component, key, name, reads, records))
     order: list[Component] = config.of("sources")
     waiting = config.of("transforms")
     while waiting:
@@ -74,55 +70,88 @@ def table_name(component: str, table: str) -> str:
     return f"{component}.{table}"
 
 
-def _named(component: Component) -> list[tuple[str, str]]:
-    """The streams that a component's settings name, with the key that names each."""
-    found: list[tuple[str, str]] = []
-    for attribute in attrs.fields(type(component.settings)):
-        if attribute.name in INPUT_KEYS:
-            value: Any = getattr(component.settings, attribute.name)
-            names = value if isinstance(value, list | tuple) else [value]
-            found += [(attribute.name, str(name)) for name in names if name is not None]
-    return found
-
-
-def _reads(component: Component, key: str) -> type | tuple[type, ...] | None:
-    """What a setting's stream must carry: what the setting itself says, `field(metadata={"reads":
-    Bucket})`, else what the kind says of all; None when anything will do.
-    """
-    attribute = getattr(attrs.fields(type(component.settings)), key)
-    reads: type | tuple[type, ...] | None = attribute.metadata.get(
-        "reads", getattr(component.definition, "reads", None)
-    )
-    return reads
-
-
 def _inputs(component: Component, records: dict[str, type]) -> list[str]:
-    names: list[str] = []
-    for key, name in _named(component):
-        if name not in records:
-            message = f'{component.where}.{key} = "{name}": there is no such stream'
-            close = difflib.get_close_matches(name, records, 1)
-            if close:
-                message += f'. Did you mean "{close[0]}"?'
-            else:
-                message += f"; there are: {', '.join(sorted(records))}"
-            raise UserError(message)
-        names.append(name)
-    return names
+    """The streams that a component reads; UserError for one that is not there or does not fit."""
+    inputs: list[str] = []
+    whole = _Setting(component.where, getattr(component.definition, "reads", None))
+    for setting, name in _named(component.settings, whole):
+        there = name in records
+        if there and (setting.reads is None or issubclass(records[name], setting.reads)):
+            inputs.append(name)
+        elif not setting.optional:
+            if not there:
+                raise UserError(_missing(setting, name, records))
+            raise UserError(_wrong_type(component, setting, name, records))
+    return inputs
+
+
+@frozen
+class _Setting:
+    """A setting as its type and its field tell: its full key, what the streams that it names must
+    carry (None for anything), and whether the component does without them.
+    """
+
+    key: str
+    reads: type | tuple[type, ...] | None
+    optional: bool = False
+
+
+def _named(settings: Any, whole: _Setting) -> Iterator[tuple[_Setting, str]]:
+    """The streams that the fields of settings name.
+
+    A field may say what its stream must carry, `field(metadata={"reads": Bucket})`, else it is what
+    the kind says of all. Only a default is optional: a name that somebody wrote must be right.
+    """
+    hints = typing.get_type_hints(type(settings))
+    for attribute in attrs.fields(type(settings)):
+        value, metadata = getattr(settings, attribute.name), attribute.metadata
+        setting = _Setting(
+            f"{whole.key}.{attribute.name}",
+            metadata.get("reads", whole.reads),
+            metadata.get("optional", False) and value == attribute.default,
+        )
+        yield from _names(value, hints[attribute.name], setting)
+
+
+def _names(value: Any, hint: Any, setting: _Setting) -> Iterator[tuple[_Setting, str]]:
+    """The streams that a value names, as its type tells: by itself, in lists and tables, and in
+    settings within.
+    """
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        for part in parts:
+            yield from _names(value, part, setting)
+    elif hint is StreamName and isinstance(value, str):
+        yield setting, value
+    elif isinstance(origin, type) and isinstance(value, origin):
+        if isinstance(value, Mapping):
+            for key, one in value.items():
+                yield from _names(key, parts[0], setting)
+                yield from _names(one, parts[1], evolve(setting, key=f"{setting.key}.{key}"))
+        elif isinstance(value, list | tuple | set | frozenset):
+            for one in value:
+                yield from _names(one, parts[0], setting)
+    elif isinstance(hint, type) and attrs.has(hint) and isinstance(value, hint):
+        yield from _named(value, setting)
+
+
+def _missing(setting: _Setting, name: str, records: dict[str, type]) -> str:
+    message = f'{setting.key} = "{name}": there is no such stream'
+    close = difflib.get_close_matches(name, records, 1)
+    if close:
+        return f'{message}. Did you mean "{close[0]}"?'
+    return f"{message}; there are: {', '.join(sorted(records))}"
 
 
 def _wrong_type(
-    component: Component,
-    key: str,
-    name: str,
-    reads: type | tuple[type, ...],
-    records: dict[str, type],
+    component: Component, setting: _Setting, name: str, records: dict[str, type]
 ) -> str:
-    fitting = [stream for stream, record in records.items() if issubclass(record, reads)]
-    kinds = reads if isinstance(reads, tuple) else (reads,)
+    assert setting.reads is not None
+    kinds = setting.reads if isinstance(setting.reads, tuple) else (setting.reads,)
+    fitting = [stream for stream, record in records.items() if issubclass(record, kinds)]
     wanted = " or ".join(kind.__name__ for kind in kinds)
     message = (
-        f'{component.where}.{key} = "{name}": carries {records[name].__name__}, '
+        f'{setting.key} = "{name}": carries {records[name].__name__}, '
         f"but {component.kind} reads {wanted}."
     )
     if fitting:

@@ -1,5 +1,5 @@
-"""The types a setting may have beyond text and numbers: durations, sizes, secrets. Written `"5s"`,
-`"16MiB"`, `{ env = "NAME" }`.
+"""The types a setting may have beyond text and numbers: durations, sizes, streams' names, secrets.
+Written `"5s"`, `"16MiB"`, `"force-orders"`, `{ env = "NAME" }`.
 """
 
 import os
@@ -14,6 +14,12 @@ Seconds = NewType("Seconds", float)
 
 Size = NewType("Size", int)
 """A number of bytes: `"128KiB"`, `"16MiB"`, `"1GiB"`, or a plain number."""
+
+StreamName = NewType("StreamName", str)
+"""The name of a stream that the component reads. By this type, wherever it stands in a setting's,
+flowd knows which streams must be there and carry what is read, whose writers start before, and
+which are closed for the component to finish when the daemon stops.
+"""
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_B = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from attrs import field, frozen
 
 from flowd.market import Bucket
-from flowd.plugin import Feed, Input, Seconds, Streams, Transform, hookimpl
+from flowd.plugin import Feed, Input, Seconds, StreamName, Streams, Transform, hookimpl
 from flowd_alerts.robust import Usual, usual
 
 WINDOW_MAX = 5000
@@ -45,7 +45,7 @@ class Config:
     alert is given again, with a higher level.
     """
 
-    input: str
+    input: StreamName
     timeframes: list[str] = field(factory=lambda: ["5m"], validator=_timeframes)
     symbols: list[str] = field(factory=lambda: ["*"])
     threshold: Decimal | None = None

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from quart import Blueprint, Response, request
 
 from flowd.market import Candle
-from flowd.plugin import BadRequest, Input, Streams, codec
+from flowd.plugin import BadRequest, Input, StreamName, Streams, codec
 from flowd_binance.parse import INTERVALS
 
 LIMIT = 500
@@ -30,7 +30,7 @@ def _inputs(_: object, attribute: Any, names: list[str]) -> None:
 class Config:
     """`inputs` are streams of candles, one for each interval that is served."""
 
-    inputs: list[str] = field(validator=_inputs)
+    inputs: list[StreamName] = field(validator=_inputs)
     path: str = "/api/v1/candles/{symbol}/{interval}"
 
     def __attrs_post_init__(self) -> None:

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from quart import Blueprint, Response, request
 
 from flowd.market import Fill
-from flowd.plugin import Hot, Sink, Streams, UserError, codec, hookimpl
+from flowd.plugin import Hot, Sink, StreamName, Streams, codec, hookimpl
 from flowd_feed.shapes import ROWS_MAX, Rows, State, render
 
 ITEMS = ("fills", "liquidations")
@@ -34,7 +34,7 @@ class Config:
     """
 
     path: str = field(validator=_path)
-    input: str
+    input: StreamName
     items: str = field(validator=_items)
 
 
@@ -63,8 +63,6 @@ def poll(config: Config) -> Hot:
 
 def routes(config: Config, streams: Streams) -> Blueprint:
     """`POST {"action": "reconnect" | "status"}`, for an admin."""
-    if config.input not in streams:
-        raise UserError(f"there is no stream {config.input!r}")
     blueprint = Blueprint(f"feed {config.path}".replace(".", " "), __name__)
 
     @blueprint.post(config.path)

@@ -15,7 +15,7 @@ import typer
 from attrs import frozen
 from quart import Blueprint, Response, request
 
-from flowd.plugin import BadRequest, Seconds, Sink, Size, Streams, hookimpl, seconds
+from flowd.plugin import BadRequest, Seconds, Sink, Size, StreamName, Streams, hookimpl, seconds
 from flowd_history import query
 from flowd_history.recorder import Pace, Recorder
 from flowd_history.store import Store
@@ -39,7 +39,7 @@ class Config:
     field by which an event is known when it is delivered again after a crash; "" for none.
     """
 
-    inputs: list[str]
+    inputs: list[StreamName]
     path: str = "history.db"
     retain: str | int = "90d"
     max_size: Size = Size(1024**3)

@@ -8,7 +8,7 @@ from attrs import Factory, field, frozen
 from quart import Blueprint, Response, request
 
 from flowd.market import Bucket, Fill, Liquidation
-from flowd.plugin import BadRequest, Clock, Live, Outage, Session, Streams, codec
+from flowd.plugin import BadRequest, Clock, Live, Outage, Session, StreamName, Streams, codec
 from flowd_liquidations import shapes
 from flowd_liquidations.backfill import Gaps
 from flowd_liquidations.series import Gap, buckets, frame_of, gaps_of, span
@@ -25,8 +25,8 @@ class Config:
     `precisions` are symbols' numbers of decimals of a quantity, for how it is shown.
     """
 
-    orders: str = field(metadata={"reads": (Liquidation, Fill)})
-    volume: str = field(metadata={"reads": Bucket})
+    orders: StreamName = field(metadata={"reads": (Liquidation, Fill)})
+    volume: StreamName = field(metadata={"reads": Bucket})
     path: str = "/api/v1/ws/liquidations/{symbol}"
     rest_path: str = "/api/v1/liquidation-volume/{symbol}/{timeframe}"
     precisions: dict[str, int] = Factory(dict)

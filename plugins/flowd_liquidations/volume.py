@@ -15,7 +15,7 @@ import trio
 from attrs import Factory, field, frozen
 
 from flowd.market import EXACT, Bucket, Fill, Liquidation
-from flowd.plugin import Feed, Record, Seconds, Streams
+from flowd.plugin import Feed, Record, Seconds, StreamName, Streams
 from flowd_liquidations.backfill import Backfill
 from flowd_liquidations.shelf import Shelf
 from flowd_liquidations.timeframe import STANDARD, Timeframe, Timeframes, ordered, parse
@@ -52,7 +52,7 @@ class Config:
     environment's LIQUIDATION_API_BASE_URL, if set. `retain` cannot be chosen here.
     """
 
-    input: str
+    input: StreamName
     timeframes: list[str] = field(default=Factory(lambda: list(STANDARD)), validator=_timeframes)
     every: Seconds = Seconds(1.0)
     backfill_from: str | None = None

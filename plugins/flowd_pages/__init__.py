@@ -12,7 +12,8 @@ from attrs import field, frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from quart import Blueprint, Response, request
 
-from flowd.plugin import Sink, Streams, hookimpl
+from flowd.market import Fill
+from flowd.plugin import Sink, StreamName, Streams, hookimpl
 from flowd_pages.assets import Assets
 
 HERE = Path(__file__).parent
@@ -21,7 +22,6 @@ LOGO_STYLE = "'sha256-3pRED1tOXas1FXFoPb9TGCjmYe9XQsmO9OV23khV2nY='"
 """The one style element that a page may hold: lightweight-charts adds it for its attribution logo.
 """
 
-_STREAM = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 
 
@@ -49,26 +49,22 @@ def _check_symbol(_: object, attribute: Any, value: str) -> None:
         raise ValueError(f'symbol = "{value}": expected a symbol such as BTCUSDT')
 
 
-def _check_stream(_: object, attribute: Any, value: str) -> None:
-    if not _STREAM.fullmatch(value):
-        raise ValueError(f'{attribute.name} = "{value:.40}": expected the name of a stream')
-
-
-def _stream(default: str) -> Any:
-    return field(default=default, validator=_check_stream)
+def _stream(default: str, reads: type | None = None) -> Any:
+    """A stream that its page does without."""
+    return field(default=StreamName(default), metadata={"reads": reads, "optional": True})
 
 
 @frozen
 class Config:
     """`symbol` is what `/chart` shows to who names none; the others are the streams that the feeds
-    and the analytics show. One that the daemon does not have is said on its page.
+    and the analytics show. Where the daemon has none of a default's name, its page says so.
     """
 
     symbol: str = field(default="BTCUSDT", validator=_check_symbol)
-    fills: str = _stream("all-fills")
-    liquidations: str = _stream("liquidations")
-    analytics: str = _stream("analytics")
-    liquidation_analytics: str = _stream("liquidation-analytics")
+    fills: StreamName = _stream("all-fills", reads=Fill)
+    liquidations: StreamName = _stream("liquidations", reads=Fill)
+    analytics: StreamName = _stream("analytics")
+    liquidation_analytics: StreamName = _stream("liquidation-analytics")
 
 
 def symbol_of(text: str) -> str | None:

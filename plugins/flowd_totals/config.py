@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from flowd.plugin import Seconds
+from flowd.plugin import Seconds, StreamName
 from flowd_totals.records import Counted
 from flowd_totals.window import parse
 
@@ -29,7 +29,7 @@ class Config:
     `top` is how many rows a ranking has, `every` how often what changed is published.
     """
 
-    input: str
+    input: StreamName
     windows: list[str] = field(factory=lambda: ["5m", "1h", "24h"], validator=_windows)
     top: int = 20
     every: Seconds = Seconds(2.0)

@@ -19,6 +19,7 @@ from flowd.plugin import (
     Seconds,
     Secret,
     Sink,
+    StreamName,
     Streams,
     Tally,
     UserError,
@@ -43,8 +44,8 @@ class Config:
     """
 
     url: str | Secret
-    input: str | None = None
-    inputs: list[str] = field(factory=list)
+    input: StreamName | None = None
+    inputs: list[StreamName] = field(factory=list)
     secret: Secret | None = None
     filter: dict[str, Any] = field(factory=dict)
     each: bool = False

@@ -77,7 +77,7 @@ from attrs import frozen
 from quart import Blueprint, request
 
 from flowd.market import Candle
-from flowd.plugin import BadRequest, Sink, Source, hookimpl
+from flowd.plugin import BadRequest, Sink, Source, StreamName, hookimpl
 
 feeds = []
 
@@ -89,7 +89,7 @@ class Config:
 
 @frozen
 class PageConfig:
-    input: str
+    input: StreamName
     path: str = "/api/v1/candles/<symbol>/<interval>"
 
 

@@ -587,13 +587,13 @@ def test_after_a_crash_the_rows_begin_anew_and_it_is_said(page: Page, site: Feed
 
 
 def test_a_stream_that_is_not_there_says_what_to_configure(page: Page, make: Make) -> None:
-    site = make(("other",), 'liquidations = "my-liquidations"')
+    site = make(("other",))
 
     site.open(page, "/liquidations")
 
     page.wait_for_selector("#feed-empty:not([hidden]) pre")
     lines = page.locator("#feed-empty pre").inner_text()
-    assert "[sources.my-liquidations]" in lines
+    assert "[sources.liquidations]" in lines
     assert 'subscription = "liquidationFills"' in lines
     assert "other" in page.locator("#feed-empty").inner_text()
     assert page.locator("#pulse-why").inner_text() == "not configured"
@@ -840,12 +840,12 @@ def test_what_is_ranked_is_text(page: Page, site: Feeds) -> None:
 def test_without_the_transforms_the_analytics_say_which_lines_to_add(
     page: Page, make: Make
 ) -> None:
-    site = make(("all-fills",), 'analytics = "sums"')
+    site = make(("all-fills",))
 
     site.open(page, "/analytics")
 
     page.wait_for_selector("#heat-empty pre")
-    assert "[transforms.sums]" in page.locator("#volume-empty pre").inner_text()
+    assert "[transforms.analytics]" in page.locator("#volume-empty pre").inner_text()
     assert 'input = "liquidations"' in page.locator("#heat-empty pre").inner_text()
     for name in ("coins", "traders", "largest"):
         assert "Not configured" in page.locator(f"#{name}-empty").inner_text()

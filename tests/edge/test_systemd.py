@@ -133,11 +133,11 @@ STUCK = """
 import time
 from pathlib import Path
 from attrs import frozen
-from flowd.plugin import Sink, hookimpl
+from flowd.plugin import Sink, StreamName, hookimpl
 
 @frozen
 class Config:
-    input: str
+    input: StreamName
     folder: str
 
 async def hold(config, streams):

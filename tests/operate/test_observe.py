@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from flowd import testing
 from flowd.operate.observe import RATE_EVERY_S, resident_bytes
 from flowd.operate.status import ComponentStatus
-from flowd.plugin import Feed, Sink, Source, Streams, Transform
+from flowd.plugin import Feed, Sink, Source, StreamName, Streams, Transform
 from flowd.setup.registry import Found, Registry
 from flowd.stream.snapshot import MemoryStore
 from flowd.values.errors import UpstreamError
@@ -36,7 +36,7 @@ class Nothing:
 
 @frozen
 class OneInput:
-    input: str
+    input: StreamName
 
 
 @frozen

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -20,9 +20,13 @@ import flowd_http
 import flowd_pages
 import flowd_websocket
 import pytest
+import trio
+from attrs import frozen
 from flowd_pages import fetch
 from flowd_pages.assets import Assets
 
+from flowd.market import Fill
+from flowd.plugin import Feed, Source
 from flowd.testing import Answer, Daemon, daemon, registry
 from flowd.values.errors import UserError
 
@@ -30,7 +34,6 @@ HERE = Path(flowd_pages.__file__).parent
 LOCK = json.loads((HERE / "package-lock.json").read_text())
 PACKAGE = json.loads((HERE / "package.json").read_text())
 CONFIG = '[sinks.pages]\nkind = "pages"\n'
-MODULES: list[ModuleType] = [flowd_pages, flowd_http, flowd_websocket]
 
 PAGES = ["/", "/chart/BTCUSDT", "/all-fills", "/liquidations", "/analytics"]
 STYLES = [path for path in (HERE / "static").rglob("*.css") if path.name != "tokens.css"]
@@ -47,6 +50,29 @@ HOSTILE = [
     "A" * 41,
     "\u202eTDSU",
 ]
+
+
+@frozen
+class NoConfig:
+    pass
+
+
+@frozen
+class Sum:
+    total: int
+
+
+async def quiet(config: NoConfig, feed: Feed[Any]) -> None:
+    await trio.sleep_forever()
+
+
+SOURCES = SimpleNamespace(
+    flowd_sources=lambda: [
+        Source("fills", quiet, NoConfig, record=Fill),
+        Source("sums", quiet, NoConfig, record=Sum),
+    ]
+)
+MODULES: list[Any] = [flowd_pages, flowd_http, flowd_websocket, SOURCES]
 
 
 def needs(*programs: str) -> None:
@@ -203,6 +229,11 @@ fills = "my.fills"
 liquidations = "forced_2"
 analytics = "sums"
 liquidation_analytics = "forced-sums"
+[sources]
+"my.fills" = {{ kind = "fills" }}
+forced_2 = {{ kind = "fills" }}
+sums = {{ kind = "sums" }}
+forced-sums = {{ kind = "sums" }}
 """
     assert 'data-stream="my.fills"' in await page("/all-fills", config)
     assert 'data-stream="forced_2"' in await page("/liquidations", config)
@@ -212,10 +243,16 @@ liquidation_analytics = "forced-sums"
 
 
 @pytest.mark.parametrize("key", ["fills", "liquidations", "analytics", "liquidation_analytics"])
-@pytest.mark.parametrize("name", ["", "<b>", "a b", "x" * 201])
-async def test_a_name_that_no_stream_can_have_is_refused(key: str, name: str) -> None:
-    with pytest.raises(UserError, match=f"{key} = .*: expected the name of a stream"):
+@pytest.mark.parametrize("name", ["", "<b>", "a b", "x" * 201, "other-fills"])
+async def test_a_name_that_no_stream_has_is_refused(key: str, name: str) -> None:
+    with pytest.raises(UserError, match=f"{key} = .*: there is no such stream"):
         await page("/", f'{CONFIG}{key} = "{name}"\n')
+
+
+@pytest.mark.parametrize("key", ["fills", "liquidations"])
+async def test_a_feed_of_something_else_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=f'{key} = "sums": carries Sum, but pages reads Fill'):
+        await page("/", f'{CONFIG}{key} = "sums"\n[sources.sums]\nkind = "sums"\n')
 
 
 async def test_pages_hold_no_inline_script_style_or_handler() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from attrs import field, frozen
 
-from flowd.plugin import Sink, Source, Transform
+from flowd.plugin import Sink, Source, StreamName, Transform
 from flowd.setup import config
 from flowd.setup.config import Config, Settings, parse_address, state_path
 from flowd.setup.registry import Found, Registry
@@ -49,7 +49,7 @@ class SinkConfig:
 
 @frozen
 class TransformConfig:
-    input: str
+    input: StreamName
     retain: str = "its own"
 
 

@@ -22,7 +22,7 @@ from flowd_simulator.faults import Faults, spoil
 
 from flowd import testing
 from flowd.market import Liquidation
-from flowd.plugin import Feed, Streams, Transform
+from flowd.plugin import Feed, StreamName, Streams, Transform
 from flowd.stream.snapshot import MemoryStore, Save
 from flowd.values import codec
 from tests.simulation.model import Ledger, Log
@@ -87,7 +87,7 @@ TABLES = ("counts", "outages")
 
 @frozen
 class CountConfig:
-    input: str
+    input: StreamName
 
 
 @frozen
