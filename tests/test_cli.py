@@ -136,8 +136,8 @@ def test_check_shows_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("[flowd", "not valid TOML"),
-        ("[flow]\n", 'there is no table [flow]; did you mean "flowd"?'),
-        ('[flowd]\nlissten = "x"\n', 'did you mean "listen"?'),
+        ("[flow]\n", 'there is no table [flow]. Did you mean "flowd"?'),
+        ('[flowd]\nlissten = "x"\n', 'Did you mean "listen"?'),
         ('[flowd]\nlisten = "somewhere"\n', 'expected "host:port" such as "127.0.0.1:4200"'),
         ('[flowd]\nlisten = "127.0.0.1:99999"\n', 'expected "host:port"'),
         ("[flowd]\nmax_clients = 0\n", "expected a number from 1 up"),
@@ -151,7 +151,7 @@ def test_check_shows_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
         ('[sources.orders]\nsymbols = ["*"]\n', 'needs kind = "…"'),
         ('[sources.orders]\nkind = "binance-force-orders"\n', 'mean "binance-force-order"?'),
         ('[sources.orders]\nkind = "binance-force-order"\n', "symbols = … is missing"),
-        (SOURCE + 'symbol = "BTCUSDT"\n', 'did you mean "symbols"?'),
+        (SOURCE + 'symbol = "BTCUSDT"\n', 'Did you mean "symbols"?'),
         (SOURCE + 'restart = "sometimes"\n', "expected one of"),
         (SOURCE + "retain = 0\n", "expected a number of records from 1"),
         (SOURCE + 'url = "fstream.binance.com"\n', 'expected "wss://'),
@@ -282,7 +282,7 @@ def test_run_exits_2_on_a_mistake_in_the_configuration(tmp_path: Path) -> None:
     found = flowd("run", "-c", written(tmp_path, "[flowd]\nlissten = 1\n"))
 
     assert found.exit_code == 2
-    assert 'did you mean "listen"?' in found.stderr
+    assert 'Did you mean "listen"?' in found.stderr
 
 
 @pytest.mark.edge

@@ -5,7 +5,6 @@ forbidden; the few keys that every component has are taken out first.
 """
 
 import contextlib
-import difflib
 import ipaddress
 import os
 import re
@@ -24,7 +23,7 @@ from flowd.market import number
 from flowd.setup.registry import Registry
 from flowd.setup.supervisor import Restart
 from flowd.stream.log import RETAIN_MAX, Retain
-from flowd.values.errors import UserError
+from flowd.values.errors import UserError, did_you_mean
 from flowd.values.limits import Limits
 from flowd.values.settings import Seconds, Secret, Size, seconds, secret, size
 
@@ -371,15 +370,8 @@ def _table(value: object, where: str) -> dict[str, Any]:
 def _known(keys: dict[str, Any], known: tuple[str, ...], where: str) -> None:
     for key in keys:
         if key not in known:
-            message = (
-                f"[{where}]: there is no key {key!r}" if where else f"there is no table [{key}]"
-            )
-            close = difflib.get_close_matches(key, known, 1)
-            if close:
-                message += f'; did you mean "{close[0]}"?'
-            else:
-                message += f"; there are: {', '.join(known)}"
-            raise UserError(message)
+            wrong = f"[{where}]: there is no key {key!r}" if where else f"there is no table [{key}]"
+            raise UserError(f"{wrong}{did_you_mean(key, known)}")
 
 
 def _unique(components: list[Component]) -> None:

@@ -5,7 +5,6 @@ that does not import, or whose hook raises, is reported and left out; it stops t
 the configuration needs it.
 """
 
-import difflib
 import importlib.metadata
 import importlib.util
 import logging
@@ -21,7 +20,7 @@ from attrs import define, field
 
 from flowd import plugin
 from flowd.plugin import Sink, Source, Transform
-from flowd.values.errors import UserError
+from flowd.values.errors import UserError, did_you_mean
 
 logger = logging.getLogger("flowd.registry")
 
@@ -62,15 +61,12 @@ class Registry:
         if definition is not None:
             return definition
         message = f'{where}.kind = "{kind}": no plugin brings such a {table[:-1]}'
-        close = difflib.get_close_matches(kind, kinds, 1)
-        if close:
-            message += f'. Did you mean "{close[0]}"?'
-        else:
-            message += f"; there are: {', '.join(sorted(kinds)) or 'none'}"
+        message += did_you_mean(kind, sorted(kinds))
         broken = [found for found in self.found if found.error]
         if broken:
             faults = "; ".join(f"{found.name} ({found.error})" for found in broken)
-            message += f". These plugins failed to load: {faults}"
+            stop = "" if message.endswith("?") else "."
+            message += f"{stop} These plugins failed to load: {faults}"
         raise UserError(message)
 
 

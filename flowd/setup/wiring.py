@@ -2,7 +2,6 @@
 work.
 """
 
-import difflib
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ from attrs import evolve, frozen
 from flowd.setup.config import Component, Config
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.outages import Outage
-from flowd.values.errors import UserError
+from flowd.values.errors import UserError, did_you_mean
 from flowd.values.settings import StreamName
 
 
@@ -78,10 +77,13 @@ def _inputs(component: Component, records: dict[str, type]) -> list[str]:
         there = name in records
         if there and (setting.reads is None or issubclass(records[name], setting.reads)):
             inputs.append(name)
-        elif not setting.optional:
-            if not there:
-                raise UserError(_missing(setting, name, records))
+        elif setting.optional:
+            continue
+        elif there:
             raise UserError(_wrong_type(component, setting, name, records))
+        else:
+            wrong = f'{setting.key} = "{name}": there is no such stream'
+            raise UserError(f"{wrong}{did_you_mean(name, sorted(records))}")
     return inputs
 
 
@@ -133,14 +135,6 @@ def _names(value: Any, hint: Any, setting: _Setting) -> Iterator[tuple[_Setting,
                 yield from _names(one, parts[0], setting)
     elif isinstance(hint, type) and attrs.has(hint) and isinstance(value, hint):
         yield from _named(value, setting)
-
-
-def _missing(setting: _Setting, name: str, records: dict[str, type]) -> str:
-    message = f'{setting.key} = "{name}": there is no such stream'
-    close = difflib.get_close_matches(name, records, 1)
-    if close:
-        return f'{message}. Did you mean "{close[0]}"?'
-    return f"{message}; there are: {', '.join(sorted(records))}"
 
 
 def _wrong_type(

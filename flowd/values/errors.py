@@ -1,5 +1,6 @@
 """All that can go wrong without being a bug: what a user got wrong, and what an upstream did."""
 
+import difflib
 from collections.abc import Sequence
 
 
@@ -60,6 +61,14 @@ class BadRequest(Exception):
             "allowed": allowed,
         }
         return body if self.id is None else {**body, "id": self.id}
+
+
+def did_you_mean(wrong: str, known: Sequence[str]) -> str:
+    """How a message about a name that does not exist ends: with the nearest one, else with all."""
+    close = difflib.get_close_matches(wrong, known, 1)
+    if close:
+        return f'. Did you mean "{close[0]}"?'
+    return f"; there are: {', '.join(known) or 'none'}"
 
 
 def unwrap(error: BaseException) -> BaseException:

@@ -244,7 +244,7 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     [
         ("listen = ", "not valid TOML"),
         ("[flowd]\na = 1\na = 2", "not valid TOML"),
-        ("[flow]", r"there is no table \[flow\]; did you mean \"flowd\"\?"),
+        ("[flow]", r"there is no table \[flow\]. Did you mean \"flowd\"\?"),
         ("[zebra]", r"there is no table \[zebra\]; there are: flowd, sources, transforms, sinks"),
         ("flowd = 5", r"flowd: expected a table, written \[flowd\], got 5"),
         ("sources = 5", r"sources: expected a table"),
@@ -272,7 +272,7 @@ def test_mistakes_in_the_file_as_a_whole(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("lisen = 5", r'\[flowd\]: there is no key \'lisen\'; did you mean "listen"\?'),
+        ("lisen = 5", r'\[flowd\]: there is no key \'lisen\'. Did you mean "listen"\?'),
         ("zebra = 5", r"there is no key 'zebra'; there are: listen, state"),
         ("listen = 5", "flowd.listen = 5: expected a text, got 5 or expected a list, got 5"),
         ("listen = [5]", r"flowd.listen = \[5\]: .*expected a text, got 5"),
@@ -312,8 +312,8 @@ def test_mistakes_in_the_settings(line: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("symbol = 5", r'\[sources.a\]: there is no key \'symbol\'; did you mean "symbols"\?'),
-        ("restat = 5", r'did you mean "restart"\?'),
+        ("symbol = 5", r'\[sources.a\]: there is no key \'symbol\'. Did you mean "symbols"\?'),
+        ("restat = 5", r'Did you mean "restart"\?'),
         ("count = true", "sources.a.count = True: expected a whole number, got True"),
         ('fast = "yes"', 'sources.a.fast = "yes": expected true or false'),
         ("url = 5", "sources.a.url = 5: expected a text"),
@@ -364,8 +364,11 @@ def test_a_kind_that_is_missing_names_the_plugins_that_failed_to_load() -> None:
     plugins = registry()
     plugins.found.append(Found("bitstamp", "/plugins/bitstamp.py", error="does not import: x"))
 
-    with pytest.raises(UserError, match=r"failed to load: bitstamp \(does not import: x\)"):
+    failed = r"These plugins failed to load: bitstamp \(does not import: x\)"
+    with pytest.raises(UserError, match=rf"there are: feed, long\. {failed}"):
         config.parse('[sources.a]\nkind = "bitstamp-trades"', plugins)
+    with pytest.raises(UserError, match=rf'Did you mean "feed"\? {failed}'):
+        config.parse('[sources.a]\nkind = "fed"', plugins)
 
 
 def test_mistakes_in_a_file_name_the_file(tmp_path: Path) -> None:

@@ -2,7 +2,14 @@
 
 import pytest
 
-from flowd.values.errors import BadRequest, UpstreamError, UpstreamSilent, UserError, unwrap
+from flowd.values.errors import (
+    BadRequest,
+    UpstreamError,
+    UpstreamSilent,
+    UserError,
+    did_you_mean,
+    unwrap,
+)
 
 
 def test_a_bad_request_tells_what_was_sent_and_what_would_have_worked() -> None:
@@ -60,3 +67,17 @@ def test_what_is_no_group_is_itself() -> None:
     error = KeyboardInterrupt()
 
     assert unwrap(error) is error
+
+
+@pytest.mark.parametrize(
+    ("wrong", "known", "end"),
+    [
+        ("order", ["fills", "orders"], '. Did you mean "orders"?'),
+        ("zebra", ["fills", "orders"], "; there are: fills, orders"),
+        ("order", [], "; there are: none"),
+    ],
+)
+def test_a_name_that_does_not_exist_is_answered_with_those_that_do(
+    wrong: str, known: list[str], end: str
+) -> None:
+    assert did_you_mean(wrong, known) == end
