@@ -118,7 +118,7 @@ class Observer:
             figures=dict(tally.figures),
             missed=tally.missed,
             rate_per_s=rate.per_s(trio.current_time(), tally.published) if rate else 0.0,
-            lag_ms=_lag_ms(feed),
+            lag_ms=None if feed is None else _lag_ms(self.streams[part.name]),
             # A saved place may be in a stream that is not configured any more.
             behind=sum(self.streams[n].seq - seq for n, seq in places.items() if n in self.streams),
             last_message_ago_ms=_ago_ms(now_ms, tally.last_message_ms),
@@ -210,10 +210,8 @@ def _retry_in_s(child: Child | None) -> float | None:
     return round(max(0.0, child.retry_at - trio.current_time()), 1)
 
 
-def _lag_ms(feed: Feed[Any] | None) -> int | None:
-    if feed is None:
-        return None
-    newest = feed.stream.newest_record
+def _lag_ms(stream: Stream[Any]) -> int | None:
+    newest = stream.newest_record
     happened: Any = getattr(newest.value, "time_ms", None) if newest is not None else None
     return newest.time_ms - happened if newest is not None and type(happened) is int else None
 

@@ -1,6 +1,7 @@
 """The streams that a component may read, and what it may ask about who writes them."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from attrs import frozen
@@ -33,8 +34,13 @@ class Delivery:
 
 
 class Input(Generic[T]):
-    """A stream as one component reads it: the component's place is remembered, and saved with the
-    snapshot.
+    """A stream as one component reads it, and nothing by which it could be changed.
+
+    Reading never waits and takes nothing away; only `news`, `ended` and a cursor's loop wait. What
+    a cursor has dealt with is the component's place in the stream: it is remembered over restarts
+    of the component, and saved with the snapshot. `read` and `get` leave it alone. The writer may
+    append whenever we wait. The daemon closes the stream when it stops, after the stream's writer
+    has ended.
     """
 
     def __init__(
@@ -42,30 +48,65 @@ class Input(Generic[T]):
         stream: Stream[T],
         places: dict[str, int],
         on_gap: Callable[[str, Gap], None] = lambda stream, gap: None,
+        delivery: Callable[[], Delivery] = Delivery,
     ) -> None:
-        self.stream = stream
+        self.delivery = delivery
+        """How the component behind the stream stands at this instant."""
+        self._stream = stream
         self._places = places
         self._on_gap = on_gap
 
     @property
     def name(self) -> str:
         """The stream's name."""
-        return self.stream.name
+        return self._stream.name
+
+    @property
+    def record(self) -> type[T]:
+        """The class of the records' values."""
+        return self._stream.record
 
     @property
     def head(self) -> Position:
         """The position of the newest record: `cursor(after=input.head)` reads only what is still
         to come.
         """
-        return self.stream.head
+        return self._stream.head
+
+    def __len__(self) -> int:
+        return len(self._stream)
 
     def get(self, key: str) -> T | None:
-        """The newest value of a key in a table."""
-        return self.stream.get(key)
+        """The newest value of a key in a table, None if there is none."""
+        return self._stream.get(key)
 
-    def read(self, after: int, *, limit: int | None = None, filter: Filter = ALL) -> Batch[T]:
-        """What is newer than the seq `after`, at once."""
-        return self.stream.read(after, limit=limit, filter=filter)
+    def read(
+        self,
+        after: int,
+        *,
+        first: bool = False,
+        upto: int | None = None,
+        limit: int | None = None,
+        filter: Filter = ALL,
+    ) -> Batch[T]:
+        """What is newer than the seq `after`, at once: up to and including `upto`, at most `limit`
+        records of it. Who starts (`first`) is told of no gap.
+        """
+        return self._stream.read(after, first=first, upto=upto, limit=limit, filter=filter)
+
+    def knows(self, position: Position) -> bool:
+        """Whether a reader may go on at `position`: same epoch, and not from the future."""
+        return self._stream.knows(position)
+
+    async def news(self, seq: int) -> bool:
+        """Wait until there is something after `seq`; False when the stream was closed and there is
+        not.
+        """
+        return await self._stream.news(seq)
+
+    async def ended(self) -> None:
+        """Wait until the stream is closed; what it holds can still be read."""
+        await self._stream.ended()
 
     def cursor(
         self,
@@ -77,14 +118,14 @@ class Input(Generic[T]):
         """A reader that goes on where this component last was; at `after`, if given; else all
         retained.
         """
-        place = self._places.get(self.stream.name)
+        place = self._places.get(self._stream.name)
         on_gap = self._gap
         if after is None and place is not None:
-            return Cursor(self.stream, place, filter=filter, on_read=self._read, on_gap=on_gap)
-        plain = self.stream.cursor(after, limit=limit, filter=filter)
-        lost = after is not None and not self.stream.knows(after)
+            return Cursor(self._stream, place, filter=filter, on_read=self._read, on_gap=on_gap)
+        plain = self._stream.cursor(after, limit=limit, filter=filter)
+        lost = after is not None and not self._stream.knows(after)
         return Cursor(
-            self.stream,
+            self._stream,
             plain.position.seq,
             first=after is None or lost,
             reset=lost,
@@ -94,10 +135,10 @@ class Input(Generic[T]):
         )
 
     def _read(self, seq: int) -> None:
-        self._places[self.stream.name] = max(seq, self._places.get(self.stream.name, 0))
+        self._places[self._stream.name] = max(seq, self._places.get(self._stream.name, 0))
 
     def _gap(self, gap: Gap) -> None:
-        self._on_gap(self.stream.name, gap)
+        self._on_gap(self._stream.name, gap)
 
 
 class Streams(Mapping[str, Input[Any]]):
@@ -122,8 +163,6 @@ class Streams(Mapping[str, Input[Any]]):
         """What a sink counts, for `/status`."""
         self.now_ms = clock
         """Wall time, in milliseconds since 1970."""
-        self.delivery = delivery
-        """How the component behind the stream of this name stands."""
         self.check_admin = check_admin
         """Takes a client's `Authorization` header; BadRequest when it is not an admin's."""
         self.reconnect = reconnect
@@ -131,6 +170,7 @@ class Streams(Mapping[str, Input[Any]]):
         self._streams = streams
         self._places = {} if places is None else places
         self._on_gap = on_gap
+        self._delivery = delivery
 
     def drop(self, reason: str, sample: object = None, *, count: int = 1) -> None:
         """Count, by reason, what a sink could not do. Each reason is logged at most once a minute,
@@ -143,7 +183,7 @@ class Streams(Mapping[str, Input[Any]]):
         if stream is None or stream.private:
             known = ", ".join(self) or "none"
             raise UserError(f"there is no stream {name!r}; there are: {known}")
-        return Input(stream, self._places, self._on_gap)
+        return Input(stream, self._places, self._on_gap, partial(self._delivery, name))
 
     def __contains__(self, name: object) -> bool:
         return name in self._streams and not self._streams[str(name)].private

@@ -381,7 +381,7 @@ class Cursor(Generic[T]):
         on_read: Callable[[int], None] | None = None,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> None:
-        self.stream = stream
+        self._stream = stream
         self._filter = filter
         self._seq = seq
         self._first = first
@@ -393,11 +393,11 @@ class Cursor(Generic[T]):
     @property
     def position(self) -> Position:
         """Everything up to here has been read."""
-        return Position(self.stream.epoch, self._seq)
+        return Position(self._stream.epoch, self._seq)
 
     def read(self, limit: int | None = None) -> Batch[T]:
         """What is new, at once; perhaps nothing. For polls."""
-        batch = self.stream.read(self._seq, first=self._first, limit=limit, filter=self._filter)
+        batch = self._stream.read(self._seq, first=self._first, limit=limit, filter=self._filter)
         if self._reset:
             batch = Batch(
                 batch.stream, batch.records, batch.position, batch.first, None, reset=True
@@ -432,7 +432,7 @@ class Cursor(Generic[T]):
         await trio.lowlevel.checkpoint()
         while True:
             fresh = self._first
-            if not fresh and not await self.stream.news(self._seq):
+            if not fresh and not await self._stream.news(self._seq):
                 raise StopAsyncIteration
             batch = self.read()
             self._pending = self._seq
@@ -441,7 +441,7 @@ class Cursor(Generic[T]):
 
     def records(self) -> "Records[T]":
         """One record at a time, each counted as read when the loop body is done with it."""
-        return Records(self, self._on_read)
+        return Records(self, self._stream, self._on_read)
 
 
 class Records(Generic[T]):
@@ -449,8 +449,11 @@ class Records(Generic[T]):
     nobody up.
     """
 
-    def __init__(self, cursor: Cursor[T], on_read: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, cursor: Cursor[T], stream: Stream[T], on_read: Callable[[int], None] | None
+    ) -> None:
         self._cursor = cursor
+        self._stream = stream
         self._on_read = on_read
         self._done: int | None = None
         self._left: Iterable[Record[T]] = iter(())
@@ -475,9 +478,8 @@ class Records(Generic[T]):
                 return record
             if self._end and self._on_read is not None:
                 self._on_read(self._end)
-            stream = self._cursor.stream
             await trio.lowlevel.checkpoint()
-            if not await stream.news(self._cursor.position.seq):
+            if not await self._stream.news(self._cursor.position.seq):
                 raise StopAsyncIteration
             batch = self._cursor.read()
             self._end = batch.position.seq

@@ -34,6 +34,7 @@ class ScriptedFeed(Feed[T], Generic[T]):
         self, upstream: ScriptedUpstream, stream: Stream[T], clock: Clock, retain: Retain
     ) -> None:
         super().__init__(stream.name, stream, clock=clock, dial=upstream.dial, table=self._keep)
+        self.stream = stream
         self.upstream = upstream
         self.tables: dict[str, Stream[Any]] = {}
         """The private tables that the component asked for."""
@@ -42,7 +43,7 @@ class ScriptedFeed(Feed[T], Generic[T]):
     @property
     def values(self) -> list[T]:
         """What was published and is retained, oldest first."""
-        return [record.value for record in self.stream.after(0)]
+        return [record.value for record in self.records()]
 
     def _keep(self, name: str, record: type[Any]) -> Stream[Any]:
         if name not in self.tables:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from flowd.stream.log import Stream
+from flowd.stream.log import Retain, Stream
 from flowd.upstream.connection import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
 from flowd.values.clock import Clock
 from flowd.values.errors import UpstreamError, unwrap
@@ -23,7 +23,15 @@ V = TypeVar("V")
 
 
 class Feed(Generic[T]):
-    """Publish to the component's own stream; keep private tables; dial upstream."""
+    """What one source or transform may do: publish to its own stream, keep tables, dial upstream.
+
+    The feed outlives the component's runs. `publish`, `get`, `forget`, `drop`, `delivering` and
+    `lost` never wait and may be called at any time while the component runs, from any of its tasks;
+    what cannot be written as JSON raises and leaves no trace. The component neither closes its
+    stream nor retries anything: whatever it raises ends this run, its connections are closed on
+    the way out, and the supervisor starts it again after a while, with the same feed. The daemon
+    closes the stream after the component has ended for good.
+    """
 
     def __init__(
         self,
@@ -37,10 +45,10 @@ class Feed(Generic[T]):
         on_lost: Callable[[str, int], None] = lambda reason, from_ms: None,
     ) -> None:
         self.name = name
-        self.stream = stream
         self.clock = clock
         self.log = logging.getLogger(f"flowd.{name}")
         self.tally = Tally()
+        self._stream = stream
         self._dial = dial
         self._table = table
         self._on_delivering = on_delivering
@@ -51,7 +59,7 @@ class Feed(Generic[T]):
     ) -> Record[T] | None:
         """Append to the component's stream; see `Stream.append`. None when it was no news."""
         tally = self.tally
-        record = self.stream.append(value, key=key, id=id)
+        record = self._stream.append(value, key=key, id=id)
         if record is None:
             tally.duplicates += 1
         else:
@@ -60,12 +68,21 @@ class Feed(Generic[T]):
         return record
 
     def get(self, key: str) -> T | None:
-        """The newest value published under `key`."""
-        return self.stream.get(key)
+        """The newest value published under `key`, None if there is none."""
+        return self._stream.get(key)
+
+    def records(self) -> list[Record[T]]:
+        """All that was published and is retained, oldest first; also by earlier runs."""
+        return self._stream.after(0)
+
+    @property
+    def retain(self) -> Retain:
+        """How much of what is published is kept: `count` records, none older than `age_s`."""
+        return self._stream.retain
 
     def forget(self, key: str) -> None:
         """Drop what was published under `key`: it has outlived its retention."""
-        self.stream.forget(key)
+        self._stream.forget(key)
 
     def table(self, name: str, record: type[V]) -> Stream[V]:
         """A further stream of the component, for state that must survive: saved like any other.

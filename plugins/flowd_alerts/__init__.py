@@ -121,7 +121,7 @@ class Watch:
         """What is usual before the newest bucket of each series; made anew when it is not here."""
         self._told_ms: dict[tuple[str, str, str], int] = {}
         """When each series was last alerted of, by each rule: for the cooldown."""
-        for record in feed.stream.after(0):
+        for record in feed.records():
             self._note(record.value, record.time_ms)
 
     def look(self, bucket: Bucket) -> None:

@@ -101,7 +101,7 @@ async def candles(
     """Follow the candles and fetch what is missing, for ever. A REST service that fails costs the
     live candles nothing.
     """
-    retain, needed = feed.stream.retain, config.keep * len(config.names)
+    retain, needed = feed.retain, config.keep * len(config.names)
     if retain.age_s is not None or retain.count < needed:
         raise UserError(
             f"sources.{feed.name}.retain: {len(config.names)} symbols with keep = {config.keep} "

@@ -21,7 +21,7 @@ class Shelf:
         """Where the newest row of a symbol's last REST answer lies: holes before it are Binance's
         own.
         """
-        for record in feed.stream.after(0):
+        for record in feed.records():
             candle = record.value
             if candle.interval == interval and candle.symbol in self._times:
                 self._place(candle)

@@ -103,8 +103,8 @@ class State:
         return cls(
             items,
             streams.now_ms(),
-            streams.delivery(stream),
-            min(len(streams[stream].stream), ROWS_MAX),
+            streams[stream].delivery(),
+            min(len(streams[stream]), ROWS_MAX),
             streams[totals].get("total") if totals in streams else None,
         )
 

@@ -117,7 +117,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
                 code="UNKNOWN_STREAM",
                 status=404,
             )
-        wanted = query.parse(name, streams[name].stream.record, request.args.to_dict())
+        wanted = query.parse(name, streams[name].record, request.args.to_dict())
         ask = partial(query.answer, config.file, wanted)
         try:
             # A client who leaves does not wait for the end of what was read for it.

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import trio
 from attrs import frozen
 
-from flowd.plugin import Batch, Position, Stream, Streams, UserError
+from flowd.plugin import Batch, Input, Position, Streams, UserError
 from flowd_history.columns import columns_of
 from flowd_history.retention import tidy, used_bytes
 from flowd_history.store import Store
@@ -72,7 +72,7 @@ class Recorder:
         try:
             await self._write(self._store.open)
             for name in self._inputs:
-                columns = columns_of(self._streams[name].stream.record)
+                columns = columns_of(self._streams[name].record)
                 await self._write(partial(self._store.add, name, columns))
             async with trio.open_nursery() as keeping:
                 keeping.start_soon(self._tidy)
@@ -94,7 +94,7 @@ class Recorder:
     async def _follow(self, name: str) -> None:
         """Write one stream from where the file ends until the stream does."""
         input, pace = self._streams[name], self._pace
-        cursor = input.cursor(after=await self._begin(input.stream))
+        cursor = input.cursor(after=await self._begin(input))
         while True:
             batch = cursor.read(pace.batch)
             if batch.records or batch.gap is not None:
@@ -102,30 +102,30 @@ class Recorder:
                 cursor.done()
             if len(batch.records) < pace.batch:
                 await trio.sleep(pace.every_s)
-                if not await input.stream.news(cursor.position.seq):
+                if not await input.news(cursor.position.seq):
                     return
 
-    async def _begin(self, stream: Stream[Any]) -> Position:
+    async def _begin(self, input: Input[Any]) -> Position:
         """Where to go on: where the file ends. When it knows nothing of this epoch, all that the
         stream retains is written first, as far as the file has not got it.
         """
-        place = self._store.kept[stream.name].position
-        if place is not None and stream.knows(place):
+        place = self._store.kept[input.name].position
+        if place is not None and input.knows(place):
             return place
-        head = stream.head  # What comes while we write is live already.
-        await self._write(partial(self._store.meet, stream.name, stream.epoch))
+        head = input.head  # What comes while we write is live already.
+        await self._write(partial(self._store.meet, input.name, head.epoch))
         seq = 0
         while seq < head.seq:
-            batch = stream.read(seq, first=not seq, upto=head.seq, limit=self._pace.batch)
+            batch = input.read(seq, first=not seq, upto=head.seq, limit=self._pace.batch)
             await self._write_batch(batch, retained=True)
             seq = batch.position.seq
-        await self._write(partial(self._store.write, stream.name, head, []))
+        await self._write(partial(self._store.write, input.name, head, []))
         return head
 
     async def _catch_up(self, name: str) -> None:
         """What came to a stream since we stopped following it."""
         input = self._streams[name]
-        place = await self._begin(input.stream)
+        place = await self._begin(input)
         await self._write_batch(input.read(place.seq))
 
     async def _write_batch(self, batch: Batch[Any], *, retained: bool = False) -> None:

@@ -28,7 +28,7 @@ class Shelf:
         self._on_begin: Begin = lambda symbol, timeframe, time_ms: None
         self._keys: dict[str, dict[int, list[str]]] = {frame.name: {} for frame in timeframes}
         self._oldest: dict[str, int] = {}
-        for record in feed.stream.after(0):
+        for record in feed.records():
             bucket = record.value
             self._note(bucket)
             if not bucket.backfilled:

@@ -15,7 +15,7 @@ import trio
 from attrs import Factory, field, frozen
 
 from flowd.market import EXACT, Bucket, Fill, Liquidation
-from flowd.plugin import Feed, Record, Seconds, StreamName, Streams
+from flowd.plugin import Feed, Input, Record, Seconds, StreamName, Streams
 from flowd_liquidations.backfill import Backfill
 from flowd_liquidations.shelf import Shelf
 from flowd_liquidations.timeframe import STANDARD, Timeframe, Timeframes, ordered, parse
@@ -164,7 +164,7 @@ async def accumulate(config: Config, streams: Streams, accumulator: Accumulator)
     """Add up what comes, until it ends."""
     orders = streams[config.input]
     cursor = orders.cursor()
-    while await orders.stream.news(cursor.position.seq):
+    while await orders.news(cursor.position.seq):
         # No checkpoint until `done`: buckets and place belong to the same instant.
         batch = cursor.read(limit=BATCH_MAX)
         accumulator.add(batch.records)
@@ -175,7 +175,7 @@ async def accumulate(config: Config, streams: Streams, accumulator: Accumulator)
             await trio.lowlevel.checkpoint()
 
 
-async def pause(orders: Any, seconds: float) -> None:
+async def pause(orders: Input[Any], seconds: float) -> None:
     """Sleep, but not beyond the end of the input."""
     with trio.move_on_after(seconds):
-        await orders.stream.ended()
+        await orders.ended()

@@ -115,7 +115,7 @@ class Totals:
     def _forget_other_windows(self) -> None:
         """What was published for windows that are not configured any more would stand for ever."""
         names = {window.name for window in self._windows}
-        for ranking in [record.value for record in self._feed.stream.after(0)]:
+        for ranking in [record.value for record in self._feed.records()]:
             if ranking.window not in names:
                 self._feed.forget(ranking.key)
         for largest in [record.value for record in self._largest.after(0)]:
@@ -150,7 +150,7 @@ async def run(config: Config, streams: Streams, feed: Feed[Ranking]) -> None:
     """Read, add up, save and publish; ends when the input does."""
     rows: Input[Value] = streams[config.input]
     # A liquidation does not tell whose it was.
-    by: tuple[By, ...] = ("coins",) if rows.stream.record is Liquidation else ("coins", "traders")
+    by: tuple[By, ...] = ("coins",) if rows.record is Liquidation else ("coins", "traders")
     totals = Totals(config, feed, by)
     await totals.load()
     cursor = rows.cursor()
@@ -170,7 +170,7 @@ async def _read(rows: Input[Value], cursor: Cursor[Value], totals: Totals, due: 
     """Add up what comes until a time; False when no more will come."""
     limit = BATCH_MIN
     with trio.move_on_at(due):
-        while await rows.stream.news(cursor.position.seq):
+        while await rows.news(cursor.position.seq):
             batch = cursor.read(limit=limit)
             totals.add([record.value for record in batch.records])
             limit = BATCH_MIN if totals.scattered else min(2 * limit, BATCH_MAX)

@@ -92,7 +92,7 @@ async def webhook(
         url = config.url if isinstance(config.url, str) else config.url.reveal()
         check_url(url)
         secret = None if config.secret is None else config.secret.reveal()
-        wishes = [filters.parse(one.stream.record, config.filter) for one in inputs]
+        wishes = [filters.parse(one.record, config.filter) for one in inputs]
     except ValueError as error:
         raise UserError(f"webhook: {error}") from None
     except BadRequest as error:
@@ -128,8 +128,8 @@ async def deliver(
         cursor.done()
         if cursor.position == source.head:
             with trio.move_on_after(config.every):
-                await source.stream.ended()
-        if not await source.stream.news(cursor.position.seq):
+                await source.ended()
+        if not await source.news(cursor.position.seq):
             return
         await trio.lowlevel.checkpoint()
 

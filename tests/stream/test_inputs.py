@@ -46,6 +46,67 @@ def test_an_input_reads_what_its_stream_holds() -> None:
     assert [record.seq for record in found.read(0, limit=1).records] == [1]
 
 
+def test_an_input_says_what_it_holds_and_of_which_class() -> None:
+    stream = make_stream(retain=2)
+    for price in (1, 2, 3):
+        stream.append(Tick(price))
+
+    found = Input(stream, {})
+
+    assert (found.name, found.record, len(found)) == ("orders", Tick, 2)
+    assert found.knows(Position("e", 1))
+    assert not found.knows(Position("e", 4))
+    assert not found.knows(Position("f", 1))
+
+
+def test_who_starts_to_read_is_told_of_no_gap_and_may_read_up_to_a_place() -> None:
+    stream = make_stream(retain=3)
+    for price in range(5):
+        stream.append(Tick(price))
+
+    batch = Input(stream, {}).read(0, first=True, upto=4)
+
+    assert (batch.gap, [record.seq for record in batch.records]) == (None, [3, 4])
+
+
+async def test_a_component_waits_for_news_until_there_are_no_more(nursery: trio.Nursery) -> None:
+    stream = make_stream()
+    found = Input(stream, {})
+    told: list[object] = []
+
+    async def wait() -> None:
+        told.append(await found.news(0))
+        told.append(await found.news(1))
+
+    async def wait_for_the_end() -> None:
+        await found.ended()
+        told.append("ended")
+
+    nursery.start_soon(wait)
+    nursery.start_soon(wait_for_the_end)
+    await wait_all_tasks_blocked()
+    assert told == []
+
+    stream.append(Tick(1))
+    await wait_all_tasks_blocked()
+    assert told == [True]
+
+    stream.close()
+    await wait_all_tasks_blocked()
+    assert sorted(map(str, told)) == ["False", "True", "ended"]
+
+
+def test_a_component_has_nothing_by_which_it_could_change_what_it_reads() -> None:
+    found = Input(make_stream(), {})
+
+    offered = {name for name in (*dir(found), *dir(found.cursor())) if not name.startswith("_")}
+
+    assert offered == {
+        *("name", "record", "head", "get", "read", "cursor", "news", "knows", "ended", "delivery"),
+        *("position", "done", "records"),
+    }
+
+
 async def test_a_component_goes_on_where_it_last_was() -> None:
     stream = make_stream()
     for price in range(5):
@@ -153,15 +214,18 @@ async def test_two_components_have_places_of_their_own(nursery: trio.Nursery) ->
 
 
 def test_who_was_told_nothing_of_the_components_sees_none_deliver() -> None:
-    assert Streams({}).delivery("orders") == Delivery()
+    assert Input(make_stream(), {}).delivery() == Delivery()
 
 
 def test_a_component_may_ask_how_the_writer_of_a_stream_stands() -> None:
     told = Delivery(delivering=True, connected=True, last_frame_ms=5)
 
-    streams = Streams({}, delivery=lambda name: told if name == "orders" else Delivery())
+    streams = Streams(
+        {"orders": make_stream()},
+        delivery=lambda name: told if name == "orders" else Delivery(),
+    )
 
-    assert streams.delivery("orders") is told
+    assert streams["orders"].delivery() is told
 
 
 def test_a_component_hands_on_who_asks_for_a_reconnect() -> None:

@@ -39,6 +39,7 @@ def make_feed(
     dial: Callable[[SplitResult], Awaitable[trio.abc.Stream]] = no_dial,
     clock: Callable[[], int] | None = None,
     on_delivering: Callable[[], None] = lambda: None,
+    retain: int = 5000,
 ) -> Feed[Tick]:
     tables: dict[str, Stream[Any]] = {}
 
@@ -49,7 +50,7 @@ def make_feed(
 
     return Feed(
         "orders",
-        make_stream(),
+        make_stream(retain=retain),
         clock=clock or (lambda: START_MS),
         dial=dial,
         table=table,
@@ -110,6 +111,15 @@ def test_what_was_published_under_a_key_is_there_until_it_is_forgotten() -> None
     assert feed.tally.duplicates == 1
 
 
+def test_what_was_published_and_is_retained_can_be_read() -> None:
+    feed = make_feed(retain=2)
+    for price in (1, 2, 3):
+        feed.publish(Tick(price))
+
+    assert [record.value for record in feed.records()] == [Tick(2), Tick(3)]
+    assert feed.retain == Retain(2)
+
+
 def test_a_table_is_the_same_whenever_it_is_asked_for() -> None:
     feed = make_feed()
 
@@ -117,7 +127,7 @@ def test_a_table_is_the_same_whenever_it_is_asked_for() -> None:
     table.append(Tick(5), key="BTC")
 
     assert feed.table("prices", Tick).get("BTC") == Tick(5)
-    assert feed.stream.seq == 0
+    assert feed.records() == []
 
 
 def test_what_is_dropped_is_counted_in_the_tally() -> None:
