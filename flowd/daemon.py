@@ -17,6 +17,7 @@ from attrs import field, frozen
 from flowd import __version__
 from flowd.channel.channel import Channels
 from flowd.door.clients import Clients
+from flowd.door.desk import Desk, bind
 from flowd.door.door import Door, Route
 from flowd.door.paths import Hot, Live
 from flowd.door.polls import Polls
@@ -27,7 +28,7 @@ from flowd.setup import wiring
 from flowd.setup.config import Component, Config
 from flowd.setup.registry import Registry
 from flowd.setup.supervisor import Child, State, Supervisor
-from flowd.stream.inputs import Delivery, Streams
+from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.log import Retain, Stream
 from flowd.stream.snapshot import Loaded, MemoryStore, Snapshots, Store
 from flowd.upstream.connection import Dial, dial
@@ -167,7 +168,8 @@ class Daemon:
         )
         self.web = web.Web(app)
         clients = Clients(self.streams, self.channels, machine.clock)
-        polls = Polls(self._inputs("door", {}), self.channels.guard, self.channels.prepared)
+        guard, prepared = self.channels.guard, self.channels.prepared
+        polls = Polls(self._inputs("door", {}), machine.clock, guard, prepared)
         self.door = Door(self.streams, clients, polls, self.web)
         for part in self.plan.order:
             self._add_component(part, app)
@@ -221,14 +223,14 @@ class Daemon:
     def _inputs(self, component: str, places: dict[str, int]) -> Streams:
         """The streams as one component reads them."""
         return Streams(
-            self.streams,
-            places,
-            partial(self._missed, component),
-            self.machine.clock,
-            self._delivery,
-            self._check_admin,
-            self._reconnect,
-            component,
+            Input(
+                stream,
+                places,
+                partial(self._missed, component, name),
+                partial(self._delivery, name),
+            )
+            for name, stream in self.streams.items()
+            if not stream.private
         )
 
     def _add_component(self, part: Component, app: Any) -> None:
@@ -236,15 +238,21 @@ class Daemon:
         streams = self._inputs(name, self.places[name])
         run: Callable[[], Awaitable[None]] | None = None
         if part.table == "sinks":
-            self.tallies[name] = streams.tally
+            desk = Desk(
+                name,
+                clock=self.machine.clock,
+                check_admin=self._check_admin,
+                reconnect=self._reconnect,
+            )
+            self.tallies[name] = desk.tally
             if definition.run is not None:
-                run = partial(definition.run, part.settings, streams)
+                run = bind(definition.run, part.settings, streams, desk)
             for make in (definition.live, definition.hot):
                 made = [] if make is None else make(part.settings)
                 for leads_to in made if isinstance(made, list) else [made]:
                     self._add_route(part, leads_to)
             if definition.routes is not None:
-                app.register_blueprint(definition.routes(part.settings, streams))
+                app.register_blueprint(bind(definition.routes, part.settings, streams, desk)())
         else:
             feed: Feed[Any] = Feed(
                 name,

@@ -15,6 +15,7 @@ from attrs import Factory, frozen
 from quart import Blueprint
 
 from flowd.channel.channel import Encode
+from flowd.door.desk import Desk
 from flowd.door.paths import Hot, Live, Session, Tail, Wish, follow_path
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.log import Cursor, Stream
@@ -27,7 +28,6 @@ from flowd.values.errors import BadRequest, UpstreamError, UpstreamSilent, UserE
 from flowd.values.filters import Filter
 from flowd.values.record import Batch, Gap, Position, Record
 from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds
-from flowd.values.tally import Tally
 
 __all__ = [
     "BadRequest",
@@ -35,6 +35,7 @@ __all__ = [
     "Clock",
     "Cursor",
     "Delivery",
+    "Desk",
     "Encode",
     "Feed",
     "Filter",
@@ -55,7 +56,6 @@ __all__ = [
     "StreamName",
     "Streams",
     "Tail",
-    "Tally",
     "Transform",
     "Upstream",
     "UpstreamError",
@@ -115,12 +115,19 @@ class Sink:
 
     `run(config, streams)`, a task that pushes somewhere; `routes(config, streams)`, a Quart
     Blueprint; `live(config)`, paths where clients stay; `hot(config)`, paths that clients poll.
+    `run` and `routes` get the sink's desk if they take a third argument.
     """
 
     kind: str
     config: type
-    run: Callable[[Any, Streams], Awaitable[None]] | None = None
-    routes: Callable[[Any, Streams], Blueprint] | None = None
+    run: (
+        Callable[[Any, Streams], Awaitable[None]]
+        | Callable[[Any, Streams, Desk], Awaitable[None]]
+        | None
+    ) = None
+    routes: (
+        Callable[[Any, Streams], Blueprint] | Callable[[Any, Streams, Desk], Blueprint] | None
+    ) = None
     live: Callable[[Any], Live | list[Live]] | None = None
     hot: Callable[[Any], Hot | list[Hot]] | None = None
     reads: type | tuple[type, ...] | None = None

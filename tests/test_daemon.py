@@ -11,7 +11,7 @@ from quart import Blueprint
 from trio.testing import MockClock
 
 from flowd import testing
-from flowd.plugin import Feed, Sink, Source, StreamName, Transform
+from flowd.plugin import Desk, Feed, Sink, Source, StreamName, Transform
 from flowd.stream.inputs import Streams
 from flowd.stream.snapshot import MemoryStore
 from flowd.values.errors import UserError
@@ -266,10 +266,55 @@ async def test_a_page_of_another_site_may_ask_whether_it_may(autojump_clock: Moc
     assert answer.headers["access-control-expose-headers"] == "ETag"
 
 
+async def test_a_component_sees_the_public_streams_and_no_others(
+    autojump_clock: MockClock,
+) -> None:
+    seen: list[str] = []
+
+    async def looks(config: NoConfig, streams: Streams) -> None:
+        await trio.sleep(2)
+        seen.extend(streams)
+
+    plugin = SimpleNamespace(flowd_sinks=lambda: [Sink("looks", NoConfig, run=looks)])
+    config = TOML + '[sinks.looking]\nkind = "looks"'
+    async with testing.daemon(
+        config, registry=testing.registry(PLUGIN, plugin, flowd_http)
+    ) as daemon:
+        await trio.sleep(3)
+
+        assert "numbers/secret" in daemon.streams
+    assert seen == ["numbers", "numbers.sums", "again", "outages"]
+
+
+async def test_a_sinks_task_and_routes_share_its_desk(autojump_clock: MockClock) -> None:
+    desks: list[Desk] = []
+
+    async def run(config: NoConfig, streams: Streams, desk: Desk) -> None:
+        desks.append(desk)
+        await trio.sleep_forever()
+
+    def routes(config: NoConfig, streams: Streams, desk: Desk) -> Blueprint:
+        desks.append(desk)
+        return Blueprint("asking", __name__)
+
+    plugin = SimpleNamespace(
+        flowd_sinks=lambda: [Sink("asks", NoConfig, run=run, routes=routes)],
+    )
+    config = TOML + '[sinks.asking]\nkind = "asks"'
+    async with testing.daemon(
+        config, registry=testing.registry(PLUGIN, plugin, flowd_http)
+    ) as daemon:
+        await trio.sleep(1)
+
+        assert desks[0] is desks[1]
+        assert desks[0].name == "asking"
+        assert desks[0].now_ms() == daemon.machine.clock()
+
+
 async def test_a_sink_counts_into_the_status(autojump_clock: MockClock) -> None:
-    async def struggles(config: NoConfig, streams: Streams) -> None:
-        streams.drop("too big", "xxl", count=2)
-        streams.tally.figures["queue_max"] = 7
+    async def struggles(config: NoConfig, streams: Streams, desk: Desk) -> None:
+        desk.drop("too big", "xxl", count=2)
+        desk.tally.figures["queue_max"] = 7
         await trio.sleep_forever()
 
     plugin = SimpleNamespace(flowd_sinks=lambda: [Sink("struggles", NoConfig, run=struggles)])

@@ -27,6 +27,7 @@ from trio.testing import wait_all_tasks_blocked
 from typer.testing import CliRunner
 
 from flowd import cli, market, plugin, testing
+from flowd.door.desk import bind
 from flowd.door.paths import Hot, Live
 from flowd.operate import web
 from flowd.operate.status import ComponentStatus, Status
@@ -527,7 +528,8 @@ def endpoints() -> list[str]:
             made: Live | Hot | list[Live | Hot] = make(sink.settings) if make else []
             paths += [one.path for one in (made if isinstance(made, list) else [made])]
         if sink.definition.routes is not None:
-            pages.register_blueprint(sink.definition.routes(sink.settings, streams))
+            routes = bind(sink.definition.routes, sink.settings, streams, testing.desk())
+            pages.register_blueprint(routes())
     rules = [str(rule) for app in (core, pages) for rule in app.url_map.iter_rules()]
     return [re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path) for path in [*paths, *rules]]
 

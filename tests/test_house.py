@@ -37,7 +37,7 @@ values    clock codec errors limits settings tally / filters record
 stream    log / inputs snapshot
 upstream  connection outages / feed
 channel   guard packing prepared / client / channel
-door      head / visit websocket / loan paths / clients polls / door
+door      desk head / visit websocket / loan paths / clients polls / door
 setup     registry supervisor / config / wiring
 operate   log notify status / metrics openapi / observe web
 testing   scripts / clients components / daemons

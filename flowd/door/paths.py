@@ -83,10 +83,10 @@ class Hot:
     the filters by itself.
 
     `prepare` is called for each record before `render`, with the loop let go in between: what it
-    makes should be kept by whoever made it. `tail` ends the body with what changes without the
-    stream: it is made anew for every answer, at most 64 KiB of it. `instead` may answer by itself,
-    from the query. `limit_max` is the default of `limit` and the most of it. With `others`, the
-    sink's own `routes` answer the methods that are not GET.
+    makes should be kept by whoever made it. `tail(streams, now_ms)` ends the body with what changes
+    without the stream: it is made anew for every answer, at most 64 KiB of it. `instead(query,
+    streams, now_ms)` may answer by itself. `limit_max` is the default of `limit` and the most of
+    it. With `others`, the sink's own `routes` answer the methods that are not GET.
 
     `tail` and `instead` may raise BadRequest, which is answered. Whatever else one of them raises
     is a 500 for who asked, and is logged once a minute.
@@ -96,8 +96,8 @@ class Hot:
     render: Callable[[Batch[Any]], bytes]
     stream: str | None = None
     prepare: Callable[[Record[Any]], object] = attrgetter("json")
-    tail: Callable[[Streams], Tail] | None = None
-    instead: Callable[[Mapping[str, str], Streams], bytes | None] | None = None
+    tail: Callable[[Streams, int], Tail] | None = None
+    instead: Callable[[Mapping[str, str], Streams, int], bytes | None] | None = None
     limit_max: int = RETAIN_MAX
     others: bool = False
 

@@ -14,6 +14,7 @@ from flowd.door.paths import Hot, Tail, count, position
 from flowd.stream.inputs import Streams
 from flowd.stream.log import RETAIN_MAX, Stream
 from flowd.values import filters
+from flowd.values.clock import Clock
 from flowd.values.record import Batch, Gap, Position
 
 IN_THREAD_BYTES = 32 * 1024
@@ -63,8 +64,11 @@ class Query:
 class Polls:
     """Answers polls; what is prepared for one is there for the next."""
 
-    def __init__(self, streams: Streams, guard: Guard, prepared: Prepared[Any]) -> None:
+    def __init__(
+        self, streams: Streams, clock: Clock, guard: Guard, prepared: Prepared[Any]
+    ) -> None:
         self._streams = streams
+        self._clock = clock
         self._guard = guard
         self._prepared = prepared
         self._preparing: dict[Hashable, trio.Event] = {}
@@ -97,12 +101,14 @@ class Polls:
     def _tail(self, hot: Hot) -> Tail:
         if hot.tail is None:
             return NO_TAIL
-        return self._guard.ask(hot.path, "tail", hot.tail, self._streams)
+        return self._guard.ask(hot.path, "tail", hot.tail, self._streams, self._clock())
 
     def _instead(self, head: Head, hot: Hot) -> bytes | None:
         if hot.instead is None:
             return None
-        return self._guard.ask(hot.path, "instead", hot.instead, head.parameters(), self._streams)
+        return self._guard.ask(
+            hot.path, "instead", hot.instead, head.parameters(), self._streams, self._clock()
+        )
 
     async def _answer(self, head: Head, hot: Hot, stream: Stream[Any]) -> Answer:
         query = Query.of(head, hot, stream)

@@ -1,17 +1,14 @@
 """The streams that a component may read, and what it may ask about who writes them."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
 from flowd.stream.log import Cursor, Stream
-from flowd.values.clock import Clock, system_clock
 from flowd.values.errors import UserError
 from flowd.values.filters import ALL, Filter
 from flowd.values.record import Batch, Gap, Position
-from flowd.values.tally import Tally
 
 T = TypeVar("T")
 
@@ -47,7 +44,7 @@ class Input(Generic[T]):
         self,
         stream: Stream[T],
         places: dict[str, int],
-        on_gap: Callable[[str, Gap], None] = lambda stream, gap: None,
+        on_gap: Callable[[Gap], None] = lambda gap: None,
         delivery: Callable[[], Delivery] = Delivery,
     ) -> None:
         self.delivery = delivery
@@ -119,9 +116,10 @@ class Input(Generic[T]):
         retained.
         """
         place = self._places.get(self._stream.name)
-        on_gap = self._gap
         if after is None and place is not None:
-            return Cursor(self._stream, place, filter=filter, on_read=self._read, on_gap=on_gap)
+            return Cursor(
+                self._stream, place, filter=filter, on_read=self._read, on_gap=self._on_gap
+            )
         plain = self._stream.cursor(after, limit=limit, filter=filter)
         lost = after is not None and not self._stream.knows(after)
         return Cursor(
@@ -131,14 +129,11 @@ class Input(Generic[T]):
             reset=lost,
             filter=filter,
             on_read=self._read,
-            on_gap=on_gap,
+            on_gap=self._on_gap,
         )
 
     def _read(self, seq: int) -> None:
         self._places[self._stream.name] = max(seq, self._places.get(self._stream.name, 0))
-
-    def _gap(self, gap: Gap) -> None:
-        self._on_gap(self._stream.name, gap)
 
 
 class Streams(Mapping[str, Input[Any]]):
@@ -146,50 +141,21 @@ class Streams(Mapping[str, Input[Any]]):
     the others.
     """
 
-    def __init__(
-        self,
-        streams: Mapping[str, Stream[Any]],
-        places: dict[str, int] | None = None,
-        on_gap: Callable[[str, Gap], None] = lambda stream, gap: None,
-        clock: Clock = system_clock,
-        delivery: Callable[[str], Delivery] = lambda stream: Delivery(),
-        check_admin: Callable[[str], None] = lambda authorization: None,
-        reconnect: Callable[[str], None] = lambda stream: None,
-        name: str = "sink",
-    ) -> None:
-        self.name = name
-        """The component whose view of the streams this is."""
-        self.tally = Tally()
-        """What a sink counts, for `/status`."""
-        self.now_ms = clock
-        """Wall time, in milliseconds since 1970."""
-        self.check_admin = check_admin
-        """Takes a client's `Authorization` header; BadRequest when it is not an admin's."""
-        self.reconnect = reconnect
-        """Start the component behind this stream again; BadRequest when it has ended for good."""
-        self._streams = streams
-        self._places = {} if places is None else places
-        self._on_gap = on_gap
-        self._delivery = delivery
-
-    def drop(self, reason: str, sample: object = None, *, count: int = 1) -> None:
-        """Count, by reason, what a sink could not do. Each reason is logged at most once a minute,
-        with the sample.
-        """
-        self.tally.drop(self.name, reason, sample, self.now_ms(), count)
+    def __init__(self, inputs: Iterable[Input[Any]]) -> None:
+        self._inputs = {input.name: input for input in inputs}
 
     def __getitem__(self, name: str) -> Input[Any]:
-        stream = self._streams.get(name)
-        if stream is None or stream.private:
+        found = self._inputs.get(name)
+        if found is None:
             known = ", ".join(self) or "none"
             raise UserError(f"there is no stream {name!r}; there are: {known}")
-        return Input(stream, self._places, self._on_gap, partial(self._delivery, name))
+        return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._streams and not self._streams[str(name)].private
+        return name in self._inputs
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, stream in self._streams.items() if not stream.private)
+        return iter(self._inputs)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._inputs)

@@ -5,8 +5,9 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
+from flowd.door.desk import Desk
 from flowd.setup.registry import Registry
-from flowd.stream.inputs import Streams
+from flowd.stream.inputs import Input, Streams
 from flowd.stream.log import Retain, Stream
 from flowd.testing.scripts import Script, ScriptedUpstream, upstream
 from flowd.upstream.feed import Feed
@@ -78,7 +79,13 @@ def stream(
 
 def streams(*inputs: Stream[Any], places: dict[str, int] | None = None) -> Streams:
     """These streams as a transform or sink gets them. Who reads on from `places` was restarted."""
-    return Streams({one.name: one for one in inputs}, places, clock=clock)
+    kept = {} if places is None else places
+    return Streams(Input(one, kept) for one in inputs)
+
+
+def desk(name: str = "test", *, clock: Clock = clock) -> Desk:
+    """A desk for a sink under test: everybody is an admin, and nothing is started again."""
+    return Desk(name, clock=clock)
 
 
 def registry(*modules: Any) -> Registry:

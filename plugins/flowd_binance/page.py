@@ -12,7 +12,7 @@ from attrs import field, frozen
 from quart import Blueprint, Response, request
 
 from flowd.market import Candle
-from flowd.plugin import BadRequest, Input, StreamName, Streams, codec
+from flowd.plugin import BadRequest, Desk, Input, StreamName, Streams, codec
 from flowd_binance.parse import INTERVALS
 
 LIMIT = 500
@@ -99,7 +99,7 @@ class Index:
         del times[:gone]
 
 
-def routes(config: Config, streams: Streams) -> Blueprint:
+def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
     """`?start=&end=&limit=`: milliseconds since 1970, and how many at most."""
     blueprint = Blueprint(f"candles {' '.join(config.inputs)}".replace(".", "-"), __name__)
     indices = [Index(streams[name]) for name in config.inputs]
@@ -117,7 +117,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         end_ms = _number(query, "end", "milliseconds since 1970, UTC")
         if query:
             raise _refused(next(iter(query)), query, ["start", "end", "limit"], "no such parameter")
-        to_ms = streams.now_ms() if end_ms is None else end_ms
+        to_ms = desk.now_ms() if end_ms is None else end_ms
         if start_ms is not None and start_ms >= to_ms:
             raise BadRequest(
                 "start must lie before end",

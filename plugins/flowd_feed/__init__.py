@@ -5,13 +5,14 @@ A poll is answered by the door from prepared bytes; only what changes by the mom
 long ago the last message came, is made for each answer.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen
 from quart import Blueprint, Response, request
 
 from flowd.market import Fill
-from flowd.plugin import Hot, Sink, StreamName, Streams, codec, hookimpl
+from flowd.plugin import Desk, Hot, Sink, StreamName, Streams, Tail, codec, hookimpl
 from flowd_feed.shapes import ROWS_MAX, Rows, State, render
 
 ITEMS = ("fills", "liquidations")
@@ -42,40 +43,42 @@ def poll(config: Config) -> Hot:
     """`GET`: the newest rows first, and how the feed stands."""
     rows = Rows(liquidations=config.items == "liquidations")
 
-    def state(streams: Streams) -> State:
-        return State.of(config.input, config.items, streams)
+    def tail(streams: Streams, now_ms: int) -> Tail:
+        return State.of(config.input, config.items, streams, now_ms).tail()
 
-    def health(query: Any, streams: Streams) -> bytes | None:
-        wanted = query.get("health", "false").lower() in ("true", "1")
-        return codec.encode(state(streams).health()) + b"\n" if wanted else None
+    def health(query: Mapping[str, str], streams: Streams, now_ms: int) -> bytes | None:
+        if query.get("health", "false").lower() not in ("true", "1"):
+            return None
+        return codec.encode(State.of(config.input, config.items, streams, now_ms).health()) + b"\n"
 
     return Hot(
         config.path,
         lambda batch: render(config.items, rows, batch),
         stream=config.input,
         prepare=rows.of,
-        tail=lambda streams: state(streams).tail(),
+        tail=tail,
         instead=health,
         limit_max=ROWS_MAX,
         others=True,
     )
 
 
-def routes(config: Config, streams: Streams) -> Blueprint:
+def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
     """`POST {"action": "reconnect" | "status"}`, for an admin."""
     blueprint = Blueprint(f"feed {config.path}".replace(".", " "), __name__)
 
     @blueprint.post(config.path)
     async def act() -> Response:
         """Reconnect the upstream, or say how it stands (admin)."""
-        streams.check_admin(request.headers.get("Authorization", ""))
+        desk.check_admin(request.headers.get("Authorization", ""))
         body = await request.get_json(force=True, silent=True)
         action = body.get("action") if isinstance(body, dict) else None
         if action == "reconnect":
-            streams.reconnect(config.input)
+            desk.reconnect(config.input)
             return _json({"success": True, "message": "Reconnection initiated"})
         if action == "status":
-            return _json(State.of(config.input, config.items, streams).health())
+            state = State.of(config.input, config.items, streams, desk.now_ms())
+            return _json(state.health())
         return _json({"error": "Invalid action"}, 400)
 
     return blueprint

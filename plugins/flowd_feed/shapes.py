@@ -97,12 +97,12 @@ class State:
     total: Total | None
 
     @classmethod
-    def of(cls, stream: str, items: str, streams: Streams) -> "State":
-        """The state of this stream's feed now."""
+    def of(cls, stream: str, items: str, streams: Streams, now_ms: int) -> "State":
+        """The state of this stream's feed at this time."""
         totals = f"{stream}.totals"
         return cls(
             items,
-            streams.now_ms(),
+            now_ms,
             streams[stream].delivery(),
             min(len(streams[stream]), ROWS_MAX),
             streams[totals].get("total") if totals in streams else None,

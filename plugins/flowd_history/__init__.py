@@ -15,7 +15,17 @@ import typer
 from attrs import frozen
 from quart import Blueprint, Response, request
 
-from flowd.plugin import BadRequest, Seconds, Sink, Size, StreamName, Streams, hookimpl, seconds
+from flowd.plugin import (
+    BadRequest,
+    Desk,
+    Seconds,
+    Sink,
+    Size,
+    StreamName,
+    Streams,
+    hookimpl,
+    seconds,
+)
 from flowd_history import query
 from flowd_history.recorder import Pace, Recorder
 from flowd_history.store import Store
@@ -88,13 +98,14 @@ def state_directory() -> Path:
     return Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0])
 
 
-async def keep(config: Config, streams: Streams) -> None:
+async def keep(config: Config, streams: Streams, desk: Desk) -> None:
     """Write the inputs to the file until they end."""
     store = Store(config.file, versions=config.tables == "versions", unique=config.unique)
     await Recorder(
         store,
         config.inputs,
         streams,
+        desk,
         retain_ms=config.retain_ms,
         max_size=config.max_size,
         pace=Pace(config.every, config.batch),

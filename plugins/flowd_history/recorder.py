@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import trio
 from attrs import frozen
 
-from flowd.plugin import Batch, Input, Position, Streams, UserError
+from flowd.plugin import Batch, Desk, Input, Position, Streams, UserError
 from flowd_history.columns import columns_of
 from flowd_history.retention import tidy, used_bytes
 from flowd_history.store import Store
@@ -52,6 +52,7 @@ class Recorder:
         store: Store,
         inputs: Sequence[str],
         streams: Streams,
+        desk: Desk,
         *,
         retain_ms: int | None,
         max_size: int,
@@ -60,6 +61,7 @@ class Recorder:
         self._store = store
         self._inputs = list(dict.fromkeys(inputs))
         self._streams = streams
+        self._desk = desk
         self._retain_ms = retain_ms
         self._max_size = max_size
         self._pace = pace
@@ -131,7 +133,7 @@ class Recorder:
     async def _write_batch(self, batch: Batch[Any], *, retained: bool = False) -> None:
         write = partial(self._store.write, batch.stream, batch.position, batch.records)
         await self._write(partial(write, gap=batch.gap, retained=retained))
-        self._streams.tally.published += len(batch.records)
+        self._desk.tally.published += len(batch.records)
 
     async def _tidy(self) -> None:
         """Forget what is too old or too much, a step at a time between the writes."""
@@ -139,7 +141,7 @@ class Recorder:
         while True:
             while await self._write(step):
                 pass
-            figures = self._streams.tally.figures
+            figures = self._desk.tally.figures
             figures["used_bytes"] = await self._write(partial(used_bytes, self._store))
             figures["max_bytes"] = self._max_size
             await trio.sleep(self._pace.tidy_every_s)

@@ -8,7 +8,7 @@ from attrs import Factory, field, frozen
 from quart import Blueprint, Response, request
 
 from flowd.market import Bucket, Fill, Liquidation
-from flowd.plugin import BadRequest, Clock, Live, Outage, Session, StreamName, Streams, codec
+from flowd.plugin import BadRequest, Clock, Desk, Live, Outage, Session, StreamName, Streams, codec
 from flowd_liquidations import shapes
 from flowd_liquidations.backfill import Gaps
 from flowd_liquidations.series import Gap, buckets, frame_of, gaps_of, span
@@ -159,7 +159,7 @@ def _check(query: dict[str, str], known: list[str]) -> None:
         )
 
 
-def routes(config: Config, streams: Streams) -> Blueprint:
+def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
     """`GET /api/v1/liquidation-volume/{symbol}/{timeframe}?start=&end=`."""
     blueprint = Blueprint(f"liquidation-volume {config.volume}", __name__)
     rule = config.rest_path.replace("{", "<").replace("}", ">")
@@ -167,7 +167,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
     def outages() -> list[Outage]:
         return [record.value for record in streams[OUTAGES].read(0).records]
 
-    view = View(config, streams, lambda name: streams[name].get, outages, streams.now_ms)
+    view = View(config, streams, lambda name: streams[name].get, outages, desk.now_ms)
 
     @blueprint.get(rule)
     async def volume(symbol: str, timeframe: str) -> Response:
@@ -176,7 +176,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         query = dict(request.args.items())
         start, end = (_either(query, parameter) for parameter in ("start", "end"))
         _check(query, ["start", "end", "start_time", "end_time"])
-        start_ms, end_ms = span(frame, start, end, streams.now_ms())
+        start_ms, end_ms = span(frame, start, end, desk.now_ms())
         found, gaps = view.bars(name, frame, start_ms, end_ms)
         body = b'{"symbol":%b,"timeframe":%b,"data":%b,"start_time":%d,"end_time":%d,"gaps":%b}' % (
             codec.encode(name),

@@ -14,6 +14,7 @@ from attrs import field, frozen
 from flowd.plugin import (
     BadRequest,
     Batch,
+    Desk,
     Filter,
     Input,
     Seconds,
@@ -21,7 +22,6 @@ from flowd.plugin import (
     Sink,
     StreamName,
     Streams,
-    Tally,
     UserError,
     codec,
     filters,
@@ -84,7 +84,10 @@ def check_url(url: str) -> None:
 
 
 async def webhook(
-    config: Config, streams: Streams, transport: httpx2.AsyncBaseTransport | None = None
+    config: Config,
+    streams: Streams,
+    desk: Desk,
+    transport: httpx2.AsyncBaseTransport | None = None,
 ) -> None:
     """Deliver each stream by a task of its own, until all of them end."""
     inputs = [streams[name] for name in config.names]
@@ -102,18 +105,18 @@ async def webhook(
             url,
             client,
             secret,
-            streams.now_ms,
-            streams.drop,
+            desk.now_ms,
+            desk.drop,
             timeout_s=config.timeout,
             retry_max_s=config.retry_max,
         )
         async with trio.open_nursery() as nursery:
             for one, wanted in zip(inputs, wishes, strict=True):
-                nursery.start_soon(deliver, config, one, wanted, receiver, streams.tally)
+                nursery.start_soon(deliver, config, one, wanted, receiver, desk)
 
 
 async def deliver(
-    config: Config, source: Input[Any], wanted: Filter, receiver: Receiver, tally: Tally
+    config: Config, source: Input[Any], wanted: Filter, receiver: Receiver, desk: Desk
 ) -> None:
     """Send what is new in one stream, and move on when it was taken or refused for good."""
     cursor = source.cursor(filter=wanted)
@@ -124,7 +127,7 @@ async def deliver(
         else:
             for key, body, count in bodies(batch, each=config.each):
                 if await receiver.send(body, key, count):
-                    tally.published += count
+                    desk.tally.published += count
         cursor.done()
         if cursor.position == source.head:
             with trio.move_on_after(config.every):

@@ -52,11 +52,11 @@ class Broken:
         self.rendered.append(batch.position.seq)
         return b"[%d," % len(batch.records)
 
-    def tail(self, streams: Any) -> Tail:
+    def tail(self, streams: Any, now_ms: int) -> Tail:
         self._maybe("tail")
         return Tail(b"0]")
 
-    def instead(self, query: Any, streams: Any) -> bytes | None:
+    def instead(self, query: Any, streams: Any, now_ms: int) -> bytes | None:
         self._maybe("instead")
         if query.get("refuse"):
             raise BadRequest("not this", parameter="refuse")

@@ -7,8 +7,9 @@ from typing import Any
 from flowd_liquidations import shapes, timeframe, volume
 from flowd_liquidations.volume import Accumulator
 
+from flowd import testing
 from flowd.market import Bucket, Liquidation, number, trimmed
-from flowd.plugin import Feed, Streams
+from flowd.plugin import Feed
 from flowd.stream.log import Retain, Stream
 
 NOW_MS = 1_700_000_060_000
@@ -58,7 +59,7 @@ class Rig:
         return self.tables.setdefault(name, self.stream(f"volume.{name}", record))
 
     def run(self) -> Callable[[], Any]:
-        streams = Streams({"orders": self.orders}, self.places)
+        streams = testing.streams(self.orders, places=self.places)
         return partial(volume.volume, volume.Config("orders"), streams, self.feed)
 
     def happen(self, orders: Iterable[Liquidation]) -> None:

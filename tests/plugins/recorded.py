@@ -52,7 +52,7 @@ async def record(path: Path, *streams: Stream[Any], **options: Any) -> None:
     for stream in streams:
         stream.close()
     names = [stream.name for stream in streams]
-    await keep(config(path, *names, **options), testing.streams(*streams))
+    await keep(config(path, *names, **options), testing.streams(*streams), testing.desk())
 
 
 def making(store: Store, *streams: Stream[Any], pace: Pace = AT_ONCE) -> Recorder:
@@ -61,6 +61,7 @@ def making(store: Store, *streams: Stream[Any], pace: Pace = AT_ONCE) -> Recorde
         store,
         [stream.name for stream in streams],
         testing.streams(*streams),
+        testing.desk(),
         retain_ms=None,
         max_size=Size(1024**3),
         pace=pace,

@@ -954,6 +954,6 @@ async def test_a_stream_named_twice_is_written_once(path: Path) -> None:
     stream = orders(3)
     stream.close()
 
-    await keep(config(path, "orders", "orders"), testing.streams(stream))
+    await keep(config(path, "orders", "orders"), testing.streams(stream), testing.desk())
 
     assert seqs(path) == [1, 2, 3]

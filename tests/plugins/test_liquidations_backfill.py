@@ -14,8 +14,9 @@ from flowd_liquidations.volume import Accumulator
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from flowd import testing
 from flowd.market import Liquidation
-from flowd.plugin import Streams, codec
+from flowd.plugin import codec
 from flowd.upstream.outages import Outage
 from tests.plugins.liquidations_kit import (
     FRAMES,
@@ -38,10 +39,10 @@ class Elsewhere:
     def __init__(self, rig: Rig) -> None:
         config = sink.Config("orders", "volume")
         self.outages = rig.stream("outages", Outage)
-        named = {"volume": rig.buckets, "outages": self.outages}
-        streams = Streams(named, clock=lambda: rig.now_ms)
+        streams = testing.streams(rig.buckets, self.outages)
+        desk = testing.desk(clock=lambda: rig.now_ms)
         self.app = QuartTrio("elsewhere")
-        self.app.register_blueprint(sink.routes(config, streams))
+        self.app.register_blueprint(sink.routes(config, streams, desk))
         self.refusals: list[tuple[int, dict[str, str]]] = []
         self.refused: dict[str, tuple[int, str]] = {}
         """What is said of a timeframe instead of its bars, always."""
@@ -197,14 +198,10 @@ async def test_the_other_daemons_gaps_are_no_zeros_here(autojump_clock: Any) -> 
 
     await backfilled(rig, elsewhere, [OWN])
 
-    named = {
-        "volume": rig.buckets,
-        "volume.gaps": rig.tables["gaps"],
-        "outages": rig.stream("outages", Outage),
-    }
     app = QuartTrio("here")
-    streams = Streams(named, clock=lambda: rig.now_ms)
-    app.register_blueprint(sink.routes(here, streams))
+    streams = testing.streams(rig.buckets, rig.tables["gaps"], rig.stream("outages", Outage))
+    desk = testing.desk(clock=lambda: rig.now_ms)
+    app.register_blueprint(sink.routes(here, streams, desk))
     async with app.test_request_context("/api/v1/liquidation-volume/BTCUSDT/1m"):
         answer = await app.full_dispatch_request()
         body = codec.decode(await answer.get_data(as_text=False))

@@ -93,6 +93,7 @@ class Rig:
         self.places: dict[str, int] = {}
         self.config = config
         self.receiver = receiver
+        self.desk = testing.desk("sink")
         self._nursery = nursery
         self._scope = trio.CancelScope()
 
@@ -112,9 +113,8 @@ class Rig:
             await self.run()
 
     async def run(self) -> None:
-        self.streams = testing.streams(self.alerts, places=self.places)
-        self.streams.now_ms = testing.clock
-        await webhook(self.config, self.streams, self.receiver)
+        streams = testing.streams(self.alerts, places=self.places)
+        await webhook(self.config, streams, self.desk, self.receiver)
 
 
 def positions(first: int, last: int) -> list[str]:
@@ -234,7 +234,7 @@ async def test_several_streams_are_each_delivered_in_their_order_and_none_holds_
     receiver = Picky()
     slow, quick = (testing.stream(name, [Alert("A", 1)] * 3) for name in ("slow", "quick"))
     config = evolve(HOOK, input=None, inputs=["slow", "quick"])
-    nursery.start_soon(webhook, config, testing.streams(slow, quick), receiver)
+    nursery.start_soon(webhook, config, testing.streams(slow, quick), testing.desk(), receiver)
     await trio.sleep(5)
 
     assert receiver.keys == ["quick:test.1-3"]
@@ -446,8 +446,8 @@ async def test_what_the_receiver_will_never_take_is_counted_and_let_go(
 
     assert rig.receiver.keys == ["alerts:test.1-3", "alerts:test.4-5"]
     assert rig.receiver.positions == positions(4, 5)
-    assert rig.streams.tally.dropped == {f"refused: HTTP {status}": 3}
-    assert rig.streams.tally.published == 2
+    assert rig.desk.tally.dropped == {f"refused: HTTP {status}": 3}
+    assert rig.desk.tally.published == 2
     nursery.cancel_scope.cancel()
 
 
@@ -653,8 +653,8 @@ async def test_a_daemon_that_comes_back_delivers_all_at_least_once(
         def flowd_sinks() -> list[Any]:
             (sink,) = flowd_webhook.flowd_sinks()
 
-            async def run(config: Config, streams: Any) -> None:
-                await webhook(config, streams, receiver)
+            async def run(config: Config, streams: Any, desk: Any) -> None:
+                await webhook(config, streams, desk, receiver)
 
             return [evolve(sink, run=run)]
 

@@ -10,27 +10,25 @@ from flowd.values.record import Gap, Position
 from tests.upstream.test_feed import Tick, make_stream
 
 
-def test_a_component_sees_the_public_streams() -> None:
-    streams = Streams(
-        {"a": make_stream("a"), "b/table": make_stream("b/table", private=True)},
-        clock=lambda: 42,
-    )
+def test_streams_are_found_by_name_and_can_only_be_looked_at() -> None:
+    a, b = Input(make_stream("a"), {}), Input(make_stream("b"), {})
 
-    assert list(streams) == ["a"]
-    assert len(streams) == 1
+    streams = Streams([a, b])
+
+    assert dict(streams) == {"a": a, "b": b}
+    assert len(streams) == 2
     assert "a" in streams
-    assert "b/table" not in streams
     assert "c" not in streams
-    assert streams["a"].name == "a"
-    assert streams.now_ms() == 42
+    assert {name for name in dir(streams) if not name.startswith("_")} == {
+        *("get", "items", "keys", "values")
+    }
 
 
-@pytest.mark.parametrize("name", ["c", "b/table"])
-def test_an_unknown_stream_is_a_user_error_that_lists_the_others(name: str) -> None:
-    streams = Streams({"a": make_stream("a"), "b/table": make_stream("b/table", private=True)})
+def test_an_unknown_stream_is_a_user_error_that_lists_the_others() -> None:
+    streams = Streams([Input(make_stream("a"), {})])
 
     with pytest.raises(UserError, match="there are: a"):
-        streams[name]
+        streams["c"]
 
 
 def test_an_input_reads_what_its_stream_holds() -> None:
@@ -113,10 +111,10 @@ async def test_a_component_goes_on_where_it_last_was() -> None:
         stream.append(Tick(price))
     places: dict[str, int] = {}
 
-    async for record in Streams({"orders": stream}, places)["orders"].cursor().records():
+    async for record in Input(stream, places).cursor().records():
         if record.seq == 3:
             break
-    again = Streams({"orders": stream}, places)["orders"].cursor().read()
+    again = Input(stream, places).cursor().read()
 
     assert places == {"orders": 2}
     assert [record.seq for record in again.records] == [3, 4, 5]
@@ -142,7 +140,7 @@ def test_a_component_without_a_place_gets_all_that_is_retained() -> None:
         stream.append(Tick(price))
     gaps: list[Gap] = []
 
-    batch = Input(stream, {}, lambda name, gap: gaps.append(gap)).cursor().read()
+    batch = Input(stream, {}, gaps.append).cursor().read()
 
     assert ([record.seq for record in batch.records], batch.first) == ([4, 5], True)
     assert gaps == []
@@ -179,18 +177,15 @@ def test_a_component_whose_own_position_means_nothing_any_more_is_told_so() -> N
     assert [record.seq for record in batch.records] == [4, 5]
 
 
-def test_what_a_component_missed_is_told_with_the_streams_name() -> None:
+def test_what_a_component_missed_is_told() -> None:
     stream = make_stream(retain=2)
     for price in range(9):
         stream.append(Tick(price))
-    gaps: list[tuple[str, Gap]] = []
+    gaps: list[Gap] = []
 
-    def missed(name: str, gap: Gap) -> None:
-        gaps.append((name, gap))
+    batch = Input(stream, {"orders": 3}, gaps.append).cursor().read()
 
-    batch = Streams({"orders": stream}, {"orders": 3}, missed)["orders"].cursor().read()
-
-    assert gaps == [("orders", Gap(4, 7))]
+    assert gaps == [Gap(4, 7)]
     assert batch.gap == Gap(4, 7)
 
 
@@ -201,7 +196,7 @@ async def test_two_components_have_places_of_their_own(nursery: trio.Nursery) ->
     places: list[dict[str, int]] = [{}, {}]
 
     async def read(mine: dict[str, int], upto: int) -> None:
-        async for record in Streams({"orders": stream}, mine)["orders"].cursor().records():
+        async for record in Input(stream, mine).cursor().records():
             if record.seq == upto:
                 await trio.sleep_forever()
 
@@ -220,19 +215,6 @@ def test_who_was_told_nothing_of_the_components_sees_none_deliver() -> None:
 def test_a_component_may_ask_how_the_writer_of_a_stream_stands() -> None:
     told = Delivery(delivering=True, connected=True, last_frame_ms=5)
 
-    streams = Streams(
-        {"orders": make_stream()},
-        delivery=lambda name: told if name == "orders" else Delivery(),
-    )
+    found = Input(make_stream(), {}, delivery=lambda: told)
 
-    assert streams["orders"].delivery() is told
-
-
-def test_a_component_hands_on_who_asks_for_a_reconnect() -> None:
-    asked: list[str] = []
-    streams = Streams({}, check_admin=asked.append, reconnect=asked.append)
-
-    streams.check_admin("Bearer t")
-    streams.reconnect("orders")
-
-    assert asked == ["Bearer t", "orders"]
+    assert found.delivery() is told

@@ -1,0 +1,68 @@
+"""What a sink may do beside reading: count, see who is an admin, have a stream's writer started
+again.
+
+What a feed is to a source or transform, the desk is to a sink. With the streams it may read
+(`flowd.stream.inputs`) this is all that it sees of flowd.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from flowd.stream.inputs import Streams
+from flowd.values.clock import Clock
+from flowd.values.tally import Tally
+
+R = TypeVar("R")
+
+
+class Desk:
+    """One sink's desk. There is one for all that the sink consists of: its task and its routes.
+
+    Nothing here waits, and all of it may be called at any time, also while the sink's task does not
+    run. The tally outlives the task's restarts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        clock: Clock,
+        check_admin: Callable[[str], None] = lambda authorization: None,
+        reconnect: Callable[[str], None] = lambda stream: None,
+    ) -> None:
+        self.name = name
+        """The sink's name in the configuration."""
+        self.tally = Tally()
+        """What the sink counts, for `/status`: `published`, and `figures` of its own by name."""
+        self.now_ms = clock
+        """Wall time, in milliseconds since 1970."""
+        self.check_admin = check_admin
+        """Takes a client's `Authorization` header; BadRequest when it is not an admin's."""
+        self.reconnect = reconnect
+        """Start the component behind this stream again; BadRequest when there is none, or it has
+        ended for good.
+        """
+
+    def drop(self, reason: str, sample: object = None, *, count: int = 1) -> None:
+        """Count, by reason, what the sink could not do. Each reason is logged at most once a
+        minute, with the sample.
+        """
+        self.tally.drop(self.name, reason, sample, self.now_ms(), count)
+
+
+def bind(
+    function: Callable[..., R], config: object, streams: Streams, desk: Desk
+) -> Callable[[], R]:
+    """A sink's `run` or `routes` with its arguments. Like a pluggy hook it takes what it needs: the
+    desk is for who has a third parameter without a default, which is the function's own affair.
+    """
+    needed = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is parameter.empty
+    ]
+    arguments: tuple[Any, ...] = (config, streams, desk)
+    return partial(function, *arguments[: max(2, len(needed))])
