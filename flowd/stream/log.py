@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Generic, TypeVar
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from flowd.values.clock import Clock
 from flowd.values.filters import ALL, Filter
@@ -399,9 +399,7 @@ class Cursor(Generic[T]):
         """What is new, at once; perhaps nothing. For polls."""
         batch = self._stream.read(self._seq, first=self._first, limit=limit, filter=self._filter)
         if self._reset:
-            batch = Batch(
-                batch.stream, batch.records, batch.position, batch.first, None, reset=True
-            )
+            batch = evolve(batch, reset=True)
         if batch.gap is not None and self._on_gap is not None:
             self._on_gap(batch.gap)
         self._seq = batch.position.seq
