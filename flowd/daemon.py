@@ -311,8 +311,8 @@ class Daemon:
             await trio.sleep(every_s / 2)
 
     async def _end(self) -> None:
-        """Sources first; then streams in wiring order, so that all who read finish what they
-        have.
+        """Sources first, which ends what they write and the outages; then streams in wiring order,
+        so that all who read finish what they have.
         """
         notify.notify("STOPPING=1")
         logger.info("stopping")
@@ -324,7 +324,8 @@ class Daemon:
                 for part in self.plan.order:
                     if part.table == table and part.name in self.supervisor.children:
                         self.supervisor.finish(part.name)
-                        self._close_inputs(part)
+                        for name in self.plan.inputs[part.name]:
+                            self.streams[name].close()
                         await self.supervisor.stopped(part.name)
             for part in self.config.of(table):
                 if part.name in self.supervisor.children:
@@ -336,11 +337,6 @@ class Daemon:
         await self.web.end(GRACE_S)
         saved = await self.snapshots.save(clean=True)
         logger.info("stopped; %s", "state saved" if saved else "state could not be saved")
-
-    def _close_inputs(self, part: Component) -> None:
-        for name in self.plan.inputs[part.name]:
-            if name != OUTAGES:
-                self.streams[name].close()
 
     def _delivery(self, stream: str) -> Delivery:
         return self.observer.delivery(self.plan.writers.get(stream, stream))

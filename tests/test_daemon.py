@@ -11,8 +11,7 @@ from quart import Blueprint
 from trio.testing import MockClock
 
 from flowd import testing
-from flowd.plugin import Desk, Feed, Sink, Source, StreamName, Transform
-from flowd.stream.inputs import Streams
+from flowd.plugin import Desk, Feed, Input, Outage, Sink, Source, StreamName, Streams, Transform
 from flowd.stream.snapshot import MemoryStore
 from flowd.values.errors import UserError
 
@@ -156,6 +155,54 @@ async def test_no_component_may_have_the_name_of_a_table(autojump_clock: MockClo
             TOML + '[sources."numbers.sums"]\nkind = "once"', registry=REGISTRY
         ):
             pass
+
+
+# -- stopping
+
+
+async def test_who_reads_the_outages_gets_the_last_one_and_ends_by_itself(
+    autojump_clock: MockClock,
+) -> None:
+    ended: list[tuple[str, list[str], float]] = []
+
+    async def delivers(config: NoConfig, feed: Feed[Number]) -> None:
+        feed.delivering()
+        await trio.sleep_forever()
+
+    async def read(who: str, outages: Input[Outage]) -> None:
+        reasons = [record.value.reason async for record in outages.cursor().records()]
+        ended.append((who, reasons, trio.current_time()))
+
+    async def transform(config: OneInput, streams: Streams, feed: Feed[Outage]) -> None:
+        await read("transform", streams[config.input])
+
+    async def sink(config: OneInput, streams: Streams) -> None:
+        await read("sink", streams[config.input])
+
+    plugin = SimpleNamespace(
+        flowd_sources=lambda: [Source("delivers", delivers, NoConfig, record=Number)],
+        flowd_transforms=lambda: [
+            Transform("reads", transform, OneInput, record=Outage, reads=Outage)
+        ],
+        flowd_sinks=lambda: [Sink("reads", OneInput, run=sink, reads=Outage)],
+    )
+    config = """
+        [sources.one]
+        kind = "delivers"
+        [sources.two]
+        kind = "delivers"
+        [transforms.copy]
+        kind = "reads"
+        input = "outages"
+        [sinks.teller]
+        kind = "reads"
+        input = "outages"
+    """
+    async with testing.daemon(config, registry=testing.registry(plugin)):
+        await trio.sleep(10)
+
+    reasons = ["stopped", "stopped"]
+    assert ended == [("transform", reasons, 10), ("sink", reasons, 10)]
 
 
 # -- starting again

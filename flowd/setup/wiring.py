@@ -50,11 +50,8 @@ def plan(config: Config) -> Plan:
     order: list[Component] = config.of("sources")
     waiting = config.of("transforms")
     while waiting:
-        ready = [
-            c
-            for c in waiting
-            if all(name == OUTAGES or writers[name] in order for name in inputs[c.name])
-        ]
+        # What is not written by a component that waits too is there already.
+        ready = [c for c in waiting if not any(writers.get(n) in waiting for n in inputs[c.name])]
         if not ready:
             names = ", ".join(c.where for c in waiting)
             raise UserError(f"{names}: these read each other in a circle; nothing could start it")

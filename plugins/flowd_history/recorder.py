@@ -23,8 +23,6 @@ logger = logging.getLogger("flowd.history")
 
 R = TypeVar("R")
 
-OUTAGES = "outages"
-"""The one stream that the daemon closes only after its sinks have ended."""
 CLOSE_S = 5.0
 
 
@@ -69,8 +67,6 @@ class Recorder:
 
     async def run(self) -> None:
         """Write until the streams end. UserError when the file cannot be used."""
-        endless = [name for name in self._inputs if name == OUTAGES]
-        ending = [name for name in self._inputs if name != OUTAGES] or endless
         try:
             await self._write(self._store.open)
             for name in self._inputs:
@@ -78,16 +74,9 @@ class Recorder:
                 await self._write(partial(self._store.add, name, columns))
             async with trio.open_nursery() as keeping:
                 keeping.start_soon(self._tidy)
-                async with trio.open_nursery() as waiting:
-                    if ending is not endless:
-                        for name in endless:
-                            waiting.start_soon(self._follow, name)
-                    async with trio.open_nursery() as following:
-                        for name in ending:
-                            following.start_soon(self._follow, name)
-                    waiting.cancel_scope.cancel()
-                for name in endless:
-                    await self._catch_up(name)
+                async with trio.open_nursery() as following:
+                    for name in self._inputs:
+                        following.start_soon(self._follow, name)
                 keeping.cancel_scope.cancel()
         finally:
             with trio.move_on_after(CLOSE_S, shield=True):
@@ -123,12 +112,6 @@ class Recorder:
             seq = batch.position.seq
         await self._write(partial(self._store.write, input.name, head, []))
         return head
-
-    async def _catch_up(self, name: str) -> None:
-        """What came to a stream since we stopped following it."""
-        input = self._streams[name]
-        place = await self._begin(input)
-        await self._write_batch(input.read(place.seq))
 
     async def _write_batch(self, batch: Batch[Any], *, retained: bool = False) -> None:
         write = partial(self._store.write, batch.stream, batch.position, batch.records)
