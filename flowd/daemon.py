@@ -22,7 +22,7 @@ from flowd.door.door import Door, Route
 from flowd.door.paths import Hot, Live
 from flowd.door.polls import Polls
 from flowd.operate import notify, openapi, web
-from flowd.operate.observe import Observer
+from flowd.operate.observe import Observer, Running, memory
 from flowd.operate.status import LoopMeter
 from flowd.setup import wiring
 from flowd.setup.config import Component, Config
@@ -38,7 +38,6 @@ from flowd.upstream.outages import NAME as OUTAGES
 from flowd.values.clock import Clock, Stopwatch, stopwatch, system_clock
 from flowd.values.errors import BadRequest, UserError
 from flowd.values.record import Gap
-from flowd.values.tally import Tally
 
 logger = logging.getLogger("flowd")
 
@@ -84,7 +83,7 @@ class Daemon:
         self.machine = machine or Machine()
         self.streams: dict[str, Stream[Any]] = {}
         self.feeds: dict[str, Feed[Any]] = {}
-        self.tallies: dict[str, Tally] = {}
+        self.running: dict[str, Running] = {}
         self.places: dict[str, dict[str, int]] = {}
         self.supervisor = Supervisor(self.machine.random, self._changed)
         self.outages: Outages
@@ -93,6 +92,7 @@ class Daemon:
         self.channels: Channels
         self.door: Door
         self.web: web.Web
+        self.loop = LoopMeter(self.machine.stopwatch)
         self.observer: Observer
         self._store: Store = store or MemoryStore()
         self._loaded = Loaded()
@@ -116,16 +116,15 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 self._build(nursery)
                 async with trio.open_nursery() as components:
-                    meter = self.observer.loop
-                    trio.lowlevel.add_instrument(meter)
+                    trio.lowlevel.add_instrument(self.loop)
                     try:
                         await self._start(nursery, components, listeners or [])
-                        meter.reset()
+                        self.loop.reset()
                         task_status.started(self)
                         await self.stopping.wait()
                         await self._end()
                     finally:
-                        trio.lowlevel.remove_instrument(meter)
+                        trio.lowlevel.remove_instrument(self.loop)
                     components.cancel_scope.cancel()
                 nursery.cancel_scope.cancel()
         finally:
@@ -174,23 +173,25 @@ class Daemon:
         for part in self.plan.order:
             self._add_component(part, app)
         self.observer = Observer(
-            config=self.config,
-            plan=self.plan,
-            registry=self.registry,
             clock=machine.clock,
             started_ms=self._started_ms,
-            streams=self.streams,
-            feeds=self.feeds,
-            tallies=self.tallies,
-            places=self.places,
-            supervisor=self.supervisor,
-            outages=self.outages,
-            snapshots=self.snapshots,
-            channels=self.channels,
-            door=self.door,
-            loop=LoopMeter(machine.stopwatch),
-            state=getattr(self._store, "path", None),
-            rates={},
+            components=self.running.values(),
+            streams=self.streams.values(),
+            plugins=self.registry.found,
+            sections={
+                "clients": [clients.figures, self.channels.figures, self.door.figures],
+                "snapshot": [self.snapshots.figures],
+                "loop": [self.loop.figures],
+                "memory": [memory, prepared.figures],
+                "limits": [
+                    clients.bounds,
+                    self.channels.bounds,
+                    self.door.bounds,
+                    prepared.bounds,
+                    outages.bounds,
+                    partial(dict, send_buffer=settings.send_buffer),
+                ],
+            },
         )
 
     def _add_stream(
@@ -244,7 +245,7 @@ class Daemon:
                 check_admin=self._check_admin,
                 reconnect=self._reconnect,
             )
-            self.tallies[name] = desk.tally
+            tally = desk.tally
             if definition.run is not None:
                 run = bind(definition.run, part.settings, streams, desk)
             for make in (definition.live, definition.hot):
@@ -264,13 +265,21 @@ class Daemon:
                 on_lost=partial(self.outages.past, name),
             )
             self.feeds[name] = feed
-            self.tallies[name] = feed.tally
+            tally = feed.tally
             if part.table == "sources":
                 run = partial(definition.run, part.settings, feed)
             else:
                 run = partial(definition.run, part.settings, streams, feed)
-        if run is not None:
-            self.supervisor.add(name, run, part.restart)
+        self.running[name] = Running(
+            component=part,
+            tally=tally,
+            child=None if run is None else self.supervisor.add(name, run, part.restart),
+            stream=self.streams[name] if name in self.feeds else None,
+            places=self.places[name],
+            streams=self.streams,
+            outages=self.outages,
+            clock=self.machine.clock,
+        )
 
     def _add_route(self, part: Component, leads_to: Live | Hot) -> None:
         path = leads_to.path
@@ -339,7 +348,8 @@ class Daemon:
         logger.info("stopped; %s", "state saved" if saved else "state could not be saved")
 
     def _delivery(self, stream: str) -> Delivery:
-        return self.observer.delivery(self.plan.writers.get(stream, stream))
+        writer = self.running.get(self.plan.writers.get(stream, ""))
+        return Delivery() if writer is None else writer.delivery()
 
     def _check_admin(self, authorization: str) -> None:
         web.authorize(self.config.settings.admin_token, authorization)
@@ -403,5 +413,4 @@ class Daemon:
             "give %s a larger retain",
             *(component, missed, stream, gap.first, gap.last, stream),
         )
-        if component in self.tallies:
-            self.tallies[component].missed += missed
+        self.running[component].tally.missed += missed

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import trio
-from attrs import evolve
+from attrs import asdict, evolve
 
-from flowd.channel.client import Client, Crowd, Place
+from flowd.channel.client import PLACES_MAX, URGENT_MAX, Client, Crowd, Place
 from flowd.channel.guard import Guard, SinkFailed
 from flowd.channel.packing import Pack
 from flowd.channel.prepared import Prepared
@@ -119,6 +119,24 @@ class Channels:
             name = f"channel {stream.name} {filter}"
             self.crowd.nursery.start_soon(channel.run, name=name)
         return channel
+
+    def figures(self) -> dict[str, Any]:
+        """What there is now, and was so far, for `/status`."""
+        return {
+            "behind": len(self.crowd.behind),
+            "channels": len(self),
+            **asdict(self.crowd.counts),
+        }
+
+    def bounds(self) -> dict[str, Any]:
+        """The limits that something can run into here, for `/status`."""
+        return {
+            "slow_consumer_timeout_s": self.limits.slow_consumer_timeout_s,
+            "slow_consumer_limit_s": self.limits.slow_consumer_limit_s,
+            "channels": CHANNELS_MAX,
+            "streams_per_connection": PLACES_MAX,
+            "unread_answers_bytes": URGENT_MAX,
+        }
 
 
 class Row:

@@ -7,7 +7,7 @@ and nobody's entry is mistaken for another's.
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
 
@@ -54,3 +54,11 @@ class Prepared(Generic[V]):
         found = self._kept.pop(key, None)
         if found is not None:
             self.bytes -= found[1]
+
+    def figures(self) -> dict[str, Any]:
+        """What it takes of the memory, for `/status`."""
+        return {"prepared_bytes": self.bytes}
+
+    def bounds(self) -> dict[str, Any]:
+        """The limit that it keeps, for `/status`."""
+        return {"prepared_bytes": self.most_bytes}

@@ -19,7 +19,7 @@ from flowd.channel.client import Client, Socket
 from flowd.channel.guard import SinkFailed
 from flowd.door.head import Head
 from flowd.door.paths import Live, Session, follow_path
-from flowd.door.websocket import INTERNAL_ERROR, PING, POLICY, WebSocket
+from flowd.door.websocket import INTERNAL_ERROR, MESSAGE_MAX, PING, POLICY, WebSocket
 from flowd.stream.log import Stream
 from flowd.values.clock import Clock
 from flowd.values.errors import BadRequest
@@ -344,6 +344,19 @@ class Clients:
                 await self._leaving.park()
         for client in list(self._sessions):
             client.drop("shutdown")
+
+    def figures(self) -> dict[str, Any]:
+        """Who is here now, and why others went, for `/status`."""
+        return {"live": len(self), "gone": dict(self.gone)}
+
+    def bounds(self) -> dict[str, Any]:
+        """The limits that something can run into here, for `/status`."""
+        return {
+            "max_clients": self.limits.max_clients,
+            "max_clients_per_address": self.limits.max_clients_per_address,
+            "client_message_bytes": MESSAGE_MAX,
+            "client_messages_per_s": MESSAGES_PER_S,
+        }
 
 
 def _may_speak(session: Session) -> bool:

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import trio
-from attrs import define, field
+from attrs import asdict, define, field
 
 from flowd.channel import packing
 from flowd.channel.guard import SinkFailed
 from flowd.door.clients import Clients
-from flowd.door.head import PREFLIGHT, BadHead, Head, refusal, response
+from flowd.door.head import HEAD_MAX, PREFLIGHT, BadHead, Head, refusal, response
 from flowd.door.loan import Loan
 from flowd.door.paths import Hot, Live, visible
 from flowd.door.polls import Polls
@@ -250,6 +250,14 @@ class Door:
             code="NOT_FOUND",
             status=404,
         )
+
+    def figures(self) -> dict[str, Any]:
+        """What is open now, and came so far, for `/status`."""
+        return {"connections_open": self.open_connections, **asdict(self.counts)}
+
+    def bounds(self) -> dict[str, Any]:
+        """The limits that something can run into here, for `/status`."""
+        return {"connections_spare": CONNECTIONS_SPARE, "request_head_bytes": HEAD_MAX}
 
 
 INTERNAL = BadRequest(

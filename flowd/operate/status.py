@@ -61,6 +61,16 @@ class LoopMeter(trio.abc.Instrument):
         """The longest hold of the last `RECENT_S` to twice `RECENT_S` seconds."""
         return max(self._recent_s)
 
+    def figures(self) -> dict[str, Any]:
+        """How long the loop was held, for `/status`."""
+        return {
+            "longest_hold_ms": round(self.longest_s * 1000, 2),
+            "longest_hold_task": self.longest_task,
+            "longest_work_ms": round(self.longest_work_s * 1000, 2),
+            "recent_hold_ms": round(self.recent_s * 1000, 2),
+            "steps": self.steps,
+        }
+
     def reset(self) -> None:
         """Measure anew: the daemon's start is not what readers wait for."""
         self.longest_s = self.longest_work_s = 0.0

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 import trio
 from attrs import define, field, frozen
@@ -68,6 +68,18 @@ class Child:
     kicked: bool = False
     stopping: bool = False
     ended: trio.Event = field(factory=trio.Event)
+
+    def figures(self) -> dict[str, Any]:
+        """How it is, for `/status`."""
+        retry_in_s = None
+        if self.retry_at is not None and self.state is State.BACKOFF:
+            retry_in_s = round(max(0.0, self.retry_at - trio.current_time()), 1)
+        return {
+            "state": self.state.value,
+            "error": self.error,
+            "restarts": self.restarts,
+            "retry_in_s": retry_in_s,
+        }
 
 
 class Supervisor:

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import trio
 from attrs import evolve, frozen
@@ -363,6 +363,25 @@ class Stream(Generic[T]):
     def seen_total(self) -> int:
         """How many ids were ever remembered."""
         return self._seen_total
+
+    # -- the status --
+
+    def figures(self) -> dict[str, Any]:
+        """Where the stream is, what it retains and what limits it."""
+        return {
+            "name": self.name,
+            "record": self.record.__name__,
+            "position": str(self.head),
+            "records": len(self),
+            "retain": self.retain.count,
+            "retain_age_s": self.retain.age_s,
+            "oldest_seq": self.floor + 1,
+            "seen_ids": self.seen,
+        }
+
+    def bounds(self) -> dict[str, Any]:
+        """The limit that every stream has."""
+        return {"seen_ids_per_stream": SEEN_MAX}
 
 
 class Cursor(Generic[T]):

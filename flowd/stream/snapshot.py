@@ -82,6 +82,10 @@ class Store(Protocol):
         """Let go of the store. Clean only if the last save was."""
         ...
 
+    def figures(self) -> dict[str, Any]:
+        """Where it is and what it takes, for `/status`: its `path`, None for none, and `bytes`."""
+        ...
+
 
 class SqliteStore:
     """Snapshots in one SQLite file (WAL), written by one thread at a time."""
@@ -106,6 +110,10 @@ class SqliteStore:
     async def close(self) -> None:
         """Close the file."""
         await self._thread(self._close)
+
+    def figures(self) -> dict[str, Any]:
+        """Where the file is, and what it takes with its write-ahead log."""
+        return {"path": str(self.path), "bytes": size_bytes(self.path)}
 
     async def _thread(self, work: Callable[[], Any]) -> Any:
         # Never abandoned: a transaction that has begun is waited for, also when we are cancelled.
@@ -310,6 +318,10 @@ class MemoryStore:
         """Nothing to let go of."""
         await trio.lowlevel.checkpoint()
 
+    def figures(self) -> dict[str, Any]:
+        """It is nowhere."""
+        return {"path": None, "bytes": 0}
+
 
 @define(eq=False)
 class _Mark:
@@ -405,6 +417,19 @@ class Snapshots:
         while True:
             await trio.sleep(every_s)
             await self.save()
+
+    def figures(self) -> dict[str, Any]:
+        """How saving goes, for `/status`."""
+        ago_ms = None if self.saved_ms is None else max(0, self._clock() - self.saved_ms)
+        return {
+            **self._store.figures(),
+            "saves": self.saves,
+            "failures": self.failures,
+            "error": self.error,
+            "saved_ago_ms": ago_ms,
+            "took_ms": self.took_ms,
+            "dropped_rows": self.dropped_rows,
+        }
 
     def _marked(self, streams: Iterable[Stream[Any]]) -> Iterable[tuple[Stream[Any], _Mark]]:
         return [(stream, self._marks.get(stream.name, _Mark())) for stream in streams]

@@ -1,6 +1,7 @@
 """Looking at a daemon while it runs."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from attrs import frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd import testing
-from flowd.operate.observe import RATE_EVERY_S, resident_bytes
+from flowd.operate.observe import RATE_EVERY_S, Observer, memory, resident_bytes
 from flowd.operate.status import ComponentStatus
 from flowd.plugin import Feed, Sink, Source, StreamName, Streams, Transform
 from flowd.setup.registry import Found, Registry
@@ -91,6 +92,33 @@ async def test_every_component_stream_and_plugin_is_seen(autojump_clock: MockClo
     assert status.plugins == [{"name": "mine", "origin": "here", "error": None}]
     assert status.limits["max_clients"] == 1000
     assert all(limit is None or limit > 0 for limit in status.limits.values())
+
+
+async def test_each_section_has_what_its_parts_say_of_themselves(
+    autojump_clock: MockClock,
+) -> None:
+    async with testing.daemon(CONFIG, registry=plugins()) as daemon:
+        status = daemon.observer.status()
+
+    assert set(status.clients) == {
+        *("live", "behind", "channels", "connections_open", "connections", "delivered"),
+        *("slow", "gone_slow", "gaps", "cached_bytes", "requests", "refused", "gone"),
+    }
+    assert set(status.snapshot) == {
+        *("path", "bytes", "saves", "failures", "error", "saved_ago_ms", "took_ms"),
+        "dropped_rows",
+    }
+    assert set(status.loop) == {
+        *("longest_hold_ms", "longest_hold_task", "longest_work_ms", "recent_hold_ms", "steps"),
+    }
+    assert set(status.memory) == {"rss_bytes", "prepared_bytes"}
+    assert set(status.limits) == {
+        *("max_clients", "max_clients_per_address", "connections_spare", "send_buffer"),
+        *("slow_consumer_timeout_s", "slow_consumer_limit_s", "channels"),
+        *("streams_per_connection", "unread_answers_bytes", "client_message_bytes"),
+        *("client_messages_per_s", "request_head_bytes", "chunk_cache_bytes"),
+        *("prepared_bytes", "seen_ids_per_stream"),
+    }
 
 
 async def test_a_source_that_delivers_is_healthy(autojump_clock: MockClock) -> None:
@@ -293,3 +321,27 @@ async def test_looking_changes_nothing(autojump_clock: MockClock) -> None:
 
 def test_this_process_has_memory() -> None:
     assert 1_000_000 < resident_bytes() < 10**12
+
+
+def test_a_section_is_what_its_parts_say_together() -> None:
+    observer = Observer(
+        clock=lambda: 5000,
+        started_ms=1000,
+        components=[],
+        streams=[],
+        plugins=[],
+        sections={
+            "clients": [lambda: {"live": 3}, lambda: {"gone": {"left": 1}}],
+            "snapshot": [lambda: {"error": None}],
+            "loop": [],
+            "memory": [memory],
+            "limits": [partial(dict, max_clients=7)],
+        },
+    )
+
+    status = observer.status()
+
+    assert status.clients == {"live": 3, "gone": {"left": 1}}
+    assert (status.loop, status.limits) == ({}, {"max_clients": 7})
+    assert status.memory["rss_bytes"] > 0
+    assert (status.healthy, status.uptime_s) == (True, 4)

@@ -262,7 +262,7 @@ class World:
                 elif end == "stop":
                     daemon.stop()
                     await daemon.ended.wait()
-                self.trace(end, daemon.observer.loop.steps)
+                self.trace(end, daemon.loop.steps)
                 taps.cancel_scope.cancel()
         self._ended(daemon, end)
 
