@@ -328,11 +328,13 @@ class Daemon:
         for part in self.config.of("sources"):
             self.supervisor.stop(part.name)
             await self.supervisor.stopped(part.name)
+        for name in self.supervisor.children:
+            # All of them: with a stream that several read, they end together.
+            self.supervisor.finish(name)
         for table in ("transforms", "sinks"):
             with trio.move_on_after(FINISH_S):
                 for part in self.plan.order:
                     if part.table == table and part.name in self.supervisor.children:
-                        self.supervisor.finish(part.name)
                         for name in self.plan.inputs[part.name]:
                             self.streams[name].close()
                         await self.supervisor.stopped(part.name)

@@ -1,5 +1,6 @@
 """The composition root: tables that all may read, who may start what again, what is described."""
 
+import logging
 from types import SimpleNamespace
 from typing import Any
 
@@ -161,7 +162,7 @@ async def test_no_component_may_have_the_name_of_a_table(autojump_clock: MockClo
 
 
 async def test_who_reads_the_outages_gets_the_last_one_and_ends_by_itself(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended: list[tuple[str, list[str], float]] = []
 
@@ -198,10 +199,12 @@ async def test_who_reads_the_outages_gets_the_last_one_and_ends_by_itself(
         kind = "reads"
         input = "outages"
     """
-    async with testing.daemon(config, registry=testing.registry(plugin)):
-        await trio.sleep(10)
+    with caplog.at_level(logging.WARNING):
+        async with testing.daemon(config, registry=testing.registry(plugin)):
+            await trio.sleep(10)
 
     reasons = ["stopped", "stopped"]
+    assert "again in" not in caplog.text
     assert sorted(ended) == [("sink", reasons, 10), ("transform", reasons, 10)]
 
 
