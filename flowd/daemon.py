@@ -193,6 +193,16 @@ class Daemon:
                 ],
             },
         )
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Of what was loaded and no stream has taken, only the private tables stay that a component
+        may still ask for.
+        """
+        for name in list(self._loaded.streams):
+            component, _, table = name.partition("/")
+            if not table or component not in self.running:
+                del self._loaded.streams[name]
 
     def _add_stream(
         self, name: str, record: type, retain: Retain, *, private: bool = False
@@ -206,6 +216,7 @@ class Daemon:
             private=private,
         )
         self.snapshots.restore(stream, self._loaded)
+        self._loaded.streams.pop(name, None)  # The stream has it now.
         self.streams[name] = stream
         return stream
 

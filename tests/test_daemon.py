@@ -1,19 +1,21 @@
 """The composition root: tables that all may read, who may start what again, what is described."""
 
+import gc
 import logging
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
 import flowd_http
 import pytest
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 from quart import Blueprint
 from trio.testing import MockClock
 
 from flowd import testing
 from flowd.plugin import Desk, Feed, Input, Outage, Sink, Source, StreamName, Streams, Transform
-from flowd.stream.snapshot import MemoryStore
+from flowd.stream.snapshot import Loaded, MemoryStore, Rows
 from flowd.values.errors import UserError
 
 TOML = """
@@ -156,6 +158,56 @@ async def test_no_component_may_have_the_name_of_a_table(autojump_clock: MockClo
             TOML + '[sources."numbers.sums"]\nkind = "once"', registry=REGISTRY
         ):
             pass
+
+
+# -- what was saved
+
+
+class Watched(MemoryStore):
+    """A store that knows which of the rows that it gave away are still there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: dict[str, weakref.ref[Rows]] = {}
+
+    async def load(self) -> Loaded:
+        loaded = await super().load()
+        given = {name: evolve(rows) for name, rows in loaded.streams.items()}
+        self._given = {name: weakref.ref(rows) for name, rows in given.items()}
+        return evolve(loaded, streams=given)
+
+    @property
+    def held(self) -> set[str]:
+        gc.collect()
+        return {name for name, rows in self._given.items() if rows() is not None}
+
+
+async def test_what_was_loaded_is_held_only_until_its_stream_has_it(
+    autojump_clock: MockClock,
+) -> None:
+    async def tardy(config: NoConfig, feed: Feed[Number]) -> None:
+        feed.publish(Number(1))
+        await trio.sleep(10)
+        feed.table("late", Sum).append(Sum(feed.table("late", Sum).seq), key="all")
+        await trio.sleep_forever()
+
+    plugin = SimpleNamespace(
+        flowd_sources=lambda: [Source("tardy", tardy, NoConfig, record=Number)],
+    )
+    registry = testing.registry(plugin)
+    stays, goes = ('[sources.stays]\nkind = "tardy"\n', '[sources.goes]\nkind = "tardy"\n')
+    store = Watched()
+    async with testing.daemon(stays + goes, registry=registry, store=store):
+        await trio.sleep(20)
+    assert set(store.rows) >= {"stays", "stays/late", "goes", "goes/late", "outages"}
+
+    async with testing.daemon(stays, registry=registry, store=store) as daemon:
+        await trio.sleep(5)
+        assert store.held == {"stays/late"}
+
+        await trio.sleep(10)
+        assert store.held == set()
+        assert daemon.streams["stays/late"].get("all") == Sum(1)
 
 
 # -- stopping
