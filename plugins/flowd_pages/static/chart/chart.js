@@ -14,7 +14,7 @@ import { change, count, short, stamp } from '../format.js';
 import { connectionBadge, themeButton } from '../shell.js';
 import { RequestError, ask, candleFrames, candleHistory, sources, symbols, volumeFrames, volumeHistory } from './data.js';
 import { COMPARISONS, TIMEFRAMES, Timeline, barOfPoint, barOfRecord, candle, choice, joined, timeframes, totals, whyNot } from './model.js';
-import { Orders } from './orders.js';
+import { ORDERS_MAX, Orders } from './orders.js';
 import { SYMBOL, symbolOf, symbolSearch } from './search.js';
 import { POINTS_MAX, View } from './view.js';
 import { VOLUME_LINES, amount, barWords, candleLines, candleWords, days, ghost, signed } from './words.js';
@@ -259,7 +259,7 @@ class ChartPage {
   /** @param {import('./data.js').Sources} found */
   #follow(found) {
     if (found.orders) {
-      this.#set(found.orders, { filter: { symbol: this.symbol }, limit: 50 }, {
+      this.#set(found.orders, { filter: { symbol: this.symbol }, limit: ORDERS_MAX }, {
         records: (records, { first }) => this.orders.put(records, first),
         gap: (gap) => this.orders.hole(gap.last - gap.first + 1),
         error: (mistake) => this.orders.none(h('strong', {}, 'No orders'), h('span', {}, mistake.message)),

@@ -4,7 +4,7 @@
  * @module chart/model
  */
 
-import { minus, plus } from '../format.js';
+import { minus } from '../format.js';
 
 const DAY_S = 86_400;
 
@@ -76,14 +76,13 @@ export function whyNot(frame, name, offered = TIMEFRAMES) {
  * @property {string} buy shorts liquidated
  * @property {string} sell longs liquidated
  * @property {string} delta buy minus sell
- * @property {string} total
  * @property {number} count
  */
 
 /** @param {number} time @param {unknown} buy @param {unknown} sell @param {unknown} count @returns {Bar} */
 export function bar(time, buy, sell, count) {
   const [bought, sold] = [String(buy), String(sell)];
-  return { time, buy: bought, sell: sold, delta: minus(bought, sold), total: plus(bought, sold), count: Number(count) };
+  return { time, buy: bought, sell: sold, delta: minus(bought, sold), count: Number(count) };
 }
 
 /** A bar as the history says it. @param {any} point */
@@ -152,12 +151,6 @@ export class Timeline {
   /** The newest bar that is not empty. @returns {Bar | undefined} */
   get newest() {
     return this.#bars.get(this.#last);
-  }
-
-  clear() {
-    this.#bars.clear();
-    this.#first = Infinity;
-    this.#last = -Infinity;
   }
 
   /**

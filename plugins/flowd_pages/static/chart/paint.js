@@ -11,14 +11,14 @@
 /**
  * The colours of the tokens, as the canvas wants them.
  *
- * @typedef {Record<'panel'|'text'|'muted'|'faint'|'line'|'line-soft'|'accent'|'buy'|'buy-soft'|'sell'|'sell-soft'|'warn'|'ghost'|'raised', string>} Colours
+ * @typedef {Record<'panel'|'muted'|'faint'|'line'|'line-soft'|'buy'|'sell'|'sell-soft'|'warn'|'ghost', string>} Colours
  */
 
 /** @returns {Colours} */
 export function colours() {
   const probe = document.createElement('i');
   document.body.append(probe);
-  const names = ['panel', 'text', 'muted', 'faint', 'line', 'line-soft', 'accent', 'buy', 'buy-soft', 'sell', 'sell-soft', 'warn', 'ghost', 'raised'];
+  const names = ['panel', 'muted', 'faint', 'line', 'line-soft', 'buy', 'sell', 'sell-soft', 'warn', 'ghost'];
   const found = Object.fromEntries(
     names.map((name) => {
       probe.style.color = `var(--${name})`;

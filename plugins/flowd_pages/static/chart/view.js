@@ -36,7 +36,6 @@ export class View {
    * @param {boolean} withCandles
    */
   constructor(library, element, withCandles) {
-    this.library = library;
     this.colours = colours();
     this.chart = library.createChart(element, {
       autoSize: true,
