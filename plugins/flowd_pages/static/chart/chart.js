@@ -17,7 +17,7 @@ import { COMPARISONS, TIMEFRAMES, Timeline, barOfPoint, barOfRecord, candle, cho
 import { ORDERS_MAX, Orders } from './orders.js';
 import { SYMBOL, symbolOf, symbolSearch } from './search.js';
 import { POINTS_MAX, View } from './view.js';
-import { VOLUME_LINES, amount, barWords, candleLines, candleWords, days, ghost, signed } from './words.js';
+import { ORDER_LINES, VOLUME_LINES, amount, barWords, candleLines, candleWords, days, ghost, signed } from './words.js';
 
 /** @typedef {import('../flowd-client.js').Subscription} Subscription */
 /** @typedef {import('./model.js').Bar} Bar */
@@ -262,10 +262,10 @@ class ChartPage {
       this.#set(found.orders, { filter: { symbol: this.symbol }, limit: ORDERS_MAX }, {
         records: (records, { first }) => this.orders.put(records, first),
         gap: (gap) => this.orders.hole(gap.last - gap.first + 1),
-        error: (mistake) => this.orders.none(h('strong', {}, 'No orders'), h('span', {}, mistake.message)),
+        error: (mistake) => this.orders.none('No orders', mistake.message),
       });
     } else {
-      this.orders.none(h('strong', {}, 'No forced orders here'), h('span', {}, 'Add a source of them to the configuration:'), h('pre', { class: 'lines' }, '[sources.force-orders]\nkind = "binance-force-order"'));
+      this.orders.none('No forced orders here', 'Add a source of them to the configuration:', ORDER_LINES);
     }
     if (found.volume) {
       this.#set(found.volume, { filter: { symbol: this.symbol, timeframe: this.frame.name }, limit: 200 }, {

@@ -60,11 +60,16 @@ export class Orders {
     if (Math.floor(this.now() / DAY_MS) !== this.#day) this.#draw();
   }
 
-  /** No orders can be had. @param {...import('../dom.js').Child} words */
-  none(...words) {
+  /** No orders can be had. @param {string} title @param {string} words @param {string} [lines] that would bring them */
+  none(title, words, lines) {
     this.#rows = [];
     fill(this.#body);
-    fill(this.#empty, ...words);
+    this.#say(title, words, lines);
+  }
+
+  /** Say why there are none. @param {string} title @param {string} words @param {string} [lines] */
+  #say(title, words, lines) {
+    fill(this.#empty, h('strong', {}, title), h('span', {}, words), lines && h('pre', { class: 'lines' }, lines));
     this.#empty.hidden = false;
   }
 
@@ -78,10 +83,8 @@ export class Orders {
       this.#day = Math.floor(now / DAY_MS);
       const orders = this.#rows.filter((row) => row.record).length;
       this.#count.textContent = orders ? `newest ${orders}` : '';
-      this.#empty.hidden = orders > 0;
-      if (orders === 0) {
-        fill(this.#empty, h('strong', {}, 'Quiet'), h('span', {}, `No forced order of ${this.#symbol} is remembered. They appear here as they happen.`));
-      }
+      if (orders > 0) this.#empty.hidden = true;
+      else this.#say('Quiet', `No forced order of ${this.#symbol} is remembered. They appear here as they happen.`);
       fill(this.#body, ...this.#rows.map(({ record, missed, fresh }) => (record ? order(record, fresh, now) : hole(missed ?? 0))));
       for (const row of this.#rows) row.fresh = false;
     });

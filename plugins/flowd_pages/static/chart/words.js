@@ -10,6 +10,10 @@ import { change, count, price, short, side, stamp } from '../format.js';
 /** @typedef {import('./model.js').Candle} Candle */
 /** @typedef {import('./model.js').Timeline} Timeline */
 
+/** What brings forced orders, in the configuration. */
+export const ORDER_LINES = `[sources.force-orders]
+kind = "binance-force-order"`;
+
 /** What makes volume, in the configuration. */
 export const VOLUME_LINES = `[transforms.volume]
 kind = "liquidation-volume"
