@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { busiest, candleFrames, live, sources, volumeFrames } from '../static/chart/data.js';
+import { Gaps } from '../static/chart/gaps.js';
 import * as model from '../static/chart/model.js';
 import { SYMBOL, symbolOf } from '../static/chart/search.js';
 import { candleLines } from '../static/chart/words.js';
@@ -141,6 +142,39 @@ test('totals are of the bars in the span, both ends included', () => {
 
 test('gaps that touch are one', () => {
   assert.deepEqual(model.joined([[50, 60], [0, 10], [10, 20], [5, 8], [30, 30]]), [[0, 20], [50, 60]]);
+});
+
+/** @param {string} component @param {number} from_ms @param {number | null} to_ms */
+const outage = (component, from_ms, to_ms, reason = 'silence') => ({ seq: 1, time_ms: from_ms, key: `${component}/${from_ms}`, value: { component, from_ms, to_ms, reason } });
+
+test('a gap that is open reaches to now, until the stream says when it ended', () => {
+  const gaps = new Gaps();
+  gaps.told = [[10, 20], [50, 60]];
+  gaps.put([outage('orders', 50, null)], true, ['orders'], 'orders');
+  assert.deepEqual([gaps.open, gaps.spans(90)], [true, [[10, 20], [50, 90]]]);
+
+  gaps.put([outage('orders', 50, 55)], false, ['orders'], 'orders');
+
+  assert.deepEqual([gaps.open, gaps.spans(95)], [false, [[10, 20], [50, 55]]]);
+});
+
+test('when candles are missed the source is silent, but no order is missed', () => {
+  const gaps = new Gaps();
+
+  gaps.put([outage('candles', 50, null), outage('orders', 20, 30), outage('other', 60, null)], true, ['orders', 'candles'], 'orders');
+
+  assert.deepEqual([gaps.open, gaps.spans(90)], [false, [[20, 30]]]);
+  assert.equal(gaps.silent, 'candles delivers nothing: silence');
+});
+
+test('what the stream says anew replaces what it said, and nothing that the history says', () => {
+  const gaps = new Gaps();
+  gaps.told = [[10, 20]];
+  gaps.put([outage('orders', 50, null)], true, ['orders'], 'orders');
+
+  gaps.put([], true, ['orders'], 'orders');
+
+  assert.deepEqual([gaps.silent, gaps.spans(90)], [null, [[10, 20]]]);
 });
 
 test('a comparison needs a timeframe that is kept for longer', () => {

@@ -8,12 +8,12 @@
  */
 
 import { byId, fill, h, remember, remembered, segments } from '../dom.js';
-import { Outages } from '../feed/pulse.js';
 import { FlowdClient } from '../flowd-client.js';
 import { change, count, short, stamp } from '../format.js';
 import { connectionBadge, themeButton } from '../shell.js';
 import { RequestError, ask, candleFrames, candleHistory, sources, symbols, volumeFrames, volumeHistory } from './data.js';
-import { COMPARISONS, TIMEFRAMES, Timeline, barOfPoint, barOfRecord, candle, choice, joined, timeframes, totals, whyNot } from './model.js';
+import { Gaps } from './gaps.js';
+import { COMPARISONS, TIMEFRAMES, Timeline, barOfPoint, barOfRecord, candle, choice, timeframes, totals, whyNot } from './model.js';
 import { ORDERS_MAX, Orders } from './orders.js';
 import { SYMBOL, symbolOf, symbolSearch } from './search.js';
 import { POINTS_MAX, View } from './view.js';
@@ -22,7 +22,6 @@ import { ORDER_LINES, VOLUME_LINES, amount, barWords, candleLines, candleWords, 
 /** @typedef {import('../flowd-client.js').Subscription} Subscription */
 /** @typedef {import('./model.js').Bar} Bar */
 /** @typedef {import('./model.js').Candle} Candle */
-/** @typedef {import('./model.js').Span} Span */
 
 const RETRY_AFTER_MS = 5_000;
 const DAY_S = 86_400;
@@ -53,12 +52,7 @@ class ChartPage {
   #sources = null;
   /** @type {Map<string, Subscription>} */
   #follows = new Map();
-  /** @type {Span[]} gaps as the history says */
-  #toldGaps = [];
-  /** @type {Map<number, Span | null>} outages as the stream says; null while open */
-  #outages = new Map();
-  /** Whether the sources deliver. @type {Map<string, Outages>} */
-  #pulses = new Map();
+  #gaps = new Gaps();
   #loading = new AbortController();
   #loaded = false;
   /** Whether we know which timeframes this daemon has. */
@@ -187,7 +181,7 @@ class ChartPage {
     const end = Math.floor(this.client.now());
     const history = await volumeHistory(this.symbol, this.frame.name, end - this.frame.keep * 1000, end, signal);
     if (signal.aborted) return;
-    this.#toldGaps = history.gaps ?? [];
+    this.#gaps.told = history.gaps ?? [];
     this.#tellGaps();
     this.timeline.add(history.data.map(barOfPoint));
   }
@@ -284,9 +278,8 @@ class ChartPage {
     if (found.outages && components.length > 0) {
       this.#set('outages', { filter: { component: components } }, {
         records: (records, { first }) => {
-          this.#tellSilence(components, records, first);
-          if (first) this.#outages.clear();
-          for (const { value } of records.filter(({ value }) => value.component === found.orders)) this.#outages.set(value.from_ms, value.to_ms === null ? null : [value.from_ms, value.to_ms]);
+          this.#gaps.put(records, first, components, found.orders);
+          this.#badge.silent(this.#gaps.silent);
           this.#tellGaps();
           if (this.#loaded) this.#draw();
         },
@@ -297,20 +290,6 @@ class ChartPage {
   /** Whether a record is of what is shown: one of the choice before may still be on its way. @param {any} value @param {string} name */
   #shown(value, name) {
     return value.symbol === this.symbol && name === this.frame.name;
-  }
-
-  /** Say in the bar which sources deliver nothing. @param {string[]} components @param {import('../flowd-client.js').FlowdRecord[]} records @param {boolean} first */
-  #tellSilence(components, records, first) {
-    for (const name of components) {
-      const pulse = this.#pulses.get(name) ?? new Outages(name);
-      this.#pulses.set(name, pulse);
-      pulse.put(records, first);
-    }
-    const silent = components.flatMap((name) => {
-      const reason = this.#pulses.get(name)?.reason;
-      return reason ? [`${name} delivers nothing: ${reason}`] : [];
-    });
-    this.#badge.silent(silent.length > 0 ? silent.join('; ') : null);
   }
 
   /** Follow a stream so, whether it was followed before or not. @param {string} stream @param {import('../flowd-client.js').Wish} wish @param {import('../flowd-client.js').Handlers} handlers */
@@ -350,14 +329,9 @@ class ChartPage {
     return [...this.candles.values()].sort((a, b) => a.time - b.time);
   }
 
-  /** What is known about times without data, from the history and from the stream. */
+  /** Bars that lie in a gap are not known to be empty. */
   #tellGaps() {
-    const now = this.client.now();
-    const streamed = [...this.#outages].map(([from, gap]) => /** @type {Span} */ (gap ?? [from, now]));
-    const begun = new Set(this.#outages.keys());
-    // The stream knows better when a gap that was open ended.
-    const told = this.#toldGaps.filter(([from]) => !begun.has(from));
-    this.timeline.gaps = joined([...told, ...streamed]);
+    this.timeline.gaps = this.#gaps.spans(this.client.now());
   }
 
   // -- drawing
@@ -432,7 +406,7 @@ class ChartPage {
   /** Nothing is known yet. */
   #wait() {
     this.timeline = new Timeline(this.frame.width);
-    this.#toldGaps = [];
+    this.#gaps.told = [];
     this.#tellGaps();
     this.candles.clear();
     this.#noCandles = '';
@@ -455,7 +429,7 @@ class ChartPage {
       if (this.view.extend(end)) this.#compare();
       if (this.view.points > POINTS_MAX) this.#draw();
     }
-    if ([...this.#outages.values()].includes(null)) {
+    if (this.#gaps.open) {
       this.#tellGaps();
       this.view.shade(this.timeline.gaps);
     }

@@ -1,0 +1,60 @@
+/**
+ * When nothing could be known, and which sources deliver nothing now.
+ *
+ * @module chart/gaps
+ */
+
+import { Outages } from '../feed/pulse.js';
+import { joined } from './model.js';
+
+/** @typedef {import('../flowd-client.js').FlowdRecord} FlowdRecord */
+/** @typedef {import('./model.js').Span} Span */
+
+/** The history says when orders were missed, the stream of outages how that goes on. */
+export class Gaps {
+  /** As the history says. @type {Span[]} */
+  told = [];
+  /** As the stream says, by when they began; null while open. @type {Map<number, Span | null>} */
+  #outages = new Map();
+  /** Whether each source delivers. @type {Map<string, Outages>} */
+  #pulses = new Map();
+
+  /**
+   * What the stream says.
+   *
+   * @param {FlowdRecord[]} records
+   * @param {boolean} first whether they replace all before
+   * @param {string[]} components the sources of what is shown
+   * @param {string | null} orders the one of them whose outages are gaps
+   */
+  put(records, first, components, orders) {
+    for (const name of components) {
+      const pulse = this.#pulses.get(name) ?? new Outages(name);
+      this.#pulses.set(name, pulse);
+      pulse.put(records, first);
+    }
+    if (first) this.#outages.clear();
+    for (const { value } of records) {
+      if (value.component === orders) this.#outages.set(value.from_ms, value.to_ms === null ? null : [value.from_ms, value.to_ms]);
+    }
+  }
+
+  /** Whether one is open, and so becomes longer as time goes on. */
+  get open() {
+    return [...this.#outages.values()].includes(null);
+  }
+
+  /** Which sources deliver nothing, and why; null when all do. */
+  get silent() {
+    const found = [...this.#pulses.values()].filter(({ reason }) => reason !== null);
+    return found.length > 0 ? found.map(({ component, reason }) => `${component} delivers nothing: ${reason}`).join('; ') : null;
+  }
+
+  /** All of them, an open one up to now. @param {number} now ms */
+  spans(now) {
+    const streamed = [...this.#outages].map(([from, gap]) => /** @type {Span} */ (gap ?? [from, now]));
+    // The stream knows better when a gap that was open ended.
+    const told = this.told.filter(([from]) => !this.#outages.has(from));
+    return joined([...told, ...streamed]);
+  }
+}
