@@ -1,8 +1,5 @@
 /**
- * The page `/chart/SYMBOL`: history by REST, everything live over one WebSocket.
- *
- * History and stream need no order between them: a bucket is always told with its full totals, which only grow, so the
- * larger of two tellings is the newer one.
+ * The page `/chart/SYMBOL`: what is loaded is drawn, and what the user chooses is loaded.
  *
  * @module chart/chart
  */
@@ -11,75 +8,76 @@ import { byId, fill, h, remember, remembered, segments } from '../dom.js';
 import { FlowdClient } from '../flowd-client.js';
 import { change, count, short, stamp } from '../format.js';
 import { connectionBadge, themeButton } from '../shell.js';
-import { RequestError, ask, candleFrames, candleHistory, sources, symbols, volumeFrames, volumeHistory } from './data.js';
-import { Gaps } from './gaps.js';
-import { COMPARISONS, TIMEFRAMES, Timeline, barOfPoint, barOfRecord, candle, choice, timeframes, totals, whyNot } from './model.js';
-import { ORDERS_MAX, Orders } from './orders.js';
+import { Loading } from './loading.js';
+import { COMPARISONS, totals, whyNot } from './model.js';
+import { Orders } from './orders.js';
 import { SYMBOL, symbolOf, symbolSearch } from './search.js';
 import { POINTS_MAX, View } from './view.js';
-import { ORDER_LINES, VOLUME_LINES, amount, barWords, candleLines, candleWords, days, ghost, signed } from './words.js';
+import { amount, barWords, candleWords, days, ghost, signed } from './words.js';
 
-/** @typedef {import('../flowd-client.js').Subscription} Subscription */
 /** @typedef {import('./model.js').Bar} Bar */
 /** @typedef {import('./model.js').Candle} Candle */
 
-const RETRY_AFTER_MS = 5_000;
 const DAY_S = 86_400;
 
 const { dataset } = document.documentElement;
 
 class ChartPage {
-  symbol = dataset.symbol ?? 'BTCUSDT';
-  /** The timeframes that there are. */
-  offered = TIMEFRAMES;
-  /** The timeframe that was asked for; null while nobody did. */
-  wanted = new URLSearchParams(location.search).get('timeframe') ?? remembered('timeframe');
-  frame = choice(this.offered, this.wanted);
+  client = new FlowdClient();
+  orders = new Orders(() => this.client.now());
+  loading = new Loading(
+    this.client,
+    {
+      symbol: dataset.symbol ?? 'BTCUSDT',
+      frame: new URLSearchParams(location.search).get('timeframe') ?? remembered('timeframe'),
+      charts: dataset.charts ?? '',
+    },
+    {
+      orders: this.orders,
+      wait: () => this.#wait(),
+      found: ({ sampled }) => {
+        byId('sampled').hidden = !sampled;
+      },
+      offered: () => this.#offer(),
+      loaded: () => this.#show(),
+      changed: () => this.#draw(),
+      bars: (changed) => this.#bars(changed),
+      candles: (news) => this.#candles(news),
+      gaps: () => this.#shade(),
+      missing: (title, words, lines) => this.#instead(h('h2', {}, title), h('p', {}, words), h('pre', { class: 'lines' }, lines)),
+      failed: (title, words) => this.#failed(title, words),
+      lacking: (words, lines) => this.#lacking(words, lines),
+      silent: (why) => this.#badge.silent(why),
+    },
+  );
   comparison = remembered('comparison') ?? 'off';
   signed = remembered('signed') === 'yes';
   rooted = remembered('rooted') === 'yes';
-  client = new FlowdClient();
-  orders = new Orders(() => this.client.now());
-  timeline = new Timeline(this.frame.width);
-  /** @type {Map<number, Candle>} */
-  candles = new Map();
   /** @type {View | null} */
   view = null;
 
-  /** @type {typeof import('lightweight-charts') | null} */
-  #library = null;
-  /** @type {import('./data.js').Sources | null} */
-  #sources = null;
-  /** @type {Map<string, Subscription>} */
-  #follows = new Map();
-  #gaps = new Gaps();
-  #loading = new AbortController();
-  #loaded = false;
-  /** Whether we know which timeframes this daemon has. */
-  #asked = false;
-  /** Whether loading ended with nothing to see: it is tried again with the next connection. */
-  #broken = false;
-  #noCandles = '';
+  #badge = connectionBadge(this.client);
+  #search;
+  /** Show the buttons of the timeframes that there are. */
+  #offer;
   /** @type {number | null} where the crosshair is, in seconds */
   #pointed = null;
   #summing = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #retry;
-  /** @type {(() => void)[]} */
-  #waiting = [];
 
   constructor() {
     themeButton();
-    this.#badge = connectionBadge(this.client);
     this.orders.wait(this.symbol);
-    this.#tools();
+    this.#search = this.#symbols();
+    this.#offer = this.#choices();
+    this.#switch('signed');
+    this.#switch('rooted');
     this.#keys();
-    this.client.addEventListener('status', () => {
-      // The next daemon may be another.
-      if (this.client.status === 'disconnected') this.#asked = false;
-      if (this.client.status !== 'connected') return;
-      if (this.#broken) this.load();
-      else if (this.#loaded && this.view?.candles) this.#loadCandles(this.#loading.signal).catch(() => {});
+    byId('latest').addEventListener('click', () => this.view?.home());
+    document.addEventListener('click', (event) => {
+      for (const id of ['candleless', 'sampled']) {
+        const more = /** @type {HTMLDetailsElement} */ (byId(id));
+        if (event.target instanceof Node && !more.contains(event.target)) more.open = false;
+      }
     });
     window.addEventListener('theme', () => {
       this.view?.paint();
@@ -89,126 +87,39 @@ class ChartPage {
       const symbol = symbolOf(decodeURIComponent(location.pathname.split('/')[2] ?? ''));
       if (SYMBOL.test(symbol)) this.#open(symbol);
     });
-    setInterval(() => this.#tick(), 1000);
+    setInterval(() => {
+      this.orders.tick();
+      this.#tick();
+      this.loading.tick();
+    }, 1000);
     new ResizeObserver(() => this.#place()).observe(byId('canvas'));
-    this.load();
+    this.loading.load();
   }
 
-  /** Resolves when what is shown has been loaded. @returns {Promise<void>} */
+  get symbol() {
+    return this.loading.symbol;
+  }
+
+  get frame() {
+    return this.loading.frame;
+  }
+
+  get timeline() {
+    return this.loading.timeline;
+  }
+
+  /** Resolves when what is shown has been loaded. */
   ready() {
-    return this.#loaded ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve));
+    return this.loading.ready();
   }
 
-  // -- loading
+  // -- what comes
 
-  /** Load what is to be shown, from nothing. */
-  async load() {
-    clearTimeout(this.#retry);
-    this.#loading.abort();
-    this.#loading = new AbortController();
-    const { signal } = this.#loading;
-    this.#loaded = this.#broken = false;
-    this.#wait();
-    try {
-      const found = (this.#sources = sources(await ask('/status', {}, signal)));
-      byId('sampled').hidden = !found.sampled;
-      await this.#choose(found, signal);
-      if (signal.aborted) return;
-      this.#follow(found);
-      if (!found.volume) {
-        this.#missing('Liquidation volume is not configured', 'Add these lines to the configuration and restart the daemon:', VOLUME_LINES);
-        return;
-      }
-      if (!(await this.#haveLibrary()) || signal.aborted) return;
-      if (found.candles.length === 0) this.#lacking('No source of candles is configured. Add these lines to the configuration and restart the daemon:', this.#candleLines());
-      await Promise.all([this.#loadVolume(signal), found.candles.length > 0 && this.#loadCandles(signal)]);
-      if (signal.aborted) return;
-      this.#makeView(found.candles.length > 0 && !this.#noCandles);
-      this.#loaded = true;
-      this.#draw();
-      this.view?.home();
-      for (const resolve of this.#waiting.splice(0)) resolve();
-    } catch (error) {
-      if (!signal.aborted) this.#failed(error);
-    }
-  }
-
-  /** Learn which timeframes there are, and show one of them. @param {import('./data.js').Sources} found @param {AbortSignal} signal */
-  async #choose(found, signal) {
-    if (this.#asked || !found.volume) return;
-    const names = await volumeFrames(found.volume, this.symbol);
-    const offered = timeframes(names);
-    this.offered = offered.length > 0 ? offered : TIMEFRAMES;
-    const open = this.offered.every(({ name }) => name !== this.wanted) && found.candles.length > 0;
-    const withCandles = open ? await candleFrames(this.symbol) : [];
-    if (signal.aborted) return;
-    const frame = choice(this.offered, this.wanted, withCandles);
-    this.#asked = names.length > 0;
-    this.wanted = frame.name;
-    if (frame.name !== this.frame.name) {
-      this.frame = frame;
-      this.timeline = new Timeline(frame.width);
-    }
-    this.#offer();
-  }
-
-  /** @returns {Promise<boolean>} whether the chart library is there */
-  async #haveLibrary() {
-    const path = dataset.charts;
-    if (!path) {
-      this.#missing('The chart library is not installed', 'Install Node.js with npm where flowd was installed from, then:', 'make pages');
-      return false;
-    }
-    this.#library ??= await import(path);
-    return true;
-  }
-
-  /** A chart with candles or without; the one there is, if it is such a one. @param {boolean} withCandles */
-  #makeView(withCandles) {
-    if (!this.#library || (this.view && Boolean(this.view.candles) === withCandles)) return;
-    this.view?.remove();
-    this.view = new View(this.#library, byId('canvas'), withCandles);
-    this.view.heights(this.signed, this.rooted);
-    this.view.chart.subscribeCrosshairMove((event) => {
-      this.#pointed = typeof event.time === 'number' ? event.time : null;
-      this.#legends();
-    });
-    this.view.chart.timeScale().subscribeVisibleLogicalRangeChange(() => this.#sum());
-  }
-
-  /** @param {AbortSignal} signal */
-  async #loadVolume(signal) {
-    const end = Math.floor(this.client.now());
-    const history = await volumeHistory(this.symbol, this.frame.name, end - this.frame.keep * 1000, end, signal);
-    if (signal.aborted) return;
-    this.#gaps.told = history.gaps ?? [];
-    this.#tellGaps();
-    this.timeline.add(history.data.map(barOfPoint));
-  }
-
-  /** @param {AbortSignal} signal */
-  async #loadCandles(signal) {
-    const end = Math.floor(this.client.now());
-    try {
-      const history = await candleHistory(this.symbol, this.frame.name, end - this.frame.keep * 1000, end, signal);
-      if (signal.aborted) return;
-      this.#noCandles = '';
-      this.#lacking('', '');
-      for (const point of history.data) this.#takeCandle(candle(point));
-    } catch (error) {
-      if (signal.aborted || !(error instanceof RequestError)) throw error;
-      this.#noCandles = error.message;
-      if (error.code === 'UNKNOWN_INTERVAL' && error.allowed.length > 0) this.#noCandles += `; there are ${error.allowed.join(', ')}`;
-      if (error.code === 'NOT_FOUND') {
-        this.#noCandles = 'candles are not served';
-        this.#lacking('Candles come in, but nothing serves their history. Add these lines to the configuration and restart the daemon:', this.#candleLines());
-      }
-    }
-    if (this.#loaded) this.#draw();
-  }
-
-  #candleLines() {
-    return candleLines(this.#sources?.candles ?? [], this.frame.name, this.symbol);
+  /** Loading failed. @param {string} title @param {string} words */
+  #failed(title, words) {
+    const again = h('button', { class: 'text-button', type: 'button' }, 'Try again');
+    again.addEventListener('click', () => this.loading.load());
+    this.#instead(h('h2', {}, title), h('p', { class: 'quiet' }, words), again);
   }
 
   /** Say which lines bring candles; without lines, nothing. @param {string} words @param {string} lines */
@@ -218,123 +129,54 @@ class ChartPage {
     fill(byId('candleless-lines'), lines);
   }
 
-  /** @param {Candle | null} found @returns {boolean} whether it is news: a candle's volume only grows */
-  #takeCandle(found) {
-    if (!found || found.time % this.frame.width !== 0) return false;
-    const known = this.candles.get(found.time);
-    if (known && (known.volume > found.volume || (known.closed && !found.closed))) return false;
-    this.candles.set(found.time, found);
-    return true;
+  /** What was waited for is here. */
+  #show() {
+    this.#makeView();
+    this.#draw();
+    this.view?.home();
   }
 
-  /** @param {unknown} error */
-  #failed(error) {
-    this.#broken = true;
-    const message = error instanceof Error ? error.message : String(error);
-    const status = error instanceof RequestError ? error.status : -1;
-    if (status === 404 && this.#sources?.volume) {
-      this.#missing('The history of volume is not served', 'Add these lines to the configuration and restart the daemon:', VOLUME_LINES.slice(VOLUME_LINES.indexOf('[sinks')));
-      return;
-    }
-    const again = h('button', { class: 'text-button', type: 'button' }, 'Try again');
-    again.addEventListener('click', () => this.load());
-    this.#overlay(h('h2', {}, status === 0 ? 'The daemon does not answer' : 'This could not be loaded'), h('p', { class: 'quiet' }, message), again);
-    if (status === 0 || status >= 500) this.#retry = setTimeout(() => this.load(), RETRY_AFTER_MS);
-  }
-
-  /** @param {string} title @param {string} words @param {string} lines */
-  #missing(title, words, lines) {
-    this.#broken = true;
-    this.#overlay(h('h2', {}, title), h('p', {}, words), h('pre', { class: 'lines' }, lines));
-  }
-
-  // -- following
-
-  /** @param {import('./data.js').Sources} found */
-  #follow(found) {
-    if (found.orders) {
-      this.#set(found.orders, { filter: { symbol: this.symbol }, limit: ORDERS_MAX }, {
-        records: (records, { first }) => this.orders.put(records, first),
-        gap: (gap) => this.orders.hole(gap.last - gap.first + 1),
-        error: (mistake) => this.orders.none('No orders', mistake.message),
-      });
-    } else {
-      this.orders.none('No forced orders here', 'Add a source of them to the configuration:', ORDER_LINES);
-    }
-    if (found.volume) {
-      this.#set(found.volume, { filter: { symbol: this.symbol, timeframe: this.frame.name }, limit: 200 }, {
-        records: (records) => this.#takeBars(records.filter(({ value }) => this.#shown(value, value.timeframe)).map(({ value }) => barOfRecord(value))),
-        gap: () => this.load(),
-        reset: () => this.load(),
-      });
-    }
-    for (const stream of found.candles) {
-      this.#set(stream, { filter: { symbol: this.symbol, interval: this.frame.name }, limit: 3 }, {
-        records: (records) => this.#takeCandles(records.filter(({ value }) => this.#shown(value, value.interval)).map(({ value }) => candle(value))),
-        reset: () => this.#loadCandles(this.#loading.signal).catch(() => {}),
-      });
-    }
-    const components = [...(found.orders ? [found.orders] : []), ...found.candles];
-    if (found.outages && components.length > 0) {
-      this.#set('outages', { filter: { component: components } }, {
-        records: (records, { first }) => {
-          this.#gaps.put(records, first, components, found.orders);
-          this.#badge.silent(this.#gaps.silent);
-          this.#tellGaps();
-          if (this.#loaded) this.#draw();
-        },
-      });
-    }
-  }
-
-  /** Whether a record is of what is shown: one of the choice before may still be on its way. @param {any} value @param {string} name */
-  #shown(value, name) {
-    return value.symbol === this.symbol && name === this.frame.name;
-  }
-
-  /** Follow a stream so, whether it was followed before or not. @param {string} stream @param {import('../flowd-client.js').Wish} wish @param {import('../flowd-client.js').Handlers} handlers */
-  #set(stream, wish, handlers) {
-    const known = this.#follows.get(stream);
-    if (!known) this.#follows.set(stream, this.client.follow(stream, wish, handlers));
-    else if (JSON.stringify(known.wish) !== JSON.stringify(wish)) known.change(wish);
-  }
-
-  /** @param {Bar[]} bars */
-  #takeBars(bars) {
-    const { size } = this.timeline;
-    const changed = this.timeline.add(bars);
+  /** @param {Bar[]} changed in order */
+  #bars(changed) {
     const { view } = this;
-    if (!this.#loaded || !view || changed.length === 0) return;
+    if (!view) return;
     const longer = view.extend(Math.max(...changed.map((bar) => bar.time)));
     view.volumePlot.put(changed, () => this.timeline.all());
     if (longer || (this.#shift && changed.some((bar) => bar.time + this.#shift <= view.end))) this.#compare();
-    if (size === 0) this.#empty();
+    this.#empty();
     this.#legends();
     this.#sum();
   }
 
-  /** @param {(Candle | null)[]} candles */
-  #takeCandles(candles) {
-    const news = /** @type {Candle[]} */ (candles.filter((one) => this.#takeCandle(one)));
-    // There were none of this symbol when the chart was made.
-    if (this.#loaded && this.#noCandles && news.length > 0) this.load();
-    if (!this.#loaded || !this.view?.candlePlot || news.length === 0) return;
+  /** @param {Candle[]} news */
+  #candles(news) {
+    if (!this.view?.candlePlot) return;
     if (this.view.extend(Math.max(...news.map((one) => one.time)))) this.#compare();
-    this.view.candlePlot.put(news, () => this.#candlesInOrder());
+    this.view.candlePlot.put(news, () => this.loading.candlesInOrder());
     this.view.prices(news);
     this.#legends();
   }
 
-  #candlesInOrder() {
-    return [...this.candles.values()].sort((a, b) => a.time - b.time);
-  }
-
-  /** Bars that lie in a gap are not known to be empty. */
-  #tellGaps() {
-    this.timeline.gaps = this.#gaps.spans(this.client.now());
+  /** Hatch the times of which nothing is known. */
+  #shade() {
+    this.view?.shade(this.timeline.gaps);
   }
 
   // -- drawing
+
+  /** A chart with candles or without; the one there is, if it is such a one. */
+  #makeView() {
+    const { library, withCandles } = this.loading;
+    if (!library || (this.view && Boolean(this.view.candles) === withCandles)) return;
+    this.view?.remove();
+    this.view = new View(library, byId('canvas'), withCandles);
+    this.view.heights(this.signed, this.rooted);
+    this.view.chart.subscribeCrosshairMove((event) => {
+      this.#pointed = typeof event.time === 'number' ? event.time : null;
+      this.#legends();
+    });
+    this.view.chart.timeScale().subscribeVisibleLogicalRangeChange(() => this.#sum());
+  }
 
   /** Everything, in its place. */
   #draw() {
@@ -343,14 +185,13 @@ class ChartPage {
     const now = Math.floor(this.client.now() / 1000);
     const end = Math.max(Math.floor(now / width) * width, this.timeline.newest?.time ?? 0);
     const start = Math.ceil((now - keep) / width) * width - width;
-    this.timeline.trim(start);
-    for (const time of this.candles.keys()) if (time < start) this.candles.delete(time);
+    this.loading.trim(start);
     this.view.span(start, end, width);
     this.view.volumePlot.reset(this.timeline.all());
-    const candles = this.#candlesInOrder();
+    const candles = this.loading.candlesInOrder();
     this.view.prices(candles);
     this.view.candlePlot?.reset(candles);
-    this.view.shade(this.timeline.gaps);
+    this.#shade();
     byId('loading').hidden = true;
     this.#empty();
     this.#place();
@@ -361,7 +202,7 @@ class ChartPage {
 
   /** The same with other colours or signs. */
   #redraw() {
-    if (!this.view || !this.#loaded) return;
+    if (!this.view || !this.loading.loaded) return;
     this.view.heights(this.signed, this.rooted);
     this.view.volumePlot.reset(this.timeline.all());
     this.#compare();
@@ -385,16 +226,16 @@ class ChartPage {
   /** Say so where there is nothing to see. */
   #empty() {
     const overlay = byId('overlay');
-    if (this.timeline.size > 0 || this.candles.size > 0) {
+    if (this.timeline.size > 0 || this.loading.candles.size > 0) {
       overlay.hidden = true;
       return;
     }
-    this.#overlay(h('p', {}, `No forced order of ${this.symbol} in the last ${days(this.frame.keep)}. Bars appear as they happen.`));
+    this.#instead(h('p', {}, `No forced order of ${this.symbol} in the last ${days(this.frame.keep)}. Bars appear as they happen.`));
     overlay.classList.add('light');
   }
 
-  /** @param {...import('../dom.js').Child} children */
-  #overlay(...children) {
+  /** Show this instead of a chart. @param {...import('../dom.js').Child} children */
+  #instead(...children) {
     const overlay = byId('overlay');
     overlay.classList.remove('light');
     fill(overlay, h('div', {}, ...children));
@@ -405,12 +246,6 @@ class ChartPage {
 
   /** Nothing is known yet. */
   #wait() {
-    this.timeline = new Timeline(this.frame.width);
-    this.#gaps.told = [];
-    this.#tellGaps();
-    this.candles.clear();
-    this.#noCandles = '';
-    this.#lacking('', '');
     this.view?.clear();
     this.#pointed = null;
     for (const fact of document.querySelectorAll('[data-fact]')) fill(fact, ghost());
@@ -421,36 +256,28 @@ class ChartPage {
 
   /** A second has passed: time goes on also when nothing happens. */
   #tick() {
-    this.orders.tick();
-    if (!this.view || !this.#loaded) return;
+    if (!this.view || !this.loading.loaded || this.client.status === 'disconnected') return;
     const { width } = this.frame;
-    const end = Math.floor(this.client.now() / 1000 / width) * width;
-    if (this.client.status !== 'disconnected') {
-      if (this.view.extend(end)) this.#compare();
-      if (this.view.points > POINTS_MAX) this.#draw();
-    }
-    if (this.#gaps.open) {
-      this.#tellGaps();
-      this.view.shade(this.timeline.gaps);
-    }
+    if (this.view.extend(Math.floor(this.client.now() / 1000 / width) * width)) this.#compare();
+    if (this.view.points > POINTS_MAX) this.#draw();
   }
 
   #legends() {
     const { view } = this;
-    if (!view || !this.#loaded) return;
+    if (!view || !this.loading.loaded) return;
     const [priceLegend, volumeLegend] = [byId('legend-price'), byId('legend-volume')];
     priceLegend.hidden = view.candles === null;
     volumeLegend.hidden = false;
     if (view.candles) {
-      const time = this.#pointed ?? Math.max(...this.candles.keys());
-      const shown = this.candles.get(time);
-      const words = candleWords(shown, this.candles.size > 0);
+      const time = this.#pointed ?? Math.max(...this.loading.candles.keys());
+      const shown = this.loading.candles.get(time);
+      const words = candleWords(shown, this.loading.candles.size > 0);
       fill(priceLegend, h('strong', {}, this.symbol), h('span', { class: 'key' }, this.frame.name), ...words);
     }
     const time = this.#pointed ?? this.timeline.newest?.time;
     const words = view.candles
       ? [h('strong', {}, 'Liquidations')]
-      : [h('strong', {}, this.symbol), h('span', { class: 'key' }, `${this.frame.name} liquidations`), h('span', { class: 'warned' }, this.#noCandles || 'no candle source is configured')];
+      : [h('strong', {}, this.symbol), h('span', { class: 'key' }, `${this.frame.name} liquidations`), h('span', { class: 'warned' }, this.loading.noCandles || 'no candle source is configured')];
     if (time !== undefined) {
       const before = this.#shift ? this.timeline.at(time - this.#shift) : undefined;
       words.push(...barWords(this.timeline, time, this.frame.width === DAY_S));
@@ -466,7 +293,7 @@ class ChartPage {
     requestAnimationFrame(() => {
       this.#summing = false;
       const range = this.view?.visible();
-      if (!this.#loaded || !range) return;
+      if (!this.loading.loaded || !range) return;
       const bars = this.timeline.all();
       const now = totals(bars, range.from, range.to);
       const shift = this.#shift;
@@ -506,16 +333,19 @@ class ChartPage {
 
   // -- what the user does
 
-  #tools() {
-    const search = symbolSearch({
+  #symbols() {
+    return symbolSearch({
       symbol: this.symbol,
-      load: async () => (this.#sources ? symbols(this.#sources) : []),
+      load: () => this.loading.symbols(),
       open: (symbol) => {
         history.pushState(null, '', `/chart/${encodeURIComponent(symbol)}${location.search}`);
         this.#open(symbol);
       },
     });
-    this.#search = search;
+  }
+
+  /** The buttons of the timeframes and of the comparisons that they allow. @returns {() => void} show those that there are */
+  #choices() {
     const comparisons = segments(
       byId('comparison'),
       [
@@ -533,41 +363,30 @@ class ChartPage {
       },
     );
     const fit = () => {
-      for (const name of Object.keys(COMPARISONS)) comparisons.disable(name, whyNot(this.frame, name, this.offered));
+      for (const name of Object.keys(COMPARISONS)) comparisons.disable(name, whyNot(this.frame, name, this.loading.offered));
       const possible = this.comparison === 'off' || !whyNot(this.frame, this.comparison);
       comparisons.mark(possible ? this.comparison : 'off');
     };
-    const choices = () => this.offered.map(({ name }) => ({ value: name, label: name }));
+    const choices = () => this.loading.offered.map(({ name }) => ({ value: name, label: name }));
     let there = choices();
     const frames = segments(
       byId('timeframes'),
       there,
       this.frame.name,
       (name) => {
-        this.frame = choice(this.offered, name);
-        this.wanted = name;
         remember('timeframe', name);
         history.replaceState(null, '', `${location.pathname}?timeframe=${name}`);
+        this.loading.choose(name);
         fit();
-        this.load();
       },
     );
-    this.#offer = () => {
+    fit();
+    return () => {
       // Buttons that stay the same keep the focus.
       if (JSON.stringify(choices()) !== JSON.stringify(there)) frames.offer((there = choices()));
       frames.mark(this.frame.name);
       fit();
     };
-    fit();
-    this.#switch('signed');
-    this.#switch('rooted');
-    byId('latest').addEventListener('click', () => this.view?.home());
-    document.addEventListener('click', (event) => {
-      for (const id of ['candleless', 'sampled']) {
-        const more = /** @type {HTMLDetailsElement} */ (byId(id));
-        if (event.target instanceof Node && !more.contains(event.target)) more.open = false;
-      }
-    });
   }
 
   /** A button that is on or off, and remembered. @param {'signed' | 'rooted'} name */
@@ -583,29 +402,21 @@ class ChartPage {
     press();
   }
 
-  /** @type {{set: (name: string) => void} | null} */
-  #search = null;
-  /** @type {ReturnType<typeof connectionBadge>} */
-  #badge;
-  /** Show the buttons of the timeframes that there are. */
-  #offer = () => {};
-
   /** Show another symbol, on the same connection. @param {string} symbol */
   #open(symbol) {
     if (symbol === this.symbol) return;
-    this.symbol = symbol;
-    this.#search?.set(symbol);
+    this.#search.set(symbol);
     document.title = `${symbol} · flowd`;
     byId('chart').setAttribute('aria-label', symbol);
     /** @type {Element} */ (document.querySelector('h1')).textContent = `${symbol} liquidations`;
     this.orders.wait(symbol);
-    this.load();
+    this.loading.open(symbol);
   }
 
   #keys() {
     byId('chart').addEventListener('keydown', (event) => {
       const { view } = this;
-      if (!view || !this.#loaded || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (!view || !this.loading.loaded || event.ctrlKey || event.metaKey || event.altKey) return;
       const { width } = this.frame;
       const step = { ArrowLeft: -width, ArrowRight: width }[event.key];
       if (step) {
@@ -627,7 +438,7 @@ class ChartPage {
 
   /** @param {number} time @param {Bar | undefined} bar */
   #speak(time, bar) {
-    const shown = this.candles.get(time);
+    const shown = this.loading.candles.get(time);
     const words = [stamp(time * 1000)];
     if (shown) words.push(`close ${shown.text}`);
     words.push(bar ? `shorts ${short(bar.buy)}, longs ${short(bar.sell)}, ${bar.count} orders` : 'nothing known');

@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, mock, test } from 'node:test';
+
+import { Loading, RETRY_AFTER_MS } from '../static/chart/loading.js';
+import { BACKOFF_FIRST_MS, FlowdClient } from '../static/flowd-client.js';
+import { FakeSocket } from './fakes.js';
+
+const NOW_MS = 1_699_999_980_000;
+const NOW = NOW_MS / 1000;
+
+const PARTS = [
+  { name: 'orders', kind: 'binance-force-order', table: 'sources' },
+  { name: 'klines', kind: 'binance-candles', table: 'sources' },
+  { name: 'volume', kind: 'liquidation-volume', table: 'transforms' },
+];
+
+/** What a daemon answers, by path without the symbol. @type {Record<string, () => any>} */
+let answers = {};
+
+/** @param {{name: string}[]} components */
+const status = (components) => ({ components, streams: [{ name: 'outages', record: 'Outage' }] });
+
+/** @param {number} count @param {string} buy */
+const point = (count, buy, time = NOW) => ({ time, buy_volume: buy, sell_volume: '0', count });
+
+/** @param {number} count @param {string} buy */
+const bucket = (count, buy, symbol = 'BTCUSDT') => ({ symbol, timeframe: '1m', time_ms: NOW_MS, buy, sell: '0', count });
+
+/** @param {string} close @param {string} volume */
+const kline = (close, volume, symbol = 'BTCUSDT') => ({ symbol, interval: '1m', time_ms: NOW_MS, open: '1', high: '9', low: '1', close, volume, closed: false });
+
+/** @param {number} status @param {object} error */
+const refused = (status, error) => () => new Response(JSON.stringify({ error }), { status });
+
+/** Something that is being loaded, and what was told about it. */
+function loading() {
+  const client = new FlowdClient({ url: 'http://daemon.test/ws', WebSocket: /** @type {any} */ (FakeSocket), random: () => 1 });
+  FakeSocket.last.open();
+  /** @type {any[]} */
+  const told = [];
+  /** @param {string} name */
+  const tell = (name) => (/** @type {any[]} */ ...what) => void told.push([name, ...what]);
+  const orders = { put: tell('put'), hole: tell('hole'), none: tell('none') };
+  const found = new Loading(client, { symbol: 'BTCUSDT', frame: '1m', charts: 'data:text/javascript,' }, {
+    orders,
+    wait: tell('wait'),
+    found: tell('found'),
+    offered: tell('offered'),
+    loaded: tell('loaded'),
+    changed: tell('changed'),
+    bars: tell('bars'),
+    candles: tell('candles'),
+    gaps: tell('gaps'),
+    missing: tell('missing'),
+    failed: tell('failed'),
+    lacking: () => {},
+    silent: tell('silent'),
+  });
+  /** The names of what was told since it was asked for last. */
+  const names = () => told.splice(0).map(([name]) => name);
+  return { client, found, told, names };
+}
+
+beforeEach(() => {
+  FakeSocket.made = [];
+  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: NOW_MS });
+  answers = {
+    '/status': () => status(PARTS),
+    '/streams/volume.timeframes': () => ({ records: [{ seq: 1, value: { timeframes: ['1m', '5m'] } }] }),
+    '/api/v1/liquidation-volume/BTCUSDT/1m': () => ({ data: [point(2, '20')], gaps: [] }),
+    '/api/v1/candles/BTCUSDT/1m': () => ({ data: [kline('5', '10')] }),
+  };
+  mock.method(globalThis, 'fetch', async (/** @type {string} */ path) => {
+    const found = await (answers[path.split('?')[0]] ?? refused(404, { code: 'NOT_FOUND', message: 'no' }))();
+    return found instanceof Response ? found : new Response(JSON.stringify(found));
+  });
+});
+
+afterEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
+});
+
+test('it is loaded when the histories are here, and all is followed by then', async () => {
+  const { found, names } = loading();
+
+  await found.load();
+
+  assert.deepEqual(names(), ['wait', 'found', 'offered', 'loaded']);
+  assert.deepEqual(found.timeline.all().map(({ time, buy }) => [time, buy]), [[NOW, '20']]);
+  assert.deepEqual(found.candlesInOrder().map(({ close }) => close), [5]);
+  assert.deepEqual([found.withCandles, found.offered.map(({ name }) => name)], [true, ['1m', '5m']]);
+  assert.deepEqual(FakeSocket.last.all('subscribe').map(({ streams }) => streams?.[0]), ['orders', 'volume', 'klines', 'outages']);
+});
+
+test('a bucket that the stream told first stays when the history is older', async () => {
+  const { found, names } = loading();
+  answers['/api/v1/liquidation-volume/BTCUSDT/1m'] = () => {
+    FakeSocket.last.records('volume', 'e.3', [bucket(3, '30')], true);
+    return { data: [point(2, '20')] };
+  };
+
+  await found.load();
+
+  assert.deepEqual(names(), ['wait', 'found', 'offered', 'loaded'], 'nothing is drawn before');
+  assert.equal(found.timeline.at(NOW)?.buy, '30');
+});
+
+test('what comes later is told, but neither what is known nor what is of another symbol', async () => {
+  const { found, told, names } = loading();
+  await found.load();
+  names();
+
+  FakeSocket.last.records('volume', 'e.4', [bucket(1, '10'), bucket(9, '90', 'ETHUSDT')], true);
+  FakeSocket.last.records('volume', 'e.5', [bucket(3, '30')]);
+  FakeSocket.last.records('klines', 'f.1', [kline('4', '9'), kline('7', '20', 'ETHUSDT')], true);
+  FakeSocket.last.records('klines', 'f.2', [kline('6', '11')]);
+
+  assert.deepEqual(told.map(([name, all]) => [name, ...all.map((/** @type {any} */ one) => one.buy ?? one.close)]), [['bars', '30'], ['candles', 6]]);
+});
+
+test('a daemon that does not answer is asked again after a while', async () => {
+  const { found, told, names } = loading();
+  const status = answers['/status'];
+  answers['/status'] = () => Promise.reject(new TypeError('no network'));
+  await found.load();
+  assert.deepEqual(told.at(-1), ['failed', 'The daemon does not answer', 'the daemon does not answer']);
+  names();
+
+  answers['/status'] = status;
+  mock.timers.tick(RETRY_AFTER_MS);
+  await found.ready();
+
+  assert.deepEqual(names(), ['wait', 'found', 'offered', 'loaded']);
+});
+
+test('what is missing is looked for again with the next connection', async () => {
+  const { found, told, names } = loading();
+  answers['/status'] = () => status(PARTS.slice(0, 1));
+  await found.load();
+  assert.deepEqual(told.at(-1)?.slice(0, 2), ['missing', 'Liquidation volume is not configured']);
+  names();
+
+  answers['/status'] = () => status(PARTS);
+  FakeSocket.last.end(1006);
+  mock.timers.tick(BACKOFF_FIRST_MS);
+  FakeSocket.last.open();
+  await found.ready();
+
+  assert.deepEqual(names(), ['wait', 'found', 'offered', 'loaded']);
+});
+
+test('of two loadings only the later is shown, whichever answer comes last', async () => {
+  const { found, names } = loading();
+  await found.load();
+  names();
+  answers['/api/v1/liquidation-volume/ETHUSDT/1m'] = () => ({ data: [point(1, '7')] });
+  let late = (/** @type {unknown} */ _) => {};
+  const asked = new Promise((resolve) => {
+    answers['/api/v1/liquidation-volume/BTCUSDT/1m'] = () => new Promise((answer) => resolve((late = answer)));
+  });
+  const earlier = found.load();
+  await asked;
+
+  found.open('ETHUSDT');
+  await found.ready();
+  late({ data: [point(50, '500')] });
+  await earlier;
+
+  assert.deepEqual(names(), ['wait', 'found', 'wait', 'found', 'loaded']);
+  assert.equal(found.timeline.at(NOW)?.buy, '7');
+});
+
+test('when the stream lost buckets, all is loaded anew', async () => {
+  const { found, names } = loading();
+  await found.load();
+  names();
+
+  FakeSocket.last.says({ type: 'gap', stream: 'volume', position: 'e.9', gap: { first: 5, last: 8 } });
+  await found.ready();
+
+  assert.deepEqual(names(), ['wait', 'found', 'loaded']);
+});
+
+test('the first candle where there were none makes it another kind of chart', async () => {
+  const { found, names } = loading();
+  answers['/api/v1/candles/BTCUSDT/1m'] = refused(400, { code: 'UNKNOWN_INTERVAL', message: 'there are no 1m candles', allowed: ['5m'] });
+  await found.load();
+  assert.deepEqual([found.withCandles, found.noCandles], [false, 'there are no 1m candles; there are 5m']);
+  names();
+
+  answers['/api/v1/candles/BTCUSDT/1m'] = () => ({ data: [kline('5', '10')] });
+  FakeSocket.last.records('klines', 'f.1', [kline('5', '10')], true);
+  await found.ready();
+
+  assert.deepEqual(names(), ['wait', 'found', 'loaded']);
+  assert.equal(found.withCandles, true);
+});
+
+test('a gap becomes longer as long as it is open', async () => {
+  const { found, names } = loading();
+  await found.load();
+  const from_ms = NOW_MS - 90_000;
+  FakeSocket.last.records('outages', 'g.1', [{ component: 'orders', from_ms, to_ms: null, reason: 'silence' }], true);
+  assert.deepEqual(names().slice(-2), ['silent', 'changed']);
+
+  mock.timers.tick(1000);
+  found.tick();
+
+  assert.deepEqual([names(), found.timeline.gaps], [['gaps'], [[from_ms, NOW_MS + 1000]]]);
+  FakeSocket.last.records('outages', 'g.2', [{ component: 'orders', from_ms, to_ms: NOW_MS, reason: 'silence' }]);
+  names();
+  found.tick();
+  assert.deepEqual([names(), found.timeline.gaps], [[], [[from_ms, NOW_MS]]]);
+});
