@@ -36,7 +36,7 @@ INSIDE = """
 values    clock codec errors limits settings tally / filters record
 stream    log / inputs snapshot
 upstream  connection outages / feed
-channel   guard packing prepared / client / channel
+channel   guard packing prepared / client / row / channel
 door      desk head / visit websocket / loan paths / clients polls / door
 setup     registry supervisor / config / wiring
 operate   log notify status / metrics openapi / observe web

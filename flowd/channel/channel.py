@@ -19,6 +19,7 @@ from flowd.channel.client import PLACES_MAX, URGENT_MAX, Client, Crowd, Place
 from flowd.channel.guard import Guard, SinkFailed
 from flowd.channel.packing import Pack
 from flowd.channel.prepared import Prepared
+from flowd.channel.row import Row, Send
 from flowd.stream.log import Stream
 from flowd.values.clock import Stopwatch, stopwatch
 from flowd.values.errors import BadRequest
@@ -137,38 +138,6 @@ class Channels:
             "streams_per_connection": PLACES_MAX,
             "unread_answers_bytes": URGENT_MAX,
         }
-
-
-class Row:
-    """The level clients of a channel whose bytes are packed alike."""
-
-    def __init__(self) -> None:
-        self._members: dict[Place, None] = {}
-        self.places: list[Place] = []
-        self.sends: list[Callable[[bytes | memoryview], int]] | None = None
-        """Made anew, with `places`, by the first pass after somebody came or went: removing one
-        from the middle of a list of thousands is not worth it.
-        """
-
-    def __contains__(self, place: Place) -> bool:
-        return place in self._members
-
-    def add(self, place: Place) -> None:
-        """This one is level."""
-        self._members[place] = None
-        self.sends = None
-
-    def discard(self, place: Place) -> None:
-        """This one is not any more."""
-        del self._members[place]
-        self.sends = None
-
-    def ready(self) -> list[Callable[[bytes | memoryview], int]]:
-        """Each one's `send`, in the order of `places`."""
-        if self.sends is None:
-            self.places = list(self._members)
-            self.sends = [place.client.socket.send for place in self.places]
-        return self.sends
 
 
 class Channel:
@@ -349,7 +318,7 @@ class Channel:
         self,
         data: bytes,
         places: list[Place],
-        sends: list[Callable[[bytes | memoryview], int]],
+        sends: list[Send],
     ) -> int:
         """Send to some; answers how many took at least a part."""
         size, delivered = len(data), len(sends)
