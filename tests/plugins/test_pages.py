@@ -320,7 +320,7 @@ async def test_everything_that_pages_load_is_there_with_its_type_and_for_ever() 
 
     assert {path.rpartition("/")[2] for path in found} >= {
         *("theme.js", "tokens.css", "app.css", "overview.js", "flowd-client.js"),
-        *("chart.js", "loading.js", "view.js", "paint.js", "model.js", "mark.svg"),
+        *("chart.js", "loading.js", "drawing.js", "view.js", "paint.js", "model.js", "mark.svg"),
         *("feed.js", "feed.css", "ring.js", "table.js", "analytics.js", "analytics.css"),
     }
     for path, answer in found.items():
