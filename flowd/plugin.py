@@ -17,8 +17,9 @@ from quart import Blueprint
 from flowd.channel.channel import Encode
 from flowd.door.desk import Desk
 from flowd.door.paths import Hot, Live, Session, Tail, Wish, follow_path
+from flowd.stream.cursor import Cursor
 from flowd.stream.inputs import Delivery, Input, Streams
-from flowd.stream.log import Cursor, Stream
+from flowd.stream.log import Stream
 from flowd.upstream.connection import Upstream
 from flowd.upstream.feed import Feed
 from flowd.upstream.outages import Outage

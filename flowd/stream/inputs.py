@@ -5,7 +5,8 @@ from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
-from flowd.stream.log import Cursor, Stream
+from flowd.stream.cursor import Cursor
+from flowd.stream.log import Stream
 from flowd.values.errors import UserError
 from flowd.values.filters import ALL, Filter
 from flowd.values.record import Batch, Gap, Position
@@ -115,25 +116,15 @@ class Input(Generic[T]):
         """A reader that goes on where this component last was; at `after`, if given; else all
         retained.
         """
-        place = self._places.get(self._stream.name)
+        place = self._places.get(self.name)
         if after is None and place is not None:
-            return Cursor(
-                self._stream, place, filter=filter, on_read=self._read, on_gap=self._on_gap
-            )
-        plain = self._stream.cursor(after, limit=limit, filter=filter)
-        lost = after is not None and not self._stream.knows(after)
-        return Cursor(
-            self._stream,
-            plain.position.seq,
-            first=after is None or lost,
-            reset=lost,
-            filter=filter,
-            on_read=self._read,
-            on_gap=self._on_gap,
+            after = Position(self._stream.epoch, place)
+        return self._stream.cursor(
+            after, limit=limit, filter=filter, on_read=self._read, on_gap=self._on_gap
         )
 
     def _read(self, seq: int) -> None:
-        self._places[self._stream.name] = max(seq, self._places.get(self._stream.name, 0))
+        self._places[self.name] = max(seq, self._places.get(self.name, 0))
 
 
 class Streams(Mapping[str, Input[Any]]):

@@ -1,20 +1,20 @@
-"""The log of one stream and its readers: the mechanism under everything else in flowd.
+"""The log of one stream: the mechanism under everything else in flowd.
 
 A stream never waits and never refuses a record for load: it is a bounded log, and what falls off
-its far end is told to whoever had not read it. A reader is a cursor, which is a number. Between
-two checkpoints nothing else runs, so plain lists and dicts are a transaction here and no lock is
-needed.
+its far end is told to whoever had not read it. Between two checkpoints nothing else runs, so plain
+lists and dicts are a transaction here and no lock is needed.
 """
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
+from flowd.stream.cursor import Cursor
 from flowd.values.clock import Clock
 from flowd.values.filters import ALL, Filter
 from flowd.values.record import Batch, Gap, Position, Record
@@ -76,6 +76,12 @@ class Cut:
 class Stream(Generic[T]):
     """A named log of the newest records of one type; a history, or a table where records have
     keys.
+
+    One component writes, any number read, and nobody waits for anybody: `append`, `forget` and all
+    reading are done at once, from any task at any time. Only `news`, `ended` and a cursor's loop
+    wait. The daemon closes a stream, after its writer has ended; a component never does. Then
+    appending is a mistake, what is retained can still be read, and every reader's loop ends after
+    its last batch. `append` raises for what cannot be written as JSON; nothing else here raises.
     """
 
     def __init__(
@@ -310,14 +316,26 @@ class Stream(Generic[T]):
         *,
         limit: int | None = None,
         filter: Filter = ALL,
-    ) -> "Cursor[T]":
+        on_read: Callable[[int], None] | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> Cursor[T]:
         """A reader: everything retained (its newest `limit`), or what is newer than `after`, and
-        then live.
+        then live. A position that means nothing here gets a reset.
         """
         if after is not None and self.knows(after):
-            return Cursor(self, after.seq, filter=filter)
-        start = 0 if limit is None else self.newest(limit, filter)
-        return Cursor(self, start, first=True, reset=after is not None, filter=filter)
+            start, first, reset = after.seq, False, False
+        else:
+            start = 0 if limit is None else self.newest(limit, filter)
+            first, reset = True, after is not None
+        return Cursor(
+            self,
+            start,
+            first=first,
+            reset=reset,
+            filter=filter,
+            on_read=on_read,
+            on_gap=on_gap,
+        )
 
     # -- the snapshot --
 
@@ -382,122 +400,3 @@ class Stream(Generic[T]):
     def bounds(self) -> dict[str, Any]:
         """The limit that every stream has."""
         return {"seen_ids_per_stream": SEEN_MAX}
-
-
-class Cursor(Generic[T]):
-    """One reader's place in a stream. Iterate for batches, or `records()` for one record at a
-    time.
-    """
-
-    def __init__(
-        self,
-        stream: Stream[T],
-        seq: int,
-        *,
-        first: bool = False,
-        reset: bool = False,
-        filter: Filter = ALL,
-        on_read: Callable[[int], None] | None = None,
-        on_gap: Callable[[Gap], None] | None = None,
-    ) -> None:
-        self._stream = stream
-        self._filter = filter
-        self._seq = seq
-        self._first = first
-        self._reset = reset
-        self._on_read = on_read
-        self._on_gap = on_gap
-        self._pending: int | None = None
-
-    @property
-    def position(self) -> Position:
-        """Everything up to here has been read."""
-        return Position(self._stream.epoch, self._seq)
-
-    def read(self, limit: int | None = None) -> Batch[T]:
-        """What is new, at once; perhaps nothing. For polls."""
-        batch = self._stream.read(self._seq, first=self._first, limit=limit, filter=self._filter)
-        if self._reset:
-            batch = evolve(batch, reset=True)
-        if batch.gap is not None and self._on_gap is not None:
-            self._on_gap(batch.gap)
-        self._seq = batch.position.seq
-        self._first = self._reset = False
-        return batch
-
-    def done(self) -> None:
-        """Say that all that was read has been dealt with: after a restart it is not read again.
-
-        For who polls with `read` and commits in the same step as publishing; loops say it by going
-        on.
-        """
-        if self._on_read is not None:
-            self._on_read(self._seq)
-
-    def __aiter__(self) -> "Cursor[T]":
-        return self
-
-    async def __anext__(self) -> Batch[T]:
-        """The next batch. A new reader's first one comes at once, even when the stream is still
-        empty.
-
-        Asking for the next batch says that the last one has been dealt with.
-        """
-        if self._pending is not None and self._on_read is not None:
-            self._on_read(self._pending)
-        self._pending = None
-        await trio.lowlevel.checkpoint()
-        while True:
-            fresh = self._first
-            if not fresh and not await self._stream.news(self._seq):
-                raise StopAsyncIteration
-            batch = self.read()
-            self._pending = self._seq
-            if batch.records or batch.gap or fresh:
-                return batch
-
-    def records(self) -> "Records[T]":
-        """One record at a time, each counted as read when the loop body is done with it."""
-        return Records(self, self._stream, self._on_read)
-
-
-class Records(Generic[T]):
-    """A cursor's records one by one. Lets other tasks run every hundred, so that a backlog holds
-    nobody up.
-    """
-
-    def __init__(
-        self, cursor: Cursor[T], stream: Stream[T], on_read: Callable[[int], None] | None
-    ) -> None:
-        self._cursor = cursor
-        self._stream = stream
-        self._on_read = on_read
-        self._done: int | None = None
-        self._left: Iterable[Record[T]] = iter(())
-        self._end = 0
-        self._since_yield = 0
-
-    def __aiter__(self) -> "Records[T]":
-        return self
-
-    async def __anext__(self) -> Record[T]:
-        if self._done is not None and self._on_read is not None:
-            self._on_read(self._done)
-        self._done = None
-        while True:
-            if self._since_yield >= 100:
-                # Before a record is taken: one that was taken and cancelled would be lost.
-                self._since_yield = 0
-                await trio.lowlevel.checkpoint()
-            for record in self._left:
-                self._since_yield += 1
-                self._done = record.seq
-                return record
-            if self._end and self._on_read is not None:
-                self._on_read(self._end)
-            await trio.lowlevel.checkpoint()
-            if not await self._stream.news(self._cursor.position.seq):
-                raise StopAsyncIteration
-            batch = self._cursor.read()
-            self._end = batch.position.seq
-            self._left = iter(batch.records)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from flowd.stream.log import SEEN_MAX, Cursor, Retain, Saved, Stream
+from flowd.stream.cursor import Cursor
+from flowd.stream.log import SEEN_MAX, Retain, Saved, Stream
 from flowd.values import filters
 from flowd.values.record import Batch, Gap, Position, Record
 
