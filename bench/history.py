@@ -28,7 +28,7 @@ from flowd.market import Liquidation
 from flowd.operate.status import LoopMeter
 from flowd.plugin import Feed, Source
 from flowd.process import GC_THRESHOLDS
-from flowd.stream.snapshot import SqliteStore
+from flowd.stream.stores import SqliteStore
 from flowd.values import clock
 
 from .contenders import FLOWD

@@ -30,7 +30,8 @@ from flowd.setup.registry import Registry
 from flowd.setup.supervisor import Child, State, Supervisor
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.log import Retain, Stream
-from flowd.stream.snapshot import Loaded, MemoryStore, Snapshots, Store
+from flowd.stream.snapshot import Loaded, Snapshots, Store
+from flowd.stream.stores import MemoryStore
 from flowd.upstream.connection import Dial, dial
 from flowd.upstream.feed import Feed
 from flowd.upstream.outages import ALIVE, Alive, Outage, Outages

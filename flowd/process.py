@@ -19,7 +19,7 @@ from flowd.door.clients import TCP_USER_TIMEOUT
 from flowd.operate import notify
 from flowd.setup.config import Config, parse_address
 from flowd.setup.registry import Registry
-from flowd.stream.snapshot import SqliteStore
+from flowd.stream.stores import SqliteStore
 from flowd.values.errors import UserError
 
 logger = logging.getLogger("flowd")

@@ -39,7 +39,8 @@ from flowd.process import listen
 from flowd.setup.config import parse
 from flowd.setup.registry import Registry
 from flowd.stream.log import Cut
-from flowd.stream.snapshot import Save, SqliteStore
+from flowd.stream.snapshot import Save
+from flowd.stream.stores import SqliteStore
 from flowd.upstream.connection import dial, open_upstream
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange

@@ -23,7 +23,8 @@ from flowd_simulator.faults import Faults, spoil
 from flowd import testing
 from flowd.market import Liquidation
 from flowd.plugin import Feed, StreamName, Streams, Transform
-from flowd.stream.snapshot import MemoryStore, Save
+from flowd.stream.snapshot import Save
+from flowd.stream.stores import MemoryStore
 from flowd.values import codec
 from tests.simulation.model import Ledger, Log
 from tests.simulation.reader import Reader

@@ -16,17 +16,8 @@ from attrs import evolve, field, frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.stream.log import SEEN_MAX, Retain, Stream
-from flowd.stream.snapshot import (
-    SCHEMA,
-    Loaded,
-    MemoryStore,
-    Rows,
-    Save,
-    Snapshots,
-    SqliteStore,
-    Store,
-    size_bytes,
-)
+from flowd.stream.snapshot import Loaded, Rows, Save, Snapshots, Store
+from flowd.stream.stores import SCHEMA, MemoryStore, SqliteStore, size_bytes
 from flowd.values.errors import UserError
 from flowd.values.record import Gap, Position
 
