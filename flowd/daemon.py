@@ -22,7 +22,7 @@ from flowd.door.door import Door, Route
 from flowd.door.paths import Hot, Live
 from flowd.door.polls import Polls
 from flowd.operate import notify, openapi, web
-from flowd.operate.observe import Observer, Running, memory
+from flowd.operate.observe import Observer, Running, resident
 from flowd.operate.status import LoopMeter
 from flowd.setup import wiring
 from flowd.setup.config import Component, Config
@@ -30,14 +30,15 @@ from flowd.setup.registry import Registry
 from flowd.setup.supervisor import Child, State, Supervisor
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.log import Retain, Stream
-from flowd.stream.snapshot import Loaded, Snapshots, Store
+from flowd.stream.memory import TABLE_RETAIN, Memory
+from flowd.stream.snapshot import Store
 from flowd.stream.stores import MemoryStore
 from flowd.upstream.connection import Dial, dial
 from flowd.upstream.feed import Feed
 from flowd.upstream.outages import ALIVE, Alive, Outage, Outages
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.values.clock import Clock, Stopwatch, stopwatch, system_clock
-from flowd.values.errors import BadRequest, UserError
+from flowd.values.errors import UserError
 from flowd.values.record import Gap
 
 logger = logging.getLogger("flowd")
@@ -48,13 +49,7 @@ stops.
 """
 GRACE_S = 1.5
 """How long clients who are behind may take to catch up when the daemon stops."""
-OUTAGES_RETAIN = 1000
-TABLE_RETAIN = Retain(100_000)
-"""Of the tables that a component keeps beside its stream: how many keys each may have."""
-
-
-def _epoch(random: Random) -> str:
-    return "".join(random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=8))
+OUTAGES_RETAIN = Retain(1000)
 
 
 @frozen
@@ -81,22 +76,20 @@ class Daemon:
         self.config = config
         self.registry = registry
         self.plan = wiring.plan(config)
-        self.machine = machine or Machine()
-        self.streams: dict[str, Stream[Any]] = {}
+        self.machine = machine = machine or Machine()
+        self._store: Store = store or MemoryStore()
+        self.memory = Memory(self._store, machine.clock, machine.random, self._note_alive)
+        self.streams, self.snapshots = self.memory.streams, self.memory.snapshots
         self.feeds: dict[str, Feed[Any]] = {}
         self.running: dict[str, Running] = {}
-        self.places: dict[str, dict[str, int]] = {}
-        self.supervisor = Supervisor(self.machine.random, self._changed)
+        self.supervisor = Supervisor(machine.random, self._changed)
         self.outages: Outages
         self._alive: Stream[Any]
-        self.snapshots: Snapshots
         self.channels: Channels
         self.door: Door
         self.web: web.Web
-        self.loop = LoopMeter(self.machine.stopwatch)
+        self.loop = LoopMeter(machine.stopwatch)
         self.observer: Observer
-        self._store: Store = store or MemoryStore()
-        self._loaded = Loaded()
         self.stopping = trio.Event()
         self.ended = trio.Event()
         self._started_ms = 0
@@ -112,7 +105,7 @@ class Daemon:
         task_status: trio.TaskStatus["Daemon"] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Start everything, serve until `stop`, end everything in order."""
-        self._loaded = await self._store.load()
+        await self.memory.load()
         try:
             async with trio.open_nursery() as nursery:
                 self._build(nursery)
@@ -137,24 +130,16 @@ class Daemon:
     # --------------------------------------------------------------------------------------------
 
     def _build(self, nursery: trio.Nursery) -> None:
-        machine, settings = self.machine, self.config.settings
+        machine, settings, memory = self.machine, self.config.settings, self.memory
         self._started_ms = machine.clock()
-        self.snapshots = Snapshots(
-            self._store, self.streams, self.places, machine.clock, self._note_alive
-        )
         for part in self.plan.order:
-            self.places[part.name] = {
-                stream: seq
-                for (component, stream), seq in self._loaded.places.items()
-                if component == part.name
-            }
             if part.table != "sinks":
-                self._add_stream(part.name, part.definition.record, part.retain)
+                memory.open(part.name, part.definition.record, part.retain)
                 for table, record in part.definition.tables.items():
-                    self._add_stream(wiring.table_name(part.name, table), record, TABLE_RETAIN)
-        outages = self._add_stream(OUTAGES, Outage, Retain(OUTAGES_RETAIN))
+                    memory.open(wiring.table_name(part.name, table), record, TABLE_RETAIN)
+        outages = memory.open(OUTAGES, Outage, OUTAGES_RETAIN)
         self.outages = Outages(outages, machine.clock)
-        self._alive = self._add_stream(ALIVE, Alive, Retain(), private=True)
+        self._alive = memory.open(ALIVE, Alive, Retain(), private=True)
         self.outages.resume(
             {part.name: self._last_alive_ms(part.name) for part in self.config.of("sources")}
         )
@@ -183,7 +168,7 @@ class Daemon:
                 "clients": [clients.figures, self.channels.figures, self.door.figures],
                 "snapshot": [self.snapshots.figures],
                 "loop": [self.loop.figures],
-                "memory": [memory, prepared.figures],
+                "memory": [resident, prepared.figures],
                 "limits": [
                     clients.bounds,
                     self.channels.bounds,
@@ -194,32 +179,7 @@ class Daemon:
                 ],
             },
         )
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Of what was loaded and no stream has taken, only the private tables stay that a component
-        may still ask for.
-        """
-        for name in list(self._loaded.streams):
-            component, _, table = name.partition("/")
-            if not table or component not in self.running:
-                del self._loaded.streams[name]
-
-    def _add_stream(
-        self, name: str, record: type, retain: Retain, *, private: bool = False
-    ) -> Stream[Any]:
-        stream: Stream[Any] = Stream(
-            name,
-            record,
-            clock=self.machine.clock,
-            epoch=_epoch(self.machine.random),
-            retain=retain,
-            private=private,
-        )
-        self.snapshots.restore(stream, self._loaded)
-        self._loaded.streams.pop(name, None)  # The stream has it now.
-        self.streams[name] = stream
-        return stream
+        memory.let_go(self.running)
 
     def _table(self, component: Component, name: str, record: type) -> Stream[Any]:
         """A component's table, public if its definition says so; the same one after a restart of
@@ -227,11 +187,7 @@ class Daemon:
         """
         if name in component.definition.tables:
             return self.streams[wiring.table_name(component.name, name)]
-        full = f"{component.name}/{name}"
-        found = self.streams.get(full)
-        if found is None:
-            found = self._add_stream(full, record, TABLE_RETAIN, private=True)
-        return found
+        return self.memory.table(component.name, name, record)
 
     def _inputs(self, component: str, places: dict[str, int]) -> Streams:
         """The streams as one component reads them."""
@@ -248,7 +204,8 @@ class Daemon:
 
     def _add_component(self, part: Component, app: Any) -> None:
         definition, name = part.definition, part.name
-        streams = self._inputs(name, self.places[name])
+        places = self.memory.join(name)
+        streams = self._inputs(name, places)
         run: Callable[[], Awaitable[None]] | None = None
         if part.table == "sinks":
             desk = Desk(
@@ -287,7 +244,7 @@ class Daemon:
             tally=tally,
             child=None if run is None else self.supervisor.add(name, run, part.restart),
             stream=self.streams[name] if name in self.feeds else None,
-            places=self.places[name],
+            places=places,
             streams=self.streams,
             outages=self.outages,
             clock=self.machine.clock,
@@ -372,27 +329,7 @@ class Daemon:
         """Start a component again, by its own name or its stream's; BadRequest when there is
         nothing to start.
         """
-        children = self.supervisor.children
-        child = children.get(self.plan.writers.get(name, name))
-        if child is None:
-            raise BadRequest(
-                f"there is no component {name!r:.60}",
-                parameter="component",
-                value=name,
-                allowed=list(children),
-                code="UNKNOWN_COMPONENT",
-                status=404,
-            )
-        if child.state is State.STOPPED:
-            raise BadRequest(
-                f"{name} has ended for good",
-                parameter="component",
-                value=name,
-                allowed="a component that runs or is to run again; this one starts with the daemon",
-                code="ENDED",
-                status=409,
-            )
-        self.supervisor.kick(child.name)
+        self.supervisor.start_again(self.plan.writers.get(name, name))
 
     def _changed(self, child: Child) -> None:
         """A component changed its state. A source that does not run does not deliver: that is an
@@ -411,7 +348,7 @@ class Daemon:
     def _last_alive_ms(self, source: str) -> int | None:
         """When a source was last known to deliver, by the snapshot; None when there was none."""
         alive: Alive | None = self._alive.get(source)
-        return self._loaded.saved_ms if alive is None else alive.time_ms
+        return self.memory.saved_ms if alive is None else alive.time_ms
 
     def _note_alive(self) -> None:
         """Of one instant with what is saved: after a crash, the outage begins here."""

@@ -154,7 +154,7 @@ def _ago_ms(now_ms: int, then_ms: int | None) -> int | None:
     return None if then_ms is None else max(0, now_ms - then_ms)
 
 
-def memory() -> dict[str, Any]:
+def resident() -> dict[str, Any]:
     """The memory that this process has in RAM, for `/status`; 0 where the system does not say."""
     return {"rss_bytes": resident_bytes()}
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import trio
 from attrs import define, field, frozen
 
-from flowd.values.errors import UpstreamError, UserError, unwrap
+from flowd.values.errors import BadRequest, UpstreamError, UserError, unwrap
 
 logger = logging.getLogger("flowd.supervisor")
 
@@ -111,6 +111,29 @@ class Supervisor:
         child.error = reason
         if child.scope is not None:
             child.scope.cancel()
+
+    def start_again(self, name: str) -> None:
+        """`kick`, for who may ask for anything: BadRequest when there is nothing to start."""
+        child = self.children.get(name)
+        if child is None:
+            raise BadRequest(
+                f"there is no component {name!r:.60}",
+                parameter="component",
+                value=name,
+                allowed=list(self.children),
+                code="UNKNOWN_COMPONENT",
+                status=404,
+            )
+        if child.state is State.STOPPED:
+            raise BadRequest(
+                f"{name} has ended for good",
+                parameter="component",
+                value=name,
+                allowed="a component that runs or is to run again; this one starts with the daemon",
+                code="ENDED",
+                status=409,
+            )
+        self.kick(name)
 
     def stop(self, name: str) -> None:
         """End a child for good."""

@@ -15,6 +15,7 @@ import trio
 from attrs import frozen
 
 from flowd.stream.cursor import Cursor
+from flowd.stream.cut import Cut, Saved
 from flowd.values.clock import Clock
 from flowd.values.filters import ALL, Filter
 from flowd.values.record import Batch, Gap, Position, Record
@@ -42,35 +43,6 @@ class Retain:
 
     count: int = 5000
     age_s: float | None = None
-
-
-@frozen
-class Saved(Generic[T]):
-    """A stream as a snapshot holds it."""
-
-    seq: int
-    floor: int
-    records: list[Record[T]]
-    seen: list[str]
-    seen_total: int
-
-
-@frozen
-class Cut:
-    """What a stream has that the last save did not: new records, keys forgotten, ids seen. Taken
-    at one instant.
-    """
-
-    stream: str
-    epoch: str
-    seq: int
-    floor: int
-    records: list[Record[object]]
-    forgotten: list[str]
-    seen: list[str]
-    seen_total: int
-    whole: bool = False
-    """These are all its records: whatever else is saved of it is there no more."""
 
 
 class Stream(Generic[T]):

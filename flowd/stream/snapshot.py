@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import trio
 from attrs import define, field, frozen
 
-from flowd.stream.log import Cut, Saved, Stream
+from flowd.stream.cut import Cut, Saved
+from flowd.stream.log import Stream
 from flowd.values import codec
 from flowd.values.clock import Clock
 from flowd.values.record import Record

@@ -11,7 +11,8 @@ import trio
 from attrs import evolve
 from sqlite_utils import Database
 
-from flowd.stream.log import SEEN_MAX, Cut
+from flowd.stream.cut import Cut
+from flowd.stream.log import SEEN_MAX
 from flowd.stream.snapshot import Loaded, Rows, Save
 from flowd.values.errors import UserError
 from flowd.values.record import Record

@@ -38,7 +38,7 @@ from flowd.operate.web import GuardedServer
 from flowd.process import listen
 from flowd.setup.config import parse
 from flowd.setup.registry import Registry
-from flowd.stream.log import Cut
+from flowd.stream.cut import Cut
 from flowd.stream.snapshot import Save
 from flowd.stream.stores import SqliteStore
 from flowd.upstream.connection import dial, open_upstream

@@ -10,7 +10,7 @@ from attrs import frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd import testing
-from flowd.operate.observe import RATE_EVERY_S, Observer, memory, resident_bytes
+from flowd.operate.observe import RATE_EVERY_S, Observer, resident, resident_bytes
 from flowd.operate.status import ComponentStatus
 from flowd.plugin import Feed, Sink, Source, StreamName, Streams, Transform
 from flowd.setup.registry import Found, Registry
@@ -102,7 +102,7 @@ async def test_each_section_has_what_its_parts_say_of_themselves(
 
     assert set(status.clients) == {
         *("live", "behind", "channels", "connections_open", "connections", "delivered"),
-        *("slow", "gone_slow", "gaps", "cached_bytes", "requests", "refused", "gone"),
+        *("slow", "gone_slow", "gaps", "requests", "refused", "gone"),
     }
     assert set(status.snapshot) == {
         *("path", "bytes", "saves", "failures", "error", "saved_ago_ms", "took_ms"),
@@ -116,7 +116,7 @@ async def test_each_section_has_what_its_parts_say_of_themselves(
         *("max_clients", "max_clients_per_address", "connections_spare", "send_buffer"),
         *("slow_consumer_timeout_s", "slow_consumer_limit_s", "channels"),
         *("streams_per_connection", "unread_answers_bytes", "client_message_bytes"),
-        *("client_messages_per_s", "request_head_bytes", "chunk_cache_bytes"),
+        *("client_messages_per_s", "request_head_bytes"),
         *("prepared_bytes", "seen_ids_per_stream"),
     }
 
@@ -334,7 +334,7 @@ def test_a_section_is_what_its_parts_say_together() -> None:
             "clients": [lambda: {"live": 3}, lambda: {"gone": {"left": 1}}],
             "snapshot": [lambda: {"error": None}],
             "loop": [],
-            "memory": [memory],
+            "memory": [resident],
             "limits": [partial(dict, max_clients=7)],
         },
     )

@@ -10,7 +10,7 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.setup.supervisor import Child, Restart, Run, State, Supervisor
-from flowd.values.errors import UpstreamError, UpstreamSilent, UserError
+from flowd.values.errors import BadRequest, UpstreamError, UpstreamSilent, UserError
 
 FAST = Restart(delay_s=1, delay_max_s=8)
 
@@ -484,6 +484,26 @@ async def test_a_kick_of_a_stopped_child_does_nothing(
     await trio.sleep(100)
 
     assert (child.state, life.starts) == (State.STOPPED, [0])
+
+
+async def test_who_asks_for_another_start_is_told_when_there_is_nothing_to_start(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    supervisor, _, life = begin(nursery, trio.sleep_forever)
+    await trio.sleep(1)
+
+    supervisor.start_again("orders")
+    await trio.sleep(1)
+    with pytest.raises(BadRequest) as unknown:
+        supervisor.start_again("nobody")
+    supervisor.stop("orders")
+    await supervisor.stopped("orders")
+    with pytest.raises(BadRequest) as ended:
+        supervisor.start_again("orders")
+
+    assert life.starts == [0, 1]
+    assert (unknown.value.code, unknown.value.allowed) == ("UNKNOWN_COMPONENT", ["orders"])
+    assert (ended.value.code, ended.value.status) == ("ENDED", 409)
 
 
 async def test_a_kick_meets_a_child_that_fails_in_the_same_moment(

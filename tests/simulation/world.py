@@ -332,7 +332,7 @@ class World:
             reader.must_be_level()
         self.sync()
         seq = self.logs["all"].seq
-        assert daemon.places["counts"]["all"] == seq, "the transform did not catch up"
+        assert daemon.memory.places["counts"]["all"] == seq, "the transform did not catch up"
 
     # -- upstream --
 
@@ -488,7 +488,7 @@ class World:
 
     def _totals_agree(self, daemon: testing.Daemon) -> None:
         """At every instant the transform has counted what it has read, each liquidation once."""
-        read = daemon.places["counts"].get("all", 0)
+        read = daemon.memory.places["counts"].get("all", 0)
         expected = self.ledgers["all"].totals(read)
         counted = {symbol: daemon.streams["counts"].get(symbol) for symbol in SYMBOLS}
         assert {s: c.count for s, c in counted.items() if c is not None} == expected

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.stream.cursor import Cursor
-from flowd.stream.log import SEEN_MAX, Retain, Saved, Stream
+from flowd.stream.cut import Saved
+from flowd.stream.log import SEEN_MAX, Retain, Stream
 from flowd.values import filters
 from flowd.values.record import Batch, Gap, Position, Record
 

@@ -1,6 +1,7 @@
 """When a source was not delivering, as records like any other."""
 
-from flowd.stream.log import Saved, Stream
+from flowd.stream.cut import Saved
+from flowd.stream.log import Stream
 from flowd.upstream.outages import Outage, Outages
 from flowd.values.record import Record
 

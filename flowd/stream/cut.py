@@ -1,0 +1,38 @@
+"""A stream as a snapshot takes it, and as it is given back."""
+
+from typing import Generic, TypeVar
+
+from attrs import frozen
+
+from flowd.values.record import Record
+
+T = TypeVar("T")
+
+
+@frozen
+class Saved(Generic[T]):
+    """A stream as a snapshot holds it."""
+
+    seq: int
+    floor: int
+    records: list[Record[T]]
+    seen: list[str]
+    seen_total: int
+
+
+@frozen
+class Cut:
+    """What a stream has that the last save did not: new records, keys forgotten, ids seen. Taken
+    at one instant.
+    """
+
+    stream: str
+    epoch: str
+    seq: int
+    floor: int
+    records: list[Record[object]]
+    forgotten: list[str]
+    seen: list[str]
+    seen_total: int
+    whole: bool = False
+    """These are all its records: whatever else is saved of it is there no more."""
