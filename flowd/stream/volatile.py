@@ -1,0 +1,167 @@
+"""A store and a journal in memory, for tests: they outlive every daemon, and no process."""
+
+from typing import Any
+
+import trio
+from attrs import define, evolve, field
+
+from flowd.stream.cut import Cut
+from flowd.stream.journal import (
+    Broken,
+    Frame,
+    Head,
+    Journal,
+    Saved,
+    Segment,
+    newest,
+    read,
+    unbroken,
+)
+from flowd.stream.log import SEEN_MAX
+from flowd.stream.snapshot import Loaded, Rows, Save, cuts_of
+
+
+@define(eq=False)
+class _Kept:
+    head: Head
+    data: bytearray = field(factory=bytearray)
+    newest: int = 0
+
+
+@define(eq=False)
+class MemorySegments:
+    """Segments that live as long as this object, for tests: through any crash of a daemon, and,
+    once `frozen`, through all that a dying one still does. With `full`, nothing can be written.
+    """
+
+    kept: list[_Kept] = field(factory=list)
+    full: bool = False
+    frozen: bool = False
+    """Nothing is written any more: the process is dead, whatever its tasks still do."""
+
+    def read(self) -> list[Segment]:
+        """All that is there."""
+        return [read(one.head, bytes(one.data), one.newest) for one in self.kept]
+
+    def newest(self) -> int:
+        """The number of the newest segment, 0 if there is none."""
+        return max((one.head.segment for one in self.kept), default=0)
+
+    def begin(self, head: Head) -> None:
+        """Start a new, empty segment."""
+        self._room()
+        if not self.frozen:
+            self.kept.append(_Kept(head))
+
+    def write(self, data: bytes, number: int) -> None:
+        """Write one frame."""
+        self._room()
+        if not self.frozen:
+            self.kept[-1].data += data
+            self.kept[-1].newest = number
+
+    def _room(self) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+
+    def drop_before(self, segment: int) -> None:
+        """Forget the segments before this one."""
+        if not self.frozen:
+            self.kept = [one for one in self.kept if one.head.segment >= segment]
+
+    def invalidate(self) -> None:
+        """Forget all."""
+        if not self.frozen:
+            self.kept.clear()
+
+
+class MemoryStore:
+    """A store without a disk, for tests: what was saved and journaled lives as long as this object,
+    through any crash.
+
+    `freeze` is the death of the process that has it: whatever its tasks still do leaves no trace.
+    With `boot` another, the next load finds that the machine was restarted.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Rows] = {}
+        self.places: dict[tuple[str, str], int] = {}
+        self.saved_ms: int | None = None
+        self.clean = False
+        self.frame = 0
+        self.life: str | None = None
+        self.boot = "boot"
+        self.saves = 0
+        self.segments = MemorySegments()
+        self.journal = Journal(self.segments)
+        self._lives = 0
+
+    def freeze(self) -> None:
+        """The process is dead."""
+        self.segments.frozen = True
+
+    async def load(self) -> Loaded:
+        """What the last save and the journal left."""
+        await trio.lowlevel.checkpoint()
+        self.segments.frozen = True  # for the daemon that had it
+        self.segments = MemorySegments(self.segments.kept)
+        segments = self.segments.read()
+        saved = Saved(self.life, self.clean, self.frame)
+        frames: list[Frame] = []
+        why: str | None = None
+        self._lives += 1
+        life = self.life or f"life{self._lives}"
+        if self.saved_ms is not None or segments:
+            try:
+                frames = unbroken(saved, segments, self.boot)
+            except Broken as error:
+                why, life = str(error), f"life{self._lives}"
+                self.rows = {name: evolve(rows, epoch="") for name, rows in self.rows.items()}
+        heads = {name: (rows.floor, rows.seen_total) for name, rows in self.rows.items()}
+        cuts, places = cuts_of(frames, heads)
+        for cut in cuts:
+            old = self.rows.get(cut.stream)
+            self._keep(evolve(cut, seq=max(cut.seq, 0 if old is None else old.seq)))
+        self.places |= places
+        loaded = Loaded(self.clean, why, self.saved_ms, dict(self.rows), dict(self.places))
+        number = max(self.frame, newest(segments))
+        self.journal = Journal(self.segments)
+        self.journal.begin(Head(self.segments.newest() + 1, life, self.boot), number)
+        self.clean, self.frame, self.life = False, number, life
+        self.journal.saved()
+        return loaded
+
+    async def save(self, save: Save) -> None:
+        """Keep what is new, in one step."""
+        await trio.lowlevel.checkpoint()
+        if self.segments.frozen:
+            return
+        for cut in save.cuts:
+            self._keep(cut)
+        self.places = dict(save.places)
+        self.saved_ms, self.clean = save.saved_ms, save.clean
+        self.frame, self.life = save.frame, save.life
+        self.saves += 1
+
+    def _keep(self, cut: Cut) -> None:
+        old = self.rows.get(cut.stream, Rows(cut.epoch, 0, 0))
+        kept = [] if cut.whole else old.records
+        slots = {row[2] if row[2] is not None else row[0]: row for row in kept}
+        for key in cut.forgotten:
+            slots.pop(key, None)
+        for record in cut.records:
+            row = (record.seq, record.time_ms, record.key, record.json)
+            slots[record.key if record.key is not None else record.seq] = row
+        records = sorted(row for row in slots.values() if row[0] > cut.floor)
+        # A cut begins anew after a restart that was not clean: its ids take their old places.
+        known = len(old.seen) - (old.seen_total - (cut.seen_total - len(cut.seen)))
+        seen = [*old.seen[: max(0, known)], *cut.seen][-SEEN_MAX:]
+        self.rows[cut.stream] = Rows(cut.epoch, cut.seq, cut.floor, records, seen, cut.seen_total)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+        await trio.lowlevel.checkpoint()
+
+    def figures(self) -> dict[str, Any]:
+        """It is nowhere."""
+        return {"path": None, "bytes": 0}
