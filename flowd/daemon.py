@@ -29,10 +29,11 @@ from flowd.setup.config import Component, Config
 from flowd.setup.registry import Registry
 from flowd.setup.supervisor import Child, State, Supervisor
 from flowd.stream.inputs import Delivery, Input, Streams
+from flowd.stream.journal import Flushing
 from flowd.stream.log import Retain, Stream
 from flowd.stream.memory import TABLE_RETAIN, Memory
 from flowd.stream.snapshot import Store
-from flowd.stream.stores import MemoryStore
+from flowd.stream.volatile import MemoryStore
 from flowd.upstream.connection import Dial, dial
 from flowd.upstream.feed import Feed
 from flowd.upstream.outages import ALIVE, Alive, Outage, Outages
@@ -109,7 +110,9 @@ class Daemon:
         try:
             async with trio.open_nursery() as nursery:
                 self._build(nursery)
+                flushing = Flushing(self._store.journal)
                 async with trio.open_nursery() as components:
+                    trio.lowlevel.add_instrument(flushing)
                     trio.lowlevel.add_instrument(self.loop)
                     try:
                         await self._start(nursery, components, listeners or [])
@@ -119,6 +122,7 @@ class Daemon:
                         await self._end()
                     finally:
                         trio.lowlevel.remove_instrument(self.loop)
+                        trio.lowlevel.remove_instrument(flushing)
                     components.cancel_scope.cancel()
                 nursery.cancel_scope.cancel()
         finally:
@@ -197,6 +201,7 @@ class Daemon:
                 places,
                 partial(self._missed, component, name),
                 partial(self._delivery, name),
+                partial(self._store.journal.move, component),
             )
             for name, stream in self.streams.items()
             if not stream.private

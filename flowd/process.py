@@ -40,13 +40,17 @@ async def serve(
 ) -> None:
     """The daemon as a process: real sockets, real state, until SIGTERM or SIGINT."""
     raise_file_limit(config.settings.max_clients + FILES_SPARE)
+    store = SqliteStore(state, durability=config.settings.durability)
+    if await trio.Path(state).exists():
+        # Before any socket: one who is refused must not have taken another's away.
+        store.claim()
     listeners = await listen(config)
     # What was imported so far stays for ever: a garbage collection that walks over all of it would
     # hold the loop for a tenth of a second.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    daemon = Daemon(config, registry, store=SqliteStore(state))
+    daemon = Daemon(config, registry, store=store)
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             await nursery.start(partial(daemon.run, listeners))

@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from flowd import testing
 from flowd.plugin import Desk, Feed, Input, Outage, Sink, Source, StreamName, Streams, Transform
 from flowd.stream.snapshot import Loaded, Rows
-from flowd.stream.stores import MemoryStore
+from flowd.stream.volatile import MemoryStore
 from flowd.values.errors import UserError
 
 TOML = """

@@ -34,7 +34,7 @@ RANKS = """
 
 INSIDE = """
 values    clock codec errors limits settings tally / filters record
-stream    cursor cut / log / inputs snapshot / memory stores
+stream    cursor cut journal / log segments / inputs snapshot / memory stores volatile
 upstream  connection outages / feed
 channel   guard packing prepared / client / row / channel
 door      desk head / visit websocket / loan paths / clients polls / door

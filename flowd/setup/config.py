@@ -44,6 +44,7 @@ class Settings:
     state: str = "flowd.db"
     admin_token: Secret | None = None
     save_every: Seconds = Seconds(5.0)
+    durability: Literal["process", "disk"] = "process"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
     max_clients: int = 1000

@@ -34,5 +34,7 @@ class Cut:
     forgotten: list[str]
     seen: list[str]
     seen_total: int
+    length: int
+    """How many records it retains, so that one that is missing later is missed."""
     whole: bool = False
     """These are all its records: whatever else is saved of it is there no more."""

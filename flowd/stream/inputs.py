@@ -47,12 +47,14 @@ class Input(Generic[T]):
         places: dict[str, int],
         on_gap: Callable[[Gap], None] = lambda gap: None,
         delivery: Callable[[], Delivery] = Delivery,
+        on_move: Callable[[str, int], None] = lambda stream, seq: None,
     ) -> None:
         self.delivery = delivery
         """How the component behind the stream stands at this instant."""
         self._stream = stream
         self._places = places
         self._on_gap = on_gap
+        self._on_move = on_move
 
     @property
     def name(self) -> str:
@@ -124,7 +126,10 @@ class Input(Generic[T]):
         )
 
     def _read(self, seq: int) -> None:
-        self._places[self.name] = max(seq, self._places.get(self.name, 0))
+        name = self._stream.name
+        if seq > self._places.get(name, -1):
+            self._places[name] = seq
+            self._on_move(name, seq)
 
 
 class Streams(Mapping[str, Input[Any]]):

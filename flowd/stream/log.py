@@ -7,7 +7,7 @@ lists and dicts are a transaction here and no lock is needed.
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -86,6 +86,8 @@ class Stream(Generic[T]):
         self._seen_order: deque[str] = deque()
         self._seen_total = 0
         self._forgotten: dict[str, None] = {}
+        self._changes: list[Sequence[object]] = []
+        self._number = -1
         self._readers = trio.lowlevel.ParkingLot()
 
     # -- writing --
@@ -108,6 +110,7 @@ class Stream(Generic[T]):
         if before is not None and before.value == value:
             if id is not None:
                 self._remember(id)
+                self._note((self._number, 0, 0, None, b"", id))
             return None
         record = Record(self.seq + 1, max(self._time_ms, self._clock()), value, key)
         assert record.json
@@ -115,6 +118,9 @@ class Stream(Generic[T]):
             self._remember(id)
         self.seq, self._time_ms = record.seq, record.time_ms
         self._log.append(record)
+        if self._number >= 0:
+            change = (self._number, record.seq, record.time_ms, key, record.json, id)
+            self._changes.append(change)
         if key is not None:
             self._dead += before is not None
             self._latest[key] = record
@@ -132,7 +138,18 @@ class Stream(Generic[T]):
         if self._latest.pop(key, None) is not None:
             self._dead += 1
             self._forgotten[key] = None
+            self._note((self._number, key))
             self._compact()
+
+    def journal(self, changes: list[Sequence[object]], number: int) -> None:
+        """From here on, note what changes there, as `flowd.stream.journal` words it, under this
+        number.
+        """
+        self._changes, self._number = changes, number
+
+    def _note(self, change: Sequence[object]) -> None:
+        if self._number >= 0:
+            self._changes.append(change)
 
     def close(self) -> None:
         """End every reader's loop after its last batch. Nothing can be appended any more."""
@@ -163,6 +180,7 @@ class Stream(Generic[T]):
             self.floor = record.seq
             if record.key is not None:
                 del self._latest[record.key]
+                self._note((self._number, record.key, record.seq, True))
         else:
             self._dead -= 1
 
@@ -317,7 +335,7 @@ class Stream(Generic[T]):
         seen = [self._seen_order[index] for index in range(-new, 0)]
         records: list[Record[object]] = list(self.after(seq))
         head, total = (self.name, self.epoch, self.seq, self.floor), self._seen_total
-        return Cut(*head, records, list(self._forgotten), seen, total, whole=seq == 0)
+        return Cut(*head, records, list(self._forgotten), seen, total, len(self), seq == 0)
 
     def was_saved(self, cut: Cut) -> None:
         """Forget the forgotten: their rows are gone from the store."""

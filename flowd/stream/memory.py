@@ -32,14 +32,23 @@ class Memory:
         self.places: dict[str, dict[str, int]] = {}
         """By component: up to which seq it has dealt with each stream."""
         self.snapshots = Snapshots(store, self.streams, self.places, clock, before_save)
+        self.journal = store.journal
+        """This life's, once loaded."""
         self._store = store
         self._clock = clock
         self._random = random
         self._loaded = Loaded()
 
     async def load(self) -> None:
-        """Read what was saved. UserError when the store cannot be used."""
+        """Read what was saved and journaled. UserError when the store cannot be used."""
         self._loaded = await self._store.load()
+        self.journal = self._store.journal
+        self.journal.on_lost = self._new_epochs
+
+    @property
+    def why(self) -> str | None:
+        """Why it does not go on as if nothing had happened; None when it does."""
+        return self._loaded.why
 
     @property
     def saved_ms(self) -> int | None:
@@ -50,14 +59,22 @@ class Memory:
         self, name: str, record: type, retain: Retain, *, private: bool = False
     ) -> Stream[Any]:
         """A stream that goes on where it was saved, in its epoch if the daemon ended cleanly."""
-        epoch = "".join(self._random.choices(EPOCH_CHARACTERS, k=8))
         stream: Stream[Any] = Stream(
-            name, record, clock=self._clock, epoch=epoch, retain=retain, private=private
+            name, record, clock=self._clock, epoch=self._epoch(), retain=retain, private=private
         )
         self.snapshots.restore(stream, self._loaded)
         self._loaded.streams.pop(name, None)  # The stream has it now.
+        self.journal.add(stream)
         self.streams[name] = stream
         return stream
+
+    def _epoch(self) -> str:
+        return "".join(self._random.choices(EPOCH_CHARACTERS, k=8))
+
+    def _new_epochs(self) -> None:
+        """The journal lies and cannot be removed: no number may mean two records."""
+        for stream in self.streams.values():
+            stream.epoch = self._epoch()
 
     def table(self, component: str, name: str, record: type) -> Stream[Any]:
         """A component's private table; the same one whenever it is asked for."""
@@ -76,8 +93,11 @@ class Memory:
 
     def let_go(self, components: Container[str]) -> None:
         """Of what no stream has taken, hold only the private tables of these components, which
-        they may still ask for.
+        they may still ask for; and the places of all others, who may be configured again.
         """
+        self.snapshots.keep_places(
+            {key: seq for key, seq in self._loaded.places.items() if key[0] not in self.places}
+        )
         for name in list(self._loaded.streams):
             component, _, table = name.partition("/")
             if not table or component not in components:

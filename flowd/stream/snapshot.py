@@ -2,20 +2,21 @@
 restored at start.
 
 A cut is taken without a checkpoint, so that streams and the places of their readers belong
-together; one worker thread writes only what is new. One flag decides the recovery: a file that was
-closed cleanly goes on in the same epoch, any other takes a new one, because what was served after
-the last save is gone.
+together; one worker thread writes only what is new. What came after the last save is in the journal
+(`flowd.stream.journal`). Where that is whole, streams go on in their epochs, as if nothing had
+happened; where it is not, they take new ones, because what was served is gone.
 """
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import trio
 from attrs import define, field, frozen
 
 from flowd.stream.cut import Cut, Saved
+from flowd.stream.journal import Frame, Journal
 from flowd.stream.log import Stream
 from flowd.values import codec
 from flowd.values.clock import Clock
@@ -41,9 +42,13 @@ class Rows:
 
 @frozen
 class Loaded:
-    """All that a store holds. `saved_ms` is None when it was never saved to."""
+    """All that a store holds, with what its journal had. `saved_ms` is None when it was never
+    saved to. `why` says why it cannot go on as if nothing had happened, None when it can.
+    """
 
     clean: bool = False
+    """It was closed in order."""
+    why: str | None = None
     saved_ms: int | None = None
     streams: dict[str, Rows] = field(factory=dict)
     places: dict[tuple[str, str], int] = field(factory=dict)
@@ -51,21 +56,28 @@ class Loaded:
 
 @frozen
 class Save:
-    """What one save writes: what is new in each stream, all places, and whether this was the last
-    one.
+    """What one save writes: what is new in each stream, all places, the journal's frame that it
+    reaches and whose journal that is, and whether this was the last one.
     """
 
     cuts: list[Cut]
     places: dict[tuple[str, str], int]
     saved_ms: int
     clean: bool
+    frame: int = 0
+    life: str | None = None
 
 
 class Store(Protocol):
-    """Where snapshots lie."""
+    """Where snapshots and the journal between them lie."""
+
+    journal: Journal
+    """This life's, once `load` has returned."""
 
     async def load(self) -> Loaded:
-        """All that was saved; from now on the store counts as not closed cleanly."""
+        """All that was saved and journaled; from now on the store counts as not closed in order,
+        and the journal is being written.
+        """
         ...
 
     async def save(self, save: Save) -> None:
@@ -110,7 +122,9 @@ class Snapshots:
         self._clock = clock
         self._before_save = before_save
         self._marks: dict[str, _Mark] = {}
+        self._left_out: dict[tuple[str, str], int] = {}
         self._saving = trio.Lock()
+        self._ended = False
 
     def restore(self, stream: Stream[Any], loaded: Loaded) -> None:
         """Fill a new stream with what was saved of it, and let it go on in the right epoch."""
@@ -131,15 +145,26 @@ class Snapshots:
         stream.restore(Saved(rows.seq, rows.floor, records, rows.seen, rows.seen_total))
         self.dropped_rows += dropped
         # With a record less it is not the same log any more, and its readers must know.
-        if loaded.clean and rows.epoch and not dropped:
+        if loaded.why is None and rows.epoch and not dropped:
             stream.epoch = rows.epoch
             self._marks[stream.name] = _Mark(stream.seq, stream.seen_total)
 
+    def keep_places(self, places: Mapping[tuple[str, str], int]) -> None:
+        """Save these too: places of components that are not configured today, and may come back."""
+        self._left_out = dict(places)
+
     async def save(self, *, clean: bool = False) -> bool:
-        """Write what is new since the last save; False, and a line in the log, when that failed."""
+        """Write what is new since the last save; False, and a line in the log, when that failed.
+        After a clean one, which is the last, nothing is saved any more.
+        """
         async with self._saving:
+            if self._ended:
+                return False
+            self._ended = clean
             # No checkpoint between these lines: streams and places are of one instant.
             self._before_save()
+            journal = self._store.journal
+            frame = journal.cut(again=self.error is not None)
             cuts = [
                 stream.cut(mark.seq, mark.seen_total)
                 for stream, mark in self._marked(self._streams.values())
@@ -149,7 +174,8 @@ class Snapshots:
                 for component, seqs in self._places.items()
                 for stream, seq in seqs.items()
             }
-            save = Save(cuts, places, self._clock(), clean)
+            places = self._left_out | places
+            save = Save(cuts, places, self._clock(), clean, frame, journal.life)
             began = trio.current_time()
             try:
                 await self._store.save(save)
@@ -162,6 +188,7 @@ class Snapshots:
             if self.error is not None:
                 logger.info("state is saved again")
             self.error = None
+            journal.saved()
             self.saves += 1
             self.saved_ms = save.saved_ms
             self.took_ms = (trio.current_time() - began) * 1000
@@ -181,6 +208,7 @@ class Snapshots:
         ago_ms = None if self.saved_ms is None else max(0, self._clock() - self.saved_ms)
         return {
             **self._store.figures(),
+            **self._store.journal.figures(),
             "saves": self.saves,
             "failures": self.failures,
             "error": self.error,
@@ -191,3 +219,58 @@ class Snapshots:
 
     def _marked(self, streams: Iterable[Stream[Any]]) -> Iterable[tuple[Stream[Any], _Mark]]:
         return [(stream, self._marks.get(stream.name, _Mark())) for stream in streams]
+
+
+def cuts_of(
+    frames: Iterable[Frame], heads: Mapping[str, tuple[int, int]]
+) -> tuple[list[Cut], dict[tuple[str, str], int]]:
+    """Frames of a journal as what a save would have written: cuts, and the places that moved.
+
+    `heads` has, of each stream that is saved already, its floor and how many ids it ever saw.
+    """
+    names: dict[int, str] = {}
+    found: dict[str, _Replayed] = {}
+    places: dict[tuple[str, str], int] = {}
+    for frame in frames:
+        for change in frame.changes:
+            if len(change) == 3:
+                number, name, epoch = change
+                names[number] = name
+                found.setdefault(name, _Replayed()).epoch = epoch
+            else:
+                found[names[change[0]]].apply(change)
+        places |= {(component, stream): seq for component, stream, seq in frame.places}
+    return [one.cut(name, *heads.get(name, (0, 0))) for name, one in found.items()], places
+
+
+@define(eq=False)
+class _Replayed:
+    """What frames did to one stream."""
+
+    epoch: str = ""
+    seq: int = 0
+    floor: int = 0
+    records: dict[str | int, Record[object]] = field(factory=dict)
+    forgotten: dict[str, None] = field(factory=dict)
+    seen: list[str] = field(factory=list)
+
+    def apply(self, change: Sequence[Any]) -> None:
+        if len(change) in (2, 4):
+            self.records.pop(change[1], None)
+            self.forgotten[change[1]] = None
+            self.floor = max([self.floor, *change[2:3]])
+            return
+        _, seq, time_ms, key, json, id = change
+        if id is not None:
+            self.seen.append(id)
+        if seq:
+            self.seq = seq
+            slot = seq if key is None else key
+            self.forgotten.pop(slot, None)
+            self.records.pop(slot, None)
+            self.records[slot] = Record.written(seq, time_ms, key, json)
+
+    def cut(self, name: str, floor: int, seen_total: int) -> Cut:
+        records, forgotten = list(self.records.values()), list(self.forgotten)
+        total, floor = seen_total + len(self.seen), max(floor, self.floor)
+        return Cut(name, self.epoch, self.seq, floor, records, forgotten, self.seen, total, -1)

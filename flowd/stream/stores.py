@@ -1,33 +1,89 @@
-"""Where snapshots lie: in an SQLite file, or for tests in memory."""
+"""Where snapshots lie: in an SQLite file, with the journal beside it."""
 
 import fcntl
+import logging
 import os
 import sqlite3
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal
 
 import trio
 from attrs import evolve
 from sqlite_utils import Database
 
 from flowd.stream.cut import Cut
+from flowd.stream.journal import Broken, Frame, Head, Journal, Saved, newest, unbroken
 from flowd.stream.log import SEEN_MAX
-from flowd.stream.snapshot import Loaded, Rows, Save
+from flowd.stream.segments import DiskSegments
+from flowd.stream.snapshot import Loaded, Rows, Save, cuts_of
+from flowd.values.clock import token
 from flowd.values.errors import UserError
 from flowd.values.record import Record
 
-SCHEMA = 1
+logger = logging.getLogger("flowd.state")
+
+SCHEMA = 2
+
+Durability = Literal["process", "disk"]
+
+
+def boot_id() -> str:
+    """Which boot of the machine this is; the same text for as long as it runs."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"  # Nothing is taken for whole after a crash on a machine that cannot say.
 
 
 class SqliteStore:
-    """Snapshots in one SQLite file (WAL), written by one thread at a time."""
+    """Snapshots in one SQLite file (WAL), written by one thread at a time, and the journal beside
+    it.
 
-    def __init__(self, path: Path) -> None:
+    `durability` says what a record must have outlived before anybody is shown it: `process`, the
+    death of this process; `disk`, that of the machine.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Durability = "process",
+        boot: str | None = None,
+    ) -> None:
         self.path = path
+        self._synced = durability == "disk"
+        self._boot = boot or boot_id()
         self._limiter = trio.CapacityLimiter(1)
         self._db: Database | None = None
-        self._lock: TextIO | None = None
+        self._file: int | None = None
+        self._segments = DiskSegments(path)
+        self.journal = Journal(self._segments)
+        self._closed_in_order = False
+
+    def claim(self) -> None:
+        """Make sure that no other daemon has this file; it is made if need be. UserError when one
+        has, or when it cannot be made. `load` does it too, if it was not done.
+        """
+        if self._file is not None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from None
+        try:
+            # On the file itself: a second name of it, or a lock file that somebody removed, would
+            # let another daemon in, and the same numbers would mean other records.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise UserError(
+                f"flowd.state: {self.path} is in use by another flowd; stop that one, "
+                "or give this one a state file of its own"
+            ) from None
+        self._file = file
 
     async def load(self) -> Loaded:
         """Open the file, made if need be. UserError when another daemon has it or it is no state
@@ -59,32 +115,90 @@ class SqliteStore:
             self._close()
             raise
 
+    def _unusable(self, error: Exception) -> UserError:
+        return UserError(
+            f"flowd.state: {self.path} cannot be used: {error}. "
+            "Give another path, or move the file away to start without a memory"
+        )
+
     def _load(self) -> Loaded:
+        self.claim()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._claim()
             connection = sqlite3.connect(self.path, check_same_thread=False, timeout=5.0)
             self._db = Database(connection, execute_plugins=False)
             self._db.enable_wal()
-            connection.execute("PRAGMA synchronous=NORMAL")
             self._create(self._db)
-            return self._read(self._db)
+            loaded = self._begin(self._db)
+            connection.execute(f"PRAGMA synchronous={'FULL' if self._synced else 'NORMAL'}")
+            return loaded
         except (OSError, sqlite3.Error) as error:
-            raise UserError(
-                f"flowd.state: {self.path} cannot be used: {error}. "
-                "Give another path, or move the file away to start without a memory"
-            ) from None
+            raise self._unusable(error) from None
 
-    def _claim(self) -> None:
-        """Two daemons on one file would ruin it: hold a lock beside it for as long as we live."""
-        self._lock = open(f"{self.path}.lock", "w")  # noqa: SIM115
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"flowd.state: {self.path} is in use by another flowd; stop that one, "
-                "or give this one a state file of its own"
-            ) from None
+    def _begin(self, db: Database) -> Loaded:
+        """Take up what is there, and note, for good, that this life has begun: only then may it
+        show anything to anybody.
+        """
+        meta = dict(db.conn.execute("SELECT name, value FROM meta"))
+        clean, frame = bool(meta.get("clean", 0)), int(meta.get("frame", 0))
+        saved = Saved(meta.get("life") or None, clean, frame, self._mark())
+        segments = self._segments.read()
+        frames: list[Frame] = []
+        why: str | None = None
+        life = saved.life or token()
+        if meta:
+            try:
+                frames = unbroken(saved, segments, self._boot)
+            except Broken as error:
+                why = str(error)
+                life = token()
+                logger.warning("state: %s: %s; all streams begin a new epoch", self.path, why)
+        number = max(frame, newest(segments))
+        # The new segment is there before the state says that the old ones are not needed.
+        self.journal = Journal(self._segments)
+        head = Head(self._segments.newest() + 1, life, self._boot, self._synced)
+        self.journal.begin(head, number)
+        execute = db.conn.execute
+        execute("PRAGMA synchronous=FULL")
+        with db.atomic():
+            if frames:
+                self._replay(db, frames)
+            if why is not None:
+                # Also a stream that is not configured today must not come back in an old epoch.
+                execute("UPDATE streams SET epoch = ''")
+            self._note(db, clean=0, frame=number, life=self.journal.life or "")
+        execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self.journal.saved()
+        return self._read(db, clean=clean, why=why, saved_ms=meta.get("saved_ms"))
+
+    def _mark(self) -> bytes:
+        """What is known of the file: a copy that was put in its place is another one."""
+        return b"inode %d" % os.stat(self.path).st_ino
+
+    def _note(self, db: Database, **facts: int | str) -> None:
+        db.conn.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(facts.items()))
+
+    def _replay(self, db: Database, frames: Iterable[Frame]) -> None:
+        """Save what the journal has, as if a save had come after its last frame."""
+        execute = db.conn.execute
+        heads = {
+            name: (floor, 0 if newest_id is None else newest_id + 1)
+            for name, floor, newest_id in execute(
+                "SELECT name, floor, (SELECT MAX(n) FROM seen WHERE stream = name) FROM streams"
+            )
+        }
+        cuts, places = cuts_of(frames, heads)
+        for cut in cuts:
+            before = execute("SELECT seq FROM streams WHERE name = ?", [cut.stream]).fetchone()
+            self._save_stream(db.conn, evolve(cut, seq=max(cut.seq, before[0] if before else 0)))
+            execute(
+                "UPDATE streams SET length = (SELECT COUNT(*) FROM records WHERE stream = name) "
+                "WHERE name = ?",
+                [cut.stream],
+            )
+        db.conn.executemany(
+            "INSERT OR REPLACE INTO places VALUES (?, ?, ?)",
+            [(component, stream, seq) for (component, stream), seq in places.items()],
+        )
 
     def _create(self, db: Database) -> None:
         version = db.conn.execute("PRAGMA user_version").fetchone()[0]
@@ -112,6 +226,10 @@ class SqliteStore:
                 pk=("stream", "slot"),
                 if_not_exists=True,
             )
+            if version < 2:
+                # What was saved before has neither, and is not checked.
+                db.table("streams").add_column("length", int)
+                db.table("records").add_column("crc", int)
             db.table("records").create_index(["stream", "seq"], if_not_exists=True)
             db.table("seen").create(
                 {"stream": str, "n": int, "id": str}, pk=("stream", "n"), if_not_exists=True
@@ -123,14 +241,23 @@ class SqliteStore:
             )
             db.conn.execute(f"PRAGMA user_version = {SCHEMA}")
 
-    def _read(self, db: Database) -> Loaded:
+    def _read(self, db: Database, *, clean: bool, why: str | None, saved_ms: int | None) -> Loaded:
         execute = db.conn.execute
-        meta = dict(execute("SELECT name, value FROM meta"))
         streams: dict[str, Rows] = {}
-        for name, epoch, seq, floor in execute("SELECT name, epoch, seq, floor FROM streams"):
-            records = execute(
-                "SELECT seq, time_ms, key, json FROM records WHERE stream = ? ORDER BY seq", [name]
+        found = execute("SELECT name, epoch, seq, floor, length FROM streams").fetchall()
+        for name, epoch, seq, floor, length in found:
+            rows = execute(
+                "SELECT seq, time_ms, key, json, crc FROM records WHERE stream = ? ORDER BY seq",
+                [name],
             ).fetchall()
+            records = [row[:4] for row in rows if row[4] is None or row[4] == zlib.crc32(row[3])]
+            if len(records) != (len(rows) if length is None else length):
+                logger.error(
+                    "%s: %s is damaged: of %s records of this stream %d are right; "
+                    "it begins a new epoch",
+                    *(name, self.path, length, len(records)),
+                )
+                epoch = ""
             seen = execute("SELECT n, id FROM seen WHERE stream = ? ORDER BY n", [name]).fetchall()
             seen_total = seen[-1][0] + 1 if seen else 0
             streams[name] = Rows(epoch, seq, floor, records, [id for _, id in seen], seen_total)
@@ -138,15 +265,13 @@ class SqliteStore:
             (component, stream): seq
             for component, stream, seq in execute("SELECT component, stream, seq FROM places")
         }
-        with db.atomic():
-            if not meta.get("clean", 0):
-                # Also a stream that is not configured today must not come back in an old epoch.
-                db.conn.execute("UPDATE streams SET epoch = ''")
-            db.conn.execute("INSERT OR REPLACE INTO meta VALUES ('clean', 0)")
-        return Loaded(bool(meta.get("clean", 0)), meta.get("saved_ms"), streams, places)
+        return Loaded(clean, why, saved_ms, streams, places)
 
     def _save(self, save: Save) -> None:
         assert self._db is not None
+        assert self._file is not None
+        if os.stat(self.path).st_ino != os.fstat(self._file).st_ino:
+            raise OSError(f"{self.path} is not the file that was opened: it was replaced")
         db = self._db
         with db.atomic():
             for cut in save.cuts:
@@ -156,28 +281,32 @@ class SqliteStore:
                 "INSERT INTO places VALUES (?, ?, ?)",
                 [(component, stream, seq) for (component, stream), seq in save.places.items()],
             )
-            db.conn.executemany(
-                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                [("saved_ms", save.saved_ms), ("clean", int(save.clean))],
+            self._note(
+                db,
+                saved_ms=save.saved_ms,
+                clean=int(save.clean),
+                frame=save.frame,
+                life=save.life or "",
             )
+        self._closed_in_order = save.clean
 
     def _save_stream(self, connection: Any, cut: Cut) -> None:
         name = cut.stream
         if cut.whole:
             connection.execute("DELETE FROM records WHERE stream = ?", [name])
         connection.execute(
-            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?)",
-            [name, cut.epoch, cut.seq, cut.floor],
+            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?)",
+            [name, cut.epoch, cut.seq, cut.floor, cut.length],
         )
         connection.executemany(
             "DELETE FROM records WHERE stream = ? AND slot = ?",
             [(name, f"k{key}") for key in cut.forgotten],
         )
         connection.executemany(
-            "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                (name, _slot(record), record.seq, record.time_ms, record.key, record.json)
-                for record in cut.records
+                (name, _slot(r), r.seq, r.time_ms, r.key, r.json, zlib.crc32(r.json))
+                for r in cut.records
             ],
         )
         connection.execute("DELETE FROM records WHERE stream = ? AND seq <= ?", [name, cut.floor])
@@ -194,66 +323,16 @@ class SqliteStore:
         if self._db is not None:
             self._db.conn.close()
             self._db = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+            if self._closed_in_order:
+                self._segments.seal(self._mark())
+        self._segments.close()
+        if self._file is not None:
+            os.close(self._file)  # Not before SQLite is done: this gives back its locks too.
+            self._file = None
 
 
 def _slot(record: Record[Any]) -> str:
     return f"s{record.seq}" if record.key is None else f"k{record.key}"
-
-
-class MemoryStore:
-    """A store without a disk, for tests: what was saved lives as long as this object, through any
-    crash.
-    """
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Rows] = {}
-        self.places: dict[tuple[str, str], int] = {}
-        self.saved_ms: int | None = None
-        self.clean = False
-        self.saves = 0
-
-    async def load(self) -> Loaded:
-        """What the last save left."""
-        await trio.lowlevel.checkpoint()
-        loaded = Loaded(self.clean, self.saved_ms, dict(self.rows), dict(self.places))
-        if not self.clean:
-            self.rows = {name: evolve(rows, epoch="") for name, rows in self.rows.items()}
-        self.clean = False
-        return loaded
-
-    async def save(self, save: Save) -> None:
-        """Keep what is new, in one step."""
-        await trio.lowlevel.checkpoint()
-        for cut in save.cuts:
-            old = self.rows.get(cut.stream, Rows(cut.epoch, 0, 0))
-            kept = [] if cut.whole else old.records
-            slots = {row[2] if row[2] is not None else row[0]: row for row in kept}
-            for key in cut.forgotten:
-                slots.pop(key, None)
-            for record in cut.records:
-                row = (record.seq, record.time_ms, record.key, record.json)
-                slots[record.key if record.key is not None else record.seq] = row
-            records = sorted(row for row in slots.values() if row[0] > cut.floor)
-            # A cut begins anew after a restart that was not clean: its ids take their old places.
-            known = len(old.seen) - (old.seen_total - (cut.seen_total - len(cut.seen)))
-            seen = [*old.seen[: max(0, known)], *cut.seen][-SEEN_MAX:]
-            self.rows[cut.stream] = Rows(
-                cut.epoch, cut.seq, cut.floor, records, seen, cut.seen_total
-            )
-        self.places = dict(save.places)
-        self.saved_ms, self.clean = save.saved_ms, save.clean
-        self.saves += 1
-
-    async def close(self) -> None:
-        """Nothing to let go of."""
-        await trio.lowlevel.checkpoint()
-
-    def figures(self) -> dict[str, Any]:
-        """It is nowhere."""
-        return {"path": None, "bytes": 0}
 
 
 def size_bytes(path: Path) -> int:

@@ -10,7 +10,7 @@ clock; the codecs are the real ones. A source is tested like this:
     assert feed.stream.cursor().read().records[0].value == ...
 """
 
-from flowd.stream.stores import MemoryStore
+from flowd.stream.volatile import MemoryStore
 from flowd.testing.clients import Client, FakeSocket
 from flowd.testing.components import (
     EPOCH,

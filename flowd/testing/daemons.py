@@ -17,6 +17,7 @@ from flowd.setup import registry as plugins
 from flowd.setup.config import parse
 from flowd.setup.registry import Registry
 from flowd.stream.snapshot import Store
+from flowd.stream.volatile import MemoryStore
 from flowd.testing.clients import Client, FakeSocket
 from flowd.testing.components import clock
 from flowd.testing.scripts import upstream
@@ -121,7 +122,8 @@ async def daemon(
 ) -> AsyncGenerator[Daemon, None]:
     """A running daemon, configured by a TOML text; at the end of the block it is stopped.
 
-    With `crash` it is abandoned there instead, with nothing saved or said. A `store` that is given
+    With `crash` it is abandoned there instead, with nothing saved or said: its tasks still come to
+    an end, and leave no trace in a `MemoryStore`. A `store` that is given
     outlives it, so that the next daemon goes on from it. Plugins are the installed ones unless a
     `registry` is given, upstreams are unreachable unless `dial` reaches them.
     """
@@ -136,6 +138,8 @@ async def daemon(
             if not crash:
                 made.stop()
                 await made.ended.wait()
+            elif isinstance(store, MemoryStore):
+                store.freeze()
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise unwrap(group) from None

@@ -1,10 +1,11 @@
-"""Time, in the one place where flowd asks the machine for it.
+"""Time, and a name that is taken by nobody, in the one place where flowd asks the machine for them.
 
 Wall time is a `Clock`: a function that answers milliseconds since 1970, UTC. The daemon runs on
 `system_clock`; tests run on `trio_clock`, which moves with Trio's own clock, so that one MockClock
 moves both.
 """
 
+import secrets
 import time
 from collections.abc import Callable
 
@@ -33,3 +34,8 @@ def trio_clock(start_ms: int = 1_700_000_000_000) -> Clock:
         return start_ms + round((trio.current_time() - began) * 1000)
 
     return now_ms
+
+
+def token() -> str:
+    """A word that nobody has had before, of letters and digits; it begins with a letter."""
+    return f"t{secrets.token_hex(8)}"

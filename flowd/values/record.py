@@ -1,7 +1,7 @@
 """The values that pass through flowd: a record, a position in a stream, a batch of records."""
 
 import re
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from attrs import define, field, frozen
 
@@ -47,6 +47,13 @@ class Record(Generic[T_co]):
     value: T_co
     key: str | None = None
     _json: bytes | None = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def written(cls, seq: int, time_ms: int, key: str | None, json: bytes) -> "Record[Any]":
+        """A record as it was written, for who writes it again: it has its JSON, and no value."""
+        record: Record[Any] = cls(seq, time_ms, None, key)  # type: ignore[arg-type]  # no value
+        record._json = json
+        return record
 
     @property
     def json(self) -> bytes:

@@ -79,6 +79,13 @@ class House:
         self.do(self.daemon.kill)
         self.start()
 
+    def lose_power(self) -> None:
+        """As after the machine died: kill -9, nothing of the journal is left, and start again."""
+        self.do(self.daemon.kill)
+        for path in self.daemon.state.parent.glob(f"{self.daemon.state.name}.journal-*"):
+            path.unlink()
+        self.start()
+
     def say(self, count: int) -> None:
         """Let the exchange tell of forced orders, and wait until the daemon has them."""
         self.do(self.daemon.reached, self.exchange.say(count)[-1])
@@ -217,12 +224,24 @@ def test_eventsource_misses_nothing_that_came_while_it_was_away(page: Page, hous
     assert wait_for_prices(page, 7) == list(range(1, 8))
 
 
-def test_eventsource_is_told_of_a_reset_after_a_crash(page: Page, house: House) -> None:
+def test_eventsource_notices_nothing_of_a_crash(page: Page, house: House) -> None:
     house.say(3)
     listen(page, house.url)
     wait_for_prices(page, 3)
 
     house.crash()
+    house.say(2)
+
+    assert wait_for_prices(page, 5) == [1, 2, 3, 4, 5]
+    assert (heard(page)["resets"], heard(page)["gaps"]) == (0, 0)
+
+
+def test_eventsource_is_told_of_a_reset_after_the_machine_died(page: Page, house: House) -> None:
+    house.say(3)
+    listen(page, house.url)
+    wait_for_prices(page, 3)
+
+    house.lose_power()
     house.say(2)
 
     prices = wait_for_prices(page, 5)
@@ -255,12 +274,26 @@ def test_websocket_goes_on_at_its_position_after_a_clean_restart(page: Page, hou
     assert page.evaluate("codes")[0] == 1001
 
 
-def test_websocket_is_told_of_a_reset_after_a_crash(page: Page, house: House) -> None:
+def test_websocket_notices_nothing_of_a_crash(page: Page, house: House) -> None:
     house.say(3)
     follow(page, house.url)
     wait_for_prices(page, 3)
 
     house.crash()
+    house.say(2)
+
+    assert wait_for_prices(page, 5) == [1, 2, 3, 4, 5]
+    found = heard(page)
+    assert (found["firsts"], found["resets"], found["gaps"]) == (1, 0, 0)
+    assert page.evaluate("codes")[0] == 1006
+
+
+def test_websocket_is_told_of_a_reset_after_the_machine_died(page: Page, house: House) -> None:
+    house.say(3)
+    follow(page, house.url)
+    wait_for_prices(page, 3)
+
+    house.lose_power()
     house.say(2)
 
     prices = wait_for_prices(page, 5)

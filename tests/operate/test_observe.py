@@ -14,7 +14,7 @@ from flowd.operate.observe import RATE_EVERY_S, Observer, resident, resident_byt
 from flowd.operate.status import ComponentStatus
 from flowd.plugin import Feed, Sink, Source, StreamName, Streams, Transform
 from flowd.setup.registry import Found, Registry
-from flowd.stream.stores import MemoryStore
+from flowd.stream.volatile import MemoryStore
 from flowd.values.errors import UpstreamError
 
 CONFIG = """

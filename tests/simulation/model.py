@@ -32,12 +32,14 @@ class Log:
             self.newest[slot] = max(self.newest.get(slot, 0), record["seq"])
 
     def begin(self, epoch: str, *, same: bool, seq: int) -> None:
-        """The stream lives on after a restart: in the same epoch after a clean one, only then."""
+        """The stream lives on after a restart: in the same epoch where all that anybody was shown
+        is there, and only there.
+        """
         if same:
-            assert epoch == self.epoch, f"{self.name}: a clean restart took a new epoch"
-            assert seq == self.seq, f"{self.name}: saved at {seq}, but it was at {self.seq}"
+            assert epoch == self.epoch, f"{self.name}: it should go on, and took a new epoch"
+            assert seq == self.seq, f"{self.name}: it goes on at {seq}, but it was at {self.seq}"
         else:
-            assert epoch not in self.epochs, f"{self.name}: an epoch came back after a crash"
+            assert epoch not in self.epochs, f"{self.name}: an epoch came back"
             self.epochs.append(epoch)
         self.epoch, self.seq = epoch, seq
 

@@ -5,6 +5,7 @@ back, and readers of every temper. One seed decides all of it, and every step is
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
+from copy import copy
 from itertools import cycle
 from random import Random
 from types import SimpleNamespace
@@ -23,8 +24,8 @@ from flowd_simulator.faults import Faults, spoil
 from flowd import testing
 from flowd.market import Liquidation
 from flowd.plugin import Feed, StreamName, Streams, Transform
-from flowd.stream.snapshot import Save
-from flowd.stream.stores import MemoryStore
+from flowd.stream.snapshot import Loaded, Save
+from flowd.stream.volatile import MemoryStore
 from flowd.values import codec
 from tests.simulation.model import Ledger, Log
 from tests.simulation.reader import Reader
@@ -129,16 +130,42 @@ def counting(world: "World") -> SimpleNamespace:
     return SimpleNamespace(flowd_transforms=lambda: [kind])
 
 
-class Disk(MemoryStore):
-    """A store that is full at times."""
+ENDS = ("stop", "crash", "crash", "crash while stopping", "power loss")
 
-    full = False
+
+class Disk(MemoryStore):
+    """A disk that is full at times, and that may lose its last save when the machine dies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._synced = self._state()
+
+    @property
+    def full(self) -> bool:
+        return self.segments.full
 
     async def save(self, save: Save) -> None:
         if self.full:
             await trio.lowlevel.checkpoint()
             raise OSError(28, "No space left on device")
+        before = self._state()
         await super().save(save)
+        self._synced = before
+
+    async def load(self) -> Loaded:
+        loaded = await super().load()
+        self._synced = self._state()  # that a life has begun is on the disk before it goes on
+        return loaded
+
+    def die(self, *, unsynced: bool) -> None:
+        """The machine is restarted, and has forgotten what was not synced."""
+        self.boot += "'"
+        if unsynced:
+            vars(self).update(self._synced)
+
+    def _state(self) -> dict[str, Any]:
+        names = ("rows", "places", "saved_ms", "clean", "frame", "life")
+        return {name: copy(getattr(self, name)) for name in names}
 
 
 @frozen
@@ -239,7 +266,7 @@ class World:
         self.lives += 1
         random = self.random("lives")
         seconds = min(random.expovariate(1 / 120), 400)
-        end = "stop" if last else random.choice(("stop", "crash", "crash while stopping"))
+        end = "stop" if last else random.choice(ENDS)
         async with testing.daemon(
             self.config,
             registry=self.registry,
@@ -264,6 +291,10 @@ class World:
                     daemon.stop()
                     await daemon.ended.wait()
                 self.trace(end, daemon.loop.steps)
+                # What is there now, everybody may have been shown: all steps before this one are
+                # over. What tasks do while they come to an end, has never been.
+                self.sync()
+                self.disk.freeze()
                 taps.cancel_scope.cancel()
         self._ended(daemon, end)
 
@@ -278,15 +309,16 @@ class World:
 
     def _begin(self, daemon: testing.Daemon) -> None:
         """What a new daemon must have made of the snapshot."""
-        clean, rows = self.was_clean, self.disk.rows
-        if not self.disk.saves:
-            # Nothing was ever saved: this is the first life, whatever went before.
+        rows, same = self.disk.rows, self.goes_on
+        assert (daemon.memory.why is None) == (same or self.lives == 1)
+        if not any(row.seq for row in rows.values()):
+            # Nothing is left: this is the first life, whatever went before.
             self.first_delivery_ms.clear()
         for name, log in self.logs.items():
             saved = rows[name].seq if name in rows else 0
             stream = daemon.streams[name]
             assert stream.seq >= saved
-            log.begin(stream.epoch, same=clean and name in rows, seq=saved)
+            log.begin(stream.epoch, same=same, seq=saved)
             for record in stream.after(0, upto=saved):
                 log.note(codec.decode(record.json))
             if name in self.ledgers:
@@ -295,13 +327,17 @@ class World:
         self.trace("start", daemon.outages.stream.head)
         self.sync()
 
-    was_clean = False
+    goes_on = False
+    """The next life must go on as if nothing had happened."""
 
     def _ended(self, daemon: testing.Daemon, end: str) -> None:
-        self.sync()
-        self.was_clean = self.disk.clean
         if not self.disk.full:
             assert self.disk.clean or end != "stop"
+        if end == "power loss":
+            self.disk.die(unsynced=self.random("lives").random() < 0.5)
+            self.goes_on = self.disk.clean
+        else:
+            self.goes_on = self.disk.clean or daemon.memory.journal.error is None
         for reader in self.readers:
             reader.lose(clean=end == "stop")
         self.daemon = None
@@ -441,15 +477,15 @@ class World:
                 self.exchange.send(told.frame)
 
     async def _full_disk(self, random: Random) -> None:
-        self.disk.full = True
+        self.disk.segments.full = True
         await trio.sleep(random.random() * 30)
-        self.disk.full = False
+        self.disk.segments.full = False
 
     def _clear_up(self) -> None:
         self.exchange.resume()
         self.exchange.handshake_status = self.unreachable = None
         self.exchange.faults.garbage = self.exchange.faults.duplicate = 0.0
-        self.disk.full = False
+        self.disk.segments.full = False
 
     # -- what must be true --
 
@@ -461,7 +497,7 @@ class World:
     def sync(self) -> None:
         """Take note of what the streams hold, and check it against what the exchange told."""
         daemon = self.daemon
-        if daemon is None:
+        if daemon is None or self.disk.segments.frozen:
             return
         for name, log in self.logs.items():
             stream = daemon.streams[name]

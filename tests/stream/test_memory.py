@@ -6,7 +6,7 @@ from attrs import frozen
 
 from flowd.stream.log import Retain
 from flowd.stream.memory import TABLE_RETAIN, Memory
-from flowd.stream.stores import MemoryStore
+from flowd.stream.volatile import MemoryStore
 
 
 @frozen
@@ -55,9 +55,10 @@ async def test_a_stream_goes_on_where_it_was_saved() -> None:
     assert (ticks.epoch, memory.saved_ms) == (epoch, 1_000_000)
 
 
-async def test_after_a_crash_a_stream_goes_on_in_another_epoch() -> None:
+async def test_after_the_machine_died_a_stream_goes_on_in_another_epoch() -> None:
     store = await lived(clean=False)
     epoch = store.rows["ticks"].epoch
+    store.boot = "another"
 
     ticks = (await remember(store, seed=1)).open("ticks", Tick, Retain(10))
 

@@ -17,7 +17,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.stream.log import SEEN_MAX, Retain, Stream
 from flowd.stream.snapshot import Loaded, Rows, Save, Snapshots, Store
-from flowd.stream.stores import SCHEMA, MemoryStore, SqliteStore, size_bytes
+from flowd.stream.stores import SCHEMA, SqliteStore, size_bytes
+from flowd.stream.volatile import MemoryStore
 from flowd.values.errors import UserError
 from flowd.values.record import Gap, Position
 
@@ -45,7 +46,7 @@ class Ticking:
         return self.now_ms
 
 
-Reopen = Callable[[], Awaitable[Store]]
+Reopen = Callable[..., Awaitable[Store]]
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -54,10 +55,12 @@ async def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     memory = MemoryStore()
     opened: list[Store] = []
 
-    async def again() -> Store:
+    async def again(boot: str = "one") -> Store:
         if opened:
             await opened[-1].close()
-        store = memory if request.param == "memory" else SqliteStore(tmp_path / "flowd.db")
+        memory.boot = boot
+        sqlite = request.param == "sqlite"
+        store = SqliteStore(tmp_path / "flowd.db", boot=boot) if sqlite else memory
         opened.append(store)
         return store
 
@@ -83,10 +86,15 @@ class Life:
         self.snapshots = Snapshots(store, self.streams, self.places, Ticking())
         for stream in streams:
             self.snapshots.restore(stream, loaded)
+            store.journal.add(stream)
+
+    def show(self) -> None:
+        """Somebody is shown what happened so far."""
+        self.store.journal.flush()
 
 
-async def live(reopen: Reopen, *streams: Stream[Any]) -> Life:
-    store = await reopen()
+async def live(reopen: Reopen, *streams: Stream[Any], boot: str = "one") -> Life:
+    store = await reopen(boot)
     return Life(store, await store.load(), *streams)
 
 
@@ -185,21 +193,82 @@ async def test_closed_cleanly_clients_go_on_as_if_nothing_happened(reopen: Reope
     )
 
 
-async def test_after_a_crash_the_epoch_is_new_and_the_seq_goes_on(reopen: Reopen) -> None:
+async def test_after_a_crash_a_stream_goes_on_with_all_that_anybody_was_shown(
+    reopen: Reopen,
+) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    for _ in range(5):
+        stream.append(Tick())
+    await first.snapshots.save()
+    stream.append(Tick(price=6), id="six")
+    first.show()
+    stream.append(Tick(price=7))
+
+    again = make_stream(epoch="second")
+    second = await live(reopen, again)
+    batch = again.cursor(Position("first", 4)).read()
+
+    assert not second.loaded.clean
+    assert (again.head, batch.reset, batch.gap) == (Position("first", 6), False, None)
+    assert [record.value.price for record in batch.records] == [0, 6]
+    assert again.append(Tick(), id="six") is None
+
+
+async def test_after_the_machine_died_the_epoch_is_new_and_the_seq_goes_on(
+    reopen: Reopen,
+) -> None:
     stream = make_stream()
     first = await live(reopen, stream)
     for _ in range(5):
         stream.append(Tick())
     await first.snapshots.save()
     stream.append(Tick())
+    first.show()
 
     again = make_stream(epoch="second")
-    second = await live(reopen, again)
+    second = await live(reopen, again, boot="two")
     batch = again.cursor(stream.head).read()
 
-    assert not second.loaded.clean
+    assert second.loaded.why == "the machine was restarted without an orderly stop"
     assert (again.head, batch.reset) == (Position("second", 5), True)
     assert [record.seq for record in batch.records] == [1, 2, 3, 4, 5]
+
+
+async def test_after_an_orderly_stop_the_machine_may_be_restarted(reopen: Reopen) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
+    stream.append(Tick())
+    await first.snapshots.save(clean=True)
+
+    again = make_stream(epoch="second")
+    await live(reopen, again, boot="two")
+
+    assert again.head == Position("first", 1)
+
+
+async def test_what_a_crash_left_in_the_journal_is_there_after_the_next_crash_too(
+    reopen: Reopen,
+) -> None:
+    epochs = []
+    for life in range(5):
+        stream, table = make_stream(epoch=f"e{life}"), make_stream("table", epoch=f"e{life}")
+        daemon = await live(reopen, stream, table)
+        stream.append(Tick(price=life), id=str(life))
+        table.append(Tick(price=life), key=str(life))
+        table.forget(str(life - 1))
+        daemon.store.journal.move("reader", "ticks", stream.seq)
+        daemon.show()
+        epochs.append(stream.epoch)
+
+    last = make_stream(epoch="last"), make_stream("table", epoch="last")
+    end = await live(reopen, *last)
+
+    assert epochs == ["e0"] * 5
+    assert [record.value.price for record in last[0].after(0)] == [0, 1, 2, 3, 4]
+    assert [record.key for record in last[1].after(0)] == ["4"]
+    assert end.loaded.places == {("reader", "ticks"): 5}
+    assert last[0].seen == 5
 
 
 async def test_a_store_that_was_only_opened_is_not_clean_any_more(reopen: Reopen) -> None:
@@ -209,23 +278,41 @@ async def test_a_store_that_was_only_opened_is_not_clean_any_more(reopen: Reopen
     await first.snapshots.save(clean=True)
     await live(reopen, make_stream())
 
-    third = await live(reopen, make_stream(epoch="third"))
+    third = await live(reopen, make_stream(epoch="third"), boot="two")
 
     assert not third.loaded.clean
     assert third.streams["ticks"].head == Position("third", 1)
 
 
-async def test_a_save_after_the_clean_one_that_is_not_clean_counts(reopen: Reopen) -> None:
-    first = await live(reopen, make_stream())
+async def test_after_the_last_save_nothing_is_saved_any_more(reopen: Reopen) -> None:
+    stream = make_stream()
+    first = await live(reopen, stream)
     await first.snapshots.save(clean=True)
-    await first.snapshots.save()
+    saved = await first.snapshots.save()
 
     second = await live(reopen, make_stream())
 
-    assert not second.loaded.clean
+    assert not saved
+    assert second.loaded.clean
 
 
-async def test_a_stream_that_was_not_configured_after_a_crash_has_lost_its_epoch(
+async def test_a_stream_that_was_not_configured_after_a_crash_keeps_its_epoch(
+    reopen: Reopen,
+) -> None:
+    gone, kept = make_stream("gone"), make_stream("kept")
+    first = await live(reopen, gone, kept)
+    for stream in (gone, kept):
+        stream.append(Tick())
+    first.show()
+    await live(reopen, make_stream("kept", epoch="second"))
+
+    back = make_stream("gone", epoch="third")
+    await live(reopen, back)
+
+    assert back.head == Position("first", 1)
+
+
+async def test_a_stream_that_was_not_configured_when_the_machine_died_has_lost_its_epoch(
     reopen: Reopen,
 ) -> None:
     gone, kept = make_stream("gone"), make_stream("kept")
@@ -233,11 +320,11 @@ async def test_a_stream_that_was_not_configured_after_a_crash_has_lost_its_epoch
     for stream in (gone, kept):
         stream.append(Tick())
     await first.snapshots.save()
-    second = await live(reopen, make_stream("kept", epoch="second"))
+    second = await live(reopen, make_stream("kept", epoch="second"), boot="two")
     await second.snapshots.save(clean=True)
 
     back, still = make_stream("gone", epoch="third"), make_stream("kept", epoch="third")
-    third = await live(reopen, back, still)
+    third = await live(reopen, back, still, boot="two")
 
     assert third.loaded.clean
     assert (still.epoch, back.epoch) == ("second", "third")
@@ -407,40 +494,63 @@ async def test_a_stream_of_another_kind_altogether_begins_empty_and_goes_on(
     assert (record.seq, len(other)) == (2, 1)
 
 
-@pytest.mark.parametrize("seed", range(5))
-async def test_whatever_happens_the_next_life_has_what_the_last_save_had(
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_happens_the_next_life_has_what_anybody_was_shown(
     reopen: Reopen, seed: int
 ) -> None:
     random = Random(seed)
-    expected: list[Any] = []
-    epoch, seq, clean = "", 0, False
+    shown: tuple[Any, ...] = ([], [], 0, {})
+    saved = shown
+    epoch, boot, end = "", 0, "stop"
 
-    for life in range(6):
+    for life in range(8):
+        boot += end == "machine"
         history = make_stream("history", epoch=f"e{life}", retain=20)
         table = make_stream("table", epoch=f"e{life}", retain=15)
-        daemon = await live(reopen, history, table)
-        assert daemon.loaded.clean is clean
+        daemon = await live(reopen, history, table, boot=str(boot))
+        places = {("reader", "history"): history.seq}
+
+        def now() -> tuple[Any, ...]:
+            found = dict(places)  # noqa: B023  # called within this life
+            return content(history), content(table), history.seq, found  # noqa: B023
+
         if life:
-            assert [content(history), content(table)] == expected
-            assert history.seq == seq
-            assert history.epoch == (epoch if clean else f"e{life}")
-        for _ in range(random.randint(1, 5)):
-            for _ in range(random.randint(0, 30)):
+            expected = saved if end == "machine" else shown
+            assert (content(history), content(table), history.seq) == expected[:3]
+            assert daemon.loaded.places == expected[3]
+            assert history.epoch == (f"e{life}" if end == "machine" else epoch)
+            shown = saved = expected  # for good: opening a store saves what its journal has
+        epoch = history.epoch
+        daemon.places["reader"] = {}
+        for _ in range(random.randint(1, 40)):
+            for _ in range(random.choice([1, 1, 3, 30])):
                 history.append(Tick(price=random.randint(0, 9)), id=str(random.random()))
                 key = f"k{random.randint(0, 25)}"
                 if random.random() < 0.3:
                     table.forget(key)
                 else:
                     table.append(Tick(price=random.randint(0, 3)), key=key)
-            await daemon.snapshots.save()
-        clean = random.random() < 0.5
-        if clean:
-            history.append(Tick())
+                if random.random() < 0.3:
+                    places = {("reader", "history"): history.seq}
+                    daemon.places["reader"]["history"] = history.seq
+                    daemon.store.journal.move("reader", "history", history.seq)
+            if random.random() < 0.2:
+                assert await daemon.snapshots.save()
+                shown = saved = (*now()[:3], dict(daemon.loaded.places) | _flat(daemon.places))
+            else:
+                daemon.show()
+                shown = (*now()[:3], dict(daemon.loaded.places) | _flat(daemon.places))
+        end = random.choice(["kill", "kill", "machine", "stop"])
+        if end == "stop":
             await daemon.snapshots.save(clean=True)
-        expected, epoch, seq = [content(history), content(table)], history.epoch, history.seq
-        if not clean:
-            history.append(Tick(price=77))  # after the last save: lost
+            saved = shown
+        else:
+            history.append(Tick(price=77))  # nobody was shown it
             table.append(Tick(price=77), key="lost")
+
+
+def _flat(places: dict[str, dict[str, int]]) -> dict[tuple[str, str], int]:
+    return {(who, what): seq for who, seqs in places.items() for what, seq in seqs.items()}
 
 
 # -- saving
