@@ -1,7 +1,10 @@
 """Forced orders: a thin drizzle of them, and the showers of a cascade, as functions of time."""
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from random import Random
 
 from attrs import frozen
@@ -39,6 +42,11 @@ class ForcedOrder:
         return Decimal(self.quantity) * Decimal(self.average)
 
 
+Spell = tuple[ForcedOrder, ...]
+"""The orders of a second's drizzle or of a shower, oldest first."""
+_time = attrgetter("time_ms")
+
+
 class OrderFlow:
     """All forced orders of a market, before the exchange samples them for its stream."""
 
@@ -46,6 +54,8 @@ class OrderFlow:
         self._market = market
         self._symbols = tuple(market.instruments)
         self._coin_margined = tuple(market.coin_margined)
+        # The exchange asks several times a second, and one spell answers many times.
+        self._drizzle = lru_cache(maxsize=64)(self._make_drizzle)
         self._shower = lru_cache(maxsize=64)(self._make_shower)
 
     def between(self, after_ms: int, until_ms: int) -> list[ForcedOrder]:
@@ -54,17 +64,19 @@ class OrderFlow:
             return []
         seconds = range(after_ms // 1000, until_ms // 1000 + 1)
         windows = range(after_ms // WINDOW_MS, until_ms // WINDOW_MS + 1)
-        orders = [order for second in seconds for order in self._drizzle(second)]
-        orders += [order for window in windows for order in self._shower(window)]
-        within = (order for order in orders if after_ms < order.time_ms <= until_ms)
-        return sorted(within, key=lambda order: order.time_ms)
+        orders: list[ForcedOrder] = []
+        for spell in (*map(self._drizzle, seconds), *map(self._shower, windows)):
+            first = bisect_right(spell, after_ms, key=_time)
+            orders += spell[first : bisect_right(spell, until_ms, key=_time)]
+        return sorted(orders, key=_time)
 
-    def _drizzle(self, second: int) -> list[ForcedOrder]:
+    def _make_drizzle(self, second: int) -> Spell:
         """Single orders of one second, of either side."""
         random = Random(key(self._market.seed, "drizzle", second))
         expected = self._market.rate * (1 - CASCADE_SHARE) / 60
         count = int(expected) + (random.random() < expected % 1)
-        return [self._single(random, second * 1000 + random.randrange(1000)) for _ in range(count)]
+        times_ms = (second * 1000 + random.randrange(1000) for _ in range(count))
+        return _spell(self._single(random, time_ms) for time_ms in times_ms)
 
     def _single(self, random: Random, time_ms: int) -> ForcedOrder:
         coin_margined = random.random() < COIN_MARGINED_SHARE
@@ -73,7 +85,7 @@ class OrderFlow:
         usd = random.lognormvariate(8, 1.6)
         return self._order(random, symbol, side, usd, time_ms)
 
-    def _make_shower(self, window: int) -> tuple[ForcedOrder, ...]:
+    def _make_shower(self, window: int) -> Spell:
         """The orders of a window's cascade: ever more and ever larger ones, all of one side."""
         cascade = self._market.cascade_in(window)
         if cascade is None:
@@ -88,7 +100,7 @@ class OrderFlow:
             usd = random.lognormvariate(8.5, 1.2) * (1 + 6 * progress)
             symbol = random.choice(cascade.symbols)
             orders.append(self._order(random, symbol, cascade.side, usd, time_ms))
-        return tuple(orders)
+        return _spell(orders)
 
     def _order(
         self, random: Random, symbol: str, side: Side, usd: float, time_ms: int
@@ -110,3 +122,7 @@ class OrderFlow:
             time_ms=time_ms,
             coin_margined=instrument.contract_usd is not None,
         )
+
+
+def _spell(orders: Iterable[ForcedOrder]) -> Spell:
+    return tuple(sorted(orders, key=_time))
