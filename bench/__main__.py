@@ -34,22 +34,30 @@ PAGE = ROOT / "docs" / "performance.md"
 STEADY = [Goal(1.15, BARE), Goal(1.0, NCHAN)]
 
 
-def websocket(run: Run) -> Iterator[Row]:
-    """Steady fan-out: the price of one message to one client."""
-    everybody, plan = [FLOWD, BARE, NCHAN, WEBSOCKETS, FASTAPI], run.plan
+def steady(
+    run: Run, name: str, shape: str, goals: list[Goal], everybody: list[str]
+) -> Iterator[Row]:
+    """The price of one message to one client: to 500, and as many messages in all to a crowd."""
+    plan = run.plan
     yield run.fan_out(
-        "WebSocket, 500 clients, 100 records/s",
-        STEADY,
+        f"{name}, 500 clients, 100 records/s",
+        goals,
         everybody,
-        run.scene("websocket", 500, 100.0, plan.steady_s),
+        run.scene(shape, 500, 100.0, plan.steady_s),
         plan.more_rounds,
     )
     yield run.fan_out(
-        f"WebSocket, {plan.crowd} clients, {50_000 / plan.crowd:g} records/s",
-        STEADY,
+        f"{name}, {plan.crowd} clients, {50_000 / plan.crowd:g} records/s",
+        goals,
         everybody,
-        run.scene("websocket", plan.crowd, 50_000 / plan.crowd, plan.steady_s),
+        run.scene(shape, plan.crowd, 50_000 / plan.crowd, plan.steady_s),
     )
+
+
+def websocket(run: Run) -> Iterator[Row]:
+    """Steady fan-out over WebSocket."""
+    everybody, plan = [FLOWD, BARE, NCHAN, WEBSOCKETS, FASTAPI], run.plan
+    yield from steady(run, "WebSocket", "websocket", STEADY, everybody)
     yield run.fan_out(
         f"WebSocket, {plan.crowd} clients, 100 records/s",
         STEADY,
@@ -76,27 +84,14 @@ def burst(run: Run) -> Iterator[Row]:
 
 
 def sse(run: Run) -> Iterator[Row]:
-    """The same over Server-Sent Events."""
-    peers, plan = [FLOWD, BARE, NCHAN], run.plan
-    goals = [Goal(1.15, BARE)]
-    yield run.fan_out(
-        "SSE, 500 clients, 100 records/s",
-        goals,
-        peers,
-        run.scene("sse", 500, 100.0, plan.steady_s),
-        plan.more_rounds,
-    )
-    yield run.fan_out(
-        f"SSE, {plan.crowd} clients, {50_000 / plan.crowd:g} records/s",
-        goals,
-        peers,
-        run.scene("sse", plan.crowd, 50_000 / plan.crowd, plan.steady_s),
-    )
+    """The same over Server-Sent Events, and a burst."""
+    peers = [FLOWD, BARE, NCHAN]
+    yield from steady(run, "SSE", "sse", [Goal(1.15, BARE)], peers)
     yield run.fan_out(
         "SSE burst, 500 clients, 2 000 records/s",
         [],
         peers,
-        run.scene("sse", 500, 2_000.0, plan.burst_s),
+        run.scene("sse", 500, 2_000.0, run.plan.burst_s),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from attrs import define, frozen
 
 from . import machine
-from .process import ROOT, BenchError, Helper, Server, server
+from .process import ROOT, BenchError, Helper, Server, launch, serving
 
 FLOWD, BARE, NCHAN = "flowd", "bare loop", "Nchan"
 WEBSOCKETS, FASTAPI = "websockets", "FastAPI"
@@ -101,8 +101,8 @@ def start_flowd(bench: Bench, _shape: str, state: Path | None = None) -> Iterato
     """The daemon, connected to the feeder as its exchange."""
     port = machine.free_port()
     command = flowd_command(bench, port, state)
-    log = bench.log(FLOWD)
-    with server(FLOWD, command, port, bench.cores.server, log, cwd=bench.directory) as running:
+    log, core = bench.log(FLOWD), bench.cores.server
+    with serving(launch(FLOWD, command, port, core, log, cwd=bench.directory)) as running:
         ready = bench.feeder.ask(do="wait", to="exchange", timeout_s=15.0)
         if not ready["ready"]:
             said = "\n  ".join(machine.lines_of(running.log, 8))
@@ -130,7 +130,7 @@ def start_python(
     command += ["--port", str(port), "--feed", str(bench.line_port)]
     if shaped:
         command += ["--shape", shape]
-    with server(name, command, port, bench.cores.server, bench.log(name)) as running:
+    with serving(launch(name, command, port, bench.cores.server, bench.log(name))) as running:
         if not bench.feeder.ask(do="wait", to="line", timeout_s=10.0)["ready"]:
             raise BenchError(f"{name} did not connect to its feed")
         yield running
@@ -154,7 +154,7 @@ def start_nchan(bench: Bench, _shape: str) -> Iterator[Server]:
     nginx = find_nginx()
     assert nginx
     command = [nginx, "-p", str(directory), "-c", str(config), "-e", str(directory / "error.log")]
-    with server(NCHAN, command, port, bench.cores.server, log, of_workers=True) as running:
+    with serving(launch(NCHAN, command, port, bench.cores.server, log, of_workers=True)) as running:
         bench.feeder.ask(do="publish_to", port=port, path="/pub")
         yield running
 
@@ -165,7 +165,7 @@ def start_quart(bench: Bench, body: Path) -> Iterator[Server]:
     port = machine.free_port()
     command = [sys.executable, "-m", "bench.peers.quart_app"]
     command += ["--port", str(port), "--body", str(body)]
-    with server(QUART, command, port, bench.cores.server, bench.log(QUART)) as running:
+    with serving(launch(QUART, command, port, bench.cores.server, bench.log(QUART))) as running:
         yield running
 
 
@@ -176,7 +176,7 @@ def start_node(bench: Bench, body: Path) -> Iterator[Server]:
     node = shutil.which("node")
     assert node
     command = [node, str(ROOT / "bench" / "peers" / "node_snapshot.js"), str(port), str(body)]
-    with server("node", command, port, bench.cores.server, bench.log("node")) as running:
+    with serving(launch("node", command, port, bench.cores.server, bench.log("node"))) as running:
         yield running
 
 

@@ -1,18 +1,14 @@
 """History at full speed: can the sink keep up with many records a second, and at what cost to the
 loop?
 
-`python -m bench.history` measures on its own; `rows` is for `python -m bench`. The daemon runs
-whole in a process of its own: a source that publishes at a pace, the state file, the sink, and, if
-asked for, clients who query meanwhile. The stream is full before measuring begins.
+`python -m bench.history` measures on its own; `rows` is for `python -m bench`. A whole daemon is
+measured: a source that publishes at a pace, the state file, the sink, and, if asked for, clients
+who query meanwhile. The stream is full before measuring begins.
 """
 
 import argparse
-import gc
-import json
-import logging
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -21,16 +17,13 @@ from pathlib import Path
 
 import flowd_history
 import trio
-from attrs import asdict, frozen
+from attrs import frozen
 
-from flowd import testing
 from flowd.market import Liquidation
 from flowd.operate.status import LoopMeter
 from flowd.plugin import Feed, Source
-from flowd.process import GC_THRESHOLDS
-from flowd.stream.stores import SqliteStore
-from flowd.values import clock
 
+from . import whole
 from .contenders import FLOWD
 from .process import BenchError, alone
 from .report import Goal, Row
@@ -39,9 +32,6 @@ from .run import Run
 NONE = "no history"
 RATE, SECONDS, QUERIES_PER_S = 20_000, 10.0, 10.0
 SYMBOLS = [f"S{number:03}USDT" for number in range(300)]
-TICK_S = 0.001
-STEP_MAX = 200
-"""Records published without a checkpoint: a source that fell behind must not hold the loop."""
 CONFIG = """\
 [flowd]
 listen = "127.0.0.1:0"
@@ -96,26 +86,18 @@ class Config:
 
 async def orders(config: Config, feed: Feed[Liquidation]) -> None:
     """Publish liquidations at a pace, for ever."""
-    began, made = trio.current_time(), 0
     price, quantity = Decimal("43000.50"), Decimal("0.250")
-    while True:
-        due = int((trio.current_time() - began) * config.rate)
-        for number in range(made, min(due, made + STEP_MAX)):
-            symbol, time_ms = SYMBOLS[number * 7919 % len(SYMBOLS)], feed.clock()
-            id = f"b:{symbol}:{time_ms}:SELL:0.25:{number}"
-            notional = price * quantity
-            feed.publish(Liquidation(symbol, "SELL", price, quantity, notional, time_ms, id), id=id)
-            made = number + 1
-        await trio.sleep(TICK_S if made >= due else 0)
+
+    def publish(number: int) -> None:
+        symbol, time_ms = SYMBOLS[number * 7919 % len(SYMBOLS)], feed.clock()
+        id = f"b:{symbol}:{time_ms}:SELL:0.25:{number}"
+        notional = price * quantity
+        feed.publish(Liquidation(symbol, "SELL", price, quantity, notional, time_ms, id), id=id)
+
+    await whole.at_a_pace(config.rate, publish)
 
 
-class Kinds:
-    """The plugin that brings the source."""
-
-    @staticmethod
-    def flowd_sources() -> list[Source]:
-        """The kind `bench-orders`."""
-        return [Source("bench-orders", orders, Config, record=Liquidation)]
+SOURCE = Source("bench-orders", orders, Config, record=Liquidation)
 
 
 class Own(trio.abc.Instrument):
@@ -135,36 +117,15 @@ class Own(trio.abc.Instrument):
             self.longest_s = max(self.longest_s, time.perf_counter() - self._began)
 
 
-class Punctuality:
-    """How late a task may come at worst that only wants to run every millisecond."""
-
-    def __init__(self) -> None:
-        self.worst_s = 0.0
-
-    async def run(self) -> None:
-        """Watch for ever."""
-        while True:
-            due = time.perf_counter() + TICK_S
-            await trio.sleep(TICK_S)
-            self.worst_s = max(self.worst_s, time.perf_counter() - due)
-
-
 async def measure(directory: Path, rate: int, seconds: float, queries: float, sink: bool) -> Found:
     """Run the daemon, wait until its stream is full, and watch it for so many seconds."""
     text = CONFIG.format(rate=rate, retain=rate)
     path = directory / "history.db"
     if sink:
         text += SINK.format(path=path)
-    kinds = testing.registry(Kinds, flowd_history)
     asked: list[float] = []
     behind = 0
-    async with testing.daemon(
-        text,
-        registry=kinds,
-        store=SqliteStore(directory / "flowd.db"),
-        clock=clock.system_clock,
-        stopwatch=clock.stopwatch,
-    ) as daemon:
+    async with whole.daemon(text, directory, SOURCE, flowd_history) as daemon:
         stream = daemon.streams["orders"]
 
         async def ask() -> None:
@@ -176,14 +137,11 @@ async def measure(directory: Path, rate: int, seconds: float, queries: float, si
                 asked.append(time.perf_counter() - began)
                 await trio.sleep(1 / queries)
 
-        # As the daemon's own process does it.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        whole.settle()
         async with trio.open_nursery() as nursery:
             while len(stream) < stream.retain.count:  # noqa: ASYNC110
                 await trio.sleep(0.1)
-            meter, own, punctuality = LoopMeter(), Own(), Punctuality()
+            meter, own, punctuality = LoopMeter(), Own(), whole.Punctuality()
             trio.lowlevel.add_instrument(meter)
             trio.lowlevel.add_instrument(own)
             nursery.start_soon(punctuality.run)
@@ -226,12 +184,7 @@ def child() -> None:
     given = arguments()
     # A thread writes beside the loop: like any daemon, this one may use all the cores there are.
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
-    logging.basicConfig(level=logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="flowd-history-") as directory:
-        found = trio.run(
-            measure, Path(directory), given.rate, given.seconds, given.queries, not given.without
-        )
-    print(json.dumps(asdict(found)))
+    whole.answer(measure, given.rate, given.seconds, given.queries, not given.without)
 
 
 # -- what the benchmark sees --
@@ -279,12 +232,8 @@ def rows(run: Run) -> Iterator[Row]:
 
 def arguments() -> argparse.Namespace:
     """What was asked for on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.history", description=__doc__)
-    parser.add_argument("--rate", type=int, default=RATE, help="records a second")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for how long")
+    parser = whole.parser("bench.history", __doc__, RATE, SECONDS)
     parser.add_argument("--queries", type=float, default=QUERIES_PER_S, help="a second, meanwhile")
-    parser.add_argument("--without", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -28,13 +28,13 @@ from flowd_simulator.hydromancer.tape import Tape
 
 from flowd import testing
 from flowd.plugin import Secret
-from flowd.process import GC_THRESHOLDS
 from flowd.values import clock
 
 from .contenders import FLOWD
 from .process import alone
 from .report import Goal, Row
 from .run import Run
+from .whole import settle
 
 BATCH, RETAIN = 50, 5000
 FILLS = 100_000
@@ -96,10 +96,7 @@ async def measure(count: int) -> Found:
     """Take so many fills, at once."""
     texts = messages(count)
     source = Source()
-    # As the daemon's own process does it.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    settle()
     took: list[float] = []
     for text in texts:
         began = time.perf_counter()

@@ -141,18 +141,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(
-    name: str,
-    command: list[str],
-    port: int,
-    core: int,
-    log: Path,
-    *,
-    of_workers: bool = False,
-    cwd: Path = ROOT,
-) -> Iterator[Server]:
-    """Start a server on its core, wait until it accepts connections, end it afterwards."""
-    running = launch(name, command, port, core, log, of_workers=of_workers, cwd=cwd)
+def serving(running: Server) -> Iterator[Server]:
+    """Wait until a server that was launched accepts connections; end it afterwards."""
     try:
         wait_for_port(running)
         yield running

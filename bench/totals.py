@@ -1,16 +1,12 @@
 """Totals at full speed: what does a record cost, and how long is the loop held?
 
-`python -m bench.totals` measures on its own; `rows` is for `python -m bench`. The daemon runs whole
-in a process of its own: a source that publishes both sides of trades at a pace, among so many
-coins and traders, the state file, and the transform or nothing.
+`python -m bench.totals` measures on its own; `rows` is for `python -m bench`. A whole daemon is
+measured: a source that publishes both sides of trades at a pace, among so many coins and traders,
+the state file, and the transform or nothing.
 """
 
 import argparse
-import gc
-import json
-import logging
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -19,19 +15,15 @@ from random import Random
 
 import flowd_totals
 import trio
-from attrs import asdict, frozen
+from attrs import frozen
 
-from flowd import testing
 from flowd.market import Fill
 from flowd.operate.observe import resident_bytes
 from flowd.operate.status import LoopMeter
 from flowd.plugin import Feed, Source
-from flowd.process import GC_THRESHOLDS
-from flowd.stream.stores import SqliteStore
-from flowd.values import clock
 
+from . import whole
 from .contenders import FLOWD
-from .history import Punctuality
 from .process import alone
 from .report import Goal, Row
 from .run import Run
@@ -39,9 +31,6 @@ from .run import Run
 NONE = "no totals"
 RATE, SECONDS, TRADERS, COINS = 20_000, 15.0, 100_000, 300
 WARM_S = 3.0
-TICK_S = 0.001
-STEP_MAX = 200
-"""Records published without a checkpoint: a source that fell behind must not hold the loop."""
 CONFIG = """\
 [flowd]
 listen = "127.0.0.1:0"
@@ -92,60 +81,43 @@ async def fills(config: Config, feed: Feed[Fill]) -> None:
         addresses[min(config.traders, int(random.paretovariate(0.5))) - 1] for _ in range(50_000)
     ]
     price, zero, fee = Decimal("43000.5"), Decimal(0), Decimal("0.35")
-    began, made = trio.current_time(), 0
-    while True:
-        due = int((trio.current_time() - began) * config.rate)
-        for number in range(made, min(due, made + STEP_MAX)):
-            trade, maker = divmod(number, 2)
-            quantity = Decimal(trade * 7919 % 1000 + 1).scaleb(-3)
-            feed.publish(
-                Fill(
-                    f"C{trade * 31 % COINS}",
-                    "BUY" if (trade + maker) % 2 else "SELL",
-                    price,
-                    quantity,
-                    price * quantity,
-                    feed.clock(),
-                    f"h:{number}",
-                    chosen[number * 13 % len(chosen)],
-                    "Open Long",
-                    zero,
-                    fee,
-                    "USDC",
-                    not maker,
-                    "0x0",
-                )
+
+    def publish(number: int) -> None:
+        trade, maker = divmod(number, 2)
+        quantity = Decimal(trade * 7919 % 1000 + 1).scaleb(-3)
+        feed.publish(
+            Fill(
+                f"C{trade * 31 % COINS}",
+                "BUY" if (trade + maker) % 2 else "SELL",
+                price,
+                quantity,
+                price * quantity,
+                feed.clock(),
+                f"h:{number}",
+                chosen[number * 13 % len(chosen)],
+                "Open Long",
+                zero,
+                fee,
+                "USDC",
+                not maker,
+                "0x0",
             )
-            made = number + 1
-        await trio.sleep(TICK_S if made >= due else 0)
+        )
+
+    await whole.at_a_pace(config.rate, publish)
 
 
-class Kinds:
-    """The plugin that brings the source."""
-
-    @staticmethod
-    def flowd_sources() -> list[Source]:
-        """The kind `bench-fills`."""
-        return [Source("bench-fills", fills, Config, record=Fill)]
+SOURCE = Source("bench-fills", fills, Config, record=Fill)
 
 
 async def measure(directory: Path, rate: int, seconds: float, traders: int, without: bool) -> Found:
     """Run the daemon, let it come to speed, and watch it for so many seconds."""
     text = CONFIG.format(rate=rate, traders=traders) + ("" if without else TRANSFORM)
-    async with testing.daemon(
-        text,
-        registry=testing.registry(Kinds, flowd_totals),
-        store=SqliteStore(directory / "flowd.db"),
-        clock=clock.system_clock,
-        stopwatch=clock.stopwatch,
-    ) as daemon:
+    async with whole.daemon(text, directory, SOURCE, flowd_totals) as daemon:
         await trio.sleep(WARM_S)
-        # As the daemon's own process does it.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        whole.settle()
         async with trio.open_nursery() as nursery:
-            meter, punctuality = LoopMeter(), Punctuality()
+            meter, punctuality = LoopMeter(), whole.Punctuality()
             trio.lowlevel.add_instrument(meter)
             nursery.start_soon(punctuality.run)
             stream = daemon.streams["fills"]
@@ -171,12 +143,7 @@ async def measure(directory: Path, rate: int, seconds: float, traders: int, with
 def child() -> None:
     """One run in this process; what it came to, as a line of JSON."""
     given = arguments()
-    logging.basicConfig(level=logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="flowd-totals-") as directory:
-        found = trio.run(
-            measure, Path(directory), given.rate, given.seconds, given.traders, given.without
-        )
-    print(json.dumps(asdict(found)))
+    whole.answer(measure, given.rate, given.seconds, given.traders, given.without)
 
 
 def run_once(
@@ -205,12 +172,8 @@ def rows(run: Run) -> Iterator[Row]:
 
 def arguments() -> argparse.Namespace:
     """What was asked for on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.totals", description=__doc__)
-    parser.add_argument("--rate", type=int, default=RATE, help="records a second")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for how long")
+    parser = whole.parser("bench.totals", __doc__, RATE, SECONDS)
     parser.add_argument("--traders", type=int, default=TRADERS, help="different ones")
-    parser.add_argument("--without", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
