@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import trio
 import typer
@@ -34,6 +34,16 @@ class Sampling(StrEnum):
 
     latest = "latest"
     largest = "largest"
+
+
+def _duration(help: str, default: str | bool = True) -> Any:
+    """An option that is a duration; `default` is how its default is written."""
+    return typer.Option(parser=duration, metavar="DURATION", show_default=default, help=help)
+
+
+def _share(help: str) -> Any:
+    """An option that is a share of something."""
+    return typer.Option(parser=share, metavar="SHARE", help=help)
 
 
 def simulate(
@@ -68,51 +78,14 @@ def simulate(
     shift_to_now: Annotated[
         bool, typer.Option("--shift-to-now", help="Recorded events get the time of sending.")
     ] = False,
-    drop_every: Annotated[
-        float | None,
-        typer.Option(parser=duration, metavar="DURATION", help="Cut all connections so often."),
-    ] = None,
-    stall_every: Annotated[
-        float | None,
-        typer.Option(parser=duration, metavar="DURATION", help="Fall silent so often."),
-    ] = None,
-    stall_for: Annotated[
-        float,
-        typer.Option(
-            parser=duration, metavar="DURATION", show_default="90s", help="… for so long."
-        ),
-    ] = 90.0,
-    garbage: Annotated[
-        float,
-        typer.Option(
-            parser=share, metavar="SHARE", help="Share of frames with a broken one before."
-        ),
-    ] = 0.0,
-    duplicate: Annotated[
-        float, typer.Option(parser=share, metavar="SHARE", help="Share of frames sent twice.")
-    ] = 0.0,
-    slow: Annotated[
-        float | None,
-        typer.Option(parser=duration, metavar="DURATION", help="Delay every frame by so much."),
-    ] = None,
-    lifetime: Annotated[
-        float,
-        typer.Option(
-            parser=duration,
-            metavar="DURATION",
-            show_default="24h",
-            help="Close connections this old.",
-        ),
-    ] = 86400.0,
-    ping_every: Annotated[
-        float,
-        typer.Option(
-            parser=duration,
-            metavar="DURATION",
-            show_default="3m",
-            help="Send a ping frame so often.",
-        ),
-    ] = 180.0,
+    drop_every: Annotated[float | None, _duration("Cut all connections so often.")] = None,
+    stall_every: Annotated[float | None, _duration("Fall silent so often.")] = None,
+    stall_for: Annotated[float, _duration("… for so long.", "90s")] = 90.0,
+    garbage: Annotated[float, _share("Share of frames with a broken one before.")] = 0.0,
+    duplicate: Annotated[float, _share("Share of frames sent twice.")] = 0.0,
+    slow: Annotated[float | None, _duration("Delay every frame by so much.")] = None,
+    lifetime: Annotated[float, _duration("Close connections this old.", "24h")] = 86400.0,
+    ping_every: Annotated[float, _duration("Send a ping frame so often.", "3m")] = 180.0,
 ) -> None:
     """Play crypto exchanges on this machine: the protocols of Binance and of Hydromancer over
     made-up markets.

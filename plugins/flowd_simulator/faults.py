@@ -125,12 +125,17 @@ def _unknown_event(text: str) -> str:
     return _changed(text, change)
 
 
-GARBAGE: Final[dict[str, Spoil]] = {
+NONSENSE: Final[dict[str, Spoil]] = {
     "html": lambda text: "<html><body><h1>502 Bad Gateway</h1></body></html>",
     "empty": lambda text: "",
     "truncated": lambda text: text[: len(text) // 2],
     "array": lambda text: "[1,null,[]]",
     "null": lambda text: "null",
+}
+"""What is no message of any exchange."""
+
+GARBAGE: Final[dict[str, Spoil]] = {
+    **NONSENSE,
     "not-numbers": _not_numbers,
     "not-number-texts": _not_number_texts,
     "unknown-side": _unknown_side,

@@ -1,6 +1,9 @@
-"""A Quart app on a loopback port, served by Hypercorn and guarded against its clients."""
+"""Loopback ports: bare for WebSockets, or with a Quart app that Hypercorn serves, guarded against
+its clients.
+"""
 
 import logging
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import cast
 
@@ -42,19 +45,30 @@ class _GuardedServer(TCPServer):
         await self.protocol.handle(Closed())
 
 
+async def serve_streams(
+    serve: Callable[[trio.SocketStream], Awaitable[None]],
+    host: str,
+    port: int,
+    *,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Have each client served until cancelled. Reports `host:port` when it listens."""
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    task_status.started(_address(host, listeners[0]))
+    await trio.serve_listeners(serve, listeners)
+
+
 async def serve_http(
     app: QuartTrio,
     host: str,
     port: int,
     *,
-    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled. Reports the port when it listens."""
+    """Serve until cancelled. Reports `host:port` when it listens."""
     config = Config()
     config.alpn_protocols = ["http/1.1"]
     config.errorlog = logger
-    listeners = await trio.open_tcp_listeners(port, host=host)
-    task_status.started(listeners[0].socket.getsockname()[1])
     context = WorkerContext(None)
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
 
@@ -63,7 +77,12 @@ async def serve_http(
         tls = cast("trio.SSLStream[trio.SocketStream]", stream)
         await _GuardedServer(wrapped, config, context, ConnectionState({}), tls).run()
 
-    await trio.serve_listeners(connection, listeners)
+    await serve_streams(connection, host, port, task_status=task_status)
+
+
+def _address(host: str, listener: trio.SocketListener) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"{name}:{listener.socket.getsockname()[1]}"
 
 
 def loopback(host: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from functools import partial
 from random import Random
 from typing import Final
 
@@ -22,7 +21,7 @@ from flowd_simulator.market import Market
 from flowd_simulator.orders import ForcedOrder, OrderFlow
 from flowd_simulator.recording import PAUSE_MIN_S, Frame, pace, shifted
 from flowd_simulator.session import Clock, Limits, Session, guarded
-from flowd_simulator.web import loopback, serve_http
+from flowd_simulator.web import loopback, serve_http, serve_streams
 
 TICK_MS: Final = 250
 PLACE_WEIGHTS: Final[dict[events.Place, int]] = {"inside": 14, "beside": 3, "absent": 3}
@@ -161,13 +160,10 @@ class Binance:
         """Play the exchange on two loopback ports until cancelled. Port 0 takes a free one."""
         host = loopback(host)
         async with trio.open_nursery() as nursery:
-            listeners = await trio.open_tcp_listeners(port, host=host)
-            nursery.start_soon(partial(trio.serve_listeners, self.serve_websocket, listeners))
+            at = await nursery.start(serve_streams, self.serve_websocket, host, port)
             rest_at = await nursery.start(serve_http, self.rest.app, host, rest_port)
             nursery.start_soon(self.run)
-            name = f"[{host}]" if ":" in host else host
-            taken = listeners[0].socket.getsockname()[1]
-            task_status.started(Addresses(f"ws://{name}:{taken}", f"http://{name}:{rest_at}"))
+            task_status.started(Addresses(f"ws://{at}", f"http://{rest_at}"))
 
     async def run(self) -> None:
         """Let the market go on, and the scheduled faults happen, until cancelled."""

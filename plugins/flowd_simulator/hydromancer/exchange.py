@@ -1,6 +1,5 @@
 """The service itself: who may come in, who hears what, who comes back, and what goes wrong."""
 
-from functools import partial
 from random import Random
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -20,7 +19,7 @@ from flowd_simulator.hydromancer.terms import Terms
 from flowd_simulator.hydromancer.visits import Visit, Visits
 from flowd_simulator.hydromancer.wish import Wish
 from flowd_simulator.session import Clock, Limits, Session, guarded
-from flowd_simulator.web import loopback
+from flowd_simulator.web import loopback, serve_streams
 
 PATH: Final = "/ws"
 BLOCK_MIN_S, BLOCK_MAX_S = 0.07, 0.2
@@ -122,11 +121,9 @@ class Hydromancer:
         """
         host = loopback(host)
         async with trio.open_nursery() as nursery:
-            listeners = await trio.open_tcp_listeners(port, host=host)
-            nursery.start_soon(partial(trio.serve_listeners, self.serve_websocket, listeners))
+            at = await nursery.start(serve_streams, self.serve_websocket, host, port)
             nursery.start_soon(self.run)
-            name = f"[{host}]" if ":" in host else host
-            task_status.started(f"ws://{name}:{listeners[0].socket.getsockname()[1]}{PATH}")
+            task_status.started(f"ws://{at}{PATH}")
 
     async def run(self) -> None:
         """Let the trading go on, and the scheduled faults happen, until cancelled."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from flowd_simulator.faults import Json, Spoil
+from flowd_simulator.faults import NONSENSE, Json, Spoil
 
 
 def _changed(text: str, change: Callable[[Json], None]) -> str:
@@ -23,11 +23,7 @@ def _fills(text: str, fills: object) -> str:
 
 
 GARBAGE: Final[dict[str, Spoil]] = {
-    "html": lambda text: "<html><body><h1>502 Bad Gateway</h1></body></html>",
-    "empty": lambda text: "",
-    "truncated": lambda text: text[: len(text) // 2],
-    "array": lambda text: "[1,null,[]]",
-    "null": lambda text: "null",
+    **NONSENSE,
     "not-numbers": _with(px=float("nan"), sz=float("inf")),
     "not-number-texts": _with(px="NaN", sz="Infinity"),
     "numbers": _with(px=100.5, sz=2),
