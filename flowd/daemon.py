@@ -159,7 +159,7 @@ class Daemon:
         clients = Clients(self.streams, self.channels, machine.clock)
         guard, prepared = self.channels.guard, self.channels.prepared
         polls = Polls(self._inputs("door", {}), machine.clock, guard, prepared)
-        self.door = Door(self.streams, clients, polls, self.web)
+        self.door = Door(self.streams, clients, polls, self.web, settings.rules)
         for part in self.plan.order:
             self._add_component(part, app)
         self.observer = Observer(
@@ -172,7 +172,12 @@ class Daemon:
                 "clients": [clients.figures, self.channels.figures, self.door.figures],
                 "snapshot": [self.snapshots.figures],
                 "loop": [self.loop.figures],
-                "memory": [resident, prepared.figures],
+                "memory": [
+                    resident,
+                    prepared.figures,
+                    self.door.heads.figures,
+                    self.door.outgoing.figures,
+                ],
                 "limits": [
                     clients.bounds,
                     self.channels.bounds,

@@ -52,7 +52,7 @@ def ranked(table: str) -> dict[str, int]:
 
 def ranked_inside(table: str) -> dict[str, int]:
     found: dict[str, int] = {}
-    for line in table.strip().splitlines():
+    for line in re.sub(r"\n +/", " /", table.strip()).splitlines():
         folder, _, groups = line.partition(" ")
         for rank, group in enumerate(groups.split("/")):
             found |= {f"{folder}.{name}": rank for name in group.split()}

@@ -59,7 +59,7 @@ class Channels:
         self.crowd = Crowd(nursery, self.limits)
         self.stopwatch = stopwatch
         self.guard = guard or Guard()
-        self.prepared: Prepared[Any] = prepared or Prepared()
+        self.prepared: Prepared[Any] = prepared or Prepared(self.limits.prepared_bytes)
         self._channels: dict[tuple[str, Filter, Encode], Channel] = {}
 
     def __len__(self) -> int:

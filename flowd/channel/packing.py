@@ -54,17 +54,19 @@ class Open:
     crc: int = 0
     size: int = 0
 
-    def ended(self, tail: bytes) -> bytes:
-        """The whole body. A tail has at most 64 KiB."""
+    def ending(self, tail: bytes) -> bytes:
+        """What follows on `data` where the body ends with this tail, of at most 64 KiB. It is sent
+        after `data`, which so remains the same bytes for all.
+        """
         if not self.gzip:
-            return self.data + tail
+            return tail
         assert len(tail) <= 0xFFFF
         # One stored block: a tail is short, and made for every answer.
         block = b"\x01" + struct.pack("<HH", len(tail), len(tail) ^ 0xFFFF) + tail
         check = struct.pack(
             "<II", zlib.crc32(tail, self.crc), (self.size + len(tail)) & 0xFFFF_FFFF
         )
-        return self.data + block + check
+        return block + check
 
 
 def gzip_open(body: bytes) -> Open:

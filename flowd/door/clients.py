@@ -17,7 +17,7 @@ from flowd.channel import packing
 from flowd.channel.channel import SLICE_S, Channels
 from flowd.channel.client import Client, Socket
 from flowd.channel.guard import SinkFailed
-from flowd.door.head import Head
+from flowd.door.addresses import most
 from flowd.door.paths import Live, Session, follow_path
 from flowd.door.websocket import INTERNAL_ERROR, MESSAGE_MAX, PING, POLICY, WebSocket
 from flowd.stream.log import Stream
@@ -116,29 +116,21 @@ class Clients:
                 code="TOO_MANY_CLIENTS",
                 status=503,
             )
-        most = self.limits.max_clients_per_address
-        if most is None:
-            most = self.limits.max_clients if _is_local(address) else PER_ADDRESS
-        if self._per_address[address] >= most:
+        wanted, everybody = self.limits.max_clients_per_address, self.limits.max_clients
+        here = most(address, wanted, PER_ADDRESS, everybody)
+        if self._per_address[address] >= here:
             raise BadRequest(
                 f"{address} has {self._per_address[address]} connections, as many as one may have",
                 parameter="max_clients_per_address",
-                value=most,
+                value=here,
                 allowed="follow several streams on one WebSocket",
                 code="TOO_MANY_FROM_ADDRESS",
                 status=503,
             )
 
-    def address(self, peer: str, head: Head) -> str:
-        """Who this client is for the limits: its address, or what a trusted proxy says of it."""
-        address = peer
-        if address in self.limits.trusted_proxies:
-            for part in reversed(head.headers.get("x-forwarded-for", "").split(",")):
-                if part.strip():
-                    address = part.strip()[:64]
-                    if address not in self.limits.trusted_proxies:
-                        break
-        return address
+    def from_address(self, address: str) -> int:
+        """How many live clients there are from this address."""
+        return self._per_address[address]
 
     def welcome(
         self,
@@ -373,7 +365,3 @@ def _packing(websocket: WebSocket | None, *, gzip: bool) -> packing.Pack:
     if websocket is not None:
         return packing.deflated_frames if websocket.deflated else packing.frames
     return packing.gzip_blocks if gzip else packing.plain
-
-
-def _is_local(address: str) -> bool:
-    return address in ("local", "::1") or address.startswith(("127.", "::ffff:127."))

@@ -9,6 +9,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import trio
@@ -16,22 +17,31 @@ from attrs import asdict, define, field
 
 from flowd.channel import packing
 from flowd.channel.guard import SinkFailed
+from flowd.door.addresses import counted, is_local, who
 from flowd.door.clients import Clients
-from flowd.door.head import HEAD_MAX, PREFLIGHT, BadHead, Head, refusal, response
+from flowd.door.head import HEAD_MAX, BadHead, Head, Heads, preflight, refusal, response
 from flowd.door.loan import Loan
+from flowd.door.outgoing import Outgoing
 from flowd.door.paths import Hot, Live, visible
 from flowd.door.polls import Polls
+from flowd.door.room import Room
+from flowd.door.rules import READING, Rules
 from flowd.door.visit import Visit
 from flowd.door.websocket import GOING_AWAY, WebSocket, accept
 from flowd.stream.log import Stream
+from flowd.values.buckets import Buckets
 from flowd.values.errors import BadRequest
 
 logger = logging.getLogger("flowd.door")
 
 FIRST_REQUEST_S = 0.5
 """How long the first request of a connection may take to come when the daemon stops."""
-CONNECTIONS_SPARE = 200
-"""Connections beyond `max_clients` that may be open for polls and pages at the same time."""
+REQUESTS_PER_S = 200
+BURST_S = 5
+"""An address that was quiet may ask at once what it may ask in so long."""
+GUESSES_PER_S = 1 / 6
+GUESSES_MAX = 10
+"""Wrong tokens that an address may try at once."""
 
 
 @define(eq=False)
@@ -48,6 +58,10 @@ class App(Protocol):
 
     async def serve(self, stream: Loan) -> None:
         """Serve requests from this stream until it ends."""
+        ...
+
+    def methods(self, path: str) -> list[str]:
+        """The methods that it answers at this path."""
         ...
 
 
@@ -69,7 +83,7 @@ class Route:
         sink's own routes answer.
         """
         others = isinstance(self.leads_to, Hot) and self.leads_to.others
-        if others and head.method not in ("GET", "HEAD"):
+        if others and head.method not in READING:
             return None
         return self.match(head.path)
 
@@ -83,13 +97,26 @@ class Door:
     """Takes connections and decides about each request."""
 
     def __init__(
-        self, streams: Mapping[str, Stream[Any]], clients: Clients, polls: Polls, app: App
+        self,
+        streams: Mapping[str, Stream[Any]],
+        clients: Clients,
+        polls: Polls,
+        app: App,
+        rules: Rules,
     ) -> None:
         self.counts = Counts()
         self.routes: list[Route] = []
         self.clients = clients
         self.polls = polls
-        self.open_connections = 0
+        limits = clients.limits
+        self.heads = Heads(limits.heads_bytes)
+        self.room = Room(limits)
+        self.outgoing = Outgoing(limits.outgoing_bytes)
+        self._limits = limits
+        self._rules = rules
+        pace = limits.max_requests_per_s or REQUESTS_PER_S
+        self._requests = Buckets(pace, BURST_S * pace)
+        self._guesses = Buckets(GUESSES_PER_S, GUESSES_MAX)
         self._streams = streams
         self._app = app
         self._closing = False
@@ -125,14 +152,15 @@ class Door:
     async def _connection(self, stream: trio.SocketStream) -> None:
         """One connection, from its first byte to its end or until a live client stays."""
         self.counts.connections += 1
-        most = self.clients.limits.max_clients + CONNECTIONS_SPARE
-        if self.open_connections + len(self.clients) >= most:
+        visit = Visit(stream, self.heads, self.room.waiting)
+        try:
+            here = self.clients.from_address(counted(visit.address))
+            self.room.enter(visit, len(self.clients), here)
+        except BadRequest as error:
             self.counts.refused["connections"] += 1
-            await trio.aclose_forcefully(stream)
+            await self.room.say_farewell(stream, refusal(error, close=True))
             return
-        self.open_connections += 1
         self._unanswered += 1
-        visit = Visit(stream)
         try:
             while await self._request(visit) and not self._closing:
                 self._in_good_hands(visit)
@@ -141,7 +169,7 @@ class Door:
         except Exception:
             logger.exception("a connection failed; the others go on")
         finally:
-            self.open_connections -= 1
+            self.room.leave(visit)
             self._in_good_hands(visit)
             await trio.aclose_forcefully(stream)
 
@@ -178,7 +206,10 @@ class Door:
             return False
 
     async def _decide(self, visit: Visit, head: Head) -> bool:
-        """Whose business is this request? BadRequest when it is nobody's."""
+        """Whose business is this request? BadRequest when it is nobody's, or not allowed."""
+        address = who(visit.address, head, self._limits)
+        self._rules.check(head, visit.bound)
+        self._check_pace(address, head)
         for route in self.routes:
             path = route.serves(head)
             if path is not None:
@@ -186,26 +217,59 @@ class Door:
         else:
             if head.wants_websocket:
                 raise self._no_websocket(head)
-            self._count_app()
-            self._in_good_hands(visit)
-            await self._app.serve(Loan(visit, head, self.owns, self._count_app))
-            return not visit.ended
+            return await self._lend(visit, head, address)
         if head.method == "OPTIONS" and not head.has_body:
-            await visit.send(response(200, headers=PREFLIGHT, close=not head.keep_alive))
+            others = isinstance(route.leads_to, Hot) and route.leads_to.others
+            allowed = preflight(self._app.methods(head.path) if others else ())
+            await visit.send(response(200, headers=allowed, close=not head.keep_alive))
             return head.keep_alive
         if head.has_body or head.method not in ("GET", "HEAD"):
             raise _wrong_method(head)
         if isinstance(route.leads_to, Hot):
             self.counts.requests["hot"] += 1
             stream = visible(self._streams, route.leads_to.stream or path["stream"])
-            await visit.send(await self.polls.answer(head, route.leads_to, stream))
+            answer = self.polls.answer(head, route.leads_to, stream, address, self.outgoing)
+            await self.outgoing.send(visit.stream, await answer)
             return head.keep_alive
         self.counts.requests["live"] += 1
-        return await self._stay(visit, head, route.leads_to, path)
+        return await self._stay(visit, head, route.leads_to, path, address)
 
-    async def _stay(self, visit: Visit, head: Head, live: Live, path: dict[str, str]) -> bool:
+    def _check_pace(self, address: str, head: Head) -> None:
+        """BadRequest when an address asks too often, or tried too many tokens that are wrong."""
+        now = trio.current_time()
+        if not self._exempt(address) and not self._requests.take(address, now):
+            raise _too_many("max_requests_per_second", f"{address} asks too often")
+        if "authorization" in head.headers and not self._guesses.holds(address, now):
+            raise _too_many("Authorization", f"{address} tried too many tokens that are wrong")
+
+    def _exempt(self, address: str) -> bool:
+        return self._limits.max_requests_per_s is None and is_local(address)
+
+    async def _lend(self, visit: Visit, head: Head, address: str) -> bool:
+        """Let the app serve this request, and those after it that need none of our checks."""
+        self._count_app()
+        self._in_good_hands(visit)
+        self.outgoing.check_room()
+
+        def ours(head: Head) -> bool:
+            paced = self._exempt(address) or self._requests.take(address, trio.current_time())
+            checked = head.method not in READING or "authorization" in head.headers
+            return checked or not paced or self.owns(head)
+
+        answered = partial(self._answered_with, address)
+        loan = Loan(visit, head, ours, self._count_app, answered, self.outgoing)
+        await self._app.serve(loan)
+        return not visit.ended
+
+    def _answered_with(self, address: str, head: Head, status: int) -> None:
+        """The app answered a request so: a token that was wrong is a guess."""
+        if status == 401 and "authorization" in head.headers:
+            self._guesses.take(address, trio.current_time())
+
+    async def _stay(
+        self, visit: Visit, head: Head, live: Live, path: dict[str, str], address: str
+    ) -> bool:
         """Let a live client in, if there is room."""
-        address = self.clients.address(visit.address, head)
         self.clients.room_for(address)
         query = head.parameters()
         websocket: WebSocket | None = None
@@ -253,11 +317,17 @@ class Door:
 
     def figures(self) -> dict[str, Any]:
         """What is open now, and came so far, for `/status`."""
-        return {"connections_open": self.open_connections, **asdict(self.counts)}
+        return {**self.room.figures(), **asdict(self.counts)}
 
     def bounds(self) -> dict[str, Any]:
         """The limits that something can run into here, for `/status`."""
-        return {"connections_spare": CONNECTIONS_SPARE, "request_head_bytes": HEAD_MAX}
+        return {
+            **self.room.bounds(),
+            **self.outgoing.bounds(),
+            "memory_budget": self._limits.memory_budget,
+            "requests_per_s": self._limits.max_requests_per_s or REQUESTS_PER_S,
+            "request_head_bytes": HEAD_MAX,
+        }
 
 
 INTERNAL = BadRequest(
@@ -267,6 +337,16 @@ INTERNAL = BadRequest(
     code="INTERNAL_ERROR",
     status=500,
 )
+
+
+def _too_many(parameter: str, why: str) -> BadRequest:
+    return BadRequest(
+        why,
+        parameter=parameter,
+        allowed="try again in a few seconds",
+        code="TOO_MANY_REQUESTS",
+        status=429,
+    )
 
 
 def _wrong_method(head: Head) -> BadRequest:

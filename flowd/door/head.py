@@ -2,20 +2,26 @@
 strict limits.
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import h11
 from attrs import frozen
 
+from flowd.channel.prepared import Prepared
 from flowd.values import codec
 from flowd.values.errors import BadRequest
 
 HEAD_MAX = 16 * 1024
 """The largest request head taken, in bytes."""
+HEADERS_MAX = 100
 PARAMETERS_MAX = 50
+REMEMBERED_MAX = 4096
+"""Longer heads are not remembered: who sends those does not poll with them."""
+PART_BYTES = 300
+"""What a header or parameter takes beside its text, once it is parsed."""
 
 
 @frozen
@@ -78,12 +84,35 @@ class BadHead(Exception):
         self.status = status
 
 
-@lru_cache(maxsize=2048)
-def parse_head(raw: bytes) -> Head:
-    """The head that `raw`, ending in an empty line, writes; BadHead when it is not HTTP/1.1.
-
-    Remembered by its bytes: who polls sends the same head every time.
+class Heads:
+    """Parsed heads, remembered by their bytes: who polls sends the same head every time, and
+    parsing is most of what a 304 costs. They take `most_bytes` at most.
     """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._kept: Prepared[Head] = Prepared(most_bytes)
+
+    def parse(self, raw: bytes) -> Head:
+        """The head that `raw` writes, as `parse_head` says."""
+        head = self._kept.get(raw)
+        if head is None:
+            head = parse_head(raw)
+            if len(raw) <= REMEMBERED_MAX:
+                parts = len(head.headers) + len(head.query)
+                # Its bytes, and twice its text: in Python's strings, and in the tables of them.
+                self._kept.keep(raw, head, 3 * len(raw) + PART_BYTES * parts)
+        return head
+
+    def figures(self) -> dict[str, Any]:
+        """What they take of the memory, for `/status`."""
+        return {"heads_bytes": self._kept.bytes}
+
+
+def parse_head(raw: bytes) -> Head:
+    """The head that `raw`, ending in an empty line, writes; BadHead when it is not HTTP/1.1, or is
+    written in a way about which two parsers may disagree.
+    """
+    _check_lines(raw)
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
     try:
         connection.receive_data(raw)
@@ -111,6 +140,21 @@ def parse_head(raw: bytes) -> Head:
     )
 
 
+def _check_lines(raw: bytes) -> None:
+    """Only CRLF ends a line, a line is never continued, and all of it is ASCII: elsewhere the same
+    bytes would be read as another request.
+    """
+    lines = raw.count(b"\r\n")
+    if raw.count(b"\n") != lines or raw.count(b"\r") != lines:
+        raise BadHead(400, "a line ends with CR and LF, and neither stands alone")
+    if b"\r\n " in raw or b"\r\n\t" in raw:
+        raise BadHead(400, "a header is written on one line")
+    if not raw.isascii():
+        raise BadHead(400, "a request head is ASCII; other text is percent-encoded")
+    if lines > HEADERS_MAX + 2:
+        raise BadHead(431, f"a request has at most {HEADERS_MAX} headers")
+
+
 def response(
     status: int,
     body: bytes = b"",
@@ -120,13 +164,25 @@ def response(
     close: bool = False,
 ) -> bytes:
     """A whole HTTP/1.1 response."""
+    return response_head(status, len(body), headers=headers, kind=kind, close=close) + body
+
+
+def response_head(
+    status: int,
+    size: int,
+    *,
+    headers: tuple[tuple[str, str], ...] = (),
+    kind: str = "application/json",
+    close: bool = False,
+) -> bytes:
+    """The head of a response with a body of so many bytes."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     if status != 304:
-        lines += [f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
+        lines += [f"Content-Type: {kind}", f"Content-Length: {size}"]
     lines += [f"{name}: {value}" for name, value in (*headers, *COMMON_HEADERS)]
     if close:
         lines.append("Connection: close")
-    return "\r\n".join((*lines, "", "")).encode("latin-1") + body
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
 COMMON_HEADERS = (
@@ -137,13 +193,17 @@ COMMON_HEADERS = (
 """Said with every answer: what flowd serves is public market data, readable from any page."""
 
 
-PREFLIGHT = (
-    ("Allow", "GET, HEAD"),
-    ("Access-Control-Allow-Methods", "GET, HEAD"),
-    ("Access-Control-Allow-Headers", "If-None-Match, Last-Event-ID"),
-    ("Access-Control-Max-Age", "86400"),
-)
-"""What a browser asks before a page of another site may send an `If-None-Match`."""
+def preflight(others: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
+    """What a browser asks before a page of another site may send an `If-None-Match`, and which
+    methods a path knows: ours, and `others`.
+    """
+    methods = dict.fromkeys(("GET", "HEAD", *sorted(others)))
+    return (
+        ("Allow", ", ".join(methods)),
+        ("Access-Control-Allow-Methods", "GET, HEAD"),
+        ("Access-Control-Allow-Headers", "If-None-Match, Last-Event-ID"),
+        ("Access-Control-Max-Age", "86400"),
+    )
 
 
 def refusal(error: BadRequest, *, close: bool = False) -> bytes:
@@ -155,6 +215,7 @@ def refusal(error: BadRequest, *, close: bool = False) -> bytes:
 REMEDIES = {
     405: (("Allow", "GET, HEAD"),),
     426: (("Upgrade", "websocket"),),
+    429: (("Retry-After", "5"),),
     503: (("Retry-After", "5"),),
 }
 """What HTTP wants said with a refusal, so that programs know what would work."""

@@ -6,7 +6,9 @@ from collections.abc import Callable
 import trio
 
 from flowd.door.head import BadHead, Head
+from flowd.door.outgoing import Outgoing
 from flowd.door.visit import Visit
+from flowd.values.errors import BadRequest
 
 
 class Loan(trio.abc.HalfCloseableStream):
@@ -22,11 +24,15 @@ class Loan(trio.abc.HalfCloseableStream):
         head: Head,
         owns: Callable[[Head], bool],
         on_request: Callable[[], None],
+        on_answer: Callable[[Head, int], None],
+        outgoing: Outgoing,
     ) -> None:
         self.socket = visit.stream.socket
         self._visit = visit
         self._owns = owns
         self._on_request = on_request
+        self._on_answer = on_answer
+        self._outgoing = outgoing
         self._head = head
         self._given = False
         self._handed_back = False
@@ -72,8 +78,15 @@ class Loan(trio.abc.HalfCloseableStream):
         return _for_hypercorn(head)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send; the deadline is the guard's."""
-        await self._visit.stream.send_all(data)
+        """Send, counted like all that is being sent; the deadline is the guard's."""
+        data = bytes(data)
+        if (found := _STATUS.match(data)) is not None:
+            self._on_answer(self._head, int(found[1]))
+        try:
+            await self._outgoing.send(self._visit.stream, [data])
+        except BadRequest as error:
+            # The answer has begun, or it is large: there is no other way to say it.
+            raise trio.BrokenResourceError(str(error)) from None
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room."""
@@ -96,6 +109,7 @@ class Loan(trio.abc.HalfCloseableStream):
         await trio.aclose_forcefully(self._visit.stream)
 
 
+_STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 _UPGRADE = re.compile(rb"\r\n(?:upgrade|http2-settings):[^\r\n]*", re.IGNORECASE)
 
 

@@ -1,4 +1,7 @@
-"""Answers to polls, prepared once for all who ask the same, until what a stream retains changes."""
+"""Answers to polls, prepared once for all who ask the same, until what a stream retains changes.
+
+An answer is the parts that it is sent in. The body is one of them, the same bytes for all.
+"""
 
 from collections.abc import Hashable
 from typing import Any
@@ -9,8 +12,10 @@ from attrs import evolve, frozen
 from flowd.channel import packing
 from flowd.channel.guard import Guard
 from flowd.channel.prepared import Prepared
-from flowd.door.head import Head, response
+from flowd.door.head import Head, response, response_head
+from flowd.door.outgoing import SMALL_BYTES, Outgoing
 from flowd.door.paths import Hot, Tail, count, position
+from flowd.door.turns import Turns
 from flowd.stream.inputs import Streams
 from flowd.stream.log import RETAIN_MAX, Stream
 from flowd.values import filters
@@ -21,9 +26,16 @@ IN_THREAD_BYTES = 32 * 1024
 """Bodies longer than this are compressed in a thread, so that they do not hold the loop."""
 PREPARE_AT_ONCE = 500
 """Records that are prepared before others are let run."""
+FEW_RECORDS = 1000
+"""So many are prepared at once for anybody; whoever wants more, in a way of its own, takes turns.
+"""
 HEADERS = (("Cache-Control", "no-cache"), ("Vary", "Accept-Encoding"))
 
 NO_TAIL = Tail(b"")
+
+
+Parts = tuple[bytes, ...]
+"""What an answer is sent in, its head first. A body that is not small stands by itself."""
 
 
 @frozen
@@ -32,13 +44,13 @@ class Answer:
 
     version: str
     seq: int
-    data: bytes
+    parts: Parts
     body: packing.Open | None = None
 
     @property
     def bytes(self) -> int:
         """What it takes of the cache."""
-        return len(self.data) + (0 if self.body is None else len(self.body.data))
+        return sum(map(len, self.parts)) + (0 if self.body is None else len(self.body.data))
 
 
 @frozen
@@ -60,6 +72,18 @@ class Query:
             limit = hot.limit_max
         return cls(filters.parse(stream.record, wanted), after, limit)
 
+    def is_common(self, hot: Hot) -> bool:
+        """Whether it is what all ask who ask for nothing of their own."""
+        default = None if hot.limit_max == RETAIN_MAX else hot.limit_max
+        return not self.filter and self.after is None and self.limit == default
+
+    def is_small(self, stream: Stream[Any]) -> bool:
+        """Whether few records are looked at for it."""
+        since = 0
+        if self.after is not None and stream.knows(self.after):
+            since = self.after.seq
+        return min(len(stream), stream.seq - since) <= FEW_RECORDS
+
 
 class Polls:
     """Answers polls; what is prepared for one is there for the next."""
@@ -72,31 +96,35 @@ class Polls:
         self._guard = guard
         self._prepared = prepared
         self._preparing: dict[Hashable, trio.Event] = {}
+        self._turns = Turns()
 
-    async def answer(self, head: Head, hot: Hot, stream: Stream[Any]) -> bytes:
-        """The whole HTTP answer to a poll. BadRequest when its query is wrong, SinkFailed when the
-        sink fails to word it.
+    async def answer(
+        self, head: Head, hot: Hot, stream: Stream[Any], address: str, outgoing: Outgoing
+    ) -> Parts:
+        """The whole HTTP answer to a poll. BadRequest when its query is wrong or there is no room
+        for what it wants, SinkFailed when the sink fails to word it.
         """
         close = not head.keep_alive
         tail = self._tail(hot)
         etag = _etag(stream.version, tail)
         if _matches(head.headers.get("if-none-match"), etag):
-            return response(304, headers=(("ETag", etag), *HEADERS), close=close)
+            return (response(304, headers=(("ETag", etag), *HEADERS), close=close),)
         instead = self._instead(head, hot)
         if instead is not None:
-            data = response(200, instead, headers=HEADERS)
+            parts = _parts(packing.Open(instead), b"", HEADERS)
         else:
-            answer = await self._answer(head, hot, stream)
-            data = answer.data
+            answer = await self._answer(head, hot, stream, address, outgoing)
+            parts = answer.parts
             if answer.body is not None:
                 # Asked again: preparing took time, and the stream may have gone on.
                 tail = self._tail(hot)
-                data = _whole(answer.body, tail.body, _etag(answer.version, tail))
+                parts = _whole(answer.body, tail.body, _etag(answer.version, tail))
+        first, *others = parts
         if head.method == "HEAD":
-            data = data[: data.index(b"\r\n\r\n") + 4]
+            first, others = first[: first.index(b"\r\n\r\n") + 4], []
         if close:
-            data = data.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
-        return data
+            first = first.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+        return (first, *others)
 
     def _tail(self, hot: Hot) -> Tail:
         if hot.tail is None:
@@ -110,7 +138,9 @@ class Polls:
             hot.path, "instead", hot.instead, head.parameters(), self._streams, self._clock()
         )
 
-    async def _answer(self, head: Head, hot: Hot, stream: Stream[Any]) -> Answer:
+    async def _answer(
+        self, head: Head, hot: Hot, stream: Stream[Any], address: str, outgoing: Outgoing
+    ) -> Answer:
         query = Query.of(head, hot, stream)
         key = ("poll", hot.path, stream.name, query, head.gzip)
         version, seq = stream.version, stream.seq
@@ -126,7 +156,12 @@ class Polls:
             await ready.wait()
         ready = self._preparing[key] = trio.Event()
         try:
-            answer = await self._prepare(query, hot, stream, gzip=head.gzip)
+            if query.is_common(hot) or query.is_small(stream):
+                answer = await self._prepare(query, hot, stream, gzip=head.gzip)
+            else:
+                async with self._turns.turn(address):
+                    outgoing.check_room(SMALL_BYTES + 1)
+                    answer = await self._prepare(query, hot, stream, gzip=head.gzip)
         finally:
             ready.set()
             del self._preparing[key]
@@ -142,7 +177,7 @@ class Polls:
                 await trio.lowlevel.checkpoint()
         body = await _open(self._guard.payload(hot.path, "render", hot.render, batch), gzip=gzip)
         if hot.tail is not None:
-            return Answer(version, seq, b"", body)
+            return Answer(version, seq, (), body)
         return Answer(version, seq, _whole(body, b"", _etag(version, NO_TAIL)))
 
 
@@ -154,11 +189,19 @@ async def _open(body: bytes, *, gzip: bool) -> packing.Open:
     return packing.gzip_open(body)
 
 
-def _whole(body: packing.Open, tail: bytes, etag: str) -> bytes:
-    headers: tuple[tuple[str, str], ...] = (("ETag", etag), *HEADERS)
+def _whole(body: packing.Open, tail: bytes, etag: str) -> Parts:
+    return _parts(body, tail, (("ETag", etag), *HEADERS))
+
+
+def _parts(body: packing.Open, tail: bytes, headers: tuple[tuple[str, str], ...]) -> Parts:
     if body.gzip:
         headers = (*headers, ("Content-Encoding", "gzip"))
-    return response(200, body.ended(tail), headers=headers)
+    ending = body.ending(tail)
+    size = len(body.data) + len(ending)
+    first = response_head(200, size, headers=headers)
+    if size <= SMALL_BYTES:
+        return (b"".join((first, body.data, ending)),)
+    return (first, body.data, ending) if ending else (first, body.data)
 
 
 def _etag(version: str, tail: Tail) -> str:

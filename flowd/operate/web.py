@@ -122,6 +122,10 @@ class Web:
             found += [(path, method, summary) for method in sorted(methods)]
         return found
 
+    def methods(self, path: str) -> list[str]:
+        """The methods that the app answers at this path."""
+        return list(self.app.url_map.bind("").allowed_methods(path))
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The app's life: started when this says so, ended when this is cancelled."""
         lifespan = Lifespan(self._wrapped, self._config, self._state)

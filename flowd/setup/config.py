@@ -19,6 +19,7 @@ import attrs
 import cattrs
 from attrs import field, frozen
 
+from flowd.door.rules import Rules
 from flowd.market import number
 from flowd.setup.registry import Registry
 from flowd.setup.supervisor import Restart
@@ -33,6 +34,13 @@ TABLES = ("sources", "transforms", "sinks")
 LIMIT_MAX = 1000
 """Failures that are remembered of a component."""
 DELAY_MIN_S = 0.05
+MEMORY_MIN = 16 * 1024 * 1024
+COUNTS = (
+    "max_clients",
+    "max_clients_per_address",
+    "max_connections_per_address",
+    "max_requests_per_second",
+)
 RESERVED = ("outages",)
 
 
@@ -49,11 +57,16 @@ class Settings:
     log_format: Literal["auto", "text", "json"] = "auto"
     max_clients: int = 1000
     max_clients_per_address: int | None = None
+    max_connections_per_address: int | None = None
+    max_requests_per_second: int | None = None
+    allow_origins: list[str] = field(factory=list)
+    allow_hosts: list[str] = field(factory=list)
     trusted_proxies: list[str] = field(factory=list)
     slow_consumer_timeout: Seconds = Seconds(1.0)
     slow_consumer_limit: Seconds = Seconds(60.0)
     heartbeat: Seconds = Seconds(15.0)
     send_buffer: Size = Size(128 * 1024)
+    memory_budget: Size = Size(256 * 1024 * 1024)
 
     @property
     def addresses(self) -> list[str]:
@@ -61,15 +74,23 @@ class Settings:
         return [self.listen] if isinstance(self.listen, str) else self.listen
 
     @property
+    def rules(self) -> Rules:
+        """Which web pages may do more than read."""
+        return Rules.of(self.allow_origins, self.allow_hosts)
+
+    @property
     def limits(self) -> Limits:
         """What clients may take."""
         return Limits(
             max_clients=self.max_clients,
             max_clients_per_address=self.max_clients_per_address,
+            max_connections_per_address=self.max_connections_per_address,
+            max_requests_per_s=self.max_requests_per_second,
             trusted_proxies=frozenset(self.trusted_proxies),
             slow_consumer_timeout_s=self.slow_consumer_timeout,
             slow_consumer_limit_s=self.slow_consumer_limit,
             heartbeat_s=self.heartbeat,
+            memory_budget=self.memory_budget,
         )
 
 
@@ -212,15 +233,18 @@ def _check(settings: Settings) -> None:
         raise UserError('flowd.listen = []: expected at least one address, "127.0.0.1:4200"')
     for address in settings.addresses:
         parse_address(address)
-    for key in ("max_clients", "max_clients_per_address"):
+    for key in COUNTS:
         value = getattr(settings, key)
         if value is not None and value < 1:
             raise UserError(f"flowd.{key} = {value}: expected a number from 1 up")
+    if settings.memory_budget < MEMORY_MIN:
+        raise UserError('flowd.memory_budget: expected at least "16MiB"')
     for proxy in settings.trusted_proxies:
         try:
             ipaddress.ip_address(proxy)
         except ValueError:
             raise UserError(f'flowd.trusted_proxies: "{proxy}" is not an IP address') from None
+    Rules.of(settings.allow_origins, settings.allow_hosts)
     for key in ("save_every", "heartbeat", "slow_consumer_limit"):
         if getattr(settings, key) < 0.05:
             raise UserError(f"flowd.{key}: expected at least 50ms")

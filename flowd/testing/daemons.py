@@ -60,7 +60,7 @@ class Daemon(root.Daemon):
         ours, theirs = trio.testing.memory_stream_pair()
         await self._listener.arrive(theirs)
         connection = h11.Connection(h11.CLIENT)
-        wanted = {"Host": "flowd", "Connection": "close", **(headers or {})}
+        wanted = {"Host": "localhost", "Connection": "close", **(headers or {})}
         if body:
             wanted["Content-Length"] = str(len(body))
         quoted = quote(target, safe="/?&=%,.:+~")

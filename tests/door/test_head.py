@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowd.door.head import HEAD_MAX, PARAMETERS_MAX, BadHead, Head, parse_head, refusal, response
+from flowd.door.head import (
+    HEAD_MAX,
+    HEADERS_MAX,
+    PARAMETERS_MAX,
+    BadHead,
+    Head,
+    Heads,
+    parse_head,
+    refusal,
+    response,
+)
 from flowd.values.errors import BadRequest
 
 
@@ -118,7 +128,46 @@ def test_no_garbage_makes_the_parser_fail_in_another_way(data: bytes) -> None:
 
 
 def test_a_head_that_comes_again_is_not_parsed_again() -> None:
-    assert head("/again") is head("/again")
+    heads, raw = Heads(100_000), b"GET /again HTTP/1.1\r\nHost: h\r\n\r\n"
+
+    assert heads.parse(raw) is heads.parse(bytes(bytearray(raw)))
+
+
+def test_heads_that_are_remembered_take_so_many_bytes_and_no_more() -> None:
+    heads = Heads(100_000)
+
+    for number in range(1000):
+        heads.parse(b"GET /%d HTTP/1.1\r\nHost: h\r\nX: %b\r\n\r\n" % (number, b"x" * 3000))
+
+    assert 50_000 < heads.figures()["heads_bytes"] <= 100_000
+
+
+def test_a_head_has_at_most_so_many_headers() -> None:
+    lines = [f"X{number}: y" for number in range(HEADERS_MAX - 1)]
+
+    assert len(head("/", *lines).headers) == HEADERS_MAX
+    with pytest.raises(BadHead, match="at most 100 headers") as caught:
+        head("/", *lines, "One: more")
+    assert caught.value.status == 431
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET / HTTP/1.1\nHost: h\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\nX: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\n\nGET /b HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\rX: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: y\r\n z\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: y\r\n\tz\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: \xe4\r\n\r\n",
+    ],
+)
+def test_a_head_that_two_parsers_may_read_differently_is_refused(raw: bytes) -> None:
+    with pytest.raises(BadHead) as caught:
+        parse_head(raw)
+
+    assert caught.value.status == 400
 
 
 @pytest.mark.parametrize(

@@ -325,15 +325,13 @@ async def test_reconnect_is_refused_without_the_token(shared: Flowd) -> None:
         f"Bearer {secret}x",
         f"Bearer{secret}",
     ]
-    wrong += [f"Bearer {secret[:-1]}", "Bearer \xe9\xff"]
+    wrong.append(f"Bearer {secret[:-1]}")
 
     for given in wrong:
         headers = {"Authorization": given} if given else {}
-        async with http(shared.port) as peer:
-            lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-            head = f"POST /components/orders/reconnect HTTP/1.1\r\nHost: x\r\n{''.join(lines)}\r\n"
-            await peer.stream.send_all(head.encode("latin-1"))
-            answer = await peer.answer()
+        # From an address of its own: who guesses is soon not listened to any more.
+        async with http(shared.port, source="127.0.0.9") as peer:
+            answer = await peer.ask("/components/orders/reconnect", "POST", headers=headers)
             assert answer.status == 401, given
             assert answer.error["allowed"] == "Authorization: Bearer TOKEN"
 

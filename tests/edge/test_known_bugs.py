@@ -31,9 +31,10 @@ from hypercorn.utils import wrap_app
 from quart import websocket as quart_websocket
 from quart_trio import QuartTrio
 
-from flowd.door.head import parse_head
+from flowd.door.head import Heads, parse_head
 from flowd.door.loan import Loan
-from flowd.door.visit import Visit
+from flowd.door.outgoing import Outgoing
+from flowd.door.visit import Visit, Waiting
 from flowd.operate.web import GuardedServer
 from flowd.process import listen
 from flowd.setup.config import parse
@@ -183,8 +184,11 @@ async def answered(kind: type[Loan], context: WorkerContext) -> tuple[bytes, flo
 
     ours, theirs = trio.socket.socketpair()
     with ours, theirs:
-        visit = Visit(trio.SocketStream(ours))
-        stream: Any = kind(visit, parse_head(request("/")), lambda head: False, lambda: None)
+        visit = Visit(trio.SocketStream(ours), Heads(1000), Waiting())
+        head = parse_head(request("/"))
+        stream: Any = kind(
+            visit, head, lambda head: False, lambda: None, lambda head, status: None, Outgoing(1000)
+        )
         began = trio.current_time()
         wrapped = wrap_app(app, 1000, None)
         await GuardedServer(wrapped, silent(), context, {}, stream).run()

@@ -102,7 +102,7 @@ async def test_each_section_has_what_its_parts_say_of_themselves(
 
     assert set(status.clients) == {
         *("live", "behind", "channels", "connections_open", "connections", "delivered"),
-        *("slow", "gone_slow", "gaps", "requests", "refused", "gone"),
+        *("made_room", "slow", "gone_slow", "gaps", "requests", "refused", "gone"),
     }
     assert set(status.snapshot) == {
         *("path", "bytes", "saves", "failures", "error", "saved_ago_ms", "took_ms"),
@@ -111,12 +111,16 @@ async def test_each_section_has_what_its_parts_say_of_themselves(
     assert set(status.loop) == {
         *("longest_hold_ms", "longest_hold_task", "longest_work_ms", "recent_hold_ms", "steps"),
     }
-    assert set(status.memory) == {"rss_bytes", "prepared_bytes"}
+    assert set(status.memory) == {
+        *("rss_bytes", "prepared_bytes", "heads_bytes", "outgoing_bytes"),
+        *("outgoing_refused", "outgoing_cut"),
+    }
     assert set(status.limits) == {
         *("max_clients", "max_clients_per_address", "connections_spare", "send_buffer"),
         *("slow_consumer_timeout_s", "slow_consumer_limit_s", "channels"),
         *("streams_per_connection", "unread_answers_bytes", "client_message_bytes"),
-        *("client_messages_per_s", "request_head_bytes"),
+        *("client_messages_per_s", "request_head_bytes", "memory_budget"),
+        *("max_connections_per_address", "requests_per_s", "outgoing_bytes"),
         *("prepared_bytes", "seen_ids_per_stream"),
     }
 
