@@ -9,7 +9,8 @@ is back. So a stalled client costs the rest of one message, whatever it does.
 Knows sockets only as something that takes bytes, and wire formats only as functions.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import trio
@@ -17,7 +18,7 @@ from attrs import asdict, evolve
 
 from flowd.channel.client import PLACES_MAX, URGENT_MAX, Client, Crowd, Place
 from flowd.channel.guard import Guard, SinkFailed
-from flowd.channel.packing import Pack
+from flowd.channel.packing import COMPRESSING, Pack
 from flowd.channel.prepared import Prepared
 from flowd.channel.row import Row, Send
 from flowd.stream.log import Stream
@@ -35,7 +36,11 @@ Chunk = tuple[bytes, int]
 CHUNK_RECORDS = 500
 CHUNK_BYTES = 128 * 1024
 """A message holds at most so many records, and ends with the one that passes so many bytes."""
-CHANNELS_MAX = 2000
+FILTERED_MAX = 2000
+"""Channels with a filter, of all; one without can always be had."""
+FILTERED_PER_ADDRESS = 200
+FEW_RECORDS = 50
+"""So many are packed in no time, however they are packed."""
 SLICE_S = 0.002
 """A pass gives way to other tasks after so long."""
 SLICE_CLIENTS = 16
@@ -61,6 +66,8 @@ class Channels:
         self.guard = guard or Guard()
         self.prepared: Prepared[Any] = prepared or Prepared(self.limits.prepared_bytes)
         self._channels: dict[tuple[str, Filter, Encode], Channel] = {}
+        self._filtered: Counter[str | None] = Counter()
+        """Channels with a filter, by who was the first to ask for it."""
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -91,15 +98,23 @@ class Channels:
         if client.gone:
             return
         client.check_room([stream.name])
-        channel = self._open(stream, filter, encode, warn)
+        channel = self._open(stream, filter, encode, warn, client.counts_for)
         client.take(channel.join(client, after, limit))
 
     def discard(self, channel: "Channel") -> None:
         """Forget a channel that nobody follows any more."""
         del self._channels[channel.stream.name, channel.filter, channel.encode]
+        if channel.filter:
+            self._filtered[channel.asked_by] -= 1
+            self._filtered += Counter()  # which forgets those at zero
 
     def _open(
-        self, stream: Stream[Any], filter: Filter, encode: Encode, warn: Warn | None
+        self,
+        stream: Stream[Any],
+        filter: Filter,
+        encode: Encode,
+        warn: Warn | None,
+        asked_by: str | None,
     ) -> "Channel":
         """The channel of this stream, filter and wire format; made when nobody has asked for it
         before.
@@ -107,19 +122,26 @@ class Channels:
         key = (stream.name, filter, encode)
         channel = self._channels.get(key)
         if channel is None:
-            if len(self._channels) >= CHANNELS_MAX:
-                raise BadRequest(
-                    "too many different filters are in use at the moment",
-                    parameter="filter",
-                    value=str(filter),
-                    allowed="a filter that others use, or none; or try again later",
-                    code="TOO_MANY_FILTERS",
-                    status=503,
-                )
-            channel = self._channels[key] = Channel(self, stream, filter, encode, warn)
+            if filter:
+                self._check_filters(filter, asked_by)
+                self._filtered[asked_by] += 1
+            channel = self._channels[key] = Channel(self, stream, filter, encode, warn, asked_by)
             name = f"channel {stream.name} {filter}"
             self.crowd.nursery.start_soon(channel.run, name=name)
         return channel
+
+    def _check_filters(self, filter: Filter, asked_by: str | None) -> None:
+        """BadRequest when nobody, or not this address, may have one more filter of its own."""
+        here = 0 if asked_by is None else self._filtered[asked_by]
+        if here >= FILTERED_PER_ADDRESS or self._filtered.total() >= FILTERED_MAX:
+            raise BadRequest(
+                "too many different filters are in use at the moment",
+                parameter="filter",
+                value=str(filter),
+                allowed="a filter that others use, or none; or try again later",
+                code="TOO_MANY_FILTERS",
+                status=503,
+            )
 
     def figures(self) -> dict[str, Any]:
         """What there is now, and was so far, for `/status`."""
@@ -134,7 +156,8 @@ class Channels:
         return {
             "slow_consumer_timeout_s": self.limits.slow_consumer_timeout_s,
             "slow_consumer_limit_s": self.limits.slow_consumer_limit_s,
-            "channels": CHANNELS_MAX,
+            "filters": FILTERED_MAX,
+            "filters_per_address": FILTERED_PER_ADDRESS,
             "streams_per_connection": PLACES_MAX,
             "unread_answers_bytes": URGENT_MAX,
         }
@@ -150,8 +173,10 @@ class Channel:
         filter: Filter,
         encode: Encode,
         warn: Warn | None,
+        asked_by: str | None = None,
     ) -> None:
         self.stream = stream
+        self.asked_by = asked_by
         self.filter = filter
         self.encode = encode
         self.warn = warn
@@ -350,9 +375,7 @@ class Channel:
         """The next bytes for a place that is not level; moves it past them. SinkFailed when the
         sink cannot word them.
         """
-        prepared, pack = self._channels.prepared, place.client.pack
-        asked = (self.encode, pack, place.seq, self.seq, place.first, place.reset)
-        key = ("chunk", self.stream.name, self.stream.version, self.filter, *asked)
+        prepared, pack, key = self._channels.prepared, place.client.pack, self._key(place)
         found: Chunk | None = prepared.get(key)
         if found is None:
             batch = self._read(place.seq, self.seq, first=place.first)
@@ -367,6 +390,18 @@ class Channel:
         data, place.seq = found
         place.first = place.reset = False
         return data
+
+    def costly(self, place: Place) -> bool:
+        """Whether the next bytes are still to be packed, and that takes milliseconds."""
+        return (
+            place.client.pack in COMPRESSING
+            and min(self.seq - place.seq, len(self.stream)) > FEW_RECORDS
+            and self._channels.prepared.get(self._key(place)) is None
+        )
+
+    def _key(self, place: Place) -> Hashable:
+        asked = (self.encode, place.client.pack, place.seq, self.seq, place.first, place.reset)
+        return ("chunk", self.stream.name, self.stream.version, self.filter, *asked)
 
     def warning(self, place: Place) -> bytes:
         """What the sink says to a client who was stalled; empty when it says nothing. SinkFailed

@@ -60,6 +60,10 @@ class Followed(Protocol):
         """The next bytes for a place that is not level; moves it past them."""
         ...
 
+    def costly(self, place: "Place") -> bool:
+        """Whether `chunk` will take milliseconds."""
+        ...
+
     def warning(self, place: "Place") -> bytes:
         """What the sink says to a client who was stalled; empty when it says nothing."""
         ...
@@ -113,6 +117,10 @@ class Crowd:
         self.limits = limits
         self.counts = Counts()
         self.behind: set[Client] = set()
+        self.packer = trio.Lock()
+        """Held for what takes milliseconds: of that there is one in each turn of the loop, however
+        many clients ask for it.
+        """
         self._level = trio.lowlevel.ParkingLot()
 
     def is_level(self, client: "Client") -> None:
@@ -143,6 +151,7 @@ class Client:
         "_told_slow",
         "_urgent",
         "behind",
+        "counts_for",
         "gone",
         "pack",
         "places",
@@ -158,9 +167,12 @@ class Client:
         pack: Pack,
         on_gone: Callable[["Client", str], None],
         opening: bytes = b"",
+        counts_for: str | None = None,
     ) -> None:
         """Nothing is written, neither `opening` nor what the client follows, before `start`."""
         self.pack = pack
+        self.counts_for = counts_for
+        """The address that its filters count for, None for one that speaks for many."""
         self.places: dict[str, Place] = {}
         self.behind = True
         """Its catch-up task serves all its places; every channel's pass skips it."""
@@ -248,6 +260,8 @@ class Client:
         """Bring a new place level at once if the socket takes it; else leave it to a task."""
         self._be_behind()
         for _ in range(AT_ONCE):
+            if self._costly():
+                break
             data = self._next()
             if data is None:
                 return
@@ -275,7 +289,14 @@ class Client:
 
     async def _catch_up(self) -> None:
         """Write what is left and what was missed until every place is level with its channel."""
-        while not self.gone and (data := self._next()) is not None:
+        while not self.gone:
+            if self._costly():
+                async with self._crowd.packer:
+                    data = None if self.gone else self._next()
+            else:
+                data = self._next()
+            if data is None:
+                return
             sent = self._send(data)
             if sent < len(data):
                 self.rest = memoryview(data)[sent:]
@@ -294,15 +315,29 @@ class Client:
             data = b"".join(self._urgent)
             self._urgent.clear()
             return data
+        place = self._due()
+        if place is None:
+            self._be_level()
+            return None
+        try:
+            return self._slow_warning(place) + place.channel.chunk(place)
+        except SinkFailed:
+            self.drop("internal error")
+            return None
+
+    def _due(self) -> Place | None:
+        """The first place that is not level."""
         for place in self.places.values():
             if place.seq < place.channel.seq or place.first:
-                try:
-                    return self._slow_warning(place) + place.channel.chunk(place)
-                except SinkFailed:
-                    self.drop("internal error")
-                    return None
-        self._be_level()
+                return place
         return None
+
+    def _costly(self) -> bool:
+        """Whether what comes next takes milliseconds."""
+        if self.rest is not None or self._urgent:
+            return False
+        place = self._due()
+        return place is not None and place.channel.costly(place)
 
     def _slow_warning(self, place: Place) -> bytes:
         """Said once for each time that a client was stalled for too long, before it goes on."""

@@ -87,6 +87,10 @@ def deflated_frames(payloads: list[bytes]) -> bytes:
     return b"".join(map(_deflated_frame, payloads))
 
 
+COMPRESSING = frozenset({gzip_blocks, deflated_frames})
+"""The packings that take milliseconds for a full message."""
+
+
 def _deflated_frame(payload: bytes) -> bytes:
     frame = Frame(Opcode.TEXT, payload)
     return frame.serialize(mask=False, extensions=[_deflate] if len(payload) >= DEFLATE_MIN else [])

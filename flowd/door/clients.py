@@ -17,10 +17,11 @@ from flowd.channel import packing
 from flowd.channel.channel import SLICE_S, Channels
 from flowd.channel.client import Client, Socket
 from flowd.channel.guard import SinkFailed
-from flowd.door.addresses import most
+from flowd.door.addresses import is_local, most
 from flowd.door.paths import Live, Session, follow_path
 from flowd.door.websocket import INTERNAL_ERROR, MESSAGE_MAX, PING, POLICY, WebSocket
 from flowd.stream.log import Stream
+from flowd.values.buckets import Bucket
 from flowd.values.clock import Clock
 from flowd.values.errors import BadRequest
 
@@ -30,6 +31,11 @@ QUIET_ROUNDS = 2
 """Rounds of heartbeats without a message, after which a sink says that it is still there."""
 MESSAGES_PER_S = 20.0
 MESSAGES_BURST = 100.0
+FRAMES_PER_S = 20.0
+FRAMES_BURST = 200.0
+"""Of frames that complete no message, beside its messages."""
+READ_BYTES = 2048
+"""Read of one client in a turn: some hundred frames at most."""
 PER_ADDRESS = 100
 GOODBYE = "the daemon is stopping; come back soon"
 TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -151,7 +157,8 @@ class Clients:
         """
         pack = _packing(websocket, gzip=gzip)
         opening += pack([live.welcome]) if live.welcome else b""
-        client = Client(self._channels.crowd, pack, self._gone, opening)
+        counts_for = None if is_local(address) else address
+        client = Client(self._channels.crowd, pack, self._gone, opening, counts_for)
         session = Session(
             live,
             client,
@@ -189,7 +196,8 @@ class Clients:
         """Let a client stay on this socket, which is closed from here on; `said` was read ahead."""
         stall_s = self.limits.slow_consumer_limit_s
         self.start(session, LiveSocket(raw, self._selector, session, stall_s))
-        self.hear(session, said)
+        for start in range(0, len(said), READ_BYTES):
+            self.hear(session, said[start : start + READ_BYTES])
 
     def _gone(self, client: Client, reason: str) -> None:
         session = self._sessions.pop(client)
@@ -217,7 +225,7 @@ class Clients:
                     continue
                 raw: Any = key.fileobj  # typed for any file; ours are sockets
                 try:
-                    data = raw.recv(65536)
+                    data = raw.recv(READ_BYTES)
                 except BlockingIOError:
                     continue
                 except OSError:
@@ -233,7 +241,11 @@ class Clients:
         websocket, client = session.websocket, session.client
         if not data or websocket is None or client.gone:
             return
-        for text in websocket.receive(data):
+        pieces = websocket.pieces
+        texts = websocket.receive(data)
+        if websocket.pieces > pieces and not _may_send(session, websocket.pieces - pieces):
+            return self._end(session, POLICY, f"more than {FRAMES_PER_S:g} frames per second")
+        for text in texts:
             if client.gone or websocket.closed:
                 break
             if not _may_speak(session):
@@ -348,16 +360,24 @@ class Clients:
             "max_clients_per_address": self.limits.max_clients_per_address,
             "client_message_bytes": MESSAGE_MAX,
             "client_messages_per_s": MESSAGES_PER_S,
+            "client_frames_per_s": FRAMES_PER_S,
         }
 
 
 def _may_speak(session: Session) -> bool:
-    """A token bucket per client: `MESSAGES_PER_S` on average, `MESSAGES_BURST` at once."""
+    """Whether this client may say one message more."""
     now = trio.current_time()
-    tokens, then = session.tokens or (MESSAGES_BURST, now)
-    tokens = min(MESSAGES_BURST, tokens + (now - then) * MESSAGES_PER_S) - 1
-    session.tokens = (tokens, now)
-    return tokens >= 0
+    if session.tokens is None:
+        session.tokens = Bucket.full(MESSAGES_PER_S, MESSAGES_BURST, now)
+    return session.tokens.take(now)
+
+
+def _may_send(session: Session, frames: int) -> bool:
+    """Whether this client may send so many frames that complete no message."""
+    now = trio.current_time()
+    if session.frames is None:
+        session.frames = Bucket.full(FRAMES_PER_S, FRAMES_BURST, now)
+    return session.frames.take(now, frames)
 
 
 def _packing(websocket: WebSocket | None, *, gzip: bool) -> packing.Pack:

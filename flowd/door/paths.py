@@ -19,6 +19,7 @@ from flowd.door.websocket import INTERNAL_ERROR, POLICY, WebSocket
 from flowd.stream.inputs import Streams
 from flowd.stream.log import RETAIN_MAX, Stream
 from flowd.values import filters
+from flowd.values.buckets import Bucket
 from flowd.values.clock import Clock
 from flowd.values.errors import BadRequest
 from flowd.values.record import Batch, Position, Record
@@ -131,6 +132,7 @@ class Session:
         "client",
         "ended",
         "errors",
+        "frames",
         "gone",
         "headers",
         "live",
@@ -167,7 +169,8 @@ class Session:
         self.address = address
         self.errors = 0
         self.ended: tuple[int, str] | None = None
-        self.tokens: tuple[float, float] | None = None
+        self.tokens: Bucket | None = None
+        self.frames: Bucket | None = None
         self.parting = False
         self.gone: str | None = None
         self.spoke_at = trio.current_time()

@@ -11,7 +11,7 @@ from websockets.http11 import Request
 from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
 
-from flowd.door.head import Head
+from flowd.door.head import Head, response
 
 MESSAGE_MAX = 16 * 1024
 """The largest message taken from a client, in bytes; a larger one closes the connection with 1009.
@@ -28,6 +28,8 @@ INTERNAL_ERROR = int(CloseCode.INTERNAL_ERROR)
 
 PING = Frame(Opcode.PING, b"").serialize(mask=False)
 """A ping, the same bytes for every client."""
+
+_CONTROL = (Opcode.PING, Opcode.PONG, Opcode.CLOSE)
 
 _quiet = logging.getLogger("flowd.websocket")
 _quiet.setLevel(logging.CRITICAL)
@@ -50,7 +52,7 @@ def accept(head: Head) -> tuple[bytes, Protocol | None]:
     server.receive_data(head.raw)
     requests = [event for event in server.events_received() if isinstance(event, Request)]
     if not requests:
-        return b"".join(server.data_to_send()), None
+        return b"".join(server.data_to_send()) or response(400, close=True), None
     server.send_response(server.accept(requests[0]))
     answer = b"".join(server.data_to_send())
     if server.state is not State.OPEN:
@@ -66,9 +68,11 @@ class WebSocket:
     Pings and closes answer themselves.
     """
 
-    __slots__ = ("_parts", "_protocol")
+    __slots__ = ("_parts", "_protocol", "pieces")
 
     def __init__(self, protocol: Protocol) -> None:
+        self.pieces = 0
+        """Frames so far that completed no message: pings, pongs, fragments."""
         self._protocol = protocol
         self._parts: list[bytes] = []
 
@@ -91,6 +95,7 @@ class WebSocket:
         for event in self._protocol.events_received():
             if self.closed or not isinstance(event, Frame):
                 break
+            self.pieces += not (event.fin and event.opcode not in _CONTROL)
             if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 self._parts.append(bytes(event.data))
                 if event.fin:

@@ -12,9 +12,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.channel import packing
 from flowd.channel.channel import (
-    CHANNELS_MAX,
     CHUNK_BYTES,
     CHUNK_RECORDS,
+    FILTERED_MAX,
+    FILTERED_PER_ADDRESS,
     PACE_CLIENTS,
     Channels,
     Encode,
@@ -68,13 +69,17 @@ class Reader:
     """A client with a fake socket, and what it was sent."""
 
     def __init__(
-        self, channels: Channels, opening: bytes = b"", pack: packing.Pack = packing.plain
+        self,
+        channels: Channels,
+        opening: bytes = b"",
+        pack: packing.Pack = packing.plain,
+        counts_for: str | None = None,
     ) -> None:
         self.socket = FakeSocket()
         self.gone: list[str] = []
         self.channels = channels
         self.client = Client(
-            channels.crowd, pack, lambda client, why: self.gone.append(why), opening
+            channels.crowd, pack, lambda client, why: self.gone.append(why), opening, counts_for
         )
 
     def follow(self, stream: Stream[Tick], **how: Any) -> "Reader":
@@ -1034,21 +1039,71 @@ async def test_a_connection_follows_at_most_so_many_streams(channels: Channels) 
     assert len(channels) == PLACES_MAX
 
 
-async def test_there_are_at_most_so_many_channels(channels: Channels) -> None:
+def one(symbol: object) -> filters.Filter:
+    return filters.parse(Tick, {"symbol": f"S{symbol}"})
+
+
+async def test_there_are_at_most_so_many_filters_and_who_wants_none_is_let_in(
+    channels: Channels,
+) -> None:
     stream = make_stream()
     readers = [
-        Reader(channels).follow(stream, filter=filters.parse(Tick, {"symbol": f"S{number}"}))
-        for number in range(CHANNELS_MAX)
+        Reader(channels).follow(stream, filter=one(number)) for number in range(FILTERED_MAX)
     ]
 
     with pytest.raises(BadRequest, match="too many different filters") as caught:
-        Reader(channels).follow(stream)
-    Reader(channels).follow(stream, filter=filters.parse(Tick, {"symbol": "S0"}))
-    readers[5].client.abandon()
+        Reader(channels).follow(stream, filter=one("more"))
+    Reader(channels).follow(stream, filter=one(0))
     Reader(channels).follow(stream)
+    readers[5].client.abandon()
+    Reader(channels).follow(stream, filter=one("more"))
 
     assert (caught.value.status, caught.value.code) == (503, "TOO_MANY_FILTERS")
-    assert len(channels) == CHANNELS_MAX
+    assert len(channels) == FILTERED_MAX + 1
+
+
+async def test_an_address_has_only_so_many_filters_of_its_own(channels: Channels) -> None:
+    stream = make_stream()
+    readers = [
+        Reader(channels, counts_for="192.0.2.1").follow(stream, filter=one(number))
+        for number in range(FILTERED_PER_ADDRESS)
+    ]
+
+    with pytest.raises(BadRequest, match="too many different filters"):
+        Reader(channels, counts_for="192.0.2.1").follow(stream, filter=one("more"))
+    Reader(channels, counts_for="192.0.2.2").follow(stream, filter=one("more"))
+    readers[0].client.abandon()
+    Reader(channels, counts_for="192.0.2.1").follow(stream, filter=one("another"))
+
+    assert len(channels) == FILTERED_PER_ADDRESS + 1
+
+
+@pytest.mark.parametrize("pack", [packing.gzip_blocks, packing.deflated_frames])
+async def test_however_many_want_to_catch_up_one_is_packed_for_in_a_turn_of_the_loop(
+    channels: Channels, pack: packing.Pack
+) -> None:
+    stream, packed = make_stream(), list[int]()
+    fill(stream, 3000)
+
+    def encode(batch: Batch[Any]) -> bytes:
+        packed.append(batch.position.seq)
+        return lines(batch)
+
+    readers = [
+        Reader(channels, pack=pack).follow(stream, encode=encode, after=Position("e", number))
+        for number in range(20)
+    ]
+    for reader in readers:
+        reader.start()
+    most = len(packed)
+    while channels.crowd.behind:
+        before = len(packed)
+        await trio.lowlevel.checkpoint()
+        most = max(most, len(packed) - before)
+
+    assert len(packed) > 20
+    # Our own turn may come late in one turn of the loop, and early in the next.
+    assert most <= 2
 
 
 async def test_a_channel_ends_with_its_last_client_and_begins_anew_with_the_next(

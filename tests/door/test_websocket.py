@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.client import ClientProtocol
@@ -404,3 +405,27 @@ def test_the_answer_to_our_goodbye_ends_it_quietly() -> None:
     texts = socket.receive(said(client))
 
     assert (texts, socket.answers()) == ([], b"")
+
+
+def test_frames_that_complete_no_message_are_counted() -> None:
+    client, server = open_pair()
+    client.send_ping(b"a")
+    client.send_pong(b"b")
+    client.send_text(b"one ", fin=False)
+    for _ in range(5):
+        client.send_continuation(b"", fin=False)
+    client.send_continuation(b"two", fin=True)
+    client.send_text(b"three")
+
+    assert server.receive(said(client)) == ["one two", "three"]
+    assert server.pieces == 8
+
+
+def test_a_handshake_that_nobody_can_read_is_answered() -> None:
+    head = handshake("Upgrade: websocket", "Connection: Upgrade")
+    strange = evolve(head, raw=b"GET /ws HTTP/1.1\nHost: h\n\n")
+
+    answer, protocol = accept(strange)
+
+    assert protocol is None
+    assert answer.startswith(b"HTTP/1.1 400 ")

@@ -117,7 +117,8 @@ async def test_each_section_has_what_its_parts_say_of_themselves(
     }
     assert set(status.limits) == {
         *("max_clients", "max_clients_per_address", "connections_spare", "send_buffer"),
-        *("slow_consumer_timeout_s", "slow_consumer_limit_s", "channels"),
+        *("slow_consumer_timeout_s", "slow_consumer_limit_s", "filters"),
+        *("filters_per_address", "client_frames_per_s"),
         *("streams_per_connection", "unread_answers_bytes", "client_message_bytes"),
         *("client_messages_per_s", "request_head_bytes", "memory_budget"),
         *("max_connections_per_address", "requests_per_s", "outgoing_bytes"),
