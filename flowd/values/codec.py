@@ -35,8 +35,17 @@ _converter.register_structure_hook(Decimal, _decimal)
 encode = msgspec.json.encode
 """Plain Python values (dicts, lists, strings, numbers) to JSON bytes."""
 
-decode = msgspec.json.decode
-"""JSON bytes or text to plain Python values; raises `msgspec.DecodeError`, a ValueError."""
+_decode = msgspec.json.decode
+
+
+def decode(data: bytes | bytearray | memoryview | str) -> Any:
+    """JSON bytes or text to plain Python values; ValueError when it is none, or is nested so deeply
+    that nobody means it.
+    """
+    try:
+        return _decode(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 @cache

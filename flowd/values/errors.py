@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Sequence
 
+SHOWN_MAX = 50
+"""Of a list that a client sent, so many parts are shown to it in an error."""
+
 
 class UserError(Exception):
     """Something a person wrote cannot work. The message says what came, what was expected, what to
@@ -57,10 +60,27 @@ class BadRequest(Exception):
             "code": self.code,
             "message": str(self),
             "parameter": self.parameter,
-            "value": self.value,
+            "value": _shown(self.value),
             "allowed": allowed,
         }
         return body if self.id is None else {**body, "id": self.id}
+
+
+def _shown(value: object) -> object:
+    """What a client sent, as it is told to it again: not all that is nested in it, which may be
+    deep.
+    """
+    if isinstance(value, list):
+        return [_plain(part) for part in value[:SHOWN_MAX]]
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in list(value.items())[:SHOWN_MAX]}
+    return _plain(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return value[: SHOWN_MAX * 10]
+    return value if value is None or isinstance(value, int | float) else "…"
 
 
 def did_you_mean(wrong: str, known: Sequence[str]) -> str:

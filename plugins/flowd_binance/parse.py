@@ -3,9 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
-import msgspec
-
 from flowd.market import EXACT, Candle, Liquidation, Side, number, trimmed
+from flowd.plugin import codec
 
 COIN_M = 2
 _HOURS = ("1h", "2h", "4h", "6h", "8h", "12h")
@@ -27,8 +26,8 @@ def message(text: str | bytes) -> tuple[str | None, dict[str, Any]]:
     an error.
     """
     try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = codec.decode(text)
+    except ValueError:
         raise Unusable("not JSON") from None
     if not isinstance(found, dict):
         raise Unusable("not an object")

@@ -71,7 +71,10 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
     async def act() -> Response:
         """Reconnect the upstream, or say how it stands (admin)."""
         desk.check_admin(request.headers.get("Authorization", ""))
-        body = await request.get_json(force=True, silent=True)
+        try:
+            body = codec.decode(await request.get_data())
+        except ValueError:
+            body = None
         action = body.get("action") if isinstance(body, dict) else None
         if action == "reconnect":
             desk.reconnect(config.input)

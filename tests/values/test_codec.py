@@ -142,3 +142,10 @@ def test_plain_python_values_are_encoded_and_decoded() -> None:
 def test_bad_json_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="malformed"):
         codec.decode(b"{nonsense")
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, '{"a":' * 20_000, "[" * 20_000 + "]" * 20_000])
+def test_what_is_nested_too_deeply_is_no_json(text: str) -> None:
+    for data in (text, text.encode()):
+        with pytest.raises(ValueError):  # noqa: PT011
+            codec.decode(data)

@@ -81,3 +81,18 @@ def test_a_name_that_does_not_exist_is_answered_with_those_that_do(
     wrong: str, known: list[str], end: str
 ) -> None:
     assert did_you_mean(wrong, known) == end
+
+
+def test_what_a_client_sent_is_shown_to_it_up_to_a_limit() -> None:
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep, {"a": deep}]
+
+    def shown(value: object) -> object:
+        return BadRequest("no", parameter="p", value=value).body()["value"]
+
+    assert shown("BTC") == "BTC"
+    assert shown(["a", 1, None]) == ["a", 1, None]
+    assert shown(deep) == ["…", "…"]
+    assert shown({"a": 1, "b": deep}) == {"a": 1, "b": "…"}
+    assert len(str(shown("x" * 10_000))) == 500
