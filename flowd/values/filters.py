@@ -4,9 +4,10 @@ A stream's filters follow from its record type, so a new kind of record needs no
 field filters by equality (several values separated by commas), a number by `min_` and `max_`.
 """
 
+import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Literal
@@ -15,6 +16,9 @@ import attrs
 from attrs import field, frozen
 
 from flowd.values.errors import BadRequest
+
+_COMMA = re.compile(r"(?<!\\),")
+_PLAIN = str | int | float | Decimal
 
 Where = Callable[[Any], bool]
 
@@ -131,16 +135,26 @@ def parse(record: type, wanted: Mapping[str, object]) -> Filter:
 
 
 def _values(name: str, value: object) -> tuple[str, ...]:
-    parts: Iterable[object] = value if isinstance(value, list) else _text(value).split(",")
-    texts = sorted({_text(part) for part in parts} - {""})
+    parts: list[Any] = value if isinstance(value, list) else [value]
+    texts: list[str] = []
+    if all(isinstance(part, _PLAIN) for part in parts):
+        split = parts if isinstance(value, list) else _split(_text(value))
+        texts = sorted({_text(part) for part in split} - {""})
     if not texts or len(texts) > VALUES_MAX:
         raise BadRequest(
             f"{name} needs between 1 and {VALUES_MAX} values",
             parameter=name,
             value=value,
-            allowed="one value, or several separated by commas",
+            allowed="one value, or several separated by commas (\\, is a comma in a value)",
         )
     return tuple(texts)
+
+
+def _split(text: str) -> list[str]:
+    """The values that commas separate. A comma that belongs to a value has a backslash before
+    it.
+    """
+    return [part.replace("\\,", ",") for part in _COMMA.split(text)]
 
 
 def _text(part: object) -> str:

@@ -227,3 +227,16 @@ def test_any_wish_is_a_filter_or_a_bad_request(wanted: dict[str, object]) -> Non
         assert found.parameter in wanted
     else:
         assert [name for name, _ in found.terms] == sorted(wanted)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, {}, [{"a": 1}], [["BTCUSDT"]], None, [None]])
+def test_a_value_is_no_object(value: object) -> None:
+    with pytest.raises(BadRequest, match="needs between"):
+        parse(Order, {"symbol": value})
+
+
+def test_a_comma_that_belongs_to_a_value_has_a_backslash() -> None:
+    assert fits({"symbol": "A\\,B,C"}, order("A,B"))
+    assert fits({"symbol": "A\\,B,C"}, order("C"))
+    assert not fits({"symbol": "A\\,B,C"}, order("A"))
+    assert fits({"symbol": ["A,B"]}, order("A,B"))
