@@ -6,7 +6,10 @@ Each record is an event whose `id:` is its position, so that a client who comes 
 
 from attrs import frozen
 
-from flowd.plugin import Batch, Live, Seconds, Session, Sink, codec, follow_path, hookimpl
+from flowd.plugin import Batch, Live, Position, Seconds, Session, Sink, codec, follow_path, hookimpl
+
+FOREIGN = "0.0"
+"""A position that no stream gave: epochs are longer."""
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\n"
@@ -58,12 +61,25 @@ def slow(stream: str, behind: int) -> bytes:
 
 
 def follow(session: Session) -> None:
-    """A browser that comes back says where it was by `Last-Event-ID`, which beats the address."""
+    """A browser that comes back says where it was by `Last-Event-ID`, which beats the address.
+
+    An id that is none of ours is of another service that was at this address: its reader gets a
+    `reset`. A refusal would be final, for `EventSource` does not come back then.
+    """
     last = session.headers.get("last-event-id")
     if last:
-        session.query["after"] = last
+        session.query["after"] = last if is_position(last) else FOREIGN
         session.query.pop("limit", None)
     follow_path(session)
+
+
+def is_position(text: str) -> bool:
+    """Whether a stream may have given this as a position."""
+    try:
+        Position.parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def sse(config: Config) -> Live:
@@ -74,7 +90,8 @@ def sse(config: Config) -> Live:
         events,
         head=HEAD,
         idle=b": still here\n\n",
-        welcome=b"retry: %d\n\n" % retry_ms,
+        # No event of its own: some clients would take it for one without data.
+        welcome=b"retry: %d\n" % retry_ms,
         goodbye=b'event: goodbye\nretry: %d\ndata: {"reason":"the daemon is stopping"}\n\n'
         % retry_ms,
         gzip=True,

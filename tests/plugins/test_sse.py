@@ -78,7 +78,7 @@ async def test_a_browser_gets_the_head_the_retry_time_and_then_events(
         live = visitor.news().decode()
 
     assert opening.startswith("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream")
-    assert "\r\n\r\nretry: 2000\n\nid: " in opening
+    assert "\r\n\r\nretry: 2000\nid: " in opening
     assert '"seq":1,' in opening
     assert '"seq":2,' in live
     assert "retry" not in live
@@ -113,6 +113,30 @@ async def test_the_last_event_id_of_another_life_is_a_reset_with_everything(
     assert '"seq":1,' in text
 
 
+@pytest.mark.parametrize("foreign", ["42", "now", "k3v9m2xq.1; drop", "A.1", "." * 500])
+async def test_an_id_of_another_service_is_a_reset_and_no_refusal(
+    autojump_clock: MockClock, foreign: str
+) -> None:
+    async with serving(flowd_sse, "sse") as daemon:
+        daemon.streams["orders"].append(BTC)
+
+        text = body(daemon.connect("/sse/orders", headers={"last-event-id": foreign}))
+
+    assert "event: reset\n" in text
+    assert '"seq":1,' in text
+
+
+async def test_no_block_has_the_retry_time_alone(autojump_clock: MockClock) -> None:
+    async with serving(flowd_sse, "sse") as daemon:
+        daemon.streams["orders"].append(BTC)
+
+        text = body(daemon.connect("/sse/orders"))
+
+    first, _, _ = text.partition("\n\n")
+    assert first.startswith("retry: 2000\nid: ")
+    assert "\ndata: {" in first
+
+
 async def test_a_filter_hides_events_but_not_positions(autojump_clock: MockClock) -> None:
     async with serving(flowd_sse, "sse") as daemon:
         orders = daemon.streams["orders"]
@@ -132,7 +156,6 @@ async def test_a_filter_hides_events_but_not_positions(autojump_clock: MockClock
         ("/sse/nope", {}, "stream", 404),
         ("/sse/orders?limit=many", {}, "limit", 400),
         ("/sse/orders?after=now", {}, "after", 400),
-        ("/sse/orders", {"last-event-id": "now"}, "after", 400),
         ("/sse/orders?side=HOLD", {}, "side", 400),
         ("/sse/orders?colour=red", {}, "colour", 400),
     ],
