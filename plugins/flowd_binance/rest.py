@@ -15,6 +15,7 @@ import httpx2
 import trio
 
 from flowd.plugin import Clock, UpstreamError, codec
+from flowd_binance.body import BadBody, get
 from flowd_binance.budget import Budget
 
 TIMEOUT_S = 10.0
@@ -85,9 +86,11 @@ class Rest:
         await self.budget.spend(weight)
         try:
             with trio.fail_after(TIMEOUT_S):
-                answer = await self._client.get(f"{self._url}{path}", params=query)
+                answer, body = await get(self._client, f"{self._url}{path}", query)
         except trio.TooSlowError:
             raise Unanswered(f"Binance: no answer within {TIMEOUT_S:g}s ({path})") from None
+        except BadBody as error:
+            raise UpstreamError(f"Binance: {error} ({path}); is rest_url right?") from None
         except httpx2.RequestError as error:
             why = str(error) or type(error).__name__
             raise Unanswered(f"Binance cannot be asked: {why} ({self._url})") from None
@@ -95,18 +98,18 @@ class Rest:
         if used.isascii() and used.isdigit():
             self.budget.told(int(used))
         if answer.status_code != 200:
-            raise self._refusal(answer)
+            raise self._refusal(answer, body)
         try:
-            found: object = codec.decode(answer.content)
+            found: object = codec.decode(body)
         except ValueError:
-            raise Unanswered(f"Binance: expected JSON, got {answer.text!r:.80}") from None
+            raise Unanswered(f"Binance: expected JSON, got {_text(body)!r:.80}") from None
         return found
 
-    def _refusal(self, answer: httpx2.Response) -> UpstreamError:
+    def _refusal(self, answer: httpx2.Response, body: bytes) -> UpstreamError:
         """What an answer other than 200 means, in words."""
-        status, said = answer.status_code, _said(answer)
+        status, said = answer.status_code, _said(body)
         if status in (418, 429):
-            wait_s = self._retry_after_s(answer)
+            wait_s = self._retry_after_s(answer, body)
             self.budget.close(wait_s)
             why = "banned" if status == 418 else "asked too much"
             logger.warning("Binance: %s (HTTP %d); asking again in %gs", why, status, wait_s)
@@ -121,24 +124,28 @@ class Rest:
             return Rejected(f"Binance refused (HTTP {status}): {said}")
         return UpstreamError(f"Binance: unexpected HTTP {status}; is rest_url right?")
 
-    def _retry_after_s(self, answer: httpx2.Response) -> float:
+    def _retry_after_s(self, answer: httpx2.Response, body: bytes) -> float:
         """How long to ask nothing: by the header, else by the text of a ban."""
         header = answer.headers.get("Retry-After", "")
         if header.isascii() and header.isdigit():
             return min(max(float(header), 1.0), RETRY_AFTER_MAX_S)
-        until = _BANNED.search(answer.text)
+        until = _BANNED.search(_text(body))
         if until is not None:
             wait_s = (int(until[1]) - self._clock()) / 1000
             return min(max(wait_s, 1.0), RETRY_AFTER_MAX_S)
         return RETRY_AFTER_S
 
 
-def _said(answer: httpx2.Response) -> str:
+def _text(body: bytes) -> str:
+    return body.decode(errors="replace")
+
+
+def _said(body: bytes) -> str:
     """Binance's own code and words, or the beginning of what a firewall says instead."""
     try:
-        body = codec.decode(answer.content)
+        said = codec.decode(body)
     except ValueError:
-        return f"not JSON: {' '.join(answer.text.split())[:80]!r}"
-    if isinstance(body, dict) and "code" in body:
-        return f"{body['code']} {str(body.get('msg'))[:200]}"
-    return repr(body)[:80]
+        return f"not JSON: {' '.join(_text(body).split())[:80]!r}"
+    if isinstance(said, dict) and "code" in said:
+        return f"{said['code']} {str(said.get('msg'))[:200]}"
+    return repr(said)[:80]

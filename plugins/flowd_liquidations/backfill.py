@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from flowd.market import Bucket
 from flowd.plugin import Feed, Stream
 from flowd_liquidations.answer import Answer, read
+from flowd_liquidations.body import BadBody, get
 from flowd_liquidations.series import Gap, merged
 from flowd_liquidations.shelf import Shelf
 from flowd_liquidations.timeframe import DAY_MS
@@ -100,7 +101,7 @@ class Backfill:
         """Fill whatever is not yet filled, for ever. A series that cannot be filled is tried again
         later, and holds up no other.
         """
-        async with httpx2.AsyncClient(timeout=TIMEOUT_S, transport=self._transport) as client:
+        async with httpx2.AsyncClient(transport=self._transport) as client:
             while True:
                 name = await self._next()
                 pause_s = EVERY_S
@@ -159,7 +160,12 @@ class Backfill:
         path = f"{PATH}/{quote(progress.symbol, safe='')}/{progress.timeframe}"
         query = {"start": start_ms, "end": end_ms}
         try:
-            answer = await client.get(f"{self._base}{path}", params=query)
+            with trio.fail_after(TIMEOUT_S):
+                answer, body = await get(client, f"{self._base}{path}", query)
+        except trio.TooSlowError:
+            raise Failed(f"no answer within {TIMEOUT_S:g}s") from None
+        except BadBody as error:
+            raise Refused(str(error)) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise Failed(repr(error)) from None
         status = answer.status_code
@@ -170,9 +176,9 @@ class Backfill:
         if status == 408 or status >= 500:
             raise Failed(f"status {status}")
         if status != 200:
-            raise Refused(f"status {status}: {answer.text:.200}")
+            raise Refused(f"status {status}: {body.decode(errors='replace'):.200}")
         try:
-            return read(answer.content, self._frames[progress.timeframe])
+            return read(body, self._frames[progress.timeframe])
         except ValueError as error:
             raise Refused(str(error)) from None
 

@@ -43,7 +43,8 @@ class Exchange(httpx2.AsyncBaseTransport):
         if isinstance(answer, Exception):
             raise answer
         assert answer is not None
-        return httpx2.Response(answer.status_code, headers=answer.headers, content=answer.content)
+        body = httpx2.ByteStream(answer.content)
+        return httpx2.Response(answer.status_code, headers=answer.headers, stream=body)
 
     @property
     def times(self) -> list[float]:
@@ -354,6 +355,6 @@ def test_no_body_of_a_refusal_is_a_bug(body: bytes, status: int) -> None:
 
     async def main() -> UpstreamError:
         client = httpx2.AsyncClient(transport=Exchange(answer))
-        return Rest("https://exchange", client, budget, testing.clock)._refusal(answer)
+        return Rest("https://exchange", client, budget, testing.clock)._refusal(answer, body)
 
     assert isinstance(trio.run(main), UpstreamError)

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from flowd import testing
 from flowd.market import Candle
-from flowd.plugin import Seconds, Source, UpstreamError, UpstreamSilent, UserError, unwrap
+from flowd.plugin import Seconds, Source, UpstreamError, UpstreamSilent, UserError, codec, unwrap
 from flowd.stream.log import Retain
 
 UPSTREAM = Path(__file__).parents[1] / "frames"
@@ -465,7 +465,7 @@ async def test_a_hole_of_the_exchanges_own_is_not_asked_for_again_and_again(
             await trio.lowlevel.checkpoint()
             minutes = [m for m in range(-19, 1) if m not in (-5, -6)]
             rows = [row(frame(minute, 5)) for minute in minutes]
-            return httpx2.Response(200, json=rows)
+            return httpx2.Response(200, stream=httpx2.ByteStream(codec.encode(rows)))
 
     async def trade(connection: testing.Connection) -> None:
         for minute in range(20):
