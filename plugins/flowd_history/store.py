@@ -79,6 +79,8 @@ class Store:
         """Open the file, made if need be. UserError when it is in use or is no history."""
         try:
             self._claim()
+            # What SQLite puts beside it gets the same mode.
+            self.path.touch(mode=0o600)
             connection = sqlite3.connect(
                 self.path, check_same_thread=False, timeout=self._busy_s, isolation_level=None
             )

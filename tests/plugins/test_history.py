@@ -941,3 +941,13 @@ async def test_a_stream_named_twice_is_written_once(path: Path) -> None:
     await keep(config(path, "orders", "orders"), testing.streams(stream), testing.desk())
 
     assert seqs(path) == [1, 2, 3]
+
+
+def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
+    store = Store(tmp_path / "history.db")
+
+    store.open()
+
+    mode = (tmp_path / "history.db").stat().st_mode
+    store.close()
+    assert mode & 0o077 == 0

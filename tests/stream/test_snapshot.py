@@ -884,3 +884,13 @@ def test_rows_that_nobody_filled_are_empty() -> None:
     rows = Rows("e", 0, 0)
 
     assert (rows.records, rows.seen, rows.seen_total) == ([], [], 0)
+
+
+async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "flowd.db")
+
+    await store.load()
+
+    modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.glob("flowd.db*")}
+    await store.close()
+    assert modes["flowd.db"] == modes.get("flowd.db-wal", 0) == 0
