@@ -168,6 +168,8 @@ def build(
     app = QuartTrio("flowd", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = True
+    # Werkzeug would redirect `//` to an address that it makes of the client's own `Host`.
+    app.url_map.merge_slashes = False
     core = Blueprint("flowd", __name__)
 
     @core.get("/health")
