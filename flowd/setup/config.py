@@ -7,28 +7,21 @@ forbidden; the few keys that every component has are taken out first.
 import contextlib
 import ipaddress
 import os
-import re
 import tomllib
-import types
-import typing
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import attrs
-import cattrs
 from attrs import field, frozen
 
 from flowd.door.rules import Rules
-from flowd.market import number
 from flowd.setup.registry import Registry
+from flowd.setup.structure import as_table, known_keys, structure
 from flowd.setup.supervisor import Restart
 from flowd.stream.log import RETAIN_MAX, Retain
-from flowd.values.errors import UserError, did_you_mean
+from flowd.values.errors import UserError
 from flowd.values.limits import Limits
-from flowd.values.settings import Seconds, Secret, Size, seconds, secret, size
-
-C = TypeVar("C")
+from flowd.values.settings import Seconds, Secret, Size, seconds
 
 TABLES = ("sources", "transforms", "sinks")
 LIMIT_MAX = 1000
@@ -158,12 +151,12 @@ def parse(text: str, registry: Registry) -> Config:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"not valid TOML: {error}") from None
-    _known(document, ("flowd", *TABLES), "")
+    known_keys(document, ("flowd", *TABLES), "")
     settings = structure(document.get("flowd", {}), Settings, "flowd")
     _check(settings)
     components: list[Component] = []
     for table in TABLES:
-        for name, content in _table(document.get(table, {}), table).items():
+        for name, content in as_table(document.get(table, {}), table).items():
             components.append(_component(table, name, content, registry))
     _unique(components)
     return Config(settings, components)
@@ -175,7 +168,7 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
         raise UserError(f'[{table}."{name}"]: a name is made of letters, digits, "-", "_" and "."')
     if name in RESERVED and table != "sinks":
         raise UserError(f"[{where}]: flowd has a stream of this name itself; choose another")
-    keys = dict(_table(content, where))
+    keys = dict(as_table(content, where))
     kind = keys.pop("kind", None)
     if not isinstance(kind, str):
         raise UserError(f'[{where}]: needs kind = "…"; `flowd plugins` lists the kinds there are')
@@ -269,134 +262,6 @@ def state_path(settings: Settings) -> Path:
     right here.
     """
     return Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0]) / settings.state
-
-
-# -- structure with errors that help
-# -----------------------------------------------------------------------------
-
-
-_LITERAL = re.compile(r" not in literal typing\.Literal\[(.*)\]")
-
-
-def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
-    converter.register_structure_hook(Seconds, lambda value, _: seconds(value))
-    converter.register_structure_hook(Size, lambda value, _: size(value))
-    converter.register_structure_hook(Secret, lambda value, _: secret(value))
-    converter.register_structure_hook(Decimal, _decimal)
-    converter.register_structure_hook(bool, lambda value, _: _exactly(value, bool, "true or false"))
-    converter.register_structure_hook(int, lambda value, _: _exactly(value, int, "a whole number"))
-    converter.register_structure_hook(str, lambda value, _: _exactly(value, str, "a text"))
-    converter.register_structure_hook_func(_is_simple_union, _simple_union)
-    converter.register_structure_hook_func(_is_list, _list)
-    return converter
-
-
-def _exactly(value: object, kind: type, words: str) -> Any:
-    if type(value) is not kind:
-        raise ValueError(f"expected {words}, got {value!r}")
-    return value
-
-
-def _decimal(value: object, _: Any) -> Decimal:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Decimal(value)
-    try:
-        return number(str(value))
-    except ValueError:
-        raise ValueError(f"expected a number, got {value!r}") from None
-
-
-def _is_list(hint: Any) -> bool:
-    return typing.get_origin(hint) in (list, tuple, set, frozenset)
-
-
-def _list(value: object, hint: Any) -> Any:
-    """A text is none, though Python would take it for a list of letters."""
-    if not isinstance(value, list):
-        raise ValueError(f"expected a list, got {value!r}")
-    part = typing.get_args(hint)[0]
-    return typing.get_origin(hint)(_structure.structure(item, part) for item in value)
-
-
-def _is_simple_union(hint: Any) -> bool:
-    """Such as `str | list[str]` and `int | None`, which TOML's own types tell apart."""
-    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
-        return False
-    return not any(attrs.has(part) for part in typing.get_args(hint)) or Secret in typing.get_args(
-        hint
-    )
-
-
-def _simple_union(value: object, hint: Any) -> Any:
-    faults: list[str] = []
-    for part in typing.get_args(hint):
-        if part is type(None):
-            continue
-        try:
-            return _structure.structure(value, part)
-        except Exception as error:
-            faults.append(_say(error))
-    raise ValueError(" or ".join(dict.fromkeys(faults)))
-
-
-_structure = _converter()
-
-
-def structure(content: object, kind: type[C], where: str, also: set[str] | None = None) -> C:
-    """A table as a value of `kind`; UserError that names the key and says what would have been
-    right.
-
-    `also` are keys that are allowed beside the class's own, for "did you mean".
-    """
-    keys = _table(content, where)
-    attributes = attrs.fields(typing.cast(Any, kind))  # a plugin's class, which mypy cannot know
-    names = [attribute.name for attribute in attributes]
-    _known(keys, (*names, *sorted(also or ())), where)
-    for attribute in attributes:
-        if attribute.default is attrs.NOTHING and attribute.name not in keys:
-            raise UserError(f"[{where}]: {attribute.name} = … is missing")
-    hints = typing.get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for name, value in keys.items():
-        try:
-            values[name] = _structure.structure(value, hints[name])
-        except Exception as error:
-            secret_there = Secret in (hints[name], *typing.get_args(hints[name]))
-            shown = "…" if secret_there else _shown(value)
-            raise UserError(f"{where}.{name} = {shown}: {_say(error)}") from None
-    try:
-        return kind(**values)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"[{where}]: {error}") from None
-
-
-def _say(error: BaseException) -> str:
-    """The innermost reason of cattrs' nested groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    text = str(error)
-    options = _LITERAL.search(text)
-    return f"expected one of {options[1]}" if options else text or repr(error)
-
-
-def _shown(value: object) -> str:
-    return (
-        "…" if isinstance(value, dict) else f'"{value}"' if isinstance(value, str) else repr(value)
-    )
-
-
-def _table(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: expected a table, written [{where}], got {value!r}")
-    return value
-
-
-def _known(keys: dict[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in keys:
-        if key not in known:
-            wrong = f"[{where}]: there is no key {key!r}" if where else f"there is no table [{key}]"
-            raise UserError(f"{wrong}{did_you_mean(key, known)}")
 
 
 def _unique(components: list[Component]) -> None:
