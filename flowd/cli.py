@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
@@ -142,13 +143,16 @@ def _retained(count: int, age_s: float | None) -> str:
 
 
 @app.command()
-def plugins(plugins_dir: PluginsDir = None) -> None:
-    """List the plugins that were found, where from, which kinds they bring, and what failed."""
+def plugins(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None) -> None:
+    """List the plugins that were found, where from, which kinds they bring, and what failed. Of the
+    configuration, if there is one, only `flowd.plugins` counts.
+    """
     table = _table("plugin", "from", "brings")
-    listed = _registry(plugins_dir).found
+    listed = _registry(file, plugins_dir, quiet=True).found
     for found in listed:
         brings = ", ".join(found.kinds + ["commands"] * bool(found.commands))
-        table.add_row(found.name, found.origin, "[red]failed[/]" if found.error else brings or "-")
+        word = "[red]failed[/]" if found.error else "[yellow]disabled[/]" * found.disabled or "-"
+        table.add_row(found.name, found.origin, brings or word)
     out.print(table)
     for found in listed:
         if found.error:
@@ -334,7 +338,7 @@ def init(
 
 
 def _load(file: Path, plugins_dir: Path | None) -> tuple[config.Config, registry.Registry]:
-    found = _registry(plugins_dir)
+    found = _registry(file, plugins_dir)
     try:
         loaded = config.load(file, found)
         wiring.plan(loaded)
@@ -343,9 +347,12 @@ def _load(file: Path, plugins_dir: Path | None) -> tuple[config.Config, registry
     return loaded, found
 
 
-def _registry(plugins_dir: Path | None) -> registry.Registry:
+def _registry(
+    file: Path, plugins_dir: Path | None = None, *, quiet: bool = False
+) -> registry.Registry:
+    disable = config.disabled(file)
     try:
-        return registry.load(plugins_dir)
+        return registry.load(plugins_dir, disable=disable, taken=_own_commands(), quiet=quiet)
     except UserError as error:
         _fail(str(error))
 
@@ -362,13 +369,30 @@ def _say(message: str) -> None:
 
 def main() -> None:
     """The `flowd` command, with what plugins add to it."""
-    try:
-        for extra in registry.load().commands:
-            app.add_typer(extra)
-    except UserError as error:
-        _say(f"[red]error:[/] {escape(str(error))}")
-        sys.exit(CANNOT)
+    # Quiet: the commands that need plugins say what is wrong with one.
+    for extra in _registry(_config_named(sys.argv[1:]), quiet=True).commands:
+        app.add_typer(extra)
     app()
+
+
+@cache
+def _own_commands() -> frozenset[str]:
+    """What no plugin's command may be called. Asked before any of them is added."""
+    return frozenset(typer.main.get_group(app).commands)
+
+
+def _config_named(arguments: list[str]) -> Path:
+    """The configuration that a command line names: it says which plugins are left alone, and so is
+    read before there is a parser, which plugins add to.
+    """
+    for index, argument in enumerate(arguments):
+        if argument in ("-c", "--config") and index + 1 < len(arguments):
+            return Path(arguments[index + 1])
+        if argument.startswith("--config="):
+            return Path(argument.removeprefix("--config="))
+        if argument.startswith("-c"):
+            return Path(argument.removeprefix("-c"))
+    return Path("flowd.toml")
 
 
 if __name__ == "__main__":

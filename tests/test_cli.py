@@ -231,8 +231,66 @@ def test_a_misspelt_hook_is_told_with_its_name(tmp_path: Path) -> None:
 
     found = flowd("plugins", "--plugins-dir", tmp_path)
 
-    assert found.exit_code == 2
-    assert "flowd_source" in found.stderr
+    assert found.exit_code == 0
+    assert "typo: its hook flowd_source is misspelt" in found.stdout
+
+
+def test_plugins_shows_what_the_configuration_disables(tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text("import os; os._exit(7)\n")
+    file = written(tmp_path, '[flowd]\nplugins = { disable = ["deadly", "webhook"] }\n')
+
+    found = flowd("plugins", "-c", file, "--plugins-dir", tmp_path)
+
+    rows = {line.split()[0]: line for line in found.stdout.splitlines() if line[:1].strip()}
+    assert found.exit_code == 0
+    assert "disabled" in rows["deadly"]
+    assert "disabled" in rows["webhook"]
+
+
+def test_the_configuration_says_what_is_left_alone_before_anything_is_loaded(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "deadly.py").write_text("import os; os._exit(7)\n")
+    file = written(tmp_path, '[flowd]\nplugins = { disable = ["deadly"] }\n' + SOURCE)
+
+    found = flowd("check", "-c", file, "--plugins-dir", tmp_path)
+
+    assert found.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("run", "flowd.toml"),
+        ("run -c x.toml", "x.toml"),
+        ("run --config x.toml --plugins-dir y", "x.toml"),
+        ("run --config=x.toml", "x.toml"),
+        ("run -cx.toml", "x.toml"),
+    ],
+)
+def test_the_configuration_is_known_before_there_is_a_parser(arguments: str, named: str) -> None:
+    assert cli._config_named(arguments.split()) == Path(named)
+
+
+@pytest.mark.edge
+def test_an_installed_plugin_hurts_no_command_of_flowds_own(tmp_path: Path) -> None:
+    (tmp_path / "foreign.py").write_text(
+        "import typer\nfrom flowd.plugin import hookimpl\napp = typer.Typer()\n"
+        "@app.command()\ndef plugins():\n    print('mine')\n"
+        "@hookimpl\ndef flowd_commands():\n    return [app]\n"
+    )
+    (tmp_path / "deadly.py").write_text("raise SystemExit(9)\n")
+    package = tmp_path / "foreign-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[flowd]\nforeign = foreign\ndeadly = deadly\n")
+    env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+
+    version, listed = command("--version", env=env), command("plugins", env=env)
+
+    assert (version.returncode, version.stderr) == (0, "")
+    assert 'foreign: its command "plugins" is left out: flowd itself has one' in listed.stdout
+    assert "deadly: does not import: SystemExit(9)" in listed.stdout
 
 
 def test_a_plugins_directory_that_is_none_is_told() -> None:

@@ -38,7 +38,7 @@ stream    cursor cut journal / log segments / inputs snapshot / memory stores vo
 upstream  connection outages / feed
 channel   guard packing prepared / client / row / channel
 door      desk head / visit websocket / loan paths / clients polls / door
-setup     registry structure supervisor / config / wiring
+setup     hooks structure supervisor / registry / config / wiring
 operate   log notify status / metrics openapi / observe web
 testing   scripts / clients components / daemons
 """

@@ -137,7 +137,12 @@ class Observer:
             components=components,
             streams=[StreamStatus(**stream.figures()) for stream in self.streams],
             plugins=[
-                {"name": found.name, "origin": found.origin, "error": found.error}
+                {
+                    "name": found.name,
+                    "origin": found.origin,
+                    "disabled": found.disabled,
+                    "error": found.error,
+                }
                 for found in self.plugins
             ],
             **told,

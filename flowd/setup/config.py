@@ -38,6 +38,13 @@ RESERVED = ("outages",)
 
 
 @frozen
+class Plugins:
+    """Which of the plugins that are installed are left alone."""
+
+    disable: list[str] = field(factory=list)
+
+
+@frozen
 class Settings:
     """The `[flowd]` table: the daemon itself."""
 
@@ -60,6 +67,7 @@ class Settings:
     heartbeat: Seconds = Seconds(15.0)
     send_buffer: Size = Size(128 * 1024)
     memory_budget: Size = Size(256 * 1024 * 1024)
+    plugins: Plugins = Plugins()
 
     @property
     def addresses(self) -> list[str]:
@@ -129,6 +137,17 @@ class Config:
     def of(self, table: str) -> list[Component]:
         """The components of one table, in the file's order."""
         return [component for component in self.components if component.table == table]
+
+
+def disabled(path: Path) -> frozenset[str]:
+    """The plugins that a file disables: asked before any is loaded. What is wrong with the file is
+    for `load` to say.
+    """
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))["flowd"]
+        return frozenset(structure(settings["plugins"], Plugins, "flowd.plugins").disable)
+    except (OSError, ValueError, LookupError, TypeError, UserError):
+        return frozenset()
 
 
 def load(path: Path, registry: Registry) -> Config:

@@ -1,41 +1,45 @@
-"""Finds plugins, checks their hooks, and answers "which kinds are there?".
+"""Finds plugins, checks what they bring, and answers "which kinds are there?".
 
-Plugins come from entry points in the group `flowd` and from the modules in `--plugins-dir`. One
-that does not import, or whose hook raises, is reported and left out; it stops the daemon only if
-the configuration needs it.
+Plugins come from entry points in the group `flowd` and from the modules in `--plugins-dir`. Flowd's
+own are asked first, so that what they bring is never taken. Whatever is wrong with another one, it
+is left out whole, with a sentence that says why; that stops the daemon only if the configuration
+needs what it would have brought.
 """
 
 import importlib.metadata
 import importlib.util
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
-import pluggy
 import typer
 from attrs import define, field
 
-from flowd import plugin
 from flowd.plugin import Sink, Source, Transform
+from flowd.setup import hooks
+from flowd.setup.hooks import Brought, Unfit
 from flowd.values.errors import UserError, did_you_mean
 
 logger = logging.getLogger("flowd.registry")
 
-K = TypeVar("K", Source, Transform, Sink)
+OWN = "flowd-daemon"
+"""The distribution whose plugins come first."""
 
 
 @define
 class Found:
-    """One plugin, as `flowd plugins` lists it."""
+    """One plugin, as `flowd plugins` lists it. One with an `error` and no kinds was left out."""
 
     name: str
     origin: str
     kinds: list[str] = field(factory=list)
     commands: int = 0
     error: str | None = None
+    disabled: bool = False
 
 
 class Registry:
@@ -47,7 +51,8 @@ class Registry:
         self.transforms: dict[str, Transform] = {}
         self.sinks: dict[str, Sink] = {}
         self.commands: list[typer.Typer] = []
-        self._origin: dict[str, str] = {}
+        self._origin: dict[str, Found] = {}
+        """Who brought a kind, `source NAME`, or a command, `command NAME`."""
 
     def kind(self, table: str, kind: str, where: str) -> Source | Transform | Sink:
         """The definition of a kind of component; UserError with a remedy when there is none."""
@@ -62,54 +67,104 @@ class Registry:
             return definition
         message = f'{where}.kind = "{kind}": no plugin brings such a {table[:-1]}'
         message += did_you_mean(kind, sorted(kinds))
-        broken = [found for found in self.found if found.error]
+        stop = "" if message.endswith("?") else "."
+        broken = [found for found in self.found if found.error and not found.kinds]
         if broken:
             faults = "; ".join(f"{found.name} ({found.error})" for found in broken)
-            stop = "" if message.endswith("?") else "."
             message += f"{stop} These plugins failed to load: {faults}"
+            stop = "."
+        if disabled := [found.name for found in self.found if found.disabled]:
+            message += f"{stop} These are disabled by flowd.plugins: {', '.join(disabled)}"
         raise UserError(message)
 
+    def add(self, found: Found, brought: Brought, taken: Collection[str] = ()) -> None:
+        """Take up what a plugin brings, or nothing of it: Unfit when one of its kinds is taken.
 
-def load(plugins_dir: Path | None = None) -> Registry:
-    """All plugins that are installed, and those in `plugins_dir`.
+        A command that is taken, by another plugin or among the `taken`, is alone left out.
+        """
+        kinds = [f"{type(one).__name__.lower()} {one.kind}" for one in brought.kinds]
+        for index, name in enumerate(kinds):
+            if name in kinds[:index]:
+                raise Unfit(f"it brings the {name} twice; rename one")
+            if name in self._origin:
+                first = self._origin[name]
+                raise Unfit(
+                    f"{name} is what plugin {first.name} ({first.origin}) brings already; "
+                    "rename the kind, or remove one of the two"
+                )
+        for name, one in zip(kinds, brought.kinds, strict=True):
+            self._origin[name] = found
+            if isinstance(one, Source):
+                self.sources[one.kind] = one
+            elif isinstance(one, Transform):
+                self.transforms[one.kind] = one
+            else:
+                self.sinks[one.kind] = one
+        found.kinds = kinds
+        for names, app in brought.commands:
+            found.error = self._add_command(found, names, app, taken) or found.error
 
-    UserError when a hook is misspelt or takes an argument that does not exist, or two plugins
-    bring the same kind.
+    def _add_command(
+        self, found: Found, names: list[str], app: typer.Typer, taken: Collection[str]
+    ) -> str | None:
+        for name in names:
+            first = self._origin.get(f"command {name}")
+            if name in taken or first is not None:
+                whose = "flowd itself" if first is None else f"plugin {first.name}"
+                return f'its command "{name}" is left out: {whose} has one; rename it'
+        self.commands.append(app)
+        self._origin |= {f"command {name}": found for name in names}
+        found.commands += 1
+        return None
+
+
+def load(
+    plugins_dir: Path | None = None,
+    *,
+    disable: Collection[str] = (),
+    taken: Collection[str] = (),
+    quiet: bool = False,
+) -> Registry:
+    """All plugins that are installed, and those in `plugins_dir`, but for those named in `disable`,
+    which are not even imported. `taken` are names that no command may have. Unless `quiet`, the log
+    says what is left out.
+
+    UserError when there is no such directory; what is wrong with a plugin is told in `found`.
     """
     registry = Registry()
-    manager = pluggy.PluginManager("flowd")
-    manager.add_hookspecs(plugin)
-    for name, origin, module in _modules(registry, plugins_dir):
-        try:
-            manager.register(module, name=name)
-            manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise UserError(f"plugin {name} ({origin}): {error}") from None
-        except ValueError:
-            first = next(found.origin for found in registry.found if found.name == name)
-            raise UserError(
-                f"two plugins are called {name}: {first} and {origin}; rename or remove one"
-            ) from None
-        # pluggy ends a call for all plugins when one of them raises: so each is asked on its own.
+    first: dict[str, str] = {}
+    for name, origin, read in _plugins(plugins_dir):
         found = Found(name, origin)
         registry.found.append(found)
+        if name in disable:
+            found.disabled = True
+            continue
+        trace: BaseException | None = None
         try:
-            _ask(registry, found, module)
-        except UserError:
-            raise
-        except Exception as error:
-            found.error = f"its hook failed: {error!r}"
-            logger.error("plugin %s (%s): %s", name, origin, found.error, exc_info=error)
+            if name in first:
+                raise Unfit(f"another plugin has this name, from {first[name]}; rename one")
+            first[name] = origin
+            registry.add(found, hooks.brought_by(read), taken)
+        except Unfit as error:
+            found.error, trace = str(error), error.__cause__
+        if found.error and not quiet:
+            logger.error(
+                'plugin %s (%s)%s: %s -- mend it, or have it left alone: disable = ["%s"] in '
+                "flowd.plugins",
+                *(name, origin, "" if found.kinds else " is left out", found.error, name),
+                exc_info=trace,
+            )
     return registry
 
 
-def _modules(registry: Registry, plugins_dir: Path | None) -> Iterator[tuple[str, str, ModuleType]]:
-    for entry in sorted(importlib.metadata.entry_points(group="flowd"), key=lambda e: e.name):
-        origin = entry.dist.name if entry.dist is not None else "unknown distribution"
-        try:
-            yield entry.name, origin, entry.load()
-        except Exception as error:
-            _broken(registry, entry.name, origin, error)
+def _plugins(plugins_dir: Path | None) -> Iterator[tuple[str, str, Callable[[], ModuleType]]]:
+    """Name, origin and how to import it, of each plugin there is."""
+    installed = [
+        (entry.dist.name if entry.dist is not None else "unknown distribution", entry)
+        for entry in importlib.metadata.entry_points(group="flowd")
+    ]
+    for origin, entry in sorted(installed, key=lambda one: (one[0] != OWN, one[1].name, one[0])):
+        yield entry.name, origin, entry.load
     if plugins_dir is None:
         return
     if not plugins_dir.is_dir():
@@ -117,15 +172,9 @@ def _modules(registry: Registry, plugins_dir: Path | None) -> Iterator[tuple[str
     for path in sorted(plugins_dir.iterdir()):
         package = path / "__init__.py"
         if path.suffix == ".py" and path.stem != "__init__":
-            name, file = path.stem, path
+            yield path.stem, str(path), partial(_import, path.stem, path)
         elif package.is_file():
-            name, file = path.name, package
-        else:
-            continue
-        try:
-            yield name, str(path), _import(name, file)
-        except Exception as error:
-            _broken(registry, name, str(path), error)
+            yield path.name, str(path), partial(_import, path.name, package)
 
 
 def _import(name: str, file: Path) -> ModuleType:
@@ -143,39 +192,3 @@ def _import(name: str, file: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-def _broken(registry: Registry, name: str, origin: str, error: Exception) -> None:
-    registry.found.append(Found(name, origin, error=f"does not import: {error!r}"))
-    logger.error("plugin %s (%s) does not import: %r", name, origin, error)
-
-
-def _ask(registry: Registry, found: Found, module: Any) -> None:
-    _add(registry, found, registry.sources, _call(module, "flowd_sources"), Source)
-    _add(registry, found, registry.transforms, _call(module, "flowd_transforms"), Transform)
-    _add(registry, found, registry.sinks, _call(module, "flowd_sinks"), Sink)
-    for app in _call(module, "flowd_commands"):
-        registry.commands.append(app)
-        found.commands += 1
-
-
-def _call(module: Any, hook: str) -> Iterable[Any]:
-    function = getattr(module, hook, None)
-    return () if function is None else function()
-
-
-def _add(
-    registry: Registry, found: Found, kinds: dict[str, K], new: Iterable[K], kind: type[K]
-) -> None:
-    for definition in new:
-        if not isinstance(definition, kind):
-            raise TypeError(f"expected a {kind.__name__}, got {definition!r}")
-        if definition.kind in kinds:
-            first = registry._origin[f"{kind.__name__} {definition.kind}"]
-            raise UserError(
-                f"plugins {first} and {found.name} both bring a {kind.__name__.lower()} of kind "
-                f'"{definition.kind}"; remove one of them'
-            )
-        kinds[definition.kind] = definition
-        registry._origin[f"{kind.__name__} {definition.kind}"] = found.name
-        found.kinds.append(f"{kind.__name__.lower()} {definition.kind}")

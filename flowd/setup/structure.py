@@ -103,15 +103,36 @@ def structure(content: object, kind: type[C], where: str, also: set[str] | None 
     values: dict[str, Any] = {}
     for name, value in keys.items():
         try:
-            values[name] = _structure.structure(value, hints[name])
+            nested = isinstance(hints[name], type) and attrs.has(hints[name])
+            if nested and hints[name] is not Secret:
+                values[name] = structure(value, hints[name], f"{where}.{name}")
+            else:
+                values[name] = _structure.structure(value, hints[name])
+        except UserError:
+            raise
         except Exception as error:
             secret_there = Secret in (hints[name], *typing.get_args(hints[name]))
             shown = "…" if secret_there else _shown(value)
             raise UserError(f"{where}.{name} = {shown}: {_say(error)}") from None
     try:
         return kind(**values)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"[{where}]: {error}") from None
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(_refused(error, where)) from None
+
+
+def _refused(error: Exception, where: str) -> str:
+    """Why a class refuses its values. attrs' own validators say it in a tuple, with the attribute
+    in it; and what is no ValueError says in its class what it is about.
+    """
+    words, *rest = error.args or ("",)
+    for part in rest:
+        if isinstance(part, attrs.Attribute):
+            return f"{where}.{part.name}: {words}"
+    if isinstance(error, ValueError | TypeError) and str(error):
+        return f"[{where}]: {error}"
+    return f"[{where}]: {error!r}"
 
 
 def _say(error: BaseException) -> str:

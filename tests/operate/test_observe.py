@@ -89,7 +89,7 @@ async def test_every_component_stream_and_plugin_is_seen(autojump_clock: MockClo
         ("page", "sinks", "none"),
     ]
     assert {"orders", "volume", "outages"} <= {stream.name for stream in status.streams}
-    assert status.plugins == [{"name": "mine", "origin": "here", "error": None}]
+    assert status.plugins == [{"name": "mine", "origin": "here", "disabled": False, "error": None}]
     assert status.limits["max_clients"] == 1000
     assert all(limit is None or limit > 0 for limit in status.limits.values())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from flowd.plugin import Sink, Source, StreamName, Transform
 from flowd.setup import config
@@ -406,3 +406,57 @@ def test_an_error_of_the_plugins_own_words_is_told_as_it_is() -> None:
 
     with pytest.raises(UserError, match=r"\[sources.a\]: symbols = \[\]: name at least one"):
         config.parse('[sources.a]\nkind = "picky"', plugins)
+
+
+def _raises(instance: object, attribute: object, value: int) -> None:
+    raise KeyError("BTCUSDT")
+
+
+@frozen
+class Nested:
+    depth: int = 1
+
+
+@frozen
+class Validated:
+    count: int = field(default=1, validator=validators.in_([1, 2]))
+    odd: int = field(default=1, validator=validators.optional(_raises))
+    nested: Nested = Nested()
+
+
+def picky(line: str) -> Any:
+    plugins = registry()
+    plugins.sources["picky"] = Source("picky", run, Validated, record=Tick)
+    return config.parse(f'[sources.a]\nkind = "picky"\n{line}', plugins).components[0].settings
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("count = 5", r"^sources\.a\.count: 'count' must be in \[1, 2\] \(got 5\)$"),
+        ("odd = 5", r"^\[sources\.a\]: KeyError\('BTCUSDT'\)$"),
+        ("nested = { depth = 1.5 }", r"^sources\.a\.nested\.depth = 1\.5: expected a whole number"),
+        ("nested = { deep = 1 }", r"^\[sources\.a\.nested\]: there is no key 'deep'. Did you mean"),
+        ("nested = 5", r"^sources\.a\.nested: expected a table"),
+    ],
+)
+def test_a_validator_is_told_in_words_whatever_it_raises(line: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        picky(line)
+
+
+def test_plugins_are_disabled_by_name() -> None:
+    found = settings('plugins = { disable = ["okx"] }')
+
+    assert found.plugins.disable == ["okx"]
+    with pytest.raises(UserError, match=r"\[flowd\.plugins\]: .*Did you mean \"disable\""):
+        settings('plugins = { disabled = ["okx"] }')
+
+
+@pytest.mark.parametrize("text", ["[flowd", "flowd = 5", "[flowd]", "[flowd]\nplugins = 5"])
+def test_what_is_disabled_is_nothing_where_the_file_cannot_say(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "flowd.toml"
+    file.write_text(text)
+
+    assert config.disabled(file) == frozenset()
+    assert config.disabled(tmp_path / "none.toml") == frozenset()
