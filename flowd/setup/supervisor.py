@@ -6,9 +6,11 @@ is all that counts here. The words for policies are systemd's, since the reader'
 is systemd.
 """
 
+import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from decimal import InvalidOperation
 from enum import Enum
 from random import Random
 from typing import Any, Literal
@@ -68,6 +70,8 @@ class Child:
     kicked: bool = False
     stopping: bool = False
     ended: trio.Event = field(factory=trio.Event)
+    on_failure: Callable[[str], str] = lambda error: ""
+    """Called when it failed, and it was no weather; what it knows more is told with the error."""
 
     def figures(self) -> dict[str, Any]:
         """How it is, for `/status`."""
@@ -189,22 +193,27 @@ class Supervisor:
     async def _run_once(self, child: Child) -> BaseException | None:
         """One life of a child. Answers what it died of, None if it just ended."""
         error: BaseException | None = None
+        more = ""
         child.kicked = False  # One that came before the start has what it wants.
         with trio.CancelScope() as child.scope:
             self._change(child, State.RUNNING)
             try:
-                await child.run()
+                running = child.run()
+                if not inspect.isawaitable(running):
+                    raise TypeError(f"its run is not async: it answered {running!r:.60}")
+                await running
             except* UserError as group:
                 error = unwrap(group)
                 logger.error("%s: %s", child.name, error)
             except* UpstreamError as group:
                 error = unwrap(group)
-            except* Exception as group:
+            except* (Exception, SystemExit) as group:
                 error = unwrap(group)
-                logger.error("%s: failed: %r", child.name, error, exc_info=error)
+                more = child.on_failure(_told(error))
+                logger.error("%s: failed: %r%s", child.name, error, more, exc_info=error)
         child.scope = None
         if not child.kicked:
-            child.error = None if error is None else (str(error) or repr(error))
+            child.error = None if error is None else f"{_told(error)}{more}"
         return error
 
     def _too_many(self, child: Child, error: BaseException | None) -> bool:
@@ -259,6 +268,21 @@ class Supervisor:
             child.state = state
             logger.debug("%s: %s", child.name, state.value)
             self._on_change(child)
+
+
+def _told(error: BaseException) -> str:
+    """An error in words that say what to do, where its own say nothing to who did not write it."""
+    words = str(error) or repr(error)
+    if isinstance(error, SystemExit):
+        return f"it called exit(): {error!r}"
+    if isinstance(error, InvalidOperation):
+        return f"what should be a number is none: {error!r}"
+    if isinstance(error, RuntimeError) and "no running event loop" in words:
+        return f"{words}: it uses an asyncio library, and flowd runs on Trio; find one for Trio"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.split(".")[0]
+        return f"{words}; install what it needs beside flowd, such as: pip install {package}"
+    return words
 
 
 def _in_a_row(count: int) -> str:

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from decimal import ConversionSyntax, InvalidOperation
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -618,6 +620,63 @@ async def test_a_keyboard_interrupt_is_nobodys_business_here() -> None:
     with pytest.RaisesGroup(KeyboardInterrupt):
         async with trio.open_nursery() as nursery:
             begin(nursery, interrupted)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (SystemExit(3), "it called exit(): SystemExit(3)"),
+        (RuntimeError("no running event loop"), "it uses an asyncio library, and flowd runs on"),
+        (ModuleNotFoundError("No module named 'x'", name="x.y"), "such as: pip install x"),
+        (InvalidOperation([ConversionSyntax]), "what should be a number is none: "),
+    ],
+)
+async def test_what_a_child_died_of_is_told_in_words(
+    autojump_clock: MockClock, nursery: trio.Nursery, error: BaseException, told: str
+) -> None:
+    async def dies() -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    _, child, _ = begin(nursery, dies)
+
+    await wait_all_tasks_blocked()
+
+    assert child.state is State.BACKOFF
+    assert told in str(child.error)
+
+
+async def test_who_calls_exit_in_a_task_of_its_own_ends_itself_alone(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    async def leaves() -> None:
+        async with trio.open_nursery() as own:
+            own.start_soon(trio.sleep_forever)
+            await trio.sleep(1)
+            raise SystemExit
+
+    _, child, life = begin(nursery, leaves)
+
+    await trio.sleep(4)
+
+    assert child.state is State.BACKOFF
+    assert len(life.starts) == 2
+
+
+async def test_a_run_that_is_not_async_is_an_error_that_says_so(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    supervisor = Supervisor(Random(1))
+    plain: Any = lambda: 5  # noqa: E731
+    child = supervisor.add("orders", plain, FAST)
+
+    supervisor.start("orders", nursery)
+    await wait_all_tasks_blocked()
+
+    assert (child.state, child.error) == (
+        State.BACKOFF,
+        "its run is not async: it answered 5",
+    )
 
 
 def test_names_are_given_once() -> None:
