@@ -102,6 +102,9 @@ class Stream(Generic[T]):
         it a restart, where it would cost whoever reads or saves it the daemon.
         """
         assert not self.closed
+        if not isinstance(value, self.record):
+            wrong = f"not {type(value).__name__}: {value!r:.60}"
+            raise TypeError(f"{self.name} carries {self.record.__name__}, {wrong}")
         if id is not None:
             if id in self._seen:
                 return None

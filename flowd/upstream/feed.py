@@ -27,10 +27,10 @@ class Feed(Generic[T]):
 
     The feed outlives the component's runs. `publish`, `get`, `forget`, `drop`, `delivering` and
     `lost` never wait and may be called at any time while the component runs, from any of its tasks;
-    what cannot be written as JSON raises and leaves no trace. The component neither closes its
-    stream nor retries anything: whatever it raises ends this run, its connections are closed on
-    the way out, and the supervisor starts it again after a while, with the same feed. The daemon
-    closes the stream after the component has ended for good.
+    what is not of the stream's class, or cannot be written as JSON, raises and leaves no trace. The
+    component neither closes its stream nor retries anything: whatever it raises ends this run, its
+    connections are closed on the way out, and the supervisor starts it again after a while, with
+    the same feed. The daemon closes the stream after the component has ended for good.
     """
 
     def __init__(

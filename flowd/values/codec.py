@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, TypeVar
 
+import attrs
 import msgspec
 from cattrs.preconf.msgspec import make_converter
 
@@ -58,8 +59,26 @@ def _unstructure(kind: type) -> Callable[[object], object]:
 
 
 def dumps(value: object) -> bytes:
-    """One attrs value as JSON bytes, fields in the order in which the class declares them."""
-    return encode(_unstructure(type(value))(value))  # type: ignore[arg-type]  # classes hash
+    """One attrs value as JSON bytes, fields in the order in which the class declares them.
+    TypeError, with the field's name, when one is of a type that JSON has not.
+    """
+    try:
+        return encode(_unstructure(type(value))(value))  # type: ignore[arg-type]  # classes hash
+    except TypeError as error:
+        raise TypeError(f"{_unwritable(value)} cannot be written as JSON: {error}") from error
+
+
+def _unwritable(value: Any) -> str:
+    """The field of a value at which writing it fails, or all of it."""
+    attributes = attrs.fields(type(value)) if attrs.has(type(value)) else ()
+    for attribute in attributes:
+        part = getattr(value, attribute.name)
+        try:
+            hint = attribute.type if isinstance(attribute.type, type) else None
+            encode(_converter.unstructure(part, unstructure_as=hint))
+        except Exception:
+            return f"{type(value).__name__}.{attribute.name} = {part!r:.60}"
+    return f"{value!r:.60}"
 
 
 def to_plain(value: object) -> Any:

@@ -1,0 +1,121 @@
+"""A plugin that somebody else wrote may do anything, and hurts only itself."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import flowd_http
+import trio
+from attrs import frozen
+from quart import Blueprint
+from trio.testing import MockClock
+
+from flowd import testing
+from flowd.plugin import Feed, Sink, Source, StreamName, Streams
+
+
+@frozen
+class NoConfig:
+    pass
+
+
+@frozen
+class OneInput:
+    input: StreamName
+
+
+@frozen
+class Number:
+    n: int
+
+
+async def numbers(config: NoConfig, feed: Feed[Number]) -> None:
+    feed.delivering()
+    while True:
+        feed.publish(Number(len(feed.records()) + 1))
+        await trio.sleep(1)
+
+
+GOOD = SimpleNamespace(flowd_sources=lambda: [Source("numbers", numbers, NoConfig, record=Number)])
+TOML = '[sources.numbers]\nkind = "numbers"\n[sinks.http]\nkind = "http"\n'
+
+
+def registry(**hooks: Any) -> Any:
+    """What flowd has here, and what a stranger's plugin brings."""
+    foreign = {f"flowd_{name}": lambda kinds=kinds: kinds for name, kinds in hooks.items()}
+    return testing.registry(GOOD, flowd_http, SimpleNamespace(**foreign))
+
+
+async def test_a_page_that_calls_exit_costs_its_request(autojump_clock: MockClock) -> None:
+    def pages(config: NoConfig, streams: Streams) -> Blueprint:
+        blueprint = Blueprint("foreign", __name__)
+
+        @blueprint.get("/leave")
+        async def leave() -> str:
+            raise SystemExit(3)
+
+        return blueprint
+
+    kinds = registry(sinks=[Sink("foreign", NoConfig, routes=pages)])
+    config = TOML + '[sinks.foreign]\nkind = "foreign"'
+    async with testing.daemon(config, registry=kinds) as daemon:
+        with trio.move_on_after(5):
+            await daemon.get("/leave")
+
+        assert (await daemon.get("/health")).status == 200
+
+
+async def test_a_component_that_calls_exit_is_started_again_and_the_others_go_on(
+    autojump_clock: MockClock,
+) -> None:
+    async def leaves(config: NoConfig, feed: Feed[Number]) -> None:
+        raise SystemExit(3)
+
+    kinds = registry(sources=[Source("leaves", leaves, NoConfig, record=Number)])
+    config = TOML + '[sources.foreign]\nkind = "leaves"'
+    async with testing.daemon(config, registry=kinds) as daemon:
+        await trio.sleep(10)
+        health = (await daemon.get("/health")).json()
+
+        assert health["problems"] == {"foreign": "backoff: it called exit(): SystemExit(3)"}
+        assert (await daemon.get("/streams/numbers")).json()["records"]
+
+
+async def test_what_is_published_is_of_the_class_that_the_kind_says(
+    autojump_clock: MockClock,
+) -> None:
+    async def careless(config: NoConfig, feed: Feed[Any]) -> None:
+        feed.publish(Number(1))
+        feed.publish({"n": 2})
+
+    async def table(config: NoConfig, feed: Feed[Any]) -> None:
+        feed.table("state", Number).append("2", key="all")
+
+    kinds = registry(
+        sources=[
+            Source("careless", careless, NoConfig, record=Number),
+            Source("table", table, NoConfig, record=Number),
+        ]
+    )
+    config = TOML + '[sources.careless]\nkind = "careless"\n[sources.table]\nkind = "table"'
+    async with testing.daemon(config, registry=kinds) as daemon:
+        await trio.sleep(1)
+        problems = (await daemon.get("/health")).json()["problems"]
+
+        assert problems == {
+            "careless": "backoff: careless carries Number, not dict: {'n': 2}",
+            "table": "backoff: table/state carries Number, not str: '2'",
+        }
+        assert (await daemon.get("/streams/careless?min_n=1")).status == 200
+
+
+async def test_a_field_that_cannot_be_written_is_named(autojump_clock: MockClock) -> None:
+    async def odd(config: NoConfig, feed: Feed[Number]) -> None:
+        what: Any = object
+        feed.publish(Number(what))
+
+    kinds = registry(sources=[Source("odd", odd, NoConfig, record=Number)])
+    async with testing.daemon(TOML + '[sources.odd]\nkind = "odd"', registry=kinds) as daemon:
+        await trio.sleep(1)
+        problem = (await daemon.get("/health")).json()["problems"]["odd"]
+
+    assert "Number.n = <class 'object'> cannot be written as JSON: " in problem
