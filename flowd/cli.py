@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import time
 from functools import cache
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from flowd import __version__, process
 from flowd.operate import log
+from flowd.operate.watchdog import ENDING, Watchdog
 from flowd.setup import config, registry, wiring
 from flowd.upstream.connection import dial, open_upstream
 from flowd.values import codec
@@ -78,10 +80,17 @@ def run(
 ) -> None:
     """Run the daemon in the foreground; logs go to standard error.
 
-    SIGTERM or Ctrl-C ends it in order, saved and with a goodbye to all clients. Exits 0 when
-    stopped, 2 when it cannot start.
+    SIGTERM, SIGHUP or Ctrl-C ends it in order, saved and with a goodbye to all clients. Exits 0
+    when stopped, 1 when its state could not be saved then, 2 when it cannot start.
     """
     log.configure()
+    with Watchdog() as watchdog:
+        if not _run(file, plugins_dir, watchdog):
+            raise typer.Exit(DEGRADED)
+
+
+def _run(file: Path, plugins_dir: Path | None, watchdog: Watchdog) -> bool:
+    """Whether what is to survive was saved at the end."""
     loaded, found = _load(file, plugins_dir)
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
     state = config.state_path(loaded.settings)
@@ -93,18 +102,18 @@ def run(
                 err.print(f"  {address}", style="bold cyan")
 
     try:
-        trio.run(process.serve, loaded, found, state, ready, strict_exception_groups=True)
+        return trio.run(
+            process.serve, loaded, found, state, watchdog, ready, strict_exception_groups=True
+        )
     except BaseExceptionGroup as group:
         _end_with(unwrap(group))
     except UserError as error:
         _end_with(error)
 
 
-def _end_with(error: BaseException) -> None:
+def _end_with(error: BaseException) -> NoReturn:
     if isinstance(error, UserError):
         _fail(str(error))
-    if isinstance(error, KeyboardInterrupt):
-        raise typer.Exit(HEALTHY)
     raise error
 
 
@@ -369,6 +378,11 @@ def _say(message: str) -> None:
 
 def main() -> None:
     """The `flowd` command, with what plugins add to it."""
+    if sys.argv[1:2] == ["run"]:
+        # Nothing has begun that would have to end in order; `run` hears signals in another way.
+        for number in ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_: os._exit(HEALTHY))
     # Quiet: the commands that need plugins say what is wrong with one.
     for extra in _registry(_config_named(sys.argv[1:]), quiet=True).commands:
         app.add_typer(extra)

@@ -48,6 +48,10 @@ FINISH_S = 2.0
 """How long transforms and sinks may take, each group, to deal with what they have when the daemon
 stops.
 """
+END_S = 1.5
+"""How long each group may take to end once it is cancelled. With the other two, and a loop that is
+held, less than the 15 s after which systemd kills.
+"""
 GRACE_S = 1.5
 """How long clients who are behind may take to catch up when the daemon stops."""
 OUTAGES_RETAIN = Retain(1000)
@@ -93,6 +97,8 @@ class Daemon:
         self.observer: Observer
         self.stopping = trio.Event()
         self.ended = trio.Event()
+        self.saved = False
+        """Whether the end was in order: all that is to survive is in the store."""
         self._started_ms = 0
 
     def stop(self) -> None:
@@ -120,12 +126,20 @@ class Daemon:
                         task_status.started(self)
                         await self.stopping.wait()
                         await self._end()
+                        if self.supervisor.stuck:
+                            # Their tasks keep the nursery open: whoever waits for the end does not.
+                            await self._let_go()
                     finally:
                         trio.lowlevel.remove_instrument(self.loop)
                         trio.lowlevel.remove_instrument(flushing)
                     components.cancel_scope.cancel()
                 nursery.cancel_scope.cancel()
         finally:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Close the store, if it is not: the last thing that counts."""
+        if not self.ended.is_set():
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
                 await self._store.close()
             self.ended.set()
@@ -258,6 +272,7 @@ class Daemon:
             streams=self.streams,
             outages=self.outages,
             clock=self.machine.clock,
+            loop=self.loop,
         )
 
     def _add_route(self, part: Component, leads_to: Live | Hot) -> None:
@@ -304,9 +319,7 @@ class Daemon:
         """
         notify.notify("STOPPING=1")
         logger.info("stopping")
-        for part in self.config.of("sources"):
-            self.supervisor.stop(part.name)
-            await self.supervisor.stopped(part.name)
+        await self.supervisor.end([part.name for part in self.config.of("sources")], END_S)
         for name in self.supervisor.children:
             # All of them: with a stream that several read, they end together.
             self.supervisor.finish(name)
@@ -317,16 +330,17 @@ class Daemon:
                         for name in self.plan.inputs[part.name]:
                             self.streams[name].close()
                         await self.supervisor.stopped(part.name)
-            for part in self.config.of(table):
-                if part.name in self.supervisor.children:
-                    self.supervisor.stop(part.name)
-                    await self.supervisor.stopped(part.name)
+            tasks = [p.name for p in self.config.of(table) if p.name in self.supervisor.children]
+            await self.supervisor.end(tasks, END_S)
         for stream in self.streams.values():
             stream.close()
         await self.door.close(GRACE_S)
         await self.web.end(GRACE_S)
-        saved = await self.snapshots.save(clean=True)
-        logger.info("stopped; %s", "state saved" if saved else "state could not be saved")
+        self.saved = await self.snapshots.save(clean=True)
+        if self.saved:
+            logger.info("stopped; state saved")
+        else:
+            logger.error("stopped; state could not be saved: %s", self.snapshots.error)
 
     def _delivery(self, stream: str) -> Delivery:
         writer = self.running.get(self.plan.writers.get(stream, ""))

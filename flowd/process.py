@@ -4,7 +4,6 @@ import gc
 import logging
 import os
 import resource
-import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from flowd import __version__
 from flowd.daemon import Daemon
 from flowd.door.clients import TCP_USER_TIMEOUT
 from flowd.operate import notify
+from flowd.operate.watchdog import Watchdog
 from flowd.setup.config import Config, parse_address
 from flowd.setup.registry import Registry
 from flowd.stream.stores import SqliteStore
@@ -36,9 +36,12 @@ async def serve(
     config: Config,
     registry: Registry,
     state: Path,
+    watchdog: Watchdog,
     ready: Callable[[list[str]], None] = lambda addresses: None,
-) -> None:
-    """The daemon as a process: real sockets, real state, until SIGTERM or SIGINT."""
+) -> bool:
+    """The daemon as a process: real sockets, real state, until the watchdog is told to end it.
+    Whether its state was saved then.
+    """
     raise_file_limit(config.settings.max_clients + FILES_SPARE)
     store = SqliteStore(state, durability=config.settings.durability)
     if await trio.Path(state).exists():
@@ -51,22 +54,17 @@ async def serve(
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     daemon = Daemon(config, registry, store=store)
+    watchdog.watch(daemon.stop, daemon.loop)
     async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            await nursery.start(partial(daemon.run, listeners))
-            ready(where_to_look(listeners))
-            logger.info("flowd %s serves on %s", __version__, ", ".join(where_to_look(listeners)))
-
-            async def end_on_signal() -> None:
-                async for _ in signals:
-                    if daemon.stopping.is_set():
-                        logger.warning("told twice: ending at once")
-                        os._exit(1)
-                    daemon.stop()
-
-            nursery.start_soon(end_on_signal)
-            await daemon.ended.wait()
-            nursery.cancel_scope.cancel()
+        await nursery.start(partial(daemon.run, listeners))
+        ready(where_to_look(listeners))
+        logger.info("flowd %s serves on %s", __version__, ", ".join(where_to_look(listeners)))
+        await daemon.ended.wait()
+        if daemon.supervisor.stuck:
+            # All is saved, and what is left would never end.
+            os._exit(0 if daemon.saved else 1)
+        nursery.cancel_scope.cancel()
+    return daemon.saved
 
 
 # -----------------------------------------------------------------------------

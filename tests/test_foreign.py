@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import flowd_http
+import pytest
 import trio
 from attrs import frozen
 from quart import Blueprint
@@ -119,3 +120,68 @@ async def test_a_field_that_cannot_be_written_is_named(autojump_clock: MockClock
         problem = (await daemon.get("/health")).json()["problems"]["odd"]
 
     assert "Number.n = <class 'object'> cannot be written as JSON: " in problem
+
+
+async def test_who_holds_the_loop_is_not_healthy_for_a_minute(autojump_clock: MockClock) -> None:
+    async def sleeps(config: NoConfig, streams: Streams) -> None:
+        await trio.sleep(10)
+        autojump_clock.jump(3)  # As `time.sleep(3)` would.
+        await trio.sleep_forever()
+
+    kinds = registry(sinks=[Sink("sleeps", NoConfig, run=sleeps)])
+    config = TOML + '[sinks.foreign]\nkind = "sleeps"'
+    async with testing.daemon(config, registry=kinds) as daemon:
+        await trio.sleep(5)
+        before = await daemon.get("/health")
+        await trio.sleep(10)
+        health = await daemon.get("/health")
+        status = (await daemon.get("/status")).json()
+        await trio.sleep(65)
+        after = await daemon.get("/health")
+
+    assert (before.status, health.status, after.status) == (200, 503, 200)
+    told = "held the event loop for 3.0s a moment ago: nobody was served"
+    assert health.json()["problems"] == {"foreign": told}
+    assert status["components"][-1]["loop_holds"] == 1
+
+
+async def test_who_does_not_end_is_named_and_the_rest_ends_in_order(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def shielded(config: NoConfig, *rest: Any) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(100)
+
+    kinds = registry(
+        sources=[Source("shielded", shielded, NoConfig, record=Number)],
+        sinks=[Sink("shielded", NoConfig, run=shielded)],
+    )
+    config = TOML + '[sources.deaf]\nkind = "shielded"\n[sinks.deafer]\nkind = "shielded"'
+    store = testing.MemoryStore()
+    async with testing.daemon(config, registry=kinds, store=store) as daemon:
+        await trio.sleep(10)
+
+        began = trio.current_time()
+        daemon.stop()
+        await daemon.ended.wait()
+
+        assert trio.current_time() - began < 11
+        assert (daemon.saved, store.clean) == (True, True)
+        assert daemon.supervisor.stuck == ["deaf", "deafer"]
+    for name in ("deaf", "deafer"):
+        assert caplog.text.count(f"{name}: does not end: it catches Trio's Cancelled") == 1
+
+
+async def test_an_end_without_a_last_save_says_why(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(testing.MemoryStore):
+        async def save(self, save: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+    async with testing.daemon(TOML, registry=registry(), store=Full()) as daemon:
+        daemon.stop()
+        await daemon.ended.wait()
+
+    assert daemon.saved is False
+    assert "stopped; state could not be saved: [Errno 28] No space left" in caplog.text

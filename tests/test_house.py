@@ -39,7 +39,7 @@ upstream  connection outages / feed
 channel   guard packing prepared / client / row / channel
 door      desk head / visit websocket / loan paths / clients polls / door
 setup     hooks structure supervisor / registry / config / wiring
-operate   log notify status / metrics openapi / observe web
+operate   log notify status watchdog / metrics openapi / observe web
 testing   scripts / clients components / daemons
 """
 """Within each folder: who stands further right may import who stands further left."""

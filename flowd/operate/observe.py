@@ -12,7 +12,7 @@ import trio
 from attrs import define, field, frozen
 
 from flowd import __version__
-from flowd.operate.status import ComponentStatus, Rate, Status, StreamStatus
+from flowd.operate.status import ComponentStatus, LoopMeter, Rate, Status, StreamStatus
 from flowd.setup.config import Component
 from flowd.setup.registry import Found
 from flowd.setup.supervisor import Child, State
@@ -41,6 +41,7 @@ class Running:
     streams: Mapping[str, Stream[Any]]
     outages: Outages
     clock: Clock
+    loop: LoopMeter
     rate: Rate = field(factory=Rate, init=False)
 
     @property
@@ -82,6 +83,7 @@ class Running:
             ),
             "last_message_ago_ms": _ago_ms(now_ms, tally.last_message_ms),
             "last_record_ago_ms": _ago_ms(now_ms, tally.last_record_ms),
+            **self.loop.holds_of(part.name),
         }
 
     def delivery(self) -> Delivery:

@@ -5,11 +5,27 @@ made from it.
 from typing import Any
 
 import trio
-from attrs import field, frozen
+from attrs import define, field, frozen
 
+from flowd.setup.supervisor import TASK as COMPONENT
 from flowd.values.clock import Stopwatch, processor_time, stopwatch
 
 RECENT_S = 10.0
+HELD_S = 1.0
+"""A component that holds the loop for longer is not healthy …"""
+HELD_FOR_S = 60.0
+"""… for so long."""
+
+
+@define(eq=False)
+class Holds:
+    """How often one component held the loop for over `HELD_S`, when last, and how long at most of
+    late.
+    """
+
+    count: int = 0
+    last: float = 0.0
+    longest_s: float = 0.0
 
 
 class LoopMeter(trio.abc.Instrument):
@@ -29,6 +45,8 @@ class LoopMeter(trio.abc.Instrument):
         self._began = self._since = watch()
         self._worked = work()
         self._recent_s = [0.0, 0.0]
+        self._task: trio.lowlevel.Task | None = None
+        self._holds: dict[str, Holds] = {}
 
     def after_io_wait(self, timeout: float) -> None:
         """A turn of the loop begins. Processor time is asked for here and not for every step, where
@@ -39,11 +57,13 @@ class LoopMeter(trio.abc.Instrument):
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """A task begins to hold the loop."""
         self._began = self._watch()
+        self._task = task
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """It gives it back."""
         now = self._watch()
         held_s = now - self._began
+        self._task = None
         self.steps += 1
         if now - self._since > RECENT_S:
             self._recent_s = [0.0, self._recent_s[0]]
@@ -55,6 +75,33 @@ class LoopMeter(trio.abc.Instrument):
                 self.longest_task = task.name
             worked_s = self._work() - self._worked
             self.longest_work_s = max(self.longest_work_s, worked_s)
+        if held_s > HELD_S:
+            self._note(owner(task), now, held_s)
+
+    def _note(self, name: str, now: float, held_s: float) -> None:
+        holds = self._holds.setdefault(name, Holds())
+        of_late = now - holds.last <= HELD_FOR_S and holds.count
+        holds.count += 1
+        holds.last = now
+        holds.longest_s = max(held_s, holds.longest_s) if of_late else held_s
+
+    def holder(self) -> tuple[str, float] | None:
+        """Who is in the middle of a step, and for how many seconds. May be asked from any
+        thread.
+        """
+        task, began = self._task, self._began
+        return None if task is None else (task_name(task), self._watch() - began)
+
+    def holds_of(self, component: str) -> dict[str, Any]:
+        """How a component held the loop: how often for over a second, and how long at most within
+        the last minute, None if it did not.
+        """
+        holds = self._holds.get(f"{COMPONENT}{component}", Holds())
+        lately = holds.count and self._watch() - holds.last <= HELD_FOR_S
+        return {
+            "loop_holds": holds.count,
+            "loop_held_s": round(holds.longest_s, 1) if lately else None,
+        }
 
     @property
     def recent_s(self) -> float:
@@ -76,6 +123,23 @@ class LoopMeter(trio.abc.Instrument):
         self.longest_s = self.longest_work_s = 0.0
         self.longest_task = ""
         self._recent_s = [0.0, 0.0]
+        self._holds.clear()
+
+
+def owner(task: trio.lowlevel.Task) -> str:
+    """The name of the component's task that a task belongs to, or its own if it belongs to none."""
+    above: trio.lowlevel.Task | None = task
+    while above is not None:
+        if above.name.startswith(COMPONENT):
+            return above.name
+        above = None if above.parent_nursery is None else above.parent_nursery.parent_task
+    return task.name
+
+
+def task_name(task: trio.lowlevel.Task) -> str:
+    """A task as it is told to people: with the component that it belongs to."""
+    whose = owner(task)
+    return task.name if whose == task.name else f"{whose}, in {task.name},"
 
 
 @frozen
@@ -110,11 +174,14 @@ class ComponentStatus:
     behind: int = 0
     last_message_ago_ms: int | None = None
     last_record_ago_ms: int | None = None
+    loop_holds: int = 0
+    loop_held_s: float | None = None
 
     @property
     def healthy(self) -> bool:
-        """Whether this component does what it is for."""
-        return self.state == "running" and self.delivering is not False
+        """Whether this component does what it is for, and lets others do so."""
+        runs = self.state == "running" and self.delivering is not False
+        return runs and self.loop_held_s is None
 
 
 @frozen
@@ -164,6 +231,8 @@ class Status:
 def _why(part: ComponentStatus) -> str:
     if part.state != "running":
         return f"{part.state}: {part.error}" if part.error else part.state
+    if part.loop_held_s is not None:
+        return f"held the event loop for {part.loop_held_s}s a moment ago: nobody was served"
     return "connected, but nothing is delivered" if part.connected else "connecting"
 
 

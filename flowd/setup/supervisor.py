@@ -9,7 +9,7 @@ is systemd.
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from decimal import InvalidOperation
 from enum import Enum
 from random import Random
@@ -23,6 +23,9 @@ from flowd.values.errors import BadRequest, UpstreamError, UserError, unwrap
 logger = logging.getLogger("flowd.supervisor")
 
 Run = Callable[[], Awaitable[None]]
+
+TASK = "component "
+"""How the name of each child's task begins."""
 
 
 class State(Enum):
@@ -93,6 +96,8 @@ class Supervisor:
         self, random: Random, on_change: Callable[[Child], None] = lambda child: None
     ) -> None:
         self.children: dict[str, Child] = {}
+        self.stuck: list[str] = []
+        """Who was told to end for good and did not."""
         self._random = random
         self._on_change = on_change
 
@@ -104,7 +109,7 @@ class Supervisor:
 
     def start(self, name: str, nursery: trio.Nursery) -> None:
         """Run a declared child in this nursery."""
-        nursery.start_soon(self._keep, self.children[name], name=f"component {name}")
+        nursery.start_soon(self._keep, self.children[name], name=f"{TASK}{name}")
 
     def kick(self, name: str, reason: str = "reconnect asked for") -> None:
         """End a child's run, or its wait, and start it again at once. A failed child gets another
@@ -156,6 +161,25 @@ class Supervisor:
     async def stopped(self, name: str) -> None:
         """Wait until a child has ended for good."""
         await self.children[name].ended.wait()
+
+    async def end(self, names: Iterable[str], within_s: float) -> None:
+        """End children for good. Who has not ended after so long is named in the log and in
+        `stuck`, and not waited for.
+        """
+        ending = [self.children[name] for name in names]
+        for child in ending:
+            self.stop(child.name)
+        with trio.move_on_after(within_s):
+            for child in ending:
+                await child.ended.wait()
+        for child in ending:
+            if not child.ended.is_set():
+                self.stuck.append(child.name)
+                logger.error(
+                    "%s: does not end: it catches Trio's Cancelled, or shields itself from it; "
+                    "flowd stops without it",
+                    child.name,
+                )
 
     @property
     def degraded(self) -> bool:

@@ -6,7 +6,7 @@ import pytest
 import trio
 from attrs import evolve
 
-from flowd.operate.status import RECENT_S, ComponentStatus, LoopMeter, Rate, Status
+from flowd.operate.status import HELD_FOR_S, RECENT_S, ComponentStatus, LoopMeter, Rate, Status
 from flowd.values import codec
 
 
@@ -64,6 +64,7 @@ def test_when_all_is_well_there_is_nothing_to_say() -> None:
         ({"state": "backoff", "error": "connection lost"}, "backoff: connection lost"),
         ({"state": "failed"}, "failed"),
         ({"delivering": False, "connected": False}, "connecting"),
+        ({"loop_held_s": 3.2}, "held the event loop for 3.2s a moment ago: nobody was served"),
         ({"delivering": False, "connected": True}, "connected, but nothing is delivered"),
     ],
 )
@@ -143,6 +144,7 @@ class Watch:
 def task() -> Any:
     class Named:
         name = "slow one"
+        parent_nursery = None
 
     return Named()
 
@@ -202,6 +204,47 @@ def test_the_meter_begins_anew(task: Any) -> None:
 
     assert (meter.longest_s, meter.longest_work_s, meter.recent_s) == (0, 0, 0)
     assert meter.longest_task == ""
+
+
+def test_who_is_in_the_middle_of_a_step_is_known_and_for_how_long(task: Any) -> None:
+    wall = Watch()
+    meter = LoopMeter(wall, Watch())
+    before = meter.holder()
+
+    meter.before_task_step(task)
+    wall.now += 7
+    within = meter.holder()
+    meter.after_task_step(task)
+
+    assert (before, within, meter.holder()) == (None, ("slow one", 7.0), None)
+
+
+async def test_a_component_that_held_the_loop_is_known_for_a_minute() -> None:
+    wall = Watch()
+    meter = LoopMeter(wall, Watch())
+
+    async def step(held_s: float) -> None:
+        wall.now += held_s
+        await trio.lowlevel.checkpoint()
+
+    async def component() -> None:
+        async with trio.open_nursery() as own:
+            for held_s in (3.0, 1.5, 0.9):
+                own.start_soon(step, held_s, name="a task of its own")
+
+    trio.lowlevel.add_instrument(meter)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(component, name="component slow")
+    trio.lowlevel.remove_instrument(meter)
+
+    found = [meter.holds_of("slow"), meter.holds_of("other")]
+    wall.now += HELD_FOR_S + 0.1
+    later = meter.holds_of("slow")
+    assert found == [
+        {"loop_holds": 2, "loop_held_s": 3.0},
+        {"loop_holds": 0, "loop_held_s": None},
+    ]
+    assert later == {"loop_holds": 2, "loop_held_s": None}
 
 
 async def test_the_meter_measures_trios_own_steps() -> None:
