@@ -174,11 +174,11 @@ async def test_a_source_that_publishes_what_cannot_be_written_costs_nobody_else_
     autojump_clock: MockClock,
 ) -> None:
     @frozen
-    class Text:
-        words: str
+    class Text(Tick):
+        words: str = ""
 
     async def odd(config: Any, feed: Feed[Any]) -> None:
-        feed.publish(Text("\ud800"))
+        feed.publish(Text(1, words="\ud800"))
 
     registry = plugins(odd, follow)
     async with testing.daemon(CONFIG, registry=registry) as daemon:
