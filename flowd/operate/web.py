@@ -48,7 +48,7 @@ class GuardedServer(TCPServer):
         """Serve until the connection ends. What goes wrong is this connection's affair alone."""
         try:
             await super().run()
-        except* (Exception, SystemExit) as group:
+        except* Exception as group:
             error = unwrap(group)
             if not isinstance(error, OSError | trio.BrokenResourceError | trio.ClosedResourceError):
                 logger.error("a connection failed; the others go on: %r", error, exc_info=error)
