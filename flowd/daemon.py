@@ -365,19 +365,19 @@ class Daemon:
             restarted = child.state is State.STARTING and child.restarts > 0
             if (down or restarted) and not feed.tally.open:
                 feed.tally.delivering = False
-                since_ms = feed.tally.last_alive_ms or self._started_ms
+                since_ms = feed.ends_ms or self._started_ms
                 why = "stopped" if child.stopping else child.error or "ended"
                 self.outages.open(child.name, why, since_ms)
 
     def _last_alive_ms(self, source: str) -> int | None:
-        """When a source was last known to deliver, by the snapshot; None when there was none."""
+        """Up to when a source's data was here, by the snapshot; None when there was none."""
         alive: Alive | None = self._alive.get(source)
         return self.memory.saved_ms if alive is None else alive.time_ms
 
     def _note_alive(self) -> None:
         """Of one instant with what is saved: after a crash, the outage begins here."""
         for part in self.config.of("sources"):
-            time_ms = self.feeds[part.name].tally.last_alive_ms
+            time_ms = self.feeds[part.name].ends_ms
             if time_ms is not None and not self._alive.closed:
                 self._alive.append(Alive(time_ms), key=part.name)
 

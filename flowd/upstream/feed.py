@@ -13,6 +13,7 @@ import trio
 
 from flowd.stream.log import Retain, Stream
 from flowd.upstream.connection import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
+from flowd.upstream.reach import Reach
 from flowd.values.clock import Clock
 from flowd.values.errors import UpstreamError, unwrap
 from flowd.values.record import Record
@@ -41,13 +42,14 @@ class Feed(Generic[T]):
         clock: Clock,
         dial: Dial,
         table: Callable[[str, type[Any]], Stream[Any]],
-        on_delivering: Callable[[], None] = lambda: None,
+        on_delivering: Callable[[int], None] = lambda from_ms: None,
         on_lost: Callable[[str, int], None] = lambda reason, from_ms: None,
     ) -> None:
         self.name = name
         self.clock = clock
         self.log = logging.getLogger(f"flowd.{name}")
         self.tally = Tally()
+        self.reach = Reach()
         self._stream = stream
         self._dial = dial
         self._table = table
@@ -65,6 +67,9 @@ class Feed(Generic[T]):
         else:
             tally.published += 1
             tally.last_record_ms = record.time_ms
+            # What has a key is a state, and its time may be when that began, as a candle's.
+            if key is None and type(happened_ms := getattr(value, "time_ms", None)) is int:
+                self.reach.note(happened_ms, record.time_ms)
         return record
 
     def get(self, key: str) -> T | None:
@@ -97,13 +102,26 @@ class Feed(Generic[T]):
         """
         self.tally.drop(self.name, reason, sample, self.clock())
 
-    def delivering(self) -> None:
+    def delivering(self, upto_ms: int | None = None) -> None:
         """Say that data is arriving: ends the outage, if one is open. Upstream messages say it by
         themselves unless the connection was opened with `delivers=False`.
+
+        `upto_ms` is for who knows it: by upstream's clock, everything until then has been told.
+        Records that are published without a key say the same with their `time_ms`. Where the data
+        ends, the next outage begins.
         """
+        if upto_ms is not None:
+            self.reach.upto(upto_ms, self.clock())
         if not self.tally.delivering:
             self.tally.delivering = True
-            self._on_delivering()
+            self._on_delivering(self.reach.begins_ms(self.clock()))
+
+    @property
+    def ends_ms(self) -> int | None:
+        """Up to when everything that upstream told is here: where an outage begins that is noticed
+        now. None before anything came.
+        """
+        return self.reach.ends_ms(self.tally.last_alive_ms)
 
     def lost(self, reason: str, from_ms: int) -> None:
         """Say that upstream left something out, between `from_ms` and now, that will not come: an

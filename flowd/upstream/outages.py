@@ -4,7 +4,7 @@ them too.
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from flowd.stream.log import Stream
 from flowd.values.clock import Clock
@@ -12,7 +12,7 @@ from flowd.values.clock import Clock
 NAME = "outages"
 """The name of the built-in stream."""
 ALIVE = "outages/alive"
-"""A private table: when each source was last known to deliver, as of the save."""
+"""A private table: how far each source's data reaches, as of the save."""
 
 
 TOGETHER_MS = 60_000
@@ -22,7 +22,7 @@ TOGETHER_MS = 60_000
 @frozen
 class Outage:
     """A time without data from a component: from `from_ms` to `to_ms`, both UTC; still open while
-    `to_ms` is None.
+    `to_ms` is None. It begins where the data ends that was delivered, however late that came.
     """
 
     component: str
@@ -33,7 +33,7 @@ class Outage:
 
 @frozen
 class Alive:
-    """A source delivered at this time."""
+    """Up to this time everything that a source was told is here."""
 
     time_ms: int
 
@@ -70,12 +70,12 @@ class Outages:
             from_ms = self._clock() if from_ms is None else min(from_ms, self._clock())
             self._put(Outage(component, from_ms, None, reason))
 
-    def close(self, component: str) -> None:
-        """This component delivers again."""
+    def close(self, component: str, to_ms: int | None = None) -> None:
+        """This component delivers again, from `to_ms` on or from now."""
         outage = self._open.pop(component, None)
         if outage is not None:
-            to_ms = max(self._clock(), outage.from_ms)
-            self._put(Outage(component, outage.from_ms, to_ms, outage.reason))
+            to_ms = max(self._clock() if to_ms is None else to_ms, outage.from_ms)
+            self._put(evolve(outage, to_ms=to_ms))
 
     def past(self, component: str, reason: str, from_ms: int) -> None:
         """This component missed something since `from_ms`, though it delivers. Nothing new while it

@@ -27,7 +27,7 @@ class Tally:
     """Any sign of life from upstream, also a pong."""
     last_message_ms: int | None = None
     last_alive_ms: int | None = None
-    """When data was last known to flow: where an outage begins that is noticed later."""
+    """When something came that proves that data can come."""
     last_record_ms: int | None = None
     missed: int = 0
     dropped: Counter[str] = field(factory=Counter)

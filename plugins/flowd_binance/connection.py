@@ -26,6 +26,8 @@ too).
 """
 ACK_TIMEOUT_S = 15.0
 GOODBYE_S = 0.5
+LATE_MS = 2000
+"""An order is told up to a second after it happened, and streams may overtake each other."""
 
 Take = Callable[[Feed[Any], dict[str, Any]], bool]
 """Publishes what an event holds; False when it is none of this source's kind, Unusable when it is
@@ -159,6 +161,7 @@ class Session:
         self._acknowledged = trio.Event()
         self.flowed = False
         """Whether any data has come."""
+        self._said_ready = False
 
     async def subscribe(self, upstream: Upstream) -> None:
         """Subscribe live, in portions and slowly enough for Binance; UpstreamSilent when it is not
@@ -199,9 +202,9 @@ class Session:
         except Unusable as error:
             self._feed.drop(error.reason, text)
             return
-        if not self.flowed:
-            self.flowed = True
-            self._delivers()
+        self.flowed = True
+        time_ms = event.get("E")
+        self._delivers(time_ms - LATE_MS if type(time_ms) is int else None)
 
     def _control(self, answer: dict[str, Any]) -> None:
         """An acknowledgement, or an error in either of the forms that Binance uses."""
@@ -219,8 +222,10 @@ class Session:
             self._acknowledged.set()
             self._delivers()
 
-    def _delivers(self) -> None:
+    def _delivers(self, upto_ms: int | None = None) -> None:
         """Data flows and everything is subscribed: whatever was down is over."""
         if self._acknowledged.is_set() and self.flowed:
-            self._feed.delivering()
-            self._ready()
+            self._feed.delivering(upto_ms)
+            if not self._said_ready:
+                self._said_ready = True
+                self._ready()

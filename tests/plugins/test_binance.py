@@ -370,6 +370,26 @@ async def test_a_silent_companion_is_a_dead_upstream_though_pings_are_answered(
     assert feed.tally.last_alive_ms == testing.START_MS, "a pong must not hide the outage's start"
 
 
+async def test_quiet_hours_are_no_outage_since_the_companion_says_how_far_the_data_reaches(
+    autojump_clock: trio.testing.MockClock, nursery: Nursery
+) -> None:
+    at_ms = testing.START_MS + 3_600_000
+    price = json.dumps({"e": "markPriceUpdate", "E": at_ms, "s": "BTCUSDT", "p": "50000.1"})
+    says_the_time = testing.says(f'{{"stream":"{COMPANION}","data":{price}}}')
+    feed = testing.feed(
+        LIVES + testing.says(order(T=testing.START_MS)) + testing.waits(3600) + says_the_time
+    )
+    nursery.start_soon(force_orders, Config(["BTCUSDT"], silence=7200.0), feed)
+
+    await trio.sleep(10)
+    at_first = feed.ends_ms
+    await trio.sleep(3600)
+
+    assert at_first == testing.START_MS, "the only time that was told"
+    assert feed.ends_ms == at_ms - 2000, "orders may be told a second late"
+    nursery.cancel_scope.cancel()
+
+
 # -- renewal --
 
 

@@ -38,7 +38,7 @@ def make_stream(name: str = "orders", retain: int = 5000, **more: Any) -> Stream
 def make_feed(
     dial: Callable[[SplitResult], Awaitable[trio.abc.Stream]] = no_dial,
     clock: Callable[[], int] | None = None,
-    on_delivering: Callable[[], None] = lambda: None,
+    on_delivering: Callable[[int], None] = lambda from_ms: None,
     retain: int = 5000,
 ) -> Feed[Tick]:
     tables: dict[str, Stream[Any]] = {}
@@ -164,7 +164,7 @@ async def test_messages_are_counted_and_end_the_outage(nursery: trio.Nursery) ->
         await connection.get_message()
 
     delivering: list[str] = []
-    feed = make_feed(exchange(nursery, serve), on_delivering=lambda: delivering.append("now"))
+    feed = make_feed(exchange(nursery, serve), on_delivering=lambda _: delivering.append("now"))
 
     async with feed.websocket(URL) as upstream:
         before = feed.tally.delivering
@@ -185,7 +185,7 @@ async def test_a_source_may_know_better_when_data_flows(nursery: trio.Nursery) -
         await connection.get_message()
 
     delivering: list[str] = []
-    feed = make_feed(exchange(nursery, serve), on_delivering=lambda: delivering.append("now"))
+    feed = make_feed(exchange(nursery, serve), on_delivering=lambda _: delivering.append("now"))
 
     async with feed.websocket(URL, delivers=False) as upstream:
         await anext(upstream)

@@ -1,0 +1,185 @@
+"""Whatever an exchange sent and no reader got lies inside an outage that is told, however late it
+was when flowd read what came before.
+"""
+
+import json
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import trio
+from attrs import frozen
+from trio.testing import MockClock
+
+from flowd import testing
+from flowd.plugin import Feed, Source
+from flowd.stream.stores import MemoryStore
+from flowd.testing import Connection, plays, upstream
+
+CONFIG = """
+[sources.ticks]
+kind = "ticks"
+"""
+
+UNDER_WAY = 5
+"""So many ticks fit between the exchange and flowd."""
+PATIENCE_S = 8
+"""The exchange ends a connection that took nothing for so long."""
+
+
+@frozen
+class Tick:
+    number: int
+    time_ms: int
+
+
+@frozen
+class Config:
+    pass
+
+
+class Exchange:
+    """Sends a tick each second to whom it has on the line, and knows what it sent."""
+
+    def __init__(self) -> None:
+        self.sent: dict[int, int] = {}
+        self.open = True
+        """Whether anything passes between it and flowd."""
+        self.patience_s: float = PATIENCE_S
+        self.work_s = 0.0
+        """How long flowd is busy with one tick."""
+        self._waiting: deque[tuple[float, str]] = deque()
+        self._under_way = 0
+        self._line: Connection | None = None
+
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(1)
+            number, time_ms = len(self.sent), testing.clock()
+            self.sent[number] = time_ms
+            self._waiting.append((trio.current_time(), json.dumps([number, time_ms])))
+            await self.push()
+
+    async def push(self) -> None:
+        if self._line is None:
+            self._waiting.clear()
+        for _ in range(UNDER_WAY - self._under_way):
+            if self._line is None or not self.open or not self._waiting:
+                break
+            self._under_way += 1
+            await self._line.say(self._waiting.popleft()[1])
+        if self._waiting and trio.current_time() - self._waiting[0][0] > self.patience_s:
+            await self.cut()
+
+    async def cut(self) -> None:
+        line, self._line = self._line, None
+        assert line is not None
+        await line.drop()
+
+    async def answer(self, connection: Connection) -> None:
+        self._line = connection
+        self._under_way = 0
+        await trio.lowlevel.checkpoint()
+
+    async def ticks(self, config: Config, feed: Feed[Tick]) -> None:
+        async with feed.websocket("wss://exchange.example") as socket:
+            async for text in socket:
+                self._under_way -= 1
+                feed.publish(Tick(*json.loads(text)))
+                await trio.sleep(self.work_s)
+
+
+class Scene:
+    """A daemon that follows an exchange."""
+
+    def __init__(self, daemon: testing.Daemon, exchange: Exchange) -> None:
+        self.daemon = daemon
+        self.exchange = exchange
+
+    def lost(self) -> list[int]:
+        """What was sent and reached nobody."""
+        got = {record.value.number for record in self.daemon.streams["ticks"].after(0)}
+        return [number for number in self.exchange.sent if number not in got]
+
+    def unannounced(self) -> list[int]:
+        """What was lost and lies in no outage."""
+        outages = [record.value for record in self.daemon.streams["outages"].after(0)]
+        return [
+            number
+            for number in self.lost()
+            if not any(
+                outage.from_ms <= self.exchange.sent[number] <= (outage.to_ms or testing.clock())
+                for outage in outages
+            )
+        ]
+
+
+@asynccontextmanager
+async def following(
+    exchange: Exchange, store: MemoryStore | None = None, *, crash: bool = False
+) -> AsyncGenerator[Scene, None]:
+    """A daemon that follows the exchange from its first tick on."""
+    source = Source("ticks", exchange.ticks, Config, record=Tick)
+    async with (
+        testing.daemon(
+            CONFIG,
+            registry=testing.registry(SimpleNamespace(flowd_sources=lambda: [source])),
+            dial=upstream(*[plays(exchange.answer)] * 50).dial,
+            store=store,
+            crash=crash,
+        ) as daemon,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(exchange.run)
+        yield Scene(daemon, exchange)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_stopped_process_tells_all_that_it_lost(autojump_clock: MockClock) -> None:
+    exchange = Exchange()
+
+    async with following(exchange) as scene:
+        await trio.sleep(60)
+        exchange.work_s = 20
+        await trio.sleep(2)
+        exchange.work_s = 0
+        await trio.sleep(60.5)
+
+        assert len(scene.lost()) > PATIENCE_S
+        assert scene.unannounced() == []
+
+
+async def test_a_line_that_was_half_open_tells_all_that_it_lost(
+    autojump_clock: MockClock,
+) -> None:
+    exchange = Exchange()
+    exchange.patience_s = 1000
+
+    async with following(exchange) as scene:
+        await trio.sleep(60)
+        exchange.open = False
+        await trio.sleep(55)
+        exchange.open = True
+        await exchange.push()
+        await exchange.cut()
+        await trio.sleep(60.5)
+
+        assert len(scene.lost()) > 40
+        assert scene.unannounced() == []
+
+
+async def test_a_machine_that_falls_behind_tells_all_that_it_lost(
+    autojump_clock: MockClock,
+) -> None:
+    exchange = Exchange()
+
+    async with following(exchange) as scene:
+        await trio.sleep(60)
+        exchange.work_s = 2
+        await trio.sleep(300)
+        exchange.work_s = 0
+        await trio.sleep(60.5)
+
+        assert len(scene.lost()) > 50
+        assert scene.unannounced() == []
