@@ -38,7 +38,8 @@ from flowd.upstream.connection import Dial, dial
 from flowd.upstream.feed import Feed
 from flowd.upstream.outages import ALIVE, Alive, Outage, Outages
 from flowd.upstream.outages import NAME as OUTAGES
-from flowd.values.clock import Clock, Stopwatch, stopwatch, system_clock
+from flowd.upstream.watch import Watch
+from flowd.values.clock import Clock, Stopwatch, stopwatch, system_clock, uptime
 from flowd.values.errors import UserError
 from flowd.values.record import Gap
 
@@ -65,6 +66,7 @@ class Machine:
     random: Random = field(factory=SystemRandom)
     dial: Dial = dial
     stopwatch: Stopwatch = stopwatch
+    uptime: Stopwatch = uptime
 
 
 class Daemon:
@@ -83,13 +85,15 @@ class Daemon:
         self.plan = wiring.plan(config)
         self.machine = machine = machine or Machine()
         self._store: Store = store or MemoryStore()
-        self.memory = Memory(self._store, machine.clock, machine.random, self._note_alive)
+        self.memory = Memory(
+            self._store, machine.clock, machine.random, lambda: self.watch.note()
+        )
         self.streams, self.snapshots = self.memory.streams, self.memory.snapshots
         self.feeds: dict[str, Feed[Any]] = {}
         self.running: dict[str, Running] = {}
         self.supervisor = Supervisor(machine.random, self._changed)
         self.outages: Outages
-        self._alive: Stream[Any]
+        self.watch: Watch
         self.channels: Channels
         self.door: Door
         self.web: web.Web
@@ -157,10 +161,8 @@ class Daemon:
                     memory.open(wiring.table_name(part.name, table), record, TABLE_RETAIN)
         outages = memory.open(OUTAGES, Outage, OUTAGES_RETAIN)
         self.outages = Outages(outages, machine.clock)
-        self._alive = memory.open(ALIVE, Alive, Retain(), private=True)
-        self.outages.resume(
-            {part.name: self._last_alive_ms(part.name) for part in self.config.of("sources")}
-        )
+        alive = memory.open(ALIVE, Alive, Retain(), private=True)
+        self.watch = Watch(self.outages, alive, machine.clock, machine.uptime)
         self.channels = Channels(nursery, settings.limits, machine.stopwatch)
         app = web.build(
             status=lambda: self.observer.status(),
@@ -176,6 +178,7 @@ class Daemon:
         self.door = Door(self.streams, clients, polls, self.web, settings.rules)
         for part in self.plan.order:
             self._add_component(part, app)
+        self.watch.resume(memory.saved_ms)
         self.observer = Observer(
             clock=machine.clock,
             started_ms=self._started_ms,
@@ -260,6 +263,7 @@ class Daemon:
             self.feeds[name] = feed
             tally = feed.tally
             if part.table == "sources":
+                self.watch.add(feed)
                 run = partial(definition.run, part.settings, feed)
             else:
                 run = partial(definition.run, part.settings, streams, feed)
@@ -299,6 +303,7 @@ class Daemon:
         await nursery.start(self.web.run)
         nursery.start_soon(self.snapshots.run, self.config.settings.save_every)
         nursery.start_soon(self.observer.run)
+        nursery.start_soon(self.watch.run)
         nursery.start_soon(self._watchdog)
         nursery.start_soon(self.door.serve, listeners)
         for part in self.plan.order:
@@ -359,27 +364,9 @@ class Daemon:
         """A component changed its state. A source that does not run does not deliver: that is an
         outage.
         """
-        feed = self.feeds.get(child.name)
         down = child.state in (State.BACKOFF, State.FAILED, State.STOPPED) or child.kicked
-        if feed is not None and child.name in {part.name for part in self.config.of("sources")}:
-            restarted = child.state is State.STARTING and child.restarts > 0
-            if (down or restarted) and not feed.tally.open:
-                feed.tally.delivering = False
-                since_ms = feed.ends_ms or self._started_ms
-                why = "stopped" if child.stopping else child.error or "ended"
-                self.outages.open(child.name, why, since_ms)
-
-    def _last_alive_ms(self, source: str) -> int | None:
-        """Up to when a source's data was here, by the snapshot; None when there was none."""
-        alive: Alive | None = self._alive.get(source)
-        return self.memory.saved_ms if alive is None else alive.time_ms
-
-    def _note_alive(self) -> None:
-        """Of one instant with what is saved: after a crash, the outage begins here."""
-        for part in self.config.of("sources"):
-            time_ms = self.feeds[part.name].ends_ms
-            if time_ms is not None and not self._alive.closed:
-                self._alive.append(Alive(time_ms), key=part.name)
+        if down or (child.state is State.STARTING and child.restarts > 0):
+            self.watch.fell(child.name, "stopped" if child.stopping else child.error or "ended")
 
     def _missed(self, component: str, stream: str, gap: Gap) -> None:
         missed = gap.last - gap.first + 1

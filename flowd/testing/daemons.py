@@ -118,6 +118,7 @@ async def daemon(
     seed: int = 0,
     clock: Clock = clock,
     stopwatch: Stopwatch = trio.current_time,
+    uptime: Stopwatch = trio.current_time,
     crash: bool = False,
 ) -> AsyncGenerator[Daemon, None]:
     """A running daemon, configured by a TOML text; at the end of the block it is stopped.
@@ -128,7 +129,7 @@ async def daemon(
     `registry` is given, upstreams are unreachable unless `dial` reaches them.
     """
     kinds = plugins.load() if registry is None else registry
-    machine = root.Machine(clock, Random(seed), dial or upstream().dial, stopwatch)
+    machine = root.Machine(clock, Random(seed), dial or upstream().dial, stopwatch, uptime)
     made = Daemon(parse(config, kinds), kinds, store=store, machine=machine)
     made._listener = _Listener()
     try:

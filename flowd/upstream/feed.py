@@ -55,12 +55,15 @@ class Feed(Generic[T]):
         self._table = table
         self._on_delivering = on_delivering
         self._on_lost = on_lost
+        self._slept = False
 
     def publish(
         self, value: T, *, key: str | None = None, id: str | None = None
     ) -> Record[T] | None:
         """Append to the component's stream; see `Stream.append`. None when it was no news."""
         tally = self.tally
+        if self._slept:
+            self.delivering()
         record = self._stream.append(value, key=key, id=id)
         if record is None:
             tally.duplicates += 1
@@ -112,6 +115,7 @@ class Feed(Generic[T]):
         """
         if upto_ms is not None:
             self.reach.upto(upto_ms, self.clock())
+        self._slept = False
         if not self.tally.delivering:
             self.tally.delivering = True
             self._on_delivering(self.reach.begins_ms(self.clock()))
@@ -122,6 +126,13 @@ class Feed(Generic[T]):
         now. None before anything came.
         """
         return self.reach.ends_ms(self.tally.last_alive_ms)
+
+    def slept(self) -> None:
+        """This process did not run for a while: nobody knows whether data arrives, until some does.
+        What was connected and delivered before need not say so again.
+        """
+        self.tally.delivering = False
+        self._slept = True
 
     def lost(self, reason: str, from_ms: int) -> None:
         """Say that upstream left something out, between `from_ms` and now, that will not come: an
@@ -240,7 +251,7 @@ class _Connection(AbstractAsyncContextManager[Upstream]):
         tally = self._feed.tally
         tally.open -= 1
         if not tally.open:
-            tally.delivering = False
+            tally.delivering = self._feed._slept = False
         return await self._opening.__aexit__(*exc)
 
 

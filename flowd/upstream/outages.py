@@ -77,6 +77,12 @@ class Outages:
             to_ms = max(self._clock() if to_ms is None else to_ms, outage.from_ms)
             self._put(evolve(outage, to_ms=to_ms))
 
+    def explain(self, component: str, reason: str) -> None:
+        """What is told of the outage that is open was only what came of this."""
+        outage = self._open.get(component)
+        if outage is not None:
+            self._put(evolve(outage, reason=f"{reason}; {outage.reason}"))
+
     def past(self, component: str, reason: str, from_ms: int) -> None:
         """This component missed something since `from_ms`, though it delivers. Nothing new while it
         does not; and what is missed again and again is one outage that grows.

@@ -21,6 +21,13 @@ processor_time: Stopwatch = time.thread_time
 """Seconds of processor time that this thread was given."""
 
 
+def uptime() -> float:
+    """Seconds since the machine was started, also those in which it was suspended, where the system
+    counts them. It is never set, as a wall clock is.
+    """
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 def system_clock() -> int:
     """The machine's wall clock, in milliseconds since 1970."""
     return time.time_ns() // 1_000_000

@@ -7,13 +7,16 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
+from typing import Any
 
+import pytest
 import trio
+import trio.testing
 from attrs import frozen
 from trio.testing import MockClock
 
 from flowd import testing
-from flowd.plugin import Feed, Source
+from flowd.plugin import Feed, Outage, Source
 from flowd.stream.stores import MemoryStore
 from flowd.testing import Connection, plays, upstream
 
@@ -102,9 +105,13 @@ class Scene:
         got = {record.value.number for record in self.daemon.streams["ticks"].after(0)}
         return [number for number in self.exchange.sent if number not in got]
 
+    def outages(self) -> list[Outage]:
+        """What is told of the times without data."""
+        return [record.value for record in self.daemon.streams["outages"].after(0)]
+
     def unannounced(self) -> list[int]:
         """What was lost and lies in no outage."""
-        outages = [record.value for record in self.daemon.streams["outages"].after(0)]
+        outages = self.outages()
         return [
             number
             for number in self.lost()
@@ -115,9 +122,15 @@ class Scene:
         ]
 
 
+def told(outage: Outage) -> tuple[int, int | None]:
+    """When an outage was, in milliseconds of the mock clock."""
+    to_ms = outage.to_ms
+    return outage.from_ms - testing.START_MS, None if to_ms is None else to_ms - testing.START_MS
+
+
 @asynccontextmanager
 async def following(
-    exchange: Exchange, store: MemoryStore | None = None, *, crash: bool = False
+    exchange: Exchange, store: MemoryStore | None = None, **options: Any
 ) -> AsyncGenerator[Scene, None]:
     """A daemon that follows the exchange from its first tick on."""
     source = Source("ticks", exchange.ticks, Config, record=Tick)
@@ -127,7 +140,7 @@ async def following(
             registry=testing.registry(SimpleNamespace(flowd_sources=lambda: [source])),
             dial=upstream(*[plays(exchange.answer)] * 50).dial,
             store=store,
-            crash=crash,
+            **options,
         ) as daemon,
         trio.open_nursery() as nursery,
     ):
@@ -183,3 +196,97 @@ async def test_a_machine_that_falls_behind_tells_all_that_it_lost(
 
         assert len(scene.lost()) > 50
         assert scene.unannounced() == []
+
+
+async def test_a_process_that_slept_says_so_of_every_source_that_delivered(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange = Exchange()
+
+    async with following(exchange) as scene:
+        await trio.sleep(10.5)
+        exchange.open = False
+        autojump_clock.jump(20)
+        await trio.sleep(0.2)
+        exchange.open = True
+        await trio.sleep(5)
+
+        (outage,) = scene.outages()
+        assert outage.reason == "suspended for 20s"
+        assert told(outage) == (10_000, 31_500), "from the last tick to the next"
+        assert scene.daemon.feeds["ticks"].tally.delivering
+    assert "suspended for 20s: stopped, or held by something, or the machine slept" in [
+        record.message for record in caplog.records
+    ]
+
+
+async def test_until_something_comes_a_source_is_not_healthy_after_a_sleep(
+    autojump_clock: MockClock,
+) -> None:
+    exchange = Exchange()
+
+    async with following(exchange) as scene:
+        await trio.sleep(10.5)
+        exchange.open = False
+        autojump_clock.jump(20)
+        await trio.sleep(5)
+
+        assert not scene.daemon.observer.status().healthy
+        exchange.open = True
+        await trio.sleep(2)
+        assert scene.daemon.observer.status().healthy
+
+
+async def test_a_connection_that_died_of_a_sleep_is_told_with_that_reason(
+    autojump_clock: MockClock,
+) -> None:
+    exchange = Exchange()
+
+    async with following(exchange) as scene:
+        await trio.sleep(10.5)
+        await exchange.cut()
+        await trio.testing.wait_all_tasks_blocked()
+        autojump_clock.jump(20)
+        await trio.sleep(5)
+
+        (outage,) = scene.outages()
+        assert outage.reason == "suspended for 20s; connection lost (wss://exchange.example)"
+
+
+async def test_a_machine_that_slept_is_noticed_though_its_clock_for_waiting_stood_still(
+    autojump_clock: MockClock,
+) -> None:
+    exchange = Exchange()
+    slept_s = 0
+
+    async with following(
+        exchange,
+        clock=lambda: testing.clock() + slept_s * 1000,
+        uptime=lambda: trio.current_time() + slept_s,
+    ) as scene:
+        await trio.sleep(10.5)
+        exchange.open = False
+        slept_s = 3600
+        await trio.sleep(0.8)
+        exchange.open = True
+        await trio.sleep(5)
+
+        (outage,) = scene.outages()
+        assert outage.reason == "suspended for 3600s"
+        assert told(outage) == (10_000, 3_612_000)
+
+
+async def test_a_clock_that_is_set_is_no_sleep(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange = Exchange()
+    ahead_s = 0
+
+    async with following(exchange, clock=lambda: testing.clock() + ahead_s * 1000) as scene:
+        await trio.sleep(10.5)
+        ahead_s = 300
+        await trio.sleep(100)
+
+        assert scene.outages() == []
+        assert scene.daemon.feeds["ticks"].reach.late_ms(scene.daemon.machine.clock()) == 0
+    assert "the clock was set by +300s" in [record.message for record in caplog.records]

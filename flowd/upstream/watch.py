@@ -1,0 +1,92 @@
+"""Watches over the sources, and writes down when they did not deliver: what their feeds and their
+runs tell becomes outages, and so does that this process did not run itself.
+"""
+
+import logging
+from typing import Any
+
+import trio
+
+from flowd.stream.log import Stream
+from flowd.upstream.feed import Feed
+from flowd.upstream.outages import Alive, Outages
+from flowd.values.clock import Clock, Stopwatch
+
+logger = logging.getLogger("flowd")
+
+BEAT_S = 1.0
+SLEPT_S = 3.0
+"""A beat that comes so much later than it should was slept through."""
+
+
+class Watch:
+    """Knows of all sources how far their data reaches, also across restarts."""
+
+    def __init__(
+        self, outages: Outages, alive: Stream[Alive], clock: Clock, uptime: Stopwatch
+    ) -> None:
+        self._outages = outages
+        self._alive = alive
+        self._clock = clock
+        self._uptime = uptime
+        self._started_ms = clock()
+        self._feeds: dict[str, Feed[Any]] = {}
+        self._delivering: set[str] = set()
+
+    def add(self, feed: Feed[Any]) -> None:
+        """Watch over this source's feed too."""
+        self._feeds[feed.name] = feed
+
+    def resume(self, saved_ms: int | None) -> None:
+        """Take up what the snapshot left, which was saved then if there was one: while the daemon
+        was not running, nobody delivered.
+        """
+        since_ms: dict[str, int | None] = {}
+        for name in self._feeds:
+            alive = self._alive.get(name)
+            since_ms[name] = saved_ms if alive is None else alive.time_ms
+        self._outages.resume(since_ms)
+
+    def note(self) -> None:
+        """Of one instant with what is saved: after a crash, the outage begins here."""
+        for name, feed in self._feeds.items():
+            time_ms = feed.ends_ms
+            if time_ms is not None and not self._alive.closed:
+                self._alive.append(Alive(time_ms), key=name)
+
+    def fell(self, name: str, why: str) -> None:
+        """This component does not run, or does so anew. Nothing for who is no source, or has a
+        connection still.
+        """
+        feed = self._feeds.get(name)
+        if feed is not None and not feed.tally.open:
+            feed.tally.delivering = False
+            self._outages.open(name, why, feed.ends_ms or self._started_ms)
+
+    async def run(self) -> None:
+        """Beat for ever. Who is late slept: the process was stopped, the machine suspended, or the
+        loop held; what upstream told meanwhile may be lost.
+        """
+        while True:
+            self._delivering = {n for n, feed in self._feeds.items() if feed.tally.delivering}
+            began_s, began_ms = self._uptime(), self._clock()
+            await trio.sleep(BEAT_S)
+            took_s = self._uptime() - began_s
+            if took_s - BEAT_S >= SLEPT_S:
+                self._slept(took_s - BEAT_S)
+            set_s = (self._clock() - began_ms) / 1000 - took_s
+            if abs(set_s) >= SLEPT_S:
+                logger.warning("the clock was set by %+.0fs", set_s)
+                for feed in self._feeds.values():
+                    feed.reach.forget()
+
+    def _slept(self, seconds: float) -> None:
+        why = f"suspended for {seconds:.0f}s"
+        logger.warning("%s: stopped, or held by something, or the machine slept", why)
+        for name in self._delivering:
+            feed = self._feeds[name]
+            if feed.tally.delivering:
+                feed.slept()
+                self._outages.open(name, why, feed.ends_ms)
+            else:
+                self._outages.explain(name, why)
