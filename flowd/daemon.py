@@ -267,10 +267,13 @@ class Daemon:
                 run = partial(definition.run, part.settings, feed)
             else:
                 run = partial(definition.run, part.settings, streams, feed)
+        child = None if run is None else self.supervisor.add(name, run, part.restart)
+        if child is not None and part.table == "sources":
+            child.fruitful = self.feeds[name].fruitful
         self.running[name] = Running(
             component=part,
             tally=tally,
-            child=None if run is None else self.supervisor.add(name, run, part.restart),
+            child=child,
             stream=self.streams[name] if name in self.feeds else None,
             places=places,
             streams=self.streams,

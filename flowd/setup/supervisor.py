@@ -8,6 +8,7 @@ is systemd.
 
 import inspect
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from decimal import InvalidOperation
@@ -26,6 +27,8 @@ Run = Callable[[], Awaitable[None]]
 
 TASK = "component "
 """How the name of each child's task begins."""
+REDIAL_S = 1.0
+"""Within so long a child is started again that had borne fruit before its upstream ended it."""
 
 
 class State(Enum):
@@ -45,6 +48,10 @@ class Restart:
     The first restart waits `delay_s`, each further one twice as long up to `delay_max_s`, plus up
     to a fifth of it by chance. A run of at least `healthy_s` clears the count. More than `limit`
     failures within `window_s` and the child is failed for good (no limit: it is tried for ever).
+
+    That is for what is broken. A run that bore fruit until its upstream ended it clears the count
+    too, and the next one begins within a second, though this happens once in `delay_s` at most:
+    where each life is short, every other one waits.
     """
 
     policy: Literal["always", "on-failure", "never"] = "always"
@@ -68,6 +75,10 @@ class Child:
     error: str | None = None
     retry_at: float | None = None
     """Trio time of the next start, while in backoff."""
+    redialled_at: float = -math.inf
+    """Trio time of the last start that came within a second."""
+    fruitful: Callable[[], bool] = lambda: False
+    """Asked once after each run whether it bore fruit. What that is, is the owner's business."""
     failures: deque[float] = field(factory=lambda: deque(maxlen=1001))
     scope: trio.CancelScope | None = None
     kicked: bool = False
@@ -191,6 +202,7 @@ class Supervisor:
             while not child.stopping:
                 began = trio.current_time()
                 error = await self._run_once(child)
+                fruitful = child.fruitful()
                 if child.stopping:
                     break
                 if trio.current_time() - began >= child.restart.healthy_s:
@@ -209,7 +221,8 @@ class Supervisor:
                     limit, window_s = child.restart.limit, child.restart.window_s
                     await self._fail(child, f"more than {limit} failures within {window_s:g}s")
                 else:
-                    await self._back_off(child, error)
+                    weather = error is None or isinstance(error, UpstreamError)
+                    await self._back_off(child, error, fruitful=fruitful and weather)
         finally:
             self._change(child, State.STOPPED)
             child.ended.set()
@@ -248,15 +261,18 @@ class Supervisor:
             child.failures.popleft()
         return child.restart.limit is not None and len(child.failures) > child.restart.limit
 
-    async def _back_off(self, child: Child, error: BaseException | None) -> None:
-        child.in_a_row += 1
+    async def _back_off(self, child: Child, error: BaseException | None, *, fruitful: bool) -> None:
+        restart, now = child.restart, trio.current_time()
+        child.in_a_row = 1 if fruitful else child.in_a_row + 1
         child.restarts += 1
-        restart = child.restart
         delay_s = min(restart.delay_s * 2 ** min(child.in_a_row - 1, 30), restart.delay_max_s)
         delay_s *= 1 + self._random.random() / 5
+        if fruitful and now - child.redialled_at >= restart.delay_s:
+            child.redialled_at, child.in_a_row = now, 0
+            delay_s = min(delay_s, REDIAL_S * (0.2 + 0.8 * self._random.random()))
         if isinstance(error, UpstreamError):
             delay_s = max(delay_s, error.retry_s)
-        child.retry_at = trio.current_time() + delay_s
+        child.retry_at = now + delay_s
         why = child.error or "ended"
         if child.error is None:
             child.error = why

@@ -56,6 +56,7 @@ class Feed(Generic[T]):
         self._on_delivering = on_delivering
         self._on_lost = on_lost
         self._slept = False
+        self._fruitful = False
 
     def publish(
         self, value: T, *, key: str | None = None, id: str | None = None
@@ -116,9 +117,15 @@ class Feed(Generic[T]):
         if upto_ms is not None:
             self.reach.upto(upto_ms, self.clock())
         self._slept = False
+        self._fruitful = True
         if not self.tally.delivering:
             self.tally.delivering = True
             self._on_delivering(self.reach.begins_ms(self.clock()))
+
+    def fruitful(self) -> bool:
+        """Whether data arrived since this was asked last."""
+        fruitful, self._fruitful = self._fruitful, False
+        return fruitful
 
     @property
     def ends_ms(self) -> int | None:

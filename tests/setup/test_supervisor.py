@@ -55,10 +55,12 @@ def begin(
     restart: Restart = FAST,
     seed: int = 1,
     on_change: Callable[[Child], None] = lambda child: None,
+    fruitful: Callable[[], bool] = lambda: False,
 ) -> tuple[Supervisor, Child, Life]:
     supervisor = Supervisor(Random(seed), on_change)
     life = Life(list(script))
     child = supervisor.add("orders", life.run, restart)
+    child.fruitful = fruitful
     supervisor.start("orders", nursery)
     return supervisor, child, life
 
@@ -89,6 +91,63 @@ async def test_each_delay_is_twice_the_last_up_to_the_longest_and_a_fifth(
 
     for waited, delay_s in zip(waits(life), [1, 2, 4, 8, 8, 8], strict=False):
         assert delay_s <= waited <= delay_s * 1.2
+
+
+def bears_fruit(*lives: bool) -> Callable[[], bool]:
+    """What is answered after each life; the last one goes on."""
+    answers = list(lives)
+    return lambda: answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+async def test_a_child_that_bore_fruit_is_back_within_a_second_and_its_count_is_cleared(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    fruitful = bears_fruit(False, False, True, False, False)
+    restart = Restart(delay_s=5)
+    _, _, life = begin(nursery, fails(after_s=10), restart=restart, fruitful=fruitful)
+
+    await trio.sleep(100)
+
+    lasted = [wait - 10 for wait in waits(life)]
+    for waited, (least, most) in zip(lasted, [(5, 6), (10, 12), (0.2, 1), (5, 6)], strict=False):
+        assert least <= waited <= most
+
+
+async def test_where_each_life_is_short_only_every_other_is_followed_at_once(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    restart = Restart(delay_s=5)
+    _, _, life = begin(nursery, fails(after_s=1), restart=restart, fruitful=lambda: True)
+
+    await trio.sleep(60)
+
+    at_once = [wait < 2.1 for wait in waits(life)]
+    assert at_once[:6] == [True, False, True, False, True, False]
+    assert max(waits(life)) <= 1 + 5 * 1.2, "nor do the others wait longer and longer"
+
+
+async def test_a_bug_is_not_excused_by_fruit(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    restart = Restart(delay_s=5)
+    _, _, life = begin(
+        nursery, fails(ValueError("a bug"), 10), restart=restart, fruitful=lambda: True
+    )
+
+    await trio.sleep(80)
+
+    assert [wait > 15 for wait in waits(life)] == [True, True, True]
+
+
+async def test_an_upstream_that_asks_to_be_left_alone_is_left_alone_all_the_same(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    error = UpstreamError("refused with HTTP 429", retry_s=60)
+    _, _, life = begin(nursery, fails(error), trio.sleep_forever, fruitful=lambda: True)
+
+    await trio.sleep(100)
+
+    assert waits(life) == [60]
 
 
 async def test_the_same_seed_gives_the_same_delays(autojump_clock: MockClock) -> None:
