@@ -193,17 +193,17 @@ class Feed(Generic[T]):
         """Run `session(ready)` for ever, and before each `every_s` is over start its successor
         beside it.
 
-        The old one ends `overlap_s` after the new one said ready, so records must be published
-        with ids. A successor that fails is tried again after `retry_s` while the old one lives on.
+        The old one ends when the new one has lived `overlap_s` beside it, so records must be
+        published with ids. A successor that fails before is tried again after `retry_s` while the
+        old one lives on.
         """
         async with trio.open_nursery() as nursery:
-            current: _Session = await nursery.start(_Session(session).run)
+            current = _Session(session)
+            await nursery.start(current.run)
             while True:
                 await trio.sleep(every_s)
-                newer = await self._successor(nursery, session, retry_s)
-                current.retired = True
+                newer = await self._successor(nursery, session, current, overlap_s, retry_s)
                 self.log.info("%s: connection renewed", self.name)
-                await trio.sleep(overlap_s)
                 current.scope.cancel()
                 current = newer
 
@@ -211,16 +211,31 @@ class Feed(Generic[T]):
         self,
         nursery: trio.Nursery,
         session: Callable[[Callable[[], None]], Awaitable[None]],
+        current: "_Session",
+        overlap_s: float,
         retry_s: float,
     ) -> "_Session":
+        """A session that has proved itself beside the current one, which is then needed no more."""
         while True:
+            newer = _Session(session)
+            newer.spare = True
+            why: BaseException | None = None
             try:
                 with trio.fail_after(retry_s):
-                    newer: _Session = await nursery.start(_Session(session).run)
-                    return newer
+                    await nursery.start(newer.run)
             except* (UpstreamError, trio.TooSlowError) as group:
                 why = unwrap(group)
-                self.log.warning("%s: cannot renew yet: %s; again in %gs", self.name, why, retry_s)
+            if why is None:
+                current.spare = True
+                with trio.move_on_after(overlap_s):
+                    await newer.ended.wait()
+                current.spare = newer.spare = False
+                why = newer.error
+                if why is None:
+                    return newer
+                if current.error is not None:
+                    raise why
+            self.log.warning("%s: cannot renew yet: %s; again in %gs", self.name, why, retry_s)
             await trio.sleep(retry_s)
 
     def _frame(self) -> None:
@@ -267,24 +282,29 @@ class _Session:
 
     def __init__(self, session: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
         self.scope = trio.CancelScope()
-        self.retired = False
+        self.spare = False
+        """Whether there is another one: then the end of this one costs nothing."""
+        self.ended = trio.Event()
+        self.error: BaseException | None = None
+        """What it ended of."""
         self._session = session
 
-    async def run(self, *, task_status: trio.TaskStatus["_Session"]) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         ready = False
 
         def on_ready() -> None:
             nonlocal ready
             if not ready:
                 ready = True
-                task_status.started(self)
+                task_status.started()
 
         with self.scope:
             try:
                 await self._session(on_ready)
-                if not self.retired:
-                    # Else the renewing would wait for hours beside a connection that is gone.
-                    raise UpstreamError("ended")
-            except* UpstreamError:
-                if not self.retired:
+                # Else the renewing would wait for hours beside a connection that is gone.
+                raise UpstreamError("ended")
+            except* UpstreamError as group:
+                self.error = unwrap(group)
+                self.ended.set()
+                if not (ready and self.spare):
                     raise

@@ -363,15 +363,48 @@ async def test_the_old_one_that_dies_while_its_successor_is_not_ready_ends_both(
     assert sessions.log[-1] == (106, "s2 ends")
 
 
-async def test_a_successor_that_dies_in_the_overlap_ends_the_renewing(
+@pytest.mark.parametrize("error", [UpstreamError("connection lost"), None])
+async def test_a_successor_that_dies_in_the_overlap_costs_the_old_one_nothing(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, error: Exception | None
+) -> None:
+    sessions = Sessions(s2=after(2, error))
+
+    await run_for(150, sessions)
+
+    assert sessions.log == [
+        (0, "s1 begins"),
+        (101, "s2 begins"),
+        (104, "s2 ends"),
+        (124, "s3 begins"),
+        (130, "s1 ends"),
+        (150, "s3 ends"),
+    ]
+    why = error or "ended"
+    assert f"orders: cannot renew yet: {why}; again in 20s" in caplog.messages
+
+
+async def test_if_both_die_in_the_overlap_the_renewing_ends(autojump_clock: MockClock) -> None:
+    for old_s, new_s in ((103, 2), (102, 3)):
+        began = trio.current_time()
+        sessions = Sessions(
+            s1=after(old_s, UpstreamError("closed")), s2=after(new_s, UpstreamError("lost"))
+        )
+
+        with pytest.RaisesGroup(UpstreamError, flatten_subgroups=True):
+            await run_for(200, sessions)
+
+        assert trio.current_time() - began <= 106
+
+
+async def test_an_old_one_that_dies_after_its_successor_did_ends_the_renewing(
     autojump_clock: MockClock,
 ) -> None:
-    sessions = Sessions(s2=after(2, UpstreamError("connection lost")))
+    sessions = Sessions(s1=after(110, UpstreamError("closed")), s2=after(2))
 
     with pytest.RaisesGroup(UpstreamError, flatten_subgroups=True):
         await run_for(200, sessions)
 
-    assert trio.current_time() == 104
+    assert trio.current_time() == 111
 
 
 @pytest.mark.parametrize("fate", ["s1_before", "s1"])
@@ -384,11 +417,11 @@ async def test_a_first_session_that_fails_ends_the_renewing(
         await run_for(200, sessions)
 
 
-@pytest.mark.parametrize("fate", ["s1", "s2"])
+@pytest.mark.parametrize("fates", [{"s1": after(2)}, {"s2": after(7)}])
 async def test_a_session_that_just_returns_has_ended_and_is_no_connection_any_more(
-    autojump_clock: MockClock, fate: str
+    autojump_clock: MockClock, fates: dict[str, Callable[[], Awaitable[None]]]
 ) -> None:
-    sessions = Sessions(**{fate: after(2)})
+    sessions = Sessions(**fates)
 
     with pytest.RaisesGroup(UpstreamError, flatten_subgroups=True):
         await run_for(1000, sessions)
