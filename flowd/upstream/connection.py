@@ -145,9 +145,7 @@ async def open_upstream(
             except trio.TooSlowError:
                 raise UpstreamError(f"no answer within {CONNECT_TIMEOUT_S:g}s ({shown})") from None
             except (OSError, ssl.SSLError, trio.BrokenResourceError) as error:
-                raise UpstreamError(
-                    f"cannot connect: {str(error) or type(error).__name__} ({shown})"
-                ) from None
+                raise UpstreamError(f"cannot connect: {_reason(error)} ({shown})") from None
             upstream = Upstream(
                 shown,
                 connection,
@@ -177,6 +175,15 @@ def _plainly(error: BaseException, shown: str) -> BaseException:
     ):
         return UpstreamError(f"handshake failed: {error!r} ({shown})")
     return error
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no connection: TLS' own words are below what Trio says of a broken stream."""
+    if isinstance(error, trio.BrokenResourceError) and isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not trusted: {getattr(error, 'verify_message', '') or error}"
+    return str(error) or type(error).__name__
 
 
 def websocket_url(url: str, shown: str) -> SplitResult:
