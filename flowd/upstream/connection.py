@@ -15,11 +15,16 @@ import h11
 import trio
 import trio_websocket
 
+from flowd.upstream.slices import IDLE_PER_S, Messages, Wire
 from flowd.values.errors import UpstreamError, UpstreamSilent, UserError, unwrap
 
 CONNECT_TIMEOUT_S = 10.0
 PING_EVERY_S = 15.0
 SILENCE_S = 60.0
+LOOK_S = 1.0
+"""How long we look once more before we believe in silence: while a process stands still, what its
+upstream says waits in the socket.
+"""
 MESSAGE_MAX = 16 * 1024 * 1024
 """The largest message taken from an upstream, in bytes; a larger one ends the connection."""
 QUEUE_MAX = 1024
@@ -51,14 +56,17 @@ async def dial(url: SplitResult) -> trio.abc.Stream:
 class Upstream:
     """An open connection: `send` text, iterate for messages.
 
-    Iteration raises `UpstreamError` when the connection ends and `UpstreamSilent` after
-    `silence_s` without a sign of life: any frame, or only messages if `pongs_count` is false.
+    Iteration takes what has come without letting others run, for a slice of half a millisecond at a
+    time. When all was taken it raises `UpstreamError` if the connection has ended, and
+    `UpstreamSilent` after `silence_s` without a sign of life: any frame, or only messages if
+    `pongs_count` is false.
     """
 
     def __init__(
         self,
         url: str,
         connection: trio_websocket.WebSocketConnection,
+        wire: Wire,
         *,
         silence_s: float,
         pongs_count: bool,
@@ -67,35 +75,55 @@ class Upstream:
     ) -> None:
         self.url = url
         self._connection = connection
+        self._wire = wire
+        self._messages = Messages(connection, wire)
+        self._next = self._messages.next
         self._silence_s = silence_s
+        self._silent = False
         self._pongs_count = pongs_count
         self._on_frame = on_frame
         self._on_message = on_message
-        self._heard = trio.current_time()
 
     async def send(self, text: str | bytes) -> None:
         """Send one message; UpstreamError when the connection is gone."""
         try:
             await self._connection.send_message(text)
         except trio_websocket.ConnectionClosed as error:
-            raise self._ended(error) from None
+            raise self._ended(error.reason) from None
 
     def __aiter__(self) -> "Upstream":
         return self
 
     async def __anext__(self) -> str | bytes:
-        while True:
-            left_s = self._heard + self._silence_s - trio.current_time()
-            if left_s <= 0:
-                raise UpstreamSilent(f"upstream silent for {self._silence_s:g}s ({self.url})")
-            with trio.move_on_after(left_s):
-                try:
-                    message = await self._connection.get_message()
-                except trio_websocket.ConnectionClosed as error:
-                    raise self._ended(error) from None
-                self._heard = trio.current_time()
-                self._on_message()
-                return message
+        try:
+            message = await self._next()
+        except trio.EndOfChannel:
+            if self._silent:
+                silence = f"upstream silent for {self._silence_s:g}s ({self.url})"
+                raise UpstreamSilent(silence) from None
+            raise self._ended(self._connection.closed) from None
+        self._on_message()
+        return message
+
+    async def watch(self) -> None:
+        """End the messages after the silence that is allowed. What has come is taken before."""
+        wire, look_s = self._wire, min(LOOK_S, self._silence_s / 2)
+        while not self._silent:
+            heard, now = wire.heard, trio.current_time()
+            last_look = heard + self._silence_s - look_s
+            if now < last_look:
+                await trio.sleep_until(last_look)
+                continue
+            due = max(heard + self._silence_s, now + look_s)
+            await trio.sleep_until(due)
+            now = trio.current_time()
+            if self._messages.waiting:
+                # It is the source that is behind: perhaps the socket is read no more because of it.
+                wire.heard = now
+            elif wire.heard == heard:
+                # A look that ended late was interrupted by a standstill, and is taken again.
+                self._silent = now - due < look_s / 2
+        await self._messages.end()
 
     async def ping(self, every_s: float) -> None:
         """Ping for ever; each pong is a sign of life."""
@@ -107,10 +135,11 @@ class Upstream:
                 return
             self._on_frame()
             if self._pongs_count:
-                self._heard = trio.current_time()
+                self._wire.heard = trio.current_time()
 
-    def _ended(self, error: trio_websocket.ConnectionClosed) -> UpstreamError:
-        reason = error.reason
+    def _ended(self, reason: trio_websocket.CloseReason | None) -> UpstreamError:
+        if self._wire.flooded:
+            return UpstreamError(f"over {IDLE_PER_S} frames a second that say nothing ({self.url})")
         if reason is None or reason.code == 1006:
             return UpstreamError(f"connection lost ({self.url})")
         words = f" {reason.reason}" if reason.reason else ""
@@ -141,7 +170,8 @@ async def open_upstream(
             try:
                 with trio.fail_after(CONNECT_TIMEOUT_S):
                     stream = await dial(parts)
-                    connection = await _handshake(nursery, stream, parts, headers)
+                    wire = Wire(stream)
+                    connection = await _handshake(nursery, wire, parts, headers)
             except trio.TooSlowError:
                 raise UpstreamError(f"no answer within {CONNECT_TIMEOUT_S:g}s ({shown})") from None
             except (OSError, ssl.SSLError, trio.BrokenResourceError) as error:
@@ -149,12 +179,14 @@ async def open_upstream(
             upstream = Upstream(
                 shown,
                 connection,
+                wire,
                 silence_s=silence_s,
                 pongs_count=pongs_count,
                 on_frame=on_frame,
                 on_message=on_message,
             )
             nursery.start_soon(upstream.ping, ping_every_s)
+            nursery.start_soon(upstream.watch)
             yield upstream
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
@@ -200,19 +232,18 @@ def websocket_url(url: str, shown: str) -> SplitResult:
 
 async def _handshake(
     nursery: trio.Nursery,
-    stream: trio.abc.Stream,
+    wire: Wire,
     url: SplitResult,
     headers: list[tuple[bytes, bytes]] | None,
 ) -> trio_websocket.WebSocketConnection:
     resource = (url.path or "/") + (f"?{url.query}" if url.query else "")
     return await trio_websocket.wrap_client_stream(
         nursery,
-        # trio-websocket is typed for sockets and works on any stream.
-        cast(Any, stream),
+        # trio-websocket is typed for sockets and works on whatever sends, receives and closes.
+        cast(Any, wire),
         url.netloc.rpartition("@")[2],
         resource,
         extra_headers=headers,
         message_queue_size=QUEUE_MAX,
         max_message_size=MESSAGE_MAX,
-        receive_buffer_size=65536,
     )

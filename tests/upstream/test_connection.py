@@ -11,7 +11,7 @@ import trio
 import trio_websocket
 import trustme
 from attrs import define, field
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection
@@ -321,6 +321,77 @@ async def test_each_message_begins_the_wait_anew(
 
     assert messages == ["tick"] * 5
     assert trio.current_time() == 5 * 59 + 60
+
+
+@pytest.mark.parametrize("pongs_count", [True, False])
+async def test_what_has_come_is_read_before_silence_is_believed(
+    autojump_clock: MockClock, nursery: trio.Nursery, pongs_count: bool
+) -> None:
+    async def serve(connection: WebSocketConnection) -> None:
+        for number in range(3):
+            await connection.send_message(str(number))
+        await trio.sleep_forever()
+
+    dial = Exchange(nursery, serve).dial
+
+    async with open_upstream(URL, dial=dial, pongs_count=pongs_count) as upstream:
+        await trio.sleep(600)
+        messages = [await anext(upstream) for _ in range(3)]
+        with trio.move_on_after(3600):
+            with pytest.raises(UpstreamSilent):
+                await anext(upstream)
+            assert not pongs_count
+
+    assert messages == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("stopped_at", [1.0, 59.5])
+async def test_what_came_while_the_process_was_stopped_is_read_before_silence_is_believed(
+    nursery: trio.Nursery, mock_clock: MockClock, stopped_at: float
+) -> None:
+    goes_on = trio.Event()
+
+    async def serve(connection: WebSocketConnection) -> None:
+        await goes_on.wait()
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()  # The socket is seen to later than the clock.
+        await connection.send_message("while you were away")
+        await listen(connection)
+
+    heard: list[str | bytes] = []
+    dial = Exchange(nursery, serve).dial
+    async with open_upstream(URL, dial=dial, ping_every_s=1e9) as upstream:
+
+        async def read() -> None:
+            heard.append(await anext(upstream))
+
+        async with trio.open_nursery() as reading:
+            reading.start_soon(read)
+            await wait_all_tasks_blocked()
+            for at in (stopped_at, stopped_at + 300):
+                mock_clock.jump(at - trio.current_time())
+                if at > 60:
+                    goes_on.set()
+                await wait_all_tasks_blocked()
+
+    assert heard == ["while you were away"]
+
+
+async def test_a_source_that_is_behind_does_not_make_its_upstream_silent(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    async def serve(connection: WebSocketConnection) -> None:
+        for number in range(5_000):
+            await connection.send_message(str(number))
+        await listen(connection)
+
+    dial = Exchange(nursery, serve).dial
+
+    async with open_upstream(URL, dial=dial, pongs_count=False) as upstream:
+        await trio.sleep(600)
+        messages = [await anext(upstream) for _ in range(5_000)]
+
+    assert messages[-1] == "4999"
 
 
 async def test_the_silence_that_is_allowed_may_be_chosen(
