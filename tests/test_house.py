@@ -33,11 +33,12 @@ RANKS = """
 """Of the folders, and of the modules that lie beside them."""
 
 INSIDE = """
-values    clock codec errors limits settings tally / filters record
+values    buckets clock codec errors limits settings tally / filters record
 stream    cursor cut journal / log segments / inputs snapshot / memory stores volatile
-upstream  connection outages / feed
+upstream  slices / connection outages reach / feed / watch
 channel   guard packing prepared / client / row / channel
-door      desk head / visit websocket / loan paths / clients polls / door
+door      desk head / addresses outgoing rules visit websocket
+          / loan paths room turns / clients polls / door
 setup     hooks structure supervisor / registry / config / wiring
 operate   log notify status watchdog / metrics openapi / observe web
 testing   scripts / clients components / daemons
