@@ -85,9 +85,7 @@ class Daemon:
         self.plan = wiring.plan(config)
         self.machine = machine = machine or Machine()
         self._store: Store = store or MemoryStore()
-        self.memory = Memory(
-            self._store, machine.clock, machine.random, lambda: self.watch.note()
-        )
+        self.memory = Memory(self._store, machine.clock, machine.random, lambda: self.watch.note())
         self.streams, self.snapshots = self.memory.streams, self.memory.snapshots
         self.feeds: dict[str, Feed[Any]] = {}
         self.running: dict[str, Running] = {}

@@ -891,6 +891,6 @@ async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
 
     await store.load()
 
-    modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.glob("flowd.db*")}
+    modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.glob("flowd.db*")}  # noqa: ASYNC240
     await store.close()
     assert modes["flowd.db"] == modes.get("flowd.db-wal", 0) == 0
