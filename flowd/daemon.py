@@ -32,10 +32,12 @@ from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.journal import Flushing
 from flowd.stream.log import Retain, Stream
 from flowd.stream.memory import TABLE_RETAIN, Memory
+from flowd.stream.reading import Reading
 from flowd.stream.snapshot import Store
 from flowd.stream.volatile import MemoryStore
 from flowd.upstream.connection import Dial, dial
 from flowd.upstream.feed import Feed
+from flowd.upstream.misses import Misses
 from flowd.upstream.outages import ALIVE, Alive, Outage, Outages
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.watch import Watch
@@ -90,7 +92,9 @@ class Daemon:
         self.feeds: dict[str, Feed[Any]] = {}
         self.running: dict[str, Running] = {}
         self.supervisor = Supervisor(machine.random, self._changed)
+        self.readings: dict[str, list[Reading]] = {}
         self.outages: Outages
+        self.misses: Misses
         self.watch: Watch
         self.channels: Channels
         self.door: Door
@@ -151,14 +155,16 @@ class Daemon:
 
     def _build(self, nursery: trio.Nursery) -> None:
         machine, settings, memory = self.machine, self.config.settings, self.memory
+        memory.behind = settings.behind
         self._started_ms = machine.clock()
         for part in self.plan.order:
             if part.table != "sinks":
-                memory.open(part.name, part.definition.record, part.retain)
+                memory.open(part.name, part.definition.record, part.retain, part.behind)
                 for table, record in part.definition.tables.items():
                     memory.open(wiring.table_name(part.name, table), record, TABLE_RETAIN)
         outages = memory.open(OUTAGES, Outage, OUTAGES_RETAIN)
         self.outages = Outages(outages, machine.clock)
+        self.misses = Misses(self.outages, machine.clock)
         alive = memory.open(ALIVE, Alive, Retain(), private=True)
         self.watch = Watch(self.outages, alive, machine.clock, machine.uptime)
         self.channels = Channels(nursery, settings.limits, machine.stopwatch)
@@ -215,17 +221,30 @@ class Daemon:
 
     def _inputs(self, component: str, places: dict[str, int]) -> Streams:
         """The streams as one component reads them."""
+        reads = self.plan.inputs.get(component, [])
+        move = partial(self.memory.journal.move, component)
+        readings = {
+            name: Reading(stream, places, name in reads, move)
+            for name, stream in self.streams.items()
+            if not stream.private
+        }
+        self.readings[component] = list(readings.values())
         return Streams(
             Input(
-                stream,
+                self.streams[name],
                 places,
                 partial(self._missed, component, name),
                 partial(self._delivery, name),
-                partial(self._store.journal.move, component),
+                reading,
             )
-            for name, stream in self.streams.items()
-            if not stream.private
+            for name, reading in readings.items()
         )
+
+    def _live(self, component: str, run: Callable[[], Awaitable[None]]) -> Awaitable[None]:
+        """One life of a component."""
+        for reading in self.readings.get(component, ()):
+            reading.begin()
+        return run()
 
     def _add_component(self, part: Component, app: Any) -> None:
         definition, name = part.definition, part.name
@@ -265,7 +284,8 @@ class Daemon:
                 run = partial(definition.run, part.settings, feed)
             else:
                 run = partial(definition.run, part.settings, streams, feed)
-        child = None if run is None else self.supervisor.add(name, run, part.restart)
+        live = None if run is None else partial(self._live, name, run)
+        child = None if live is None else self.supervisor.add(name, live, part.restart)
         if child is not None and part.table == "sources":
             child.fruitful = self.feeds[name].fruitful
         self.running[name] = Running(
@@ -273,9 +293,9 @@ class Daemon:
             tally=tally,
             child=child,
             stream=self.streams[name] if name in self.feeds else None,
-            places=places,
-            streams=self.streams,
+            readings=self.readings.get(name, []),
             outages=self.outages,
+            misses=self.misses,
             clock=self.machine.clock,
             loop=self.loop,
         )
@@ -359,7 +379,9 @@ class Daemon:
         """Start a component again, by its own name or its stream's; BadRequest when there is
         nothing to start.
         """
-        self.supervisor.start_again(self.plan.writers.get(name, name))
+        name = self.plan.writers.get(name, name)
+        self.misses.acknowledge(name)
+        self.supervisor.start_again(name)
 
     def _changed(self, child: Child) -> None:
         """A component changed its state. A source that does not run does not deliver: that is an
@@ -369,11 +391,6 @@ class Daemon:
         if down or (child.state is State.STARTING and child.restarts > 0):
             self.watch.fell(child.name, "stopped" if child.stopping else child.error or "ended")
 
-    def _missed(self, component: str, stream: str, gap: Gap) -> None:
-        missed = gap.last - gap.first + 1
-        logger.error(
-            "%s: missed %d records of %s (%d to %d): they fell off before it read them; "
-            "give %s a larger retain",
-            *(component, missed, stream, gap.first, gap.last, stream),
-        )
+    def _missed(self, component: str, stream: str, gap: Gap, since_ms: int | None) -> None:
+        missed = self.misses.note(component, stream, gap, since_ms)
         self.running[component].tally.missed += missed

@@ -34,8 +34,9 @@ RANKS = """
 
 INSIDE = """
 values    buckets clock codec errors limits settings tally / filters record
-stream    cursor cut journal / log segments / inputs snapshot / memory stores volatile
-upstream  slices / connection outages reach / feed / watch
+stream    cursor cut held journal / log segments / reading / inputs snapshot
+          / memory stores volatile
+upstream  slices / connection outages reach / feed misses / watch
 channel   guard packing prepared / client / row / channel
 door      desk head / addresses outgoing rules visit websocket
           / loan paths room turns / clients polls / door

@@ -18,6 +18,8 @@ from flowd.setup.registry import Found
 from flowd.setup.supervisor import Child, State
 from flowd.stream.inputs import Delivery
 from flowd.stream.log import Stream
+from flowd.stream.reading import Reading
+from flowd.upstream.misses import Misses
 from flowd.upstream.outages import Outages
 from flowd.values.clock import Clock
 from flowd.values.tally import Tally
@@ -30,16 +32,16 @@ Figures = Callable[[], Mapping[str, Any]]
 @define(eq=False)
 class Running:
     """One component as it runs: `child` is its task, if it has one, `stream` what it writes, if it
-    does, `places` where it is in what it reads.
+    does, `readings` where it is in what it reads.
     """
 
     component: Component
     tally: Tally
     child: Child | None
     stream: Stream[Any] | None
-    places: Mapping[str, int]
-    streams: Mapping[str, Stream[Any]]
+    readings: Sequence[Reading]
     outages: Outages
+    misses: Misses
     clock: Clock
     loop: LoopMeter
     rate: Rate = field(factory=Rate, init=False)
@@ -58,6 +60,7 @@ class Running:
         """How it is and what it did, for `/status`."""
         part, tally, now_ms = self.component, self.tally, self.clock()
         outage = self.outages.current(part.name) if self.source else None
+        limits = [one.behind_max for one in self.readings if one.behind_max is not None]
         return {
             "name": part.name,
             "table": part.table,
@@ -75,12 +78,9 @@ class Running:
             "missed": tally.missed,
             "rate_per_s": self.rate.per_s(trio.current_time(), tally.published),
             "lag_ms": None if self.stream is None else _lag_ms(self.stream),
-            # A saved place may be in a stream that is not configured any more.
-            "behind": sum(
-                self.streams[name].seq - seq
-                for name, seq in self.places.items()
-                if name in self.streams
-            ),
+            "behind": sum(reading.behind for reading in self.readings),
+            "behind_max": min(limits, default=None),
+            "overtaken": self.misses.lately(part.name),
             "last_message_ago_ms": _ago_ms(now_ms, tally.last_message_ms),
             "last_record_ago_ms": _ago_ms(now_ms, tally.last_record_ms),
             **self.loop.holds_of(part.name),

@@ -28,6 +28,10 @@ class Holds:
     longest_s: float = 0.0
 
 
+LAGS = 10
+"""Who is behind by more than this part of what is held for it is not healthy."""
+
+
 class LoopMeter(trio.abc.Instrument):
     """Measures how long single steps of tasks hold the event loop: what every reader waits for.
 
@@ -147,9 +151,10 @@ class ComponentStatus:
     """One component.
 
     `lag_ms` is how old the newest record's event was when it was appended, where values have a
-    time; `behind` how many records of its inputs a transform or sink has still to read;
-    `rate_per_s` records published over the last minute; `figures` what else its plugin counts and
-    limits.
+    time; `behind` how many records of its inputs a transform or sink has still to read, and
+    `behind_max` how many are held for it beyond what is retained; `overtaken` what it missed lately
+    since that was not enough; `rate_per_s` records published over the last minute; `figures` what
+    else its plugin counts and limits.
     """
 
     name: str
@@ -172,6 +177,8 @@ class ComponentStatus:
     rate_per_s: float = 0.0
     lag_ms: int | None = None
     behind: int = 0
+    behind_max: int | None = None
+    overtaken: str | None = None
     last_message_ago_ms: int | None = None
     last_record_ago_ms: int | None = None
     loop_holds: int = 0
@@ -181,12 +188,19 @@ class ComponentStatus:
     def healthy(self) -> bool:
         """Whether this component does what it is for, and lets others do so."""
         runs = self.state == "running" and self.delivering is not False
-        return runs and self.loop_held_s is None
+        return runs and self.loop_held_s is None and self.overtaken is None and not self.lags
+
+    @property
+    def lags(self) -> bool:
+        """Whether it is so far behind that it may come to miss something."""
+        return self.behind_max is not None and self.behind * LAGS > self.behind_max
 
 
 @frozen
 class StreamStatus:
-    """One stream: where it is, what it retains and what limits it."""
+    """One stream: where it is, what it retains, what limits it, and how many records are `held`
+    beyond that for readers within the daemon.
+    """
 
     name: str
     record: str
@@ -196,6 +210,7 @@ class StreamStatus:
     retain_age_s: float | None
     oldest_seq: int
     seen_ids: int
+    held: int = 0
 
 
 @frozen
@@ -233,7 +248,11 @@ def _why(part: ComponentStatus) -> str:
         return f"{part.state}: {part.error}" if part.error else part.state
     if part.loop_held_s is not None:
         return f"held the event loop for {part.loop_held_s}s a moment ago: nobody was served"
-    return "connected, but nothing is delivered" if part.connected else "connecting"
+    if part.delivering is False:
+        return "connected, but nothing is delivered" if part.connected else "connecting"
+    if part.overtaken is not None:
+        return part.overtaken
+    return f"{part.behind} records behind, and {part.behind_max} are held for it"
 
 
 class Rate:

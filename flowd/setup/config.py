@@ -18,10 +18,11 @@ from flowd.door.rules import Rules
 from flowd.setup.registry import Registry
 from flowd.setup.structure import as_table, known_keys, structure
 from flowd.setup.supervisor import Restart
+from flowd.stream.held import Behind
 from flowd.stream.log import RETAIN_MAX, Retain
 from flowd.values.errors import UserError
 from flowd.values.limits import Limits
-from flowd.values.settings import Seconds, Secret, Size, seconds
+from flowd.values.settings import Seconds, Secret, Size, seconds, size
 
 TABLES = ("sources", "transforms", "sinks")
 LIMIT_MAX = 1000
@@ -68,6 +69,12 @@ class Settings:
     send_buffer: Size = Size(128 * 1024)
     memory_budget: Size = Size(256 * 1024 * 1024)
     plugins: Plugins = Plugins()
+    behind_max: int | str = 200_000
+
+    @property
+    def behind(self) -> Behind:
+        """How much streams hold for readers within, where they do not say otherwise."""
+        return _behind(self.behind_max, "flowd")
 
     @property
     def addresses(self) -> list[str]:
@@ -100,6 +107,7 @@ class Common:
     """The keys that every component has, whatever its kind."""
 
     retain: int | str | None = None
+    behind_max: int | str | None = None
     restart: Literal["always", "on-failure", "never"] = "always"
     restart_delay: Seconds = Seconds(5.0)
     restart_delay_max: Seconds = Seconds(60.0)
@@ -118,6 +126,7 @@ class Component:
     settings: Any
     retain: Retain
     restart: Restart
+    behind: Behind | None = None
 
     @property
     def where(self) -> str:
@@ -222,6 +231,20 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
         settings,
         _retain(common, where, getattr(definition, "retain", 5000)),
         restart,
+        None if common.behind_max is None else _behind(common.behind_max, where),
+    )
+
+
+def _behind(value: int | str, where: str) -> Behind:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 0 <= value <= RETAIN_MAX:
+            return Behind(count=value)
+    elif isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return Behind(count=RETAIN_MAX, bytes=size(value))
+    raise UserError(
+        f"{where}.behind_max = {value!r}: expected a number of records from 0 to {RETAIN_MAX}, "
+        'or a size such as "64MiB"'
     )
 
 
@@ -241,6 +264,7 @@ def _retain(common: Common, where: str, default: int) -> Retain:
 
 
 def _check(settings: Settings) -> None:
+    _behind(settings.behind_max, "flowd")
     if not settings.addresses:
         raise UserError('flowd.listen = []: expected at least one address, "127.0.0.1:4200"')
     for address in settings.addresses:

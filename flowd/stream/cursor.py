@@ -19,7 +19,13 @@ class Readable(Protocol[T_co]):
     epoch: str
 
     def read(
-        self, after: int, *, first: bool = ..., limit: int | None = ..., filter: Filter = ...
+        self,
+        after: int,
+        *,
+        first: bool = ...,
+        limit: int | None = ...,
+        filter: Filter = ...,
+        held: bool = ...,
     ) -> Batch[T_co]:
         """What is newer than `after`, at once."""
         ...
@@ -50,7 +56,8 @@ class Cursor(Generic[T]):
         reset: bool = False,
         filter: Filter = ALL,
         on_read: Callable[[int], None] | None = None,
-        on_gap: Callable[[Gap], None] | None = None,
+        on_gap: Callable[[Gap, int | None], None] | None = None,
+        held: bool = False,
     ) -> None:
         self._stream = stream
         self._filter = filter
@@ -59,7 +66,10 @@ class Cursor(Generic[T]):
         self._reset = reset
         self._on_read = on_read
         self._on_gap = on_gap
+        self._held = held
         self._pending: int | None = None
+        self._read_ms: int | None = None
+        """The time of the newest record that was read: a gap that is found begins there."""
 
     @property
     def position(self) -> Position:
@@ -68,11 +78,15 @@ class Cursor(Generic[T]):
 
     def read(self, limit: int | None = None) -> Batch[T]:
         """What is new, at once; perhaps nothing. For polls."""
-        batch = self._stream.read(self._seq, first=self._first, limit=limit, filter=self._filter)
+        batch = self._stream.read(
+            self._seq, first=self._first, limit=limit, filter=self._filter, held=self._held
+        )
         if self._reset:
             batch = evolve(batch, reset=True)
         if batch.gap is not None and self._on_gap is not None:
-            self._on_gap(batch.gap)
+            self._on_gap(batch.gap, self._read_ms)
+        if batch.records:
+            self._read_ms = batch.records[-1].time_ms
         self._seq = batch.position.seq
         self._first = self._reset = False
         return batch

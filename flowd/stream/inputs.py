@@ -1,12 +1,14 @@
 """The streams that a component may read, and what it may ask about who writes them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
 from flowd.stream.cursor import Cursor
 from flowd.stream.log import Stream
+from flowd.stream.reading import Mark, Reading
 from flowd.values.errors import UserError
 from flowd.values.filters import ALL, Filter
 from flowd.values.record import Batch, Gap, Position
@@ -35,26 +37,26 @@ class Input(Generic[T]):
     """A stream as one component reads it, and nothing by which it could be changed.
 
     Reading never waits and takes nothing away; only `news`, `ended` and a cursor's loop wait. What
-    a cursor has dealt with is the component's place in the stream: it is remembered over restarts
-    of the component, and saved with the snapshot. `read` and `get` leave it alone. The writer may
-    append whenever we wait. The daemon closes the stream when it stops, after the stream's writer
-    has ended.
+    its cursors have dealt with, the slowest of them, is the component's place in the stream: it is
+    remembered over restarts of the component, and saved with the snapshot. The stream holds what
+    comes after it, also beyond what it retains, so that nothing is missed. `read` and `get` leave
+    the place alone. The writer may append whenever we wait. The daemon closes the stream when it
+    stops, after the stream's writer has ended.
     """
 
     def __init__(
         self,
         stream: Stream[T],
         places: dict[str, int],
-        on_gap: Callable[[Gap], None] = lambda gap: None,
+        on_gap: Callable[[Gap, int | None], None] = lambda gap, since_ms: None,
         delivery: Callable[[], Delivery] = Delivery,
-        on_move: Callable[[str, int], None] = lambda stream, seq: None,
+        reading: Reading | None = None,
     ) -> None:
         self.delivery = delivery
         """How the component behind the stream stands at this instant."""
         self._stream = stream
-        self._places = places
+        self._reading = reading or Reading(stream, places)
         self._on_gap = on_gap
-        self._on_move = on_move
 
     @property
     def name(self) -> str:
@@ -114,22 +116,33 @@ class Input(Generic[T]):
         *,
         limit: int | None = None,
         filter: Filter = ALL,
+        place: str = "",
     ) -> Cursor[T]:
         """A reader that goes on where this component last was; at `after`, if given; else all
         retained.
-        """
-        place = self._places.get(self.name)
-        if after is None and place is not None:
-            after = Position(self._stream.epoch, place)
-        return self._stream.cursor(
-            after, limit=limit, filter=filter, on_read=self._read, on_gap=self._on_gap
-        )
 
-    def _read(self, seq: int) -> None:
-        name = self._stream.name
-        if seq > self._places.get(name, -1):
-            self._places[name] = seq
-            self._on_move(name, seq)
+        A cursor with a name has a `place` of its own, for who reads one stream at several paces. It
+        begins where the component's others were.
+        """
+        reading = self._reading
+        name, goes_on = reading.name(place), after is None
+        seq = reading.place(name)
+        if after is None and seq is not None:
+            after = Position(self._stream.epoch, seq)
+        mark = Mark(0, name)
+        cursor = self._stream.cursor(
+            after,
+            limit=limit,
+            filter=filter,
+            on_read=partial(reading.read, mark),
+            on_gap=self._on_gap,
+            held=True,
+        )
+        mark.seq = cursor.position.seq
+        if goes_on:
+            # One that begins elsewhere counts from when it has first dealt with something.
+            reading.add(mark)
+        return cursor
 
 
 class Streams(Mapping[str, Input[Any]]):

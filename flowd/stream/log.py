@@ -8,6 +8,7 @@ lists and dicts are a transaction here and no lock is needed.
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +17,7 @@ from attrs import frozen
 
 from flowd.stream.cursor import Cursor
 from flowd.stream.cut import Cut, Saved
+from flowd.stream.held import Behind, Held
 from flowd.values.clock import Clock
 from flowd.values.filters import ALL, Filter
 from flowd.values.record import Batch, Gap, Position, Record
@@ -35,6 +37,10 @@ RETAIN_MAX = 1_000_000
 """The most records that any stream may be told to retain."""
 
 _seq = attrgetter("seq")
+
+
+def _from_the_start() -> int:
+    return 0
 
 
 @frozen
@@ -64,6 +70,7 @@ class Stream(Generic[T]):
         clock: Clock,
         epoch: str,
         retain: Retain | None = None,
+        behind: Behind | None = None,
         private: bool = False,
     ) -> None:
         self.name = name
@@ -76,6 +83,8 @@ class Stream(Generic[T]):
         self.seq = 0
         self.floor = 0
         """Everything up to this seq has fallen off for age or number."""
+        self.held: Held[T] = Held(behind or Behind())
+        """What fell off and readers within the daemon have still to read."""
         self._clock = clock
         self._time_ms = 0
         self._log: list[Record[T]] = []
@@ -183,6 +192,8 @@ class Stream(Generic[T]):
             self.floor = record.seq
             if record.key is not None:
                 del self._latest[record.key]
+            self.held.take(record)
+            if record.key is not None and self.held.lost >= record.seq:
                 self._note((self._number, record.key, record.seq, True))
         else:
             self._dead -= 1
@@ -232,15 +243,20 @@ class Stream(Generic[T]):
         record = self._latest.get(key)
         return None if record is None else record.value
 
-    def after(self, seq: int, *, upto: int | None = None) -> list[Record[T]]:
-        """All retained records newer than `seq`, up to and including `upto`, oldest first."""
+    def after(
+        self, seq: int, *, upto: int | None = None, most: int | None = None
+    ) -> list[Record[T]]:
+        """All retained records newer than `seq`, up to and including `upto`, or the first `most` of
+        them; oldest first.
+        """
         log = self._log
         low = bisect_right(log, seq, self._start, key=_seq)
         high = (
             len(log) if upto is None or upto >= self.seq else bisect_right(log, upto, low, key=_seq)
         )
-        records = log[low:high]
-        return [record for record in records if self._alive(record)] if self._dead else records
+        if self._dead:
+            return list(islice(filter(self._alive, islice(log, low, high)), most))
+        return log[low : high if most is None else min(high, low + most)]
 
     def read(
         self,
@@ -250,16 +266,23 @@ class Stream(Generic[T]):
         upto: int | None = None,
         limit: int | None = None,
         filter: Filter = ALL,
+        held: bool = False,
     ) -> Batch[T]:
         """What a reader at `after` has not read yet, at most `limit` records of it; never waits.
 
         The position moves past what the filter hides. A reader who starts (`first`) suffers no gap.
+        Who is within the daemon is also given what is `held`.
         """
         if self.retain.age_s is not None:
             self._trim()
         upto = self.seq if upto is None else upto
-        gap = Gap(after + 1, min(self.floor, upto)) if after < self.floor and not first else None
-        records = self.after(after, upto=upto)
+        floor = self.held.lost if held else self.floor
+        gap = Gap(after + 1, min(floor, upto)) if after < floor and not first else None
+        most = None if limit is None else limit + 1  # One more tells whether there is more.
+        records = self.held.after(after, upto, most) if held else []
+        if most is None or len(records) < most:
+            rest = None if most is None else most - len(records)
+            records += self.after(after, upto=upto, most=rest)
         place = upto
         if limit is not None and len(records) > limit:
             records = records[:limit]
@@ -310,15 +333,18 @@ class Stream(Generic[T]):
         limit: int | None = None,
         filter: Filter = ALL,
         on_read: Callable[[int], None] | None = None,
-        on_gap: Callable[[Gap], None] | None = None,
+        on_gap: Callable[[Gap, int | None], None] | None = None,
+        held: bool = False,
     ) -> Cursor[T]:
         """A reader: everything retained (its newest `limit`), or what is newer than `after`, and
-        then live. A position that means nothing here gets a reset.
+        then live. A position that means nothing here gets a reset. Who is within the daemon is also
+        given what is `held`.
         """
         if after is not None and self.knows(after):
             start, first, reset = after.seq, False, False
         else:
-            start = 0 if limit is None else self.newest(limit, filter)
+            # What is held for others is no beginning.
+            start = self.floor if limit is None else max(self.floor, self.newest(limit, filter))
             first, reset = True, after is not None
         return Cursor(
             self,
@@ -328,6 +354,7 @@ class Stream(Generic[T]):
             filter=filter,
             on_read=on_read,
             on_gap=on_gap,
+            held=held,
         )
 
     # -- the snapshot --
@@ -336,9 +363,13 @@ class Stream(Generic[T]):
         """What came after the save that ended at `seq` and `seen_total`."""
         new = min(self._seen_total - seen_total, len(self._seen_order))
         seen = [self._seen_order[index] for index in range(-new, 0)]
-        records: list[Record[object]] = list(self.after(seq))
-        head, total = (self.name, self.epoch, self.seq, self.floor), self._seen_total
-        return Cut(*head, records, list(self._forgotten), seen, total, len(self), seq == 0)
+        self.held.let_go()
+        # What is still held must survive as well: the places of its readers do.
+        held: list[Record[object]] = list(self.held.after(seq, self.floor))
+        records: list[Record[object]] = [*held, *self.after(seq)]
+        head, total = (self.name, self.epoch, self.seq, self.held.lost), self._seen_total
+        length = len(self) + len(self.held)
+        return Cut(*head, records, list(self._forgotten), seen, total, length, seq == 0)
 
     def was_saved(self, cut: Cut) -> None:
         """Forget the forgotten: their rows are gone from the store."""
@@ -349,7 +380,7 @@ class Stream(Generic[T]):
         """Go on from a snapshot. Only for a stream that nobody has written to or read from."""
         assert self.seq == 0
         self.seq = saved.seq
-        self.floor = saved.floor
+        self.floor = self.held.lost = saved.floor
         for record in saved.records:
             self._log.append(record)
             if record.key is not None:
@@ -358,7 +389,10 @@ class Stream(Generic[T]):
         for id in saved.seen[-SEEN_MAX:]:
             self._remember(id)
         self._seen_total = saved.seen_total
+        # Who reads it has yet to join.
+        self.held.join(_from_the_start)
         self._trim()
+        self.held.leave(_from_the_start)
 
     @property
     def seen(self) -> int:
@@ -387,6 +421,7 @@ class Stream(Generic[T]):
             "retain": self.retain.count,
             "retain_age_s": self.retain.age_s,
             "oldest_seq": self.floor + 1,
+            "held": len(self.held),
             "seen_ids": self.seen,
         }
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Container
 from random import Random
 from typing import Any
 
+from flowd.stream.held import Behind
 from flowd.stream.log import Retain, Stream
 from flowd.stream.snapshot import Loaded, Snapshots, Store
 from flowd.values.clock import Clock
@@ -32,6 +33,8 @@ class Memory:
         self.places: dict[str, dict[str, int]] = {}
         """By component: up to which seq it has dealt with each stream."""
         self.snapshots = Snapshots(store, self.streams, self.places, clock, before_save)
+        self.behind = Behind()
+        """How much a stream holds for its readers within, where nothing else is said of it."""
         self.journal = store.journal
         """This life's, once loaded."""
         self._store = store
@@ -56,11 +59,23 @@ class Memory:
         return self._loaded.saved_ms
 
     def open(
-        self, name: str, record: type, retain: Retain, *, private: bool = False
+        self,
+        name: str,
+        record: type,
+        retain: Retain,
+        behind: Behind | None = None,
+        *,
+        private: bool = False,
     ) -> Stream[Any]:
         """A stream that goes on where it was saved, in its epoch if the daemon ended cleanly."""
         stream: Stream[Any] = Stream(
-            name, record, clock=self._clock, epoch=self._epoch(), retain=retain, private=private
+            name,
+            record,
+            clock=self._clock,
+            epoch=self._epoch(),
+            retain=retain,
+            behind=behind or self.behind,
+            private=private,
         )
         self.snapshots.restore(stream, self._loaded)
         self._loaded.streams.pop(name, None)  # The stream has it now.

@@ -95,6 +95,10 @@ class Outages:
             self._past[component] = Outage(component, min(from_ms, now_ms), now_ms, reason)
             self._put(self._past[component])
 
+    def note(self, outage: Outage) -> None:
+        """Something that is over already, or has grown since it was noted."""
+        self._put(outage)
+
     def current(self, component: str) -> Outage | None:
         """The outage that is still open, None while the component delivers."""
         return self._open.get(component)

@@ -106,6 +106,7 @@ async def test_each_section_has_what_its_parts_say_of_themselves(
     }
     assert set(status.snapshot) == {
         *("path", "bytes", "saves", "failures", "error", "saved_ago_ms", "took_ms"),
+        *("journal_frames", "journal_bytes", "journal_failures", "journal_error"),
         "dropped_rows",
     }
     assert set(status.loop) == {
@@ -350,3 +351,77 @@ def test_a_section_is_what_its_parts_say_together() -> None:
     assert (status.loop, status.limits) == ({}, {"max_clients": 7})
     assert status.memory["rss_bytes"] > 0
     assert (status.healthy, status.uptime_s) == (True, 4)
+
+
+async def test_a_burst_that_is_larger_than_what_is_retained_is_read_whole(
+    autojump_clock: MockClock,
+) -> None:
+    async with testing.daemon(CONFIG, registry=plugins()) as daemon:
+        await wait_all_tasks_blocked()
+        for price in range(20_000):
+            daemon.streams["orders"].append(Tick(price))
+        await wait_all_tasks_blocked()
+        found, status = part(daemon, "volume"), daemon.observer.status()
+
+    assert (found.missed, found.published, found.behind) == (0, 20_000, 0)
+    assert "volume" not in status.health()["problems"]
+
+
+LIMITED = f'[flowd]\nbehind_max = 100\nadmin_token = {{ env = "TOKEN" }}\n{CONFIG}'
+
+
+async def overtaken(daemon: testing.Daemon) -> None:
+    """More than is retained and held comes at once."""
+    daemon.streams["orders"].append(Tick(0))
+    await wait_all_tasks_blocked()
+    for price in range(1, 6001):
+        daemon.streams["orders"].append(Tick(price))
+    await wait_all_tasks_blocked()
+
+
+async def test_what_a_transform_missed_is_an_outage_and_not_healthy(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "sesame")
+    async with testing.daemon(LIMITED, registry=plugins()) as daemon:
+        await overtaken(daemon)
+        status = daemon.observer.status()
+        outages = [record.value for record in daemon.streams["outages"].after(0)]
+        await trio.sleep(3600)
+        later = part(daemon, "volume")
+
+    found = status.component("volume")
+    assert found is not None
+    assert (found.missed, found.behind_max, found.healthy) == (900, 100, False)
+    assert status.health()["problems"]["volume"] == "missed 900 records of orders"
+    (outage,) = [one for one in outages if one.component == "volume"]
+    assert outage.reason == "missed 900 records of orders (2 to 901)"
+    assert outage.to_ms is not None
+    assert later.healthy
+
+
+async def test_who_starts_a_component_again_has_seen_what_it_missed(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "sesame")
+    async with testing.daemon(LIMITED, registry=plugins()) as daemon:
+        await overtaken(daemon)
+
+        admin = {"Authorization": "Bearer sesame"}
+        await daemon.request("POST", "/components/volume/reconnect", admin)
+        await wait_all_tasks_blocked()
+
+        assert part(daemon, "volume").healthy
+
+
+async def test_a_transform_that_is_far_behind_is_not_healthy(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "sesame")
+    async with testing.daemon(LIMITED, registry=plugins(transform=stuck)) as daemon:
+        for price in range(20):
+            daemon.streams["orders"].append(Tick(price))
+        await wait_all_tasks_blocked()
+        problems = daemon.observer.status().health()["problems"]
+
+    assert problems["volume"] == "18 records behind, and 100 are held for it"

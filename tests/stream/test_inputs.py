@@ -140,7 +140,7 @@ def test_a_component_without_a_place_gets_all_that_is_retained() -> None:
         stream.append(Tick(price))
     gaps: list[Gap] = []
 
-    batch = Input(stream, {}, gaps.append).cursor().read()
+    batch = Input(stream, {}, lambda gap, since_ms: gaps.append(gap)).cursor().read()
 
     assert ([record.seq for record in batch.records], batch.first) == ([4, 5], True)
     assert gaps == []
@@ -183,7 +183,7 @@ def test_what_a_component_missed_is_told() -> None:
         stream.append(Tick(price))
     gaps: list[Gap] = []
 
-    batch = Input(stream, {"orders": 3}, gaps.append).cursor().read()
+    batch = Input(stream, {"orders": 3}, lambda gap, since_ms: gaps.append(gap)).cursor().read()
 
     assert gaps == [Gap(4, 7)]
     assert batch.gap == Gap(4, 7)

@@ -699,7 +699,7 @@ async def test_a_batch_counts_as_read_when_the_next_one_is_asked_for(
 def test_a_gap_is_told_to_who_keeps_count() -> None:
     stream = make(2)
     gaps: list[Gap] = []
-    cursor = Cursor(stream, 1, on_gap=gaps.append)
+    cursor = Cursor(stream, 1, on_gap=lambda gap, since_ms: gaps.append(gap))
     fill(stream, 10)
 
     cursor.read()
@@ -990,7 +990,7 @@ async def test_records_that_fell_off_while_a_batch_was_dealt_with_are_told() -> 
     gaps: list[Gap] = []
     found: list[int] = []
 
-    async for record in Cursor(stream, 0, on_gap=gaps.append).records():
+    async for record in Cursor(stream, 0, on_gap=lambda gap, since_ms: gaps.append(gap)).records():
         found.append(record.seq)
         if record.seq == 1:
             fill(stream, 100)

@@ -17,7 +17,7 @@ from trio.testing import MockClock
 
 from flowd import testing
 from flowd.plugin import Feed, Outage, Source
-from flowd.stream.stores import MemoryStore
+from flowd.stream.volatile import MemoryStore
 from flowd.testing import Connection, plays, upstream
 
 CONFIG = """
