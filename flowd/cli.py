@@ -13,13 +13,12 @@ from urllib.parse import quote
 import httpx2
 import trio
 import typer
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live as RichLive
 from rich.markup import escape
-from rich.table import Table
 
 from flowd import __version__, process
-from flowd.operate import log
+from flowd.operate import log, terminal
 from flowd.operate.watchdog import ENDING, Watchdog
 from flowd.setup import config, registry, wiring
 from flowd.upstream.connection import dial, open_upstream
@@ -124,11 +123,15 @@ def check(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None)
     """
     loaded, _ = _load(file, plugins_dir)
     plan = wiring.plan(loaded)
-    table = _table("component", "kind", "reads", "publishes", "keeps", whole=2)
+    table = terminal.table("component", "kind", "reads", "publishes", "keeps", whole=2)
     for part in plan.order:
         reads = ", ".join(plan.inputs[part.name]) or "-"
         record = plan.records[part.name].__name__ if part.table != "sinks" else "-"
-        keeps = "-" if part.table == "sinks" else _retained(part.retain.count, part.retain.age_s)
+        keeps = (
+            "-"
+            if part.table == "sinks"
+            else terminal.retained(part.retain.count, part.retain.age_s)
+        )
         table.add_row(part.where, part.kind, reads, record, keeps)
     out.print(table)
     listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
@@ -137,26 +140,12 @@ def check(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None)
     out.print(f"[green]{name} is good.[/] Start it with: flowd run -c {name}", soft_wrap=True)
 
 
-def _table(*headings: str, whole: int = 1) -> Table:
-    """A table that cuts nothing off: the first `whole` columns keep to one line, others go on in
-    the next.
-    """
-    table = Table(box=None, pad_edge=False)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, no_wrap=index < whole, overflow="fold")
-    return table
-
-
-def _retained(count: int, age_s: float | None) -> str:
-    return str(count) if age_s is None else _age(age_s * 1000)
-
-
 @app.command()
 def plugins(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None) -> None:
     """List the plugins that were found, where from, which kinds they bring, and what failed. Of the
     configuration, if there is one, only `flowd.plugins` counts.
     """
-    table = _table("plugin", "from", "brings")
+    table = terminal.table("plugin", "from", "brings")
     listed = _registry(file, plugins_dir, quiet=True).found
     for found in listed:
         brings = ", ".join(found.kinds + ["commands"] * bool(found.commands))
@@ -182,16 +171,16 @@ def status(
     if json:
         sys.stdout.write(codec.encode(found).decode() + "\n")
     elif watch:
-        with RichLive(_status_table(found), console=out, auto_refresh=False) as live:
+        with RichLive(terminal.status(found), console=out, auto_refresh=False) as live:
             try:
                 while True:
-                    live.update(_status_table(found), refresh=True)
+                    live.update(terminal.status(found), refresh=True)
                     time.sleep(1)
                     found = _ask(url)
             except KeyboardInterrupt:
                 pass
     else:
-        out.print(_status_table(found))
+        out.print(terminal.status(found))
     raise typer.Exit(HEALTHY if found["healthy"] else DEGRADED)
 
 
@@ -209,58 +198,6 @@ def _ask(url: str) -> dict[str, Any]:
         _say(f"flowd is not answering at {escape(url)}: {escape(str(error) or repr(error))}")
         raise typer.Exit(ABSENT) from None
     return found
-
-
-_COLOURS = {"running": "green", "backoff": "yellow", "failed": "red", "starting": "yellow"}
-
-
-def _status_table(found: dict[str, Any]) -> Group:
-    """What `flowd status` shows. Made for 80 columns: names are never cut, what is wrong has lines
-    of its own below the table.
-    """
-    word = "[green]healthy[/]" if found["healthy"] else "[red]degraded[/]"
-    table = _table("component", "state", "rate/s", "lag", "last", "published", "dropped")
-    troubles: list[str] = []
-    for part in found["components"]:
-        state = part["state"]
-        if state == "running" and part["delivering"] is False:
-            state, colour = "connected" if part["connected"] else "connecting", "yellow"
-        else:
-            colour = _COLOURS.get(state, "white")
-        writes = part["table"] != "sinks"
-        table.add_row(
-            part["name"],
-            f"[{colour}]{state}[/]",
-            f"{part['rate_per_s']:.3g}" if writes else "-",
-            "-" if part["lag_ms"] is None else _age(part["lag_ms"]),
-            _age(part["last_message_ago_ms"]),
-            str(part["published"]) if writes else "-",
-            str(sum(part["dropped"].values())) if writes else "-",
-        )
-        if part["error"] and colour != "green":
-            troubles.append(f"[{colour}]{part['name']}[/]: {escape(part['error'][:300])}")
-    if found["snapshot"]["error"]:
-        troubles.append(f"[red]state[/]: {escape(found['snapshot']['error'])}")
-    clients = found["clients"]
-    return Group(
-        f"flowd {found['version']}: {word}, up {_age(found['uptime_s'] * 1000)}",
-        table,
-        *troubles,
-        f"{clients['live']} live clients ({clients['behind']} behind), "
-        f"{clients['delivered']} records delivered, "
-        f"{found['memory']['rss_bytes'] // 1_000_000} MB, "
-        f"loop held {found['loop']['longest_hold_ms']:.1f} ms",
-    )
-
-
-def _age(ms: float | None) -> str:
-    if ms is None:
-        return "-"
-    seconds = ms / 1000
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f}{unit}"
-    return f"{seconds:.1f}s" if seconds >= 1 else f"{ms:.0f}ms"
 
 
 @app.command()

@@ -15,7 +15,7 @@ import trio
 from attrs import field, frozen
 
 from flowd import __version__
-from flowd.channel.channel import Channels
+from flowd.channel.channels import Channels
 from flowd.door.clients import Clients
 from flowd.door.desk import Desk, bind
 from flowd.door.door import Door, Route
@@ -204,7 +204,7 @@ class Daemon:
                     self.channels.bounds,
                     self.door.bounds,
                     prepared.bounds,
-                    outages.bounds,
+                    outages.seen.bounds,
                     partial(dict, send_buffer=settings.send_buffer),
                 ],
             },

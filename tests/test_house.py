@@ -34,14 +34,14 @@ RANKS = """
 
 INSIDE = """
 values    buckets clock codec errors limits settings tally / filters record
-stream    cursor cut held journal / log segments / reading / inputs snapshot
+stream    cursor cut held journal seen / log segments / reading / inputs snapshot
           / memory stores volatile
 upstream  slices / connection outages reach / feed misses / watch
-channel   guard packing prepared / client / row / channel
+channel   guard packing prepared / client / row / channel / channels
 door      desk head / addresses outgoing rules visit websocket
           / loan paths room turns / clients polls / door
 setup     hooks structure supervisor / registry / config / wiring
-operate   log notify status watchdog / metrics openapi / observe web
+operate   log notify status terminal watchdog / metrics openapi / observe web
 testing   scripts / clients components / daemons
 """
 """Within each folder: who stands further right may import who stands further left."""

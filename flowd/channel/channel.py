@@ -9,22 +9,20 @@ is back. So a stalled client costs the rest of one message, whatever it does.
 Knows sockets only as something that takes bytes, and wire formats only as functions.
 """
 
-from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import trio
-from attrs import asdict, evolve
+from attrs import evolve, frozen
 
-from flowd.channel.client import PLACES_MAX, URGENT_MAX, Client, Crowd, Place
+from flowd.channel.client import Client, Crowd, Place
 from flowd.channel.guard import Guard, SinkFailed
 from flowd.channel.packing import COMPRESSING, Pack
 from flowd.channel.prepared import Prepared
 from flowd.channel.row import Row, Send
 from flowd.stream.log import Stream
-from flowd.values.clock import Stopwatch, stopwatch
-from flowd.values.errors import BadRequest
-from flowd.values.filters import ALL, Filter
+from flowd.values.clock import Stopwatch
+from flowd.values.filters import Filter
 from flowd.values.limits import Limits
 from flowd.values.record import Batch, Position
 
@@ -36,9 +34,6 @@ Chunk = tuple[bytes, int]
 CHUNK_RECORDS = 500
 CHUNK_BYTES = 128 * 1024
 """A message holds at most so many records, and ends with the one that passes so many bytes."""
-FILTERED_MAX = 2000
-"""Channels with a filter, of all; one without can always be had."""
-FILTERED_PER_ADDRESS = 200
 FEW_RECORDS = 50
 """So many are packed in no time, however they are packed."""
 SLICE_S = 0.002
@@ -49,118 +44,15 @@ PACE_CLIENTS = 32
 """A channel of so many clients keeps to `Limits.pace_s`."""
 
 
-class Channels:
-    """All channels of the daemon. Runs their loops and the catch-up tasks in one nursery."""
+@frozen
+class Shared:
+    """What all channels have in common."""
 
-    def __init__(
-        self,
-        nursery: trio.Nursery,
-        limits: Limits | None = None,
-        stopwatch: Stopwatch = stopwatch,
-        guard: Guard | None = None,
-        prepared: Prepared[Any] | None = None,
-    ) -> None:
-        self.limits = limits or Limits()
-        self.crowd = Crowd(nursery, self.limits)
-        self.stopwatch = stopwatch
-        self.guard = guard or Guard()
-        self.prepared: Prepared[Any] = prepared or Prepared(self.limits.prepared_bytes)
-        self._channels: dict[tuple[str, Filter, Encode], Channel] = {}
-        self._filtered: Counter[str | None] = Counter()
-        """Channels with a filter, by who was the first to ask for it."""
-
-    def __len__(self) -> int:
-        return len(self._channels)
-
-    async def all_level(self) -> None:
-        """Wait until no client is behind and no channel has anything left to pass on."""
-        channels = self._channels
-        while True:
-            await self.crowd.all_level()
-            if not any(c.passing or c.seq < c.stream.seq for c in channels.values()):
-                return
-            await trio.sleep(0.001)  # Who has something to pass on never waits long.
-
-    def follow(
-        self,
-        client: Client,
-        stream: Stream[Any],
-        encode: Encode,
-        *,
-        warn: Warn | None = None,
-        filter: Filter = ALL,
-        after: Position | None = None,
-        limit: int | None = None,
-    ) -> None:
-        """Let a client follow a stream from a position, or from a snapshot of its newest `limit`;
-        instead of how it did before. BadRequest when it or the daemon has no room for more.
-        """
-        if client.gone:
-            return
-        client.check_room([stream.name])
-        channel = self._open(stream, filter, encode, warn, client.counts_for)
-        client.take(channel.join(client, after, limit))
-
-    def discard(self, channel: "Channel") -> None:
-        """Forget a channel that nobody follows any more."""
-        del self._channels[channel.stream.name, channel.filter, channel.encode]
-        if channel.filter:
-            self._filtered[channel.asked_by] -= 1
-            self._filtered += Counter()  # which forgets those at zero
-
-    def _open(
-        self,
-        stream: Stream[Any],
-        filter: Filter,
-        encode: Encode,
-        warn: Warn | None,
-        asked_by: str | None,
-    ) -> "Channel":
-        """The channel of this stream, filter and wire format; made when nobody has asked for it
-        before.
-        """
-        key = (stream.name, filter, encode)
-        channel = self._channels.get(key)
-        if channel is None:
-            if filter:
-                self._check_filters(filter, asked_by)
-                self._filtered[asked_by] += 1
-            channel = self._channels[key] = Channel(self, stream, filter, encode, warn, asked_by)
-            name = f"channel {stream.name} {filter}"
-            self.crowd.nursery.start_soon(channel.run, name=name)
-        return channel
-
-    def _check_filters(self, filter: Filter, asked_by: str | None) -> None:
-        """BadRequest when nobody, or not this address, may have one more filter of its own."""
-        here = 0 if asked_by is None else self._filtered[asked_by]
-        if here >= FILTERED_PER_ADDRESS or self._filtered.total() >= FILTERED_MAX:
-            raise BadRequest(
-                "too many different filters are in use at the moment",
-                parameter="filter",
-                value=str(filter),
-                allowed="a filter that others use, or none; or try again later",
-                code="TOO_MANY_FILTERS",
-                status=503,
-            )
-
-    def figures(self) -> dict[str, Any]:
-        """What there is now, and was so far, for `/status`."""
-        return {
-            "behind": len(self.crowd.behind),
-            "channels": len(self),
-            **asdict(self.crowd.counts),
-        }
-
-    def bounds(self) -> dict[str, Any]:
-        """The limits that something can run into here, for `/status`."""
-        return {
-            "slow_consumer_timeout_s": self.limits.slow_consumer_timeout_s,
-            "slow_consumer_limit_s": self.limits.slow_consumer_limit_s,
-            "filters": FILTERED_MAX,
-            "filters_per_address": FILTERED_PER_ADDRESS,
-            "streams_per_connection": PLACES_MAX,
-            "unread_answers_bytes": URGENT_MAX,
-        }
+    crowd: Crowd
+    limits: Limits
+    stopwatch: Stopwatch
+    guard: Guard
+    prepared: Prepared[Any]
 
 
 class Channel:
@@ -168,7 +60,8 @@ class Channel:
 
     def __init__(
         self,
-        channels: Channels,
+        shared: Shared,
+        on_empty: Callable[["Channel"], None],
         stream: Stream[Any],
         filter: Filter,
         encode: Encode,
@@ -186,7 +79,8 @@ class Channel:
         """The newest position that a message said."""
         self.passing = False
         self._told_at = self._passed_at = self.spoke_at = trio.current_time()
-        self._channels = channels
+        self._shared = shared
+        self._on_empty = on_empty
         self._places: dict[Place, None] = {}
         self._rows: dict[Pack, Row] = {}
         self._ahead: dict[Place, None] = {}
@@ -217,7 +111,7 @@ class Channel:
         del self._places[place]
         self._put_down(place)
         if not self._places:
-            self._channels.discard(self)
+            self._on_empty(self)
             self._scope.cancel()
 
     def carry(self, place: Place) -> None:
@@ -248,13 +142,13 @@ class Channel:
 
     async def run(self) -> None:
         """Pass on what is new until the stream is closed or the last client has left."""
-        heartbeat_s = self._channels.limits.heartbeat_s
+        heartbeat_s = self._shared.limits.heartbeat_s
         with self._scope:
             while True:
                 with trio.move_on_after(heartbeat_s):
                     if not await self.stream.news(self.seq):
                         return
-                    next_at = self._passed_at + self._channels.limits.pace_s
+                    next_at = self._passed_at + self._shared.limits.pace_s
                     if len(self._places) >= PACE_CLIENTS and next_at > trio.current_time():
                         await trio.sleep_until(next_at)
                 self._passed_at = trio.current_time()
@@ -282,7 +176,7 @@ class Channel:
 
     async def _pass(self, batch: Batch[Any], *, say: bool) -> None:
         """Write one batch to every client who keeps up."""
-        guard, counts = self._channels.guard, self._channels.crowd.counts
+        guard, counts = self._shared.guard, self._shared.crowd.counts
         try:
             payloads = guard.payloads(self.stream.name, self.encode, batch) if say else []
         except SinkFailed:
@@ -310,7 +204,7 @@ class Channel:
 
     async def _write(self, payloads: list[bytes]) -> int:
         """Send one message to all level clients; answers to how many."""
-        watch, delivered = self._channels.stopwatch, 0
+        watch, delivered = self._shared.stopwatch, 0
         reached: list[tuple[Row, list[Place]]] = []
         began = watch()
         for pack, row in list(self._rows.items()):
@@ -375,18 +269,18 @@ class Channel:
         """The next bytes for a place that is not level; moves it past them. SinkFailed when the
         sink cannot word them.
         """
-        prepared, pack, key = self._channels.prepared, place.client.pack, self._key(place)
+        prepared, pack, key = self._shared.prepared, place.client.pack, self._key(place)
         found: Chunk | None = prepared.get(key)
         if found is None:
             batch = self._read(place.seq, self.seq, first=place.first)
             if place.reset:
                 batch = evolve(batch, first=True, gap=None, reset=True)
-            payloads = self._channels.guard.payloads(self.stream.name, self.encode, batch)
+            payloads = self._shared.guard.payloads(self.stream.name, self.encode, batch)
             found = (pack(payloads), batch.position.seq)
             if batch.gap is None:
                 prepared.keep(key, found, len(found[0]))
             else:
-                self._channels.crowd.counts.gaps += 1
+                self._shared.crowd.counts.gaps += 1
         data, place.seq = found
         place.first = place.reset = False
         return data
@@ -396,7 +290,7 @@ class Channel:
         return (
             place.client.pack in COMPRESSING
             and min(self.seq - place.seq, len(self.stream)) > FEW_RECORDS
-            and self._channels.prepared.get(self._key(place)) is None
+            and self._shared.prepared.get(self._key(place)) is None
         )
 
     def _key(self, place: Place) -> Hashable:
@@ -410,5 +304,5 @@ class Channel:
         if self.warn is None:
             return b""
         name, behind = self.stream.name, self.seq - place.seq
-        said = self._channels.guard.payload(name, "warn", self.warn, name, behind)
+        said = self._shared.guard.payload(name, "warn", self.warn, name, behind)
         return place.client.pack([said])

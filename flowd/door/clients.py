@@ -14,7 +14,8 @@ from typing import Any
 import trio
 
 from flowd.channel import packing
-from flowd.channel.channel import SLICE_S, Channels
+from flowd.channel.channel import SLICE_S
+from flowd.channel.channels import Channels
 from flowd.channel.client import Client, Socket
 from flowd.channel.guard import SinkFailed
 from flowd.door.addresses import is_local, most

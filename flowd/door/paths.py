@@ -12,7 +12,8 @@ from typing import Any
 import trio
 from attrs import frozen
 
-from flowd.channel.channel import Channels, Encode, Warn
+from flowd.channel.channel import Encode, Warn
+from flowd.channel.channels import Channels
 from flowd.channel.client import Client
 from flowd.channel.guard import SinkFailed
 from flowd.door.websocket import INTERNAL_ERROR, POLICY, WebSocket

@@ -6,7 +6,6 @@ lists and dicts are a transaction here and no lock is needed.
 """
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from operator import attrgetter
@@ -18,14 +17,12 @@ from attrs import frozen
 from flowd.stream.cursor import Cursor
 from flowd.stream.cut import Cut, Saved
 from flowd.stream.held import Behind, Held
+from flowd.stream.seen import Seen
 from flowd.values.clock import Clock
 from flowd.values.filters import ALL, Filter
 from flowd.values.record import Batch, Gap, Position, Record
 
 T = TypeVar("T")
-
-SEEN_MAX = 20_000
-"""How many ids a stream remembers, to know a repeated event when it sees one."""
 
 COMPACT_FROM = 64
 """Dead places in a log that are not worth tidying up."""
@@ -91,9 +88,7 @@ class Stream(Generic[T]):
         self._start = 0
         self._dead = 0
         self._latest: dict[str, Record[T]] = {}
-        self._seen: set[str] = set()
-        self._seen_order: deque[str] = deque()
-        self._seen_total = 0
+        self.seen = Seen()
         self._forgotten: dict[str, None] = {}
         self._changes: list[Sequence[object]] = []
         self._number = -1
@@ -115,19 +110,19 @@ class Stream(Generic[T]):
             wrong = f"not {type(value).__name__}: {value!r:.60}"
             raise TypeError(f"{self.name} carries {self.record.__name__}, {wrong}")
         if id is not None:
-            if id in self._seen:
+            if id in self.seen:
                 return None
             id.encode()
         before = None if key is None else self._latest.get(key)
         if before is not None and before.value == value:
             if id is not None:
-                self._remember(id)
+                self.seen.remember(id)
                 self._note((self._number, 0, 0, None, b"", id))
             return None
         record = Record(self.seq + 1, max(self._time_ms, self._clock()), value, key)
         assert record.json
         if id is not None:
-            self._remember(id)
+            self.seen.remember(id)
         self.seq, self._time_ms = record.seq, record.time_ms
         self._log.append(record)
         if self._number >= 0:
@@ -167,13 +162,6 @@ class Stream(Generic[T]):
         """End every reader's loop after its last batch. Nothing can be appended any more."""
         self.closed = True
         self._readers.unpark_all()
-
-    def _remember(self, id: str) -> None:
-        self._seen.add(id)
-        self._seen_order.append(id)
-        self._seen_total += 1
-        if len(self._seen_order) > SEEN_MAX:
-            self._seen.discard(self._seen_order.popleft())
 
     def _trim(self) -> None:
         """Let fall off what is over the number or the age; raise the floor to what fell."""
@@ -361,13 +349,12 @@ class Stream(Generic[T]):
 
     def cut(self, seq: int, seen_total: int) -> Cut:
         """What came after the save that ended at `seq` and `seen_total`."""
-        new = min(self._seen_total - seen_total, len(self._seen_order))
-        seen = [self._seen_order[index] for index in range(-new, 0)]
+        seen = self.seen.since(seen_total)
         self.held.let_go()
         # What is still held must survive as well: the places of its readers do.
         held: list[Record[object]] = list(self.held.after(seq, self.floor))
         records: list[Record[object]] = [*held, *self.after(seq)]
-        head, total = (self.name, self.epoch, self.seq, self.held.lost), self._seen_total
+        head, total = (self.name, self.epoch, self.seq, self.held.lost), self.seen.total
         length = len(self) + len(self.held)
         return Cut(*head, records, list(self._forgotten), seen, total, length, seq == 0)
 
@@ -386,28 +373,16 @@ class Stream(Generic[T]):
             if record.key is not None:
                 self._latest[record.key] = record
             self._time_ms = max(self._time_ms, record.time_ms)
-        for id in saved.seen[-SEEN_MAX:]:
-            self._remember(id)
-        self._seen_total = saved.seen_total
+        self.seen.restore(saved.seen, saved.seen_total)
         # Who reads it has yet to join.
         self.held.join(_from_the_start)
         self._trim()
         self.held.leave(_from_the_start)
 
     @property
-    def seen(self) -> int:
-        """How many ids are remembered."""
-        return len(self._seen_order)
-
-    @property
     def newest_record(self) -> Record[T] | None:
         """The newest record, None when none is retained."""
         return self._log[-1] if len(self._log) > self._start else None
-
-    @property
-    def seen_total(self) -> int:
-        """How many ids were ever remembered."""
-        return self._seen_total
 
     # -- the status --
 
@@ -422,9 +397,5 @@ class Stream(Generic[T]):
             "retain_age_s": self.retain.age_s,
             "oldest_seq": self.floor + 1,
             "held": len(self.held),
-            "seen_ids": self.seen,
+            "seen_ids": len(self.seen),
         }
-
-    def bounds(self) -> dict[str, Any]:
-        """The limit that every stream has."""
-        return {"seen_ids_per_stream": SEEN_MAX}

@@ -147,7 +147,7 @@ class Snapshots:
         # With a record less it is not the same log any more, and its readers must know.
         if loaded.why is None and rows.epoch and not dropped:
             stream.epoch = rows.epoch
-            self._marks[stream.name] = _Mark(stream.seq, stream.seen_total)
+            self._marks[stream.name] = _Mark(stream.seq, stream.seen.total)
 
     def keep_places(self, places: Mapping[tuple[str, str], int]) -> None:
         """Save these too: places of components that are not configured today, and may come back."""

@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 from flowd.stream.cut import Cut
 from flowd.stream.journal import Broken, Frame, Head, Journal, Saved, newest, unbroken
-from flowd.stream.log import SEEN_MAX
+from flowd.stream.seen import SEEN_MAX
 from flowd.stream.segments import DiskSegments
 from flowd.stream.snapshot import Loaded, Rows, Save, cuts_of
 from flowd.values.clock import token

@@ -17,7 +17,7 @@ from flowd.stream.journal import (
     read,
     unbroken,
 )
-from flowd.stream.log import SEEN_MAX
+from flowd.stream.seen import SEEN_MAX
 from flowd.stream.snapshot import Loaded, Rows, Save, cuts_of
 
 

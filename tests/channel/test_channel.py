@@ -11,16 +11,8 @@ from attrs import frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.channel import packing
-from flowd.channel.channel import (
-    CHUNK_BYTES,
-    CHUNK_RECORDS,
-    FILTERED_MAX,
-    FILTERED_PER_ADDRESS,
-    PACE_CLIENTS,
-    Channels,
-    Encode,
-    Warn,
-)
+from flowd.channel.channel import CHUNK_BYTES, CHUNK_RECORDS, PACE_CLIENTS, Encode, Warn
+from flowd.channel.channels import FILTERED_MAX, FILTERED_PER_ADDRESS, Channels
 from flowd.channel.client import PLACES_MAX, URGENT_MAX, Client
 from flowd.stream.log import Retain, Stream
 from flowd.testing import FakeSocket

@@ -10,7 +10,7 @@ from attrs import frozen
 from trio.testing import wait_all_tasks_blocked
 
 from flowd.channel import packing
-from flowd.channel.channel import Channels
+from flowd.channel.channels import Channels
 from flowd.channel.client import Client
 from flowd.door.paths import ERRORS_MAX, Live, Session, count, follow_path, position, visible
 from flowd.stream.log import RETAIN_MAX, Stream

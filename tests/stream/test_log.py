@@ -12,7 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.stream.cursor import Cursor
 from flowd.stream.cut import Saved
-from flowd.stream.log import SEEN_MAX, Retain, Stream
+from flowd.stream.log import Retain, Stream
+from flowd.stream.seen import SEEN_MAX
 from flowd.values import filters
 from flowd.values.record import Batch, Gap, Position, Record
 
@@ -354,7 +355,7 @@ def test_an_id_that_was_seen_is_no_news() -> None:
     assert first is not None
     assert again is None
     assert other is not None
-    assert (stream.seq, stream.seen, stream.seen_total) == (2, 2, 2)
+    assert (stream.seq, len(stream.seen), stream.seen.total) == (2, 2, 2)
 
 
 def test_an_id_is_remembered_though_its_record_fell_off() -> None:
@@ -381,7 +382,7 @@ def test_the_oldest_ids_are_forgotten_first() -> None:
     for number in range(SEEN_MAX + 1):
         stream.append(Tick(), id=str(number))
 
-    assert stream.seen == SEEN_MAX
+    assert len(stream.seen) == SEEN_MAX
     assert stream.append(Tick(), id="1") is None
     assert stream.append(Tick(), id="0") is not None
 
@@ -408,7 +409,7 @@ def test_what_cannot_be_written_is_refused_and_leaves_no_trace(bad: dict[str, An
 
     assert after is not None
     assert [(r.seq, r.key, r.value.price) for r in stream.after(0)] == [(2, "A", 2)]
-    assert (stream.seq, len(stream), stream.seen) == (2, 1, 2)
+    assert (stream.seq, len(stream), len(stream.seen)) == (2, 1, 2)
 
 
 # -- cursors

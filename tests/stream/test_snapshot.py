@@ -15,7 +15,8 @@ import trio
 from attrs import evolve, field, frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from flowd.stream.log import SEEN_MAX, Retain, Stream
+from flowd.stream.log import Retain, Stream
+from flowd.stream.seen import SEEN_MAX
 from flowd.stream.snapshot import Loaded, Rows, Save, Snapshots, Store
 from flowd.stream.stores import SCHEMA, SqliteStore, size_bytes
 from flowd.stream.volatile import MemoryStore
@@ -124,7 +125,7 @@ async def test_a_history_comes_back_as_it_was(reopen: Reopen) -> None:
     assert content(again) == content(stream)
     assert (again.epoch, again.seq, again.floor) == ("first", 5, 2)
     assert again.append(Tick(), id="id0") is None
-    assert again.seen_total == 5
+    assert again.seen.total == 5
 
 
 async def test_a_table_comes_back_as_it_was(reopen: Reopen) -> None:
@@ -268,7 +269,7 @@ async def test_what_a_crash_left_in_the_journal_is_there_after_the_next_crash_to
     assert [record.value.price for record in last[0].after(0)] == [0, 1, 2, 3, 4]
     assert [record.key for record in last[1].after(0)] == ["4"]
     assert end.loaded.places == {("reader", "ticks"): 5}
-    assert last[0].seen == 5
+    assert len(last[0].seen) == 5
 
 
 async def test_a_store_that_was_only_opened_is_not_clean_any_more(reopen: Reopen) -> None:
@@ -403,7 +404,7 @@ async def test_no_more_ids_are_kept_than_are_remembered(reopen: Reopen) -> None:
     second = await live(reopen, again)
 
     assert second.loaded.streams["ticks"].seen == [str(n) for n in range(5, SEEN_MAX + 5)]
-    assert (again.seen, again.seen_total) == (SEEN_MAX, SEEN_MAX + 5)
+    assert (again.seen, again.seen.total) == (SEEN_MAX, SEEN_MAX + 5)
 
 
 async def test_what_fell_off_is_not_kept(reopen: Reopen) -> None:

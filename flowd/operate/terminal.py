@@ -1,0 +1,74 @@
+"""What commands show in a terminal."""
+
+from typing import Any
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+_COLOURS = {"running": "green", "backoff": "yellow", "failed": "red", "starting": "yellow"}
+
+
+def table(*headings: str, whole: int = 1) -> Table:
+    """A table that cuts nothing off: the first `whole` columns keep to one line, others go on in
+    the next.
+    """
+    made = Table(box=None, pad_edge=False)
+    for index, heading in enumerate(headings):
+        made.add_column(heading, no_wrap=index < whole, overflow="fold")
+    return made
+
+
+def retained(count: int, age_s: float | None) -> str:
+    """How much a stream retains, in a word."""
+    return str(count) if age_s is None else age(age_s * 1000)
+
+
+def status(found: dict[str, Any]) -> Group:
+    """What `flowd status` shows. Made for 80 columns: names are never cut, what is wrong has lines
+    of its own below the table.
+    """
+    word = "[green]healthy[/]" if found["healthy"] else "[red]degraded[/]"
+    rows = table("component", "state", "rate/s", "lag", "last", "published", "dropped")
+    troubles: list[str] = []
+    for part in found["components"]:
+        state = part["state"]
+        if state == "running" and part["delivering"] is False:
+            state, colour = "connected" if part["connected"] else "connecting", "yellow"
+        else:
+            colour = _COLOURS.get(state, "white")
+        writes = part["table"] != "sinks"
+        rows.add_row(
+            part["name"],
+            f"[{colour}]{state}[/]",
+            f"{part['rate_per_s']:.3g}" if writes else "-",
+            "-" if part["lag_ms"] is None else age(part["lag_ms"]),
+            age(part["last_message_ago_ms"]),
+            str(part["published"]) if writes else "-",
+            str(sum(part["dropped"].values())) if writes else "-",
+        )
+        if part["error"] and colour != "green":
+            troubles.append(f"[{colour}]{part['name']}[/]: {escape(part['error'][:300])}")
+    if found["snapshot"]["error"]:
+        troubles.append(f"[red]state[/]: {escape(found['snapshot']['error'])}")
+    clients = found["clients"]
+    return Group(
+        f"flowd {found['version']}: {word}, up {age(found['uptime_s'] * 1000)}",
+        rows,
+        *troubles,
+        f"{clients['live']} live clients ({clients['behind']} behind), "
+        f"{clients['delivered']} records delivered, "
+        f"{found['memory']['rss_bytes'] // 1_000_000} MB, "
+        f"loop held {found['loop']['longest_hold_ms']:.1f} ms",
+    )
+
+
+def age(ms: float | None) -> str:
+    """A time span in a word; a dash for none."""
+    if ms is None:
+        return "-"
+    seconds = ms / 1000
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f}{unit}"
+    return f"{seconds:.1f}s" if seconds >= 1 else f"{ms:.0f}ms"
