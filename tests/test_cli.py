@@ -20,6 +20,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from flowd import __version__, cli
+from flowd.operate import terminal
 from tests.edge.exchange import Exchange
 from tests.edge.process import Flowd, command
 
@@ -481,7 +482,7 @@ def shown(*parts: dict[str, Any], columns: int = 80) -> list[str]:
     }
     with open(os.devnull, "w") as nowhere:
         console = Console(width=columns, record=True, file=nowhere)
-        console.print(cli._status_table(status))
+        console.print(terminal.status(status))
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 

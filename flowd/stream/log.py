@@ -26,10 +26,8 @@ T = TypeVar("T")
 
 COMPACT_FROM = 64
 """Dead places in a log that are not worth tidying up."""
-
 COMPACT_AT_MOST = 512
 """What fell off is tidied up in portions of so many: all at once would hold the loop."""
-
 RETAIN_MAX = 1_000_000
 """The most records that any stream may be told to retain."""
 

@@ -1105,7 +1105,7 @@ def test_a_restored_stream_goes_on_where_it_was() -> None:
     assert record is not None
     assert record.seq == 7
     assert seqs(copy.after(0)) == [4, 5, 6, 7]
-    assert (copy.floor, copy.seen_total) == (3, 7)
+    assert (copy.floor, copy.seen.total) == (3, 7)
     assert copy.cursor(Position("e", 1)).read().gap == Gap(2, 3)
 
 

@@ -404,7 +404,7 @@ async def test_no_more_ids_are_kept_than_are_remembered(reopen: Reopen) -> None:
     second = await live(reopen, again)
 
     assert second.loaded.streams["ticks"].seen == [str(n) for n in range(5, SEEN_MAX + 5)]
-    assert (again.seen, again.seen.total) == (SEEN_MAX, SEEN_MAX + 5)
+    assert (len(again.seen), again.seen.total) == (SEEN_MAX, SEEN_MAX + 5)
 
 
 async def test_what_fell_off_is_not_kept(reopen: Reopen) -> None:
