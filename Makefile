@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .stamps
 
-.PHONY: help run test lint types unit edge sim bench demo pages dist clean
+.PHONY: help run test lint types unit edge sim crash bench demo pages dist clean
 
 help:            ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -23,6 +23,9 @@ edge: $(STAMP)/tools $(STAMP)/system  ## the tests with real sockets, processes 
 
 sim: $(STAMP)/tools  ## the simulation; SEED=n for one seed
 	FLOWD_SEED=$(SEED) $(BIN)/python -m pytest tests/simulation
+
+crash: $(STAMP)/tools  ## real processes under kill -9, and a referee; CYCLES=n, SEED=n
+	$(BIN)/python -m tests.crash $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))
 
 lint: $(STAMP)/tools  ## ruff: style and common mistakes
 	$(BIN)/ruff check .

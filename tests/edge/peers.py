@@ -443,7 +443,8 @@ async def sse(
         with trio.fail_after(WAIT_S):
             while b"\r\n\r\n" not in text:
                 data = await stream.receive_some(65536)
-                assert data, "closed without an answer"
+                if not data:
+                    raise EOFError("closed without an answer")
                 text += data
         head, _, body = text.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")

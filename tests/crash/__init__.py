@@ -1,0 +1,1 @@
+"""Real processes under `kill -9`, and a referee who knows what the exchange sent."""
