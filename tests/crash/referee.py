@@ -17,8 +17,8 @@ from tests.crash.ledger import Order, number_of, units
 ORDERS, VOLUME, OUTAGES = STREAMS = ("orders", "volume", "outages")
 TABLES = (VOLUME, OUTAGES)
 PAGE = 1024
-SHOWN_MAX = 20
-"""So many broken promises are told in full; the others are counted."""
+SHOWN_MAX = 5
+"""So many broken promises of a kind are told in full; the others are counted."""
 
 
 class Numbers:
@@ -72,13 +72,15 @@ class Referee:
         """By order: the time of its record, 0 when nobody was ever shown it."""
         self.outages: set[tuple[int, int]] = set()
         """Times without data, from and to, that clients were told of."""
+        self._shown: Counter[str] = Counter()
         self._expect_resets = expect_resets
         self._told = {name: Told() for name in STREAMS}
 
     def broken(self, kind: str, what: str, times: int = 1) -> None:
         """A promise was broken."""
         self.counts[kind] += times
-        if len(self.notes) < SHOWN_MAX:
+        self._shown[kind] += 1
+        if self._shown[kind] <= SHOWN_MAX:
             self.notes.append(f"{kind} (life {self.life}): {what}")
 
     def begins(self, life: int) -> None:
