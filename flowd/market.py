@@ -146,6 +146,8 @@ class Bucket:
     late: bool = False
     backfilled: bool = False
     """Not seen by this daemon, but taken from another's history."""
+    incomplete: bool = False
+    """Orders were missed that may belong here."""
 
     @property
     def total(self) -> Decimal:

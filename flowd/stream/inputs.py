@@ -139,7 +139,10 @@ class Input(Generic[T]):
             held=True,
         )
         mark.seq = cursor.position.seq
-        if goes_on:
+        if place:
+            # From now on it is another one, however far the component's own comes until a crash.
+            reading.read(mark, mark.seq)
+        elif goes_on:
             # One that begins elsewhere counts from when it has first dealt with something.
             reading.add(mark)
         return cursor

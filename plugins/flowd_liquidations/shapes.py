@@ -110,6 +110,7 @@ def point(bucket: Bucket) -> dict[str, Any]:
         "count": bucket.count,
         "timestamp_ms": bucket.time_ms,
         **({"backfilled": True} if bucket.backfilled else {}),
+        **({"incomplete": True} if bucket.incomplete else {}),
     }
 
 

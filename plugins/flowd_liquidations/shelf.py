@@ -6,12 +6,22 @@ The stream holds the buckets. What is here is only where they lie, and is made a
 from collections.abc import Callable
 from decimal import Decimal
 
-from flowd.market import Bucket, trimmed
-from flowd.plugin import Feed
+from attrs import evolve, frozen
+
+from flowd.market import EXACT, Bucket, trimmed
+from flowd.plugin import Feed, Stream
 from flowd_liquidations.timeframe import Timeframe, key
 
 Begin = Callable[[str, str, int], None]
 """Symbol, timeframe and time of the oldest bucket of our own."""
+
+
+@frozen
+class Hole:
+    """Between these times some orders were missed."""
+
+    from_ms: int
+    to_ms: int
 
 
 class Shelf:
@@ -20,7 +30,7 @@ class Shelf:
     def __init__(self, timeframes: list[Timeframe], feed: Feed[Bucket]) -> None:
         self.timeframes = timeframes
         self._feed = feed
-        self._newest_ms = 0
+        self.newest_ms = 0
         """The newest order's time; with the clock it decides what has outlived its retention."""
         self._last: dict[tuple[str, str], int] = {}
         """Each series' newest bucket that was published."""
@@ -28,6 +38,7 @@ class Shelf:
         self._on_begin: Begin = lambda symbol, timeframe, time_ms: None
         self._keys: dict[str, dict[int, list[str]]] = {frame.name: {} for frame in timeframes}
         self._oldest: dict[str, int] = {}
+        self._holes: Stream[Hole] = feed.table("holes", Hole)
         for record in feed.records():
             bucket = record.value
             self._note(bucket)
@@ -48,47 +59,76 @@ class Shelf:
         return self._feed.get(key(symbol, frame.name, time_ms))
 
     def put(
-        self,
-        symbol: str,
-        frame: Timeframe,
-        time_ms: int,
-        buy: Decimal,
-        sell: Decimal,
-        count: int,
-        *,
-        backfilled: bool = False,
+        self, symbol: str, frame: Timeframe, time_ms: int, buy: Decimal, sell: Decimal, count: int
     ) -> None:
-        """Publish a bucket's totals, marked as late where a newer one of its series came before."""
-        series = (symbol, frame.name)
-        if not backfilled and series not in self._begun:
-            self._begun[series] = time_ms
-            self._on_begin(symbol, frame.name, time_ms)
-        late = time_ms < self._last.get(series, time_ms)
+        """Publish a bucket as it was counted elsewhere."""
+        late = time_ms < self._last.get((symbol, frame.name), time_ms)
         buy, sell = trimmed(buy), trimmed(sell)
-        bucket = Bucket(symbol, frame.name, time_ms, buy, sell, count, late, backfilled)
+        bucket = Bucket(symbol, frame.name, time_ms, buy, sell, count, late, backfilled=True)
+        self._feed.publish(bucket, key=key(symbol, frame.name, time_ms))
+        self._note(bucket)
+
+    def add(
+        self, symbol: str, frame: Timeframe, time_ms: int, buy: Decimal, sell: Decimal, count: int
+    ) -> bool:
+        """Add to a bucket of our own and publish its full totals, marked as late where a newer one
+        of its series came before. False when it was counted elsewhere, and stays as it is.
+        """
         name = key(symbol, frame.name, time_ms)
-        known = self._feed.get(name) is not None
+        before = self._feed.get(name)
+        series = (symbol, frame.name)
+        if before is None:
+            if series not in self._begun:
+                self._begun[series] = time_ms
+                self._on_begin(symbol, frame.name, time_ms)
+            buy, sell = trimmed(buy), trimmed(sell)
+        else:
+            if before.backfilled:
+                return False
+            buy = trimmed(EXACT.add(before.buy, buy)) if buy else before.buy
+            sell = trimmed(EXACT.add(before.sell, sell)) if sell else before.sell
+            count += before.count
+        late = time_ms < self._last.get(series, time_ms)
+        torn = len(self._holes) > 0 and self._torn(frame, time_ms)
+        bucket = Bucket(symbol, frame.name, time_ms, buy, sell, count, late, False, torn)
         self._feed.publish(bucket, key=name)
-        if not known:
+        if before is None:
             self._note(bucket)
+        return True
+
+    def tear(self, from_ms: int, to_ms: int) -> None:
+        """Between these times some orders were missed: the buckets there are incomplete."""
+        self._holes.append(Hole(from_ms, to_ms), key=str(from_ms))
+        for frame in self.timeframes:
+            starts = [start_ms for start_ms in self._keys[frame.name] if start_ms <= to_ms]
+            for start_ms in [one for one in starts if frame.following(one) > from_ms]:
+                for name in self._keys[frame.name][start_ms]:
+                    bucket = self._feed.get(name)
+                    if bucket is not None and not bucket.backfilled:
+                        self._feed.publish(evolve(bucket, incomplete=True), key=name)
+
+    def _torn(self, frame: Timeframe, start_ms: int) -> bool:
+        end_ms = frame.following(start_ms)
+        holes = [record.value for record in self._holes.after(0)]
+        return any(start_ms <= hole.to_ms and hole.from_ms < end_ms for hole in holes)
 
     def saw(self, time_ms: int) -> None:
         """An order of this time has come."""
-        self._newest_ms = max(self._newest_ms, time_ms)
+        self.newest_ms = max(self.newest_ms, time_ms)
 
     @property
     def now_ms(self) -> int:
         """What retention is counted from: the clock, or the newest order where a recording is
         played.
         """
-        return min(self._newest_ms, self._feed.clock())
+        return min(self.newest_ms, self._feed.clock())
 
-    def forget_old(self) -> None:
-        """Drop the buckets that have outlived their retention, whenever a timeframe's horizon
-        moves on.
+    def forget_old(self, timeframes: list[Timeframe]) -> None:
+        """Drop the buckets of these timeframes that have outlived their retention, whenever the
+        horizon moves on, and the holes that are older than any bucket.
         """
         now_ms = self.now_ms
-        for frame in self.timeframes:
+        for frame in timeframes:
             horizon = frame.start(now_ms - frame.keep_ms)
             if self._oldest.get(frame.name) == horizon:
                 continue
@@ -97,6 +137,11 @@ class Shelf:
             for start_ms in [start_ms for start_ms in keys if start_ms < now_ms - frame.keep_ms]:
                 for name in keys.pop(start_ms):
                     self._feed.forget(name)
+            if len(self._holes):
+                keep_ms = max(frame.keep_ms for frame in self.timeframes)
+                for record in self._holes.after(0):
+                    if record.value.to_ms < now_ms - 2 * keep_ms:
+                        self._holes.forget(str(record.value.from_ms))
 
     def _note(self, bucket: Bucket) -> None:
         series = (bucket.symbol, bucket.timeframe)

@@ -1,6 +1,6 @@
 """A sink: liquidation orders and volume in the documented messages, over WebSocket and REST."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 from typing import Any
 
@@ -80,11 +80,12 @@ class View:
     ) -> tuple[list[Bucket], list[Gap]]:
         """The bars of a range, and the gaps that overlap it."""
         missed: Gaps | None = self._beside("gaps", f"{symbol}/{frame.name}")
-        elsewhere = () if missed is None else missed.gaps
-        source, now_ms = self._config.orders, self._clock()
-        gaps = gaps_of(self._outages(), source, start_ms, end_ms, now_ms, elsewhere)
+        gaps: Iterable[Gap] = () if missed is None else missed.gaps
+        outages, now_ms = self._outages(), self._clock()
+        for component in (self._config.orders, self._config.volume):
+            gaps = gaps_of(outages, component, start_ms, end_ms, now_ms, gaps)
         get = self._get(self._config.volume)
-        return buckets(get, symbol, frame, start_ms, end_ms, gaps), gaps
+        return buckets(get, symbol, frame, start_ms, end_ms, list(gaps)), list(gaps)
 
     def _beside(self, table: str, key: str) -> Any:
         name = f"{self._config.volume}.{table}"

@@ -1,27 +1,39 @@
 """A transform: liquidations to volume buckets. Accumulated, never replaced; exact; each order
 once.
 
-Once a second it reads what is new, adds it up, publishes the changed buckets as full totals and
-says that it is done, all in one step: so a restart at any moment neither loses an order nor counts
-one twice, and the stream itself is all the state there is.
+It adds up what is new as it comes. Once a second it publishes the changed buckets as full totals
+and says that it is done, all in one step: so a restart at any moment neither loses an order nor
+counts one twice, and the stream itself is all the state there is.
+
+A lone order changes one bucket in each timeframe, and publishing costs far more than adding. So
+wide buckets, of which it is a small part, are published less often; since a place belongs to what
+is published, they have one of their own.
 """
 
 import os
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
 import trio
 from attrs import Factory, field, frozen
 
-from flowd.market import EXACT, Bucket, Fill, Liquidation
-from flowd.plugin import Feed, Input, Record, Seconds, StreamName, Streams
+from flowd.market import Bucket
+from flowd.plugin import Cursor, Feed, Input, Seconds, StreamName, Streams
+from flowd_liquidations.accumulator import Accumulator
 from flowd_liquidations.backfill import Backfill
 from flowd_liquidations.shelf import Shelf
-from flowd_liquidations.timeframe import STANDARD, Timeframe, Timeframes, ordered, parse
+from flowd_liquidations.timeframe import STANDARD, Timeframes, ordered, parse
 
-BATCH_MAX = 2000
+SLICE = 100
 """Orders added up in one step; the rest waits for the next, so that a backlog holds nobody up."""
+CHANGED_MAX = 400
+"""With so many changed buckets it is time to publish, so that publishing holds nobody up."""
+PAUSE_S = 0.05
+"""Between reads, so that a busy input is read in slices and not order by order."""
+WIDE_MS = 300_000
+"""Buckets of this width and wider are published less often than the narrow ones."""
+WIDER = 5
+"""So many times less often."""
 BUCKETS_MAX = 1_000_000
 BASE_URL = "LIQUIDATION_API_BASE_URL"
 
@@ -46,7 +58,7 @@ def _retain(_: object, attribute: Any, retain: int | str | None) -> None:
 @frozen
 class Config:
     """`input` is a stream of liquidations or of fills; `every` how often changed buckets are
-    published.
+    published, and a fifth as often those of five minutes and wider.
 
     `backfill_from` is another flowd, whose buckets fill the time before our own; without it the
     environment's LIQUIDATION_API_BASE_URL, if set. `retain` cannot be chosen here.
@@ -68,111 +80,59 @@ class Config:
             )
 
     @property
+    def wide(self) -> float:
+        """How often wide buckets are published."""
+        return WIDER * self.every
+
+    @property
     def history(self) -> str | None:
         """Where older buckets are asked for, None for nowhere."""
         return self.backfill_from or os.environ.get(BASE_URL) or None
 
 
-class Accumulator:
-    """Adds liquidations up and publishes what changed."""
-
-    def __init__(self, timeframes: list[Timeframe], feed: Feed[Bucket]) -> None:
-        self.shelf = Shelf(timeframes, feed)
-        self._feed = feed
-
-    def add(self, records: list[Record[Liquidation | Fill]]) -> None:
-        """Count each order once in each timeframe, publish the changed buckets ascending."""
-        changed: dict[tuple[str, Timeframe, int], tuple[Decimal, Decimal, int]] = {}
-        frames = self.shelf.timeframes
-        newest_ms = 0
-        for record in records:
-            order = order_of(record.value)
-            if order is None:
-                continue
-            newest_ms = max(newest_ms, order.time_ms)
-            for frame in frames:
-                bucket = (order.symbol, frame, frame.start(order.time_ms))
-                buy, sell, count = changed.get(bucket, _NOTHING)
-                if order.side == "BUY":
-                    buy = EXACT.add(buy, order.notional)
-                else:
-                    sell = EXACT.add(sell, order.notional)
-                changed[bucket] = (buy, sell, count + 1)
-        self.shelf.saw(newest_ms)
-        now_ms = self.shelf.now_ms
-        for bucket in sorted(changed, key=_by_time):
-            symbol, frame, start_ms = bucket
-            if start_ms < now_ms - frame.keep_ms:
-                for _ in range(changed[bucket][2]):
-                    self._feed.drop(f"too late for {frame.name}")
-                continue
-            self._publish(symbol, frame, start_ms, *changed[bucket])
-        self.shelf.forget_old()
-
-    def _publish(
-        self,
-        symbol: str,
-        frame: Timeframe,
-        start_ms: int,
-        buy: Decimal,
-        sell: Decimal,
-        count: int,
-    ) -> None:
-        before = self.shelf.get(symbol, frame, start_ms)
-        if before is not None and before.backfilled:
-            # The other daemon counted this order; ours would come on top.
-            self._feed.drop("older than our own history")
-            return
-        if before is not None:
-            buy = EXACT.add(buy, before.buy)
-            sell = EXACT.add(sell, before.sell)
-            count += before.count
-        self.shelf.put(symbol, frame, start_ms, buy, sell, count)
-
-
-def order_of(value: Liquidation | Fill) -> Liquidation | Fill | None:
-    """What counts: a liquidation, or the liquidated side of one; neither a plain trade nor the
-    other side.
-    """
-    return None if isinstance(value, Fill) and value.role != "liquidated" else value
-
-
-_NOTHING = (Decimal(0), Decimal(0), 0)
-
-
-def _by_time(bucket: tuple[str, Timeframe, int]) -> tuple[int, str, int]:
-    symbol, frame, start_ms = bucket
-    return start_ms, symbol, frame.width_ms
-
-
 async def volume(config: Config, streams: Streams, feed: Feed[Bucket]) -> None:
-    """Read, add up, publish, once every second; ends when its input does."""
+    """Read, add up, publish; ends when its input does."""
     names = ordered(config.timeframes)
     feed.table("timeframes", Timeframes).append(Timeframes(names), key="timeframes")
-    accumulator = Accumulator([parse(name) for name in names], feed)
-    if config.history is None:
-        await accumulate(config, streams, accumulator)
-        return
-    backfill = Backfill(config.history, accumulator.shelf, feed)
+    frames = [parse(name) for name in names]
+    shelf = Shelf(frames, feed)
+    orders = streams[config.input]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(backfill.run)
-        await accumulate(config, streams, accumulator)
+        if config.history is not None:
+            nursery.start_soon(Backfill(config.history, shelf, feed).run)
+        async with trio.open_nursery() as adding:
+            # Each has a place of its own, and goes on from it also without timeframes: who
+            # configures one later must not count anew what the others have.
+            for place, wide, every_s in (("", False, config.every), ("wide", True, config.wide)):
+                own = [frame for frame in frames if (not 0 < frame.width_ms < WIDE_MS) == wide]
+                cursor = orders.cursor(place=place)
+                adding.start_soon(
+                    accumulate, orders, cursor, Accumulator(own, shelf, feed), every_s
+                )
         nursery.cancel_scope.cancel()
 
 
-async def accumulate(config: Config, streams: Streams, accumulator: Accumulator) -> None:
-    """Add up what comes, until it ends."""
-    orders = streams[config.input]
-    cursor = orders.cursor()
-    while await orders.news(cursor.position.seq):
-        # No checkpoint until `done`: buckets and place belong to the same instant.
-        batch = cursor.read(limit=BATCH_MAX)
-        accumulator.add(batch.records)
-        cursor.done()
+async def accumulate(
+    orders: Input[Any], cursor: Cursor[Any], accumulator: Accumulator, every_s: float
+) -> None:
+    """Add up what comes at once, and publish what changed once in a while; ends with its input."""
+    due, done = trio.current_time(), cursor.position.seq
+    while True:
+        with trio.move_on_at(due if cursor.position.seq > done else float("inf")):
+            if not await orders.news(cursor.position.seq):
+                break
+        accumulator.add(cursor.read(limit=SLICE))
+        if accumulator.changed >= CHANGED_MAX or trio.current_time() >= due:
+            # No checkpoint in between: buckets and place belong to the same instant.
+            accumulator.publish()
+            cursor.done()
+            due, done = trio.current_time() + every_s, cursor.position.seq
         if cursor.position == orders.head:
-            await pause(orders, config.every)
+            await pause(orders, PAUSE_S)
         else:
             await trio.lowlevel.checkpoint()
+    accumulator.publish()
+    cursor.done()
 
 
 async def pause(orders: Input[Any], seconds: float) -> None:

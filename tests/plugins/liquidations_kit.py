@@ -5,7 +5,9 @@ from functools import partial
 from typing import Any
 
 from flowd_liquidations import shapes, timeframe, volume
-from flowd_liquidations.volume import Accumulator
+from flowd_liquidations.accumulator import Accumulator
+from flowd_liquidations.shelf import Shelf
+from flowd_liquidations.timeframe import Timeframe
 
 from flowd import testing
 from flowd.market import Bucket, Liquidation, number, trimmed
@@ -74,5 +76,14 @@ class Rig:
 def accumulate(orders: Iterable[Liquidation]) -> Rig:
     rig = Rig()
     rig.happen(orders)
-    Accumulator(FRAMES, rig.feed).add(rig.orders.after(0))
+    add(accumulator(rig), rig)
     return rig
+
+
+def accumulator(rig: Rig, frames: list[Timeframe] = FRAMES) -> Accumulator:
+    return Accumulator(frames, Shelf(frames, rig.feed), rig.feed)
+
+
+def add(accumulator: Accumulator, rig: Rig, after: int = 0) -> None:
+    accumulator.add(rig.orders.read(after))
+    accumulator.publish()

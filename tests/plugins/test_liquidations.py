@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import trio
+from attrs import evolve
 from flowd_liquidations import flowd_sinks, flowd_transforms, series, shapes, timeframe
-from flowd_liquidations.volume import Accumulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from flowd.market import Bucket, Liquidation
-from flowd.plugin import BadRequest, Batch, Position, Record
+from flowd.plugin import BadRequest, Batch, Gap, Position, Record
 from flowd.upstream.outages import Outage
 from tests.plugins.liquidations_kit import (
     FRAMES,
@@ -22,6 +22,8 @@ from tests.plugins.liquidations_kit import (
     WORKED_EXAMPLE,
     Rig,
     accumulate,
+    accumulator,
+    add,
     order,
 )
 
@@ -193,6 +195,91 @@ async def test_changed_buckets_are_published_once_a_second(autojump_clock: Any) 
     assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
 
 
+async def test_wide_buckets_are_published_every_five_seconds(autojump_clock: Any) -> None:
+    rig = Rig()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run())
+        rig.happen(WORKED_EXAMPLE[:1])
+        await trio.sleep(1)
+        rig.happen(WORKED_EXAMPLE[1:3])
+        await trio.sleep(3.9)
+        before = rig.bar("1m", 1699999980000), rig.bar("5m", 1699999800000)
+        await trio.sleep(0.2)
+        after = rig.bar("5m", 1699999800000)
+        nursery.cancel_scope.cancel()
+
+    assert before == (("10000", "5000", 3), ("5000", "0", 1))
+    assert after == ("10000", "5000", 3)
+
+
+async def test_a_burst_is_added_up_in_slices_and_published_in_portions(
+    autojump_clock: Any,
+) -> None:
+    rig = Rig()
+    rig.happen(order(NOW_MS - 60_000 * (i % 50), "BUY", "1", str(i), f"S{i}") for i in range(1000))
+    steps: list[int] = []
+
+    class Published(trio.abc.Instrument):
+        before = 0
+
+        def before_task_step(self, task: Any) -> None:
+            self.before = rig.buckets.seq
+
+        def after_task_step(self, task: Any) -> None:
+            steps.append(rig.buckets.seq - self.before)
+
+    instrument = Published()
+    trio.lowlevel.add_instrument(instrument)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run())
+        await trio.sleep(6)
+        nursery.cancel_scope.cancel()
+    trio.lowlevel.remove_instrument(instrument)
+
+    assert sum(steps) == 7000
+    assert max(steps) <= 1000
+
+
+async def test_what_was_missed_leaves_its_buckets_incomplete(autojump_clock: Any) -> None:
+    rig = Rig(1700000300000)
+    rig.happen(WORKED_EXAMPLE[:2])
+    adding = accumulator(rig)
+    add(adding, rig)
+
+    rig.happen([order(1700000200000, "BUY", "1", "10"), order(1700000280000, "BUY", "1", "10")])
+    adding.add(evolve(rig.orders.read(3), gap=Gap(3, 3)))
+    adding.publish()
+
+    found = {record.key: record.value.incomplete for record in rig.buckets.after(0)}
+    assert found["BTCUSDT/1m/1699999980000"], "more of its orders may have been missed"
+    assert found["BTCUSDT/1d/1699920000000"]
+    assert found["BTCUSDT/1m/1700000280000"]
+    bucket = rig.buckets.get("BTCUSDT/1d/1699920000000")
+    assert bucket is not None
+    assert shapes.point(bucket)["incomplete"] is True
+    assert (bucket.buy, bucket.count) == (Decimal(10010), 3)
+
+
+async def test_a_symbol_that_comes_up_after_a_restart_is_incomplete_too(
+    autojump_clock: Any,
+) -> None:
+    rig = Rig(1700000300000)
+    rig.happen(WORKED_EXAMPLE[:2])
+    add(accumulator(rig), rig)
+    accumulator(rig).add(evolve(rig.orders.read(2), gap=Gap(3, 3)))
+
+    rig.happen([order(1700000299000, "BUY", "1", "10", "ETHUSDT")])
+    add(accumulator(rig), rig, 2)
+
+    assert rig.buckets.get("ETHUSDT/1d/1699920000000").incomplete  # type: ignore[union-attr]
+    rig.now_ms += 86_400_000
+    rig.happen([order(rig.now_ms, "BUY", "1", "10", "ETHUSDT")])
+    add(accumulator(rig), rig, 3)
+    later = rig.buckets.get(timeframe.key("ETHUSDT", "1d", FRAMES[-1].start(rig.now_ms)))
+    assert later is not None
+    assert not later.incomplete
+
+
 async def test_a_restart_at_any_moment_counts_each_order_once(autojump_clock: Any) -> None:
     rig = Rig()
     for step, one in enumerate(WORKED_EXAMPLE):
@@ -224,12 +311,12 @@ async def test_when_its_input_ends_all_of_it_has_been_counted(autojump_clock: An
 
 def test_a_late_order_is_added_and_marked() -> None:
     rig = Rig(1700000300000)
-    accumulator = Accumulator(FRAMES, rig.feed)
+    adding = accumulator(rig)
     rig.happen([order(1700000100000, "BUY", "1", "10")])
-    accumulator.add(rig.orders.after(0))
+    add(adding, rig)
 
     rig.happen([order(1700000000000, "BUY", "1", "10")])
-    accumulator.add(rig.orders.after(1))
+    add(adding, rig, 1)
 
     late = rig.buckets.get(timeframe.key("BTCUSDT", "1m", 1699999980000))
     same = rig.buckets.get(timeframe.key("BTCUSDT", "1d", 1699920000000))
@@ -241,11 +328,11 @@ def test_a_late_order_is_added_and_marked() -> None:
 
 def test_an_order_older_than_its_buckets_retention_is_dropped_and_counted() -> None:
     rig = Rig()
-    accumulator = Accumulator(FRAMES, rig.feed)
+    adding = accumulator(rig)
     old = order(NOW_MS - 2 * 86_400_000, "BUY", "1", "10")
     rig.happen([order(NOW_MS, "BUY", "1", "10"), old])
 
-    accumulator.add(rig.orders.after(0))
+    add(adding, rig)
 
     assert rig.feed.tally.dropped == {"too late for 1m": 1}
     assert rig.bar("1d", FRAMES[-1].start(old.time_ms)) == ("10", "0", 1)
@@ -253,11 +340,11 @@ def test_an_order_older_than_its_buckets_retention_is_dropped_and_counted() -> N
 
 def test_buckets_that_outlived_their_retention_are_forgotten() -> None:
     rig = accumulate(WORKED_EXAMPLE)
-    accumulator = Accumulator(FRAMES, rig.feed)
+    adding = accumulator(rig)
 
     rig.now_ms += 2 * 86_400_000
     rig.happen([order(rig.now_ms, "BUY", "1", "10")])
-    accumulator.add(rig.orders.after(4))
+    add(adding, rig, 4)
 
     assert rig.bar("1m", 1699999980000) is None
     assert rig.bar("1h", 1699999200000) == ("10000", "5693", 4)
@@ -267,7 +354,7 @@ def test_a_recording_is_retained_by_its_own_time() -> None:
     rig = Rig(now_ms=1_900_000_000_000)
     rig.happen(WORKED_EXAMPLE)
 
-    Accumulator(FRAMES, rig.feed).add(rig.orders.after(0))
+    add(accumulator(rig), rig)
 
     assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
 

@@ -8,9 +8,10 @@ import httpx2
 import pytest
 import trio
 from flowd_liquidations import shapes, sink, timeframe
+from flowd_liquidations.accumulator import Accumulator
 from flowd_liquidations.answer import read
 from flowd_liquidations.backfill import Backfill, Gaps
-from flowd_liquidations.volume import Accumulator
+from flowd_liquidations.shelf import Shelf
 from quart import Response, request
 from quart_trio import QuartTrio
 
@@ -24,6 +25,8 @@ from tests.plugins.liquidations_kit import (
     WORKED_EXAMPLE,
     Rig,
     accumulate,
+    accumulator,
+    add,
     order,
 )
 
@@ -69,16 +72,17 @@ async def backfilled(
     rig: Rig, elsewhere: Elsewhere, own: list[Liquidation], *, seconds: float = 7200
 ) -> Accumulator:
     """The transform's parts, with so long to fill what is missing."""
-    accumulator = Accumulator(FRAMES, rig.feed)
-    backfill = Backfill("http://elsewhere", accumulator.shelf, rig.feed, elsewhere.transport)
+    shelf = Shelf(FRAMES, rig.feed)
+    adding = Accumulator(FRAMES, shelf, rig.feed)
+    backfill = Backfill("http://elsewhere", shelf, rig.feed, elsewhere.transport)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(backfill.run)
         seq = rig.orders.seq
         rig.happen(own)
-        accumulator.add(rig.orders.after(seq))
+        add(adding, rig, seq)
         await trio.sleep(seconds)
         nursery.cancel_scope.cancel()
-    return accumulator
+    return adding
 
 
 async def test_backfill_fills_what_lies_before_our_own_and_marks_it(autojump_clock: Any) -> None:
@@ -128,10 +132,10 @@ async def test_a_late_order_does_not_come_on_top_of_what_was_backfilled(
 ) -> None:
     elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
     rig = Rig()
-    accumulator = await backfilled(rig, elsewhere, [OWN])
+    adding = await backfilled(rig, elsewhere, [OWN])
 
     rig.happen([WORKED_EXAMPLE[0]])
-    accumulator.add(rig.orders.after(1))
+    add(adding, rig, 1)
 
     assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
     assert rig.feed.tally.dropped["older than our own history"] == 1
@@ -229,11 +233,11 @@ async def test_what_was_backfilled_is_forgotten_when_it_has_outlived_its_retenti
 ) -> None:
     elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
     rig = Rig()
-    accumulator = await backfilled(rig, elsewhere, [OWN])
+    adding = await backfilled(rig, elsewhere, [OWN])
 
     rig.now_ms += 2 * DAY_MS
     rig.happen([order(rig.now_ms, "BUY", "1", "10")])
-    accumulator.add(rig.orders.after(1))
+    add(adding, rig, 1)
 
     assert rig.bar("1m", 1699999980000) is None
 
@@ -245,7 +249,7 @@ async def test_backfill_that_is_switched_on_later_fills_each_timeframe_up_to_our
     elsewhere = Elsewhere(accumulate(hours))
     rig = Rig()
     rig.happen([OWN])
-    Accumulator(FRAMES, rig.feed).add(rig.orders.after(0))
+    add(accumulator(rig), rig)
 
     await backfilled(rig, elsewhere, [])
 
@@ -268,9 +272,8 @@ async def test_a_thousand_empty_minutes_are_not_the_end_of_history(autojump_cloc
 async def test_a_timeframe_of_ours_that_begins_later_is_filled_too(autojump_clock: Any) -> None:
     elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
     rig = Rig()
-    Accumulator(FRAMES[1:], rig.feed)
     rig.happen([OWN])
-    Accumulator(FRAMES[1:], rig.feed).add(rig.orders.after(0))
+    add(accumulator(rig, FRAMES[1:]), rig)
 
     await backfilled(rig, elsewhere, [order(OWN.time_ms + MINUTE_MS, "BUY", "1", "9")])
 

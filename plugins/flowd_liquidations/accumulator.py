@@ -1,0 +1,109 @@
+"""Adds liquidations up: each once in each timeframe, at the price of one addition until something
+is published.
+"""
+
+from decimal import Decimal
+from math import gcd
+
+from flowd.market import EXACT, Bucket, Fill, Liquidation
+from flowd.plugin import Batch, Feed
+from flowd_liquidations.shelf import Shelf
+from flowd_liquidations.timeframe import DAY_MS, Timeframe
+
+Sum = tuple[Decimal, Decimal, int]
+"""What was bought, what was sold, by how many orders."""
+
+
+class Accumulator:
+    """Adds up for some timeframes, in the spans that all of them are made of. Nothing of it is
+    published before `publish`.
+    """
+
+    def __init__(self, timeframes: list[Timeframe], shelf: Shelf, feed: Feed[Bucket]) -> None:
+        self._frames = timeframes
+        self._shelf = shelf
+        self._feed = feed
+        self._unit_ms = gcd(DAY_MS, *(frame.width_ms for frame in timeframes))
+        self._sums: dict[tuple[str, int], Sum] = {}
+        self._newest_ms = shelf.newest_ms
+
+    @property
+    def changed(self) -> int:
+        """How many buckets are to be published, at most."""
+        return len(self._sums) * len(self._frames)
+
+    def add(self, batch: Batch[Liquidation | Fill]) -> None:
+        """Count each order once. What was missed before them leaves a hole."""
+        if batch.gap is not None:
+            self._tear(batch)
+        sums, unit_ms, newest_ms = self._sums, self._unit_ms, self._newest_ms
+        for record in batch.records:
+            order = order_of(record.value)
+            if order is None:
+                continue
+            time_ms = order.time_ms
+            if time_ms > newest_ms:
+                newest_ms = time_ms
+            span = order.symbol, time_ms - time_ms % unit_ms
+            buy, sell, count = sums.get(span, _NOTHING)
+            if order.side == "BUY":
+                sums[span] = EXACT.add(buy, order.notional), sell, count + 1
+            else:
+                sums[span] = buy, EXACT.add(sell, order.notional), count + 1
+        self._newest_ms = newest_ms
+
+    def publish(self) -> None:
+        """Publish the changed buckets as full totals, ascending. To be called in one step with
+        `cursor.done()`.
+        """
+        shelf = self._shelf
+        shelf.saw(self._newest_ms)
+        if self._sums:
+            now_ms = shelf.now_ms
+            changed = self._buckets()
+            for bucket in sorted(changed, key=_by_time) if len(changed) > 1 else changed:
+                symbol, frame, start_ms = bucket
+                buy, sell, count = changed[bucket]
+                if start_ms < now_ms - frame.keep_ms:
+                    for _ in range(count):
+                        self._feed.drop(f"too late for {frame.name}")
+                elif not shelf.add(symbol, frame, start_ms, buy, sell, count):
+                    # The other daemon counted this order; ours would come on top.
+                    self._feed.drop("older than our own history")
+            self._sums.clear()
+        shelf.forget_old(self._frames)
+
+    def _buckets(self) -> dict[tuple[str, Timeframe, int], Sum]:
+        changed: dict[tuple[str, Timeframe, int], Sum] = {}
+        for (symbol, span_ms), (buy, sell, count) in self._sums.items():
+            for frame in self._frames:
+                bucket = symbol, frame, frame.start(span_ms)
+                before = changed.get(bucket)
+                if before is None:
+                    changed[bucket] = buy, sell, count
+                else:
+                    bought, sold, orders = before
+                    total = EXACT.add(bought, buy), EXACT.add(sold, sell), orders + count
+                    changed[bucket] = total
+        return changed
+
+    def _tear(self, batch: Batch[Liquidation | Fill]) -> None:
+        """What was missed happened after the newest order that was counted, and before the next."""
+        times = [record.value.time_ms for record in batch.records[:1]]
+        to_ms = times[0] if times else self._feed.clock()
+        self._shelf.tear(min(self._newest_ms or to_ms, to_ms), to_ms)
+
+
+def order_of(value: Liquidation | Fill) -> Liquidation | Fill | None:
+    """What counts: a liquidation, or the liquidated side of one; neither a plain trade nor the
+    other side.
+    """
+    return None if isinstance(value, Fill) and value.role != "liquidated" else value
+
+
+_NOTHING = (Decimal(0), Decimal(0), 0)
+
+
+def _by_time(bucket: tuple[str, Timeframe, int]) -> tuple[int, str, int]:
+    symbol, frame, start_ms = bucket
+    return start_ms, symbol, frame.width_ms
