@@ -105,7 +105,6 @@ class Daemon:
         self.ended = trio.Event()
         self.saved = False
         """Whether the end was in order: all that is to survive is in the store."""
-        self._started_ms = 0
 
     def stop(self) -> None:
         """Ask for an orderly end; `run` returns when it is done."""
@@ -156,7 +155,7 @@ class Daemon:
     def _build(self, nursery: trio.Nursery) -> None:
         machine, settings, memory = self.machine, self.config.settings, self.memory
         memory.behind = settings.behind
-        self._started_ms = machine.clock()
+        started_ms = machine.clock()
         for part in self.plan.order:
             if part.table != "sinks":
                 memory.open(part.name, part.definition.record, part.retain, part.behind)
@@ -185,7 +184,7 @@ class Daemon:
         self.watch.resume(memory.saved_ms)
         self.observer = Observer(
             clock=machine.clock,
-            started_ms=self._started_ms,
+            started_ms=started_ms,
             components=self.running.values(),
             streams=self.streams.values(),
             plugins=self.registry.found,
@@ -322,7 +321,7 @@ class Daemon:
         listeners: list[trio.SocketListener],
     ) -> None:
         await nursery.start(self.web.run)
-        nursery.start_soon(self.snapshots.run, self.config.settings.save_every)
+        nursery.start_soon(self._save)
         nursery.start_soon(self.observer.run)
         nursery.start_soon(self.watch.run)
         nursery.start_soon(self._watchdog)
@@ -331,6 +330,13 @@ class Daemon:
             if part.name in self.supervisor.children:
                 self.supervisor.start(part.name, components)
         notify.notify(f"READY=1\nSTATUS=serving {len(self.streams)} streams")
+
+    async def _save(self) -> None:
+        """Save at once, so that the next life knows of this one, however soon it is cut short; and
+        then every few seconds.
+        """
+        await self.snapshots.save()
+        await self.snapshots.run(self.config.settings.save_every)
 
     async def _watchdog(self) -> None:
         """Tell systemd that the loop turns. A loop that is stuck cannot, and is restarted."""

@@ -307,3 +307,18 @@ async def test_a_connection_that_had_delivered_is_back_within_a_second_each_time
         lasted = [(o.to_ms or 0) - o.from_ms for o in scene.outages()]
         assert len(lasted) == 5
         assert max(lasted) <= 2500, "a tick comes each second only"
+
+
+async def test_a_first_life_that_is_cut_short_leaves_an_outage_too(
+    autojump_clock: MockClock,
+) -> None:
+    exchange, store = Exchange(), MemoryStore()
+
+    async with following(exchange, store, crash=True):
+        await trio.sleep(3)
+    async with following(exchange, store) as scene:
+        await trio.sleep(10)
+
+        (outage,) = scene.outages()
+        assert outage.reason == "the daemon was not running"
+        assert scene.unannounced() == []
