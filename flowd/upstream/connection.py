@@ -56,8 +56,8 @@ async def dial(url: SplitResult) -> trio.abc.Stream:
 class Upstream:
     """An open connection: `send` text, iterate for messages.
 
-    Iteration takes what has come without letting others run, for a slice of half a millisecond at a
-    time. When all was taken it raises `UpstreamError` if the connection has ended, and
+    Iteration takes what has come without letting others run, for a slice of about a millisecond
+    at a time. When all was taken it raises `UpstreamError` if the connection has ended, and
     `UpstreamSilent` after `silence_s` without a sign of life: any frame, or only messages if
     `pongs_count` is false.
     """

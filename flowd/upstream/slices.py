@@ -5,28 +5,26 @@ none. So a message costs a pass of the event loop, which is dear where there are
 handful of bytes may hold it. Here the reader gives way when its slice of time is over, whatever
 came in it.
 
-The connection stays trio-websocket's; two of its parts are wrapped: the protocol that says what was
-read, and the channel that messages go into. Both are private there, so pyproject.toml pins its
-minor version, and `tests/upstream/test_slices.py` holds this way against the plain one.
+The connection stays trio-websocket's: it shakes hands, answers pings, puts pieces together, closes.
+Two of its parts are wrapped: the protocol that says what was read, and the channel that messages go
+into. Both are private there, so pyproject.toml pins its minor version, and
+`tests/upstream/test_slices.py` holds this way against the plain one.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import trio
 import trio_websocket
 
-SLICE_S: Final = 0.0005
+SLICE_S: Final = 0.00075
 """For so long a task takes what is there before it lets others run. Reader and source each do so in
 every pass of the event loop, and who was first in one pass may be last in the next: others wait for
-two milliseconds at most.
+three milliseconds at most.
 """
 READ_MAX: Final = 64 * 1024
 """Bytes taken from the socket at once."""
-HANDSHAKE_READ_MAX: Final = 1024
-"""The same while nothing is wrapped, so that what is sent right behind the handshake holds nobody
-up.
-"""
 SMALL: Final = 128
 """Characters: an unfinished piece of a message that has fewer brings it no nearer to its end."""
 IDLE_PER_S: Final = 1000
@@ -34,7 +32,12 @@ IDLE_PER_S: Final = 1000
 IDLE_MAX: Final = 5000
 """How many more than that may come at once; beyond it the connection is broken off."""
 
-_MORE: Final = bytearray(b"more")
+_SWITCHED: Final = re.compile(rb"HTTP/1\.[0-9] 101 .*?\n\r?\n", re.DOTALL)
+"""The head of the answer after which frames follow."""
+_WHOLE_TEXT: Final = 0x81
+"""The first byte of a frame that is a message of text, with nothing to be said about it."""
+
+_MORE: Final = b"more"
 """What is read as long as there are frames left of what was read before."""
 
 
@@ -55,28 +58,45 @@ class Slice:
 
 class Wire:
     """The stream below a connection. While frames are `left` of what was read before, it answers at
-    once after the others had their turn; once `flooded`, it is broken for its reader.
+    once after the others had their turn; once `flooded`, it is broken for its reader. Behind the
+    handshake nothing is read until the reader was `wrapped`.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.slice = Slice()
-        self.read_max = HANDSHAKE_READ_MAX
         self.left = False
         self.flooded = False
+        self.wrapped = trio.Event()
         self.heard = self.slice.began
         """When the last message came, or whatever else is a sign of life."""
         self._stream = stream
+        self._head: bytes | None = b""
+        self._frames = b""
 
-    async def receive_some(self, _max_bytes: int | None = None) -> bytes | bytearray:
+    async def receive_some(self, _max_bytes: int | None = None) -> bytes:
         """What came; `_MORE` while something is left."""
         if self.flooded:
             raise trio.BrokenResourceError("more frames that say nothing than are allowed")
         if self.left:
             await trio.lowlevel.checkpoint()
-            data: bytes | bytearray = _MORE
+            data = _MORE
+        elif self._head is not None:
+            data = await self._handshake(self._head)
+        elif self._frames or not self.wrapped.is_set():
+            await self.wrapped.wait()
+            data, self._frames = self._frames, b""
+            data = data or bytes(await self._stream.receive_some(READ_MAX))
         else:
-            data = await self._stream.receive_some(self.read_max)
+            data = bytes(await self._stream.receive_some(READ_MAX))
         self.slice.begin()
+        return data
+
+    async def _handshake(self, before: bytes) -> bytes:
+        data = bytes(await self._stream.receive_some(READ_MAX))
+        self._head = before + data
+        if head := _SWITCHED.match(self._head):
+            end = head.end() - len(before)
+            data, self._frames, self._head = data[:end], data[end:], None
         return data
 
     async def send_all(self, data: bytes) -> None:
@@ -101,8 +121,8 @@ class Messages:
         self._room = _Room(inside._send_channel, wire)
         # Its receiving end too: closing that one would lose what has come before.
         inside._send_channel = inside._recv_channel = self._room
-        inside._wsproto = _Frames(inside._wsproto, wire)
-        wire.read_max = READ_MAX
+        inside._wsproto = _Frames(inside._wsproto, wire, self._room, inside._max_message_size)
+        wire.wrapped.set()
 
     @property
     def waiting(self) -> int:
@@ -135,15 +155,15 @@ class _Room:
     """Where trio-websocket's reader puts messages: it waits only when there is no room."""
 
     def __init__(self, channel: trio.MemorySendChannel[str | bytes], wire: Wire) -> None:
+        self.put: Callable[[str | bytes], None] = channel.send_nowait
         self._wire = wire
         self._channel = channel
-        self._put = channel.send_nowait
 
     async def send(self, message: str | bytes) -> None:
         wire = self._wire
         wire.heard = wire.slice.began
         try:
-            self._put(message)
+            self.put(message)
         except trio.WouldBlock:
             await self._channel.send(message)
             wire.slice.begin()
@@ -155,11 +175,23 @@ class _Room:
 class _Frames:
     """The protocol under trio-websocket's reader. It tells no more events than fit into a slice,
     and none of an upstream that floods.
+
+    Nearly all that comes are texts, each whole in one frame: such a frame is opened here, and goes
+    into the room. Every other one is handed to the protocol, and so is one that finds no room, or
+    whose text is none.
     """
 
-    def __init__(self, protocol: Any, wire: Wire) -> None:
+    def __init__(self, protocol: Any, wire: Wire, room: _Room, message_max: int) -> None:
         self._protocol = protocol
         self._wire = wire
+        self._put = room.put
+        self._message_max = message_max
+        self._data = b""
+        self._at = 0
+        """Up to here all is dealt with."""
+        self._handed = 0
+        """So many bytes of the frame that the protocol has in part are still to come."""
+        self._in_pieces = False
         self._idle = 0.0
         self._idle_at = wire.slice.began
 
@@ -168,35 +200,107 @@ class _Frames:
         return bool(self._protocol.client)
 
     @property
-    def state(self) -> object:
+    def state(self) -> Any:
         return self._protocol.state
 
     def send(self, event: object) -> bytes:
         sent: bytes = self._protocol.send(event)
         return sent
 
-    def receive_data(self, data: bytes | bytearray) -> None:
+    def receive_data(self, data: bytes) -> None:
         if data is not _MORE:
-            self._protocol.receive_data(data)
+            self._data, self._at = self._data[self._at :] + data, 0
 
     def events(self) -> Iterator[object]:
         wire = self._wire
         mine = wire.slice
         wire.left = False
-        for event in self._protocol.events():
-            # Only pieces of messages have this attribute: control frames have not.
-            whole = getattr(event, "message_finished", None)
-            if not whole and (whole is None or len(event.data) < SMALL):
-                self._count()
+        while True:
+            for event in self._protocol.events():
+                self._note(event)
                 if wire.flooded:
                     return
-            yield event
-            if mine.now() >= mine.end:
+                yield event
+                if mine.now() >= mine.end:
+                    wire.left = True
+                    return
+            if self._take():
                 wire.left = True
                 return
+            if not self._hand():
+                return
 
-    def _count(self) -> None:
-        """One more frame that says nothing, into a bucket that so many run out of in a second."""
+    def _take(self) -> bool:
+        """Open the frames that are whole texts, up to one that is not; true when the slice was over
+        before.
+        """
+        if self._handed or self._in_pieces:
+            return False
+        put, mine, data, at = self._put, self._wire.slice, self._data, self._at
+        size, over = len(data), False
+        while not over and size - at > 4 and data[at] == _WHOLE_TEXT:
+            start, length = at + 2, data[at + 1]
+            if length == 126:
+                start, length = at + 4, data[at + 2] << 8 | data[at + 3]
+                if length < 126:
+                    break
+            elif length > 126:
+                break
+            end = start + length
+            if end > size or length > self._message_max:
+                break
+            try:
+                put(data[start:end].decode())
+            except (
+                ValueError,
+                trio.WouldBlock,
+                trio.BrokenResourceError,
+                trio.ClosedResourceError,
+            ):
+                break
+            at = end
+            over = mine.now() >= mine.end
+        if at != self._at:
+            self._at, self._wire.heard = at, mine.began
+        return over
+
+    def _hand(self) -> bool:
+        """Hand the next frame to the protocol, as far as it has come; false when nothing has."""
+        left = len(self._data) - self._at
+        if not left or self._protocol.state.name == "CLOSED":
+            return False
+        if not self._handed:
+            length = self._length()
+            if length is None or (left < length < READ_MAX and self._data[self._at] == _WHOLE_TEXT):
+                return False
+            self._handed = length
+        part = self._data[self._at : self._at + self._handed]
+        self._at += len(part)
+        self._handed -= len(part)
+        self._protocol.receive_data(part)
+        return True
+
+    def _length(self) -> int | None:
+        """Of the frame that comes next, with its head; None when that is not here yet."""
+        head = self._data[self._at : self._at + 14]
+        if len(head) < 2:
+            return None
+        mask, length = head[1] >> 7, head[1] & 127
+        wide = {126: 2, 127: 8}.get(length, 0)
+        if len(head) < 2 + wide:
+            return None
+        return 2 + wide + 4 * mask + (int.from_bytes(head[2 : 2 + wide]) if wide else length)
+
+    def _note(self, event: Any) -> None:
+        """Whether a message is in pieces, and whether an upstream floods: frames that say nothing
+        go into a bucket that `IDLE_PER_S` run out of.
+        """
+        # Only messages and their pieces have this attribute: control frames have not.
+        whole: bool | None = getattr(event, "message_finished", None)
+        if whole is not None:
+            self._in_pieces = not whole
+        if whole or (whole is False and len(event.data) >= SMALL):
+            return
         at = self._wire.slice.began
         self._idle = max(0.0, self._idle - (at - self._idle_at) * IDLE_PER_S) + 1
         self._idle_at = at

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any, cast
 from urllib.parse import SplitResult
 
@@ -59,6 +60,20 @@ SCENES = {
     "an end within a frame": [*text("a"), text("cut off in here")[0][:7]],
     "too large": [*MANY, *LARGE],
     "too large in pieces, and more": [*text("a"), *text("x" * (MESSAGE_MAX + 1), 40), *text("b")],
+    "every length": [
+        *(x for n in (0, 1, 2, 3, 124, 125, 126, 127, 1_999, 2_000) for x in text("x" * n)),
+        CLOSE,
+    ],
+    "too wide a length": [*text("a"), b"\x81\x7e\x00\x05hello", *text("b")],
+    "too large, in bytes only": [*text("ä" * MESSAGE_MAX), *text("b"), CLOSE],
+    "large": [*text("y" * 70_000), *text("b")],
+    "pieces, a ping, and a text between them": [
+        frame(Opcode.TEXT, b"one ", False),
+        PING,
+        frame(Opcode.CONT, b"two ", False),
+        *text("not now"),
+        frame(Opcode.CONT, b"three"),
+    ],
     "not UTF-8": [*text("a"), frame(Opcode.TEXT, b"\xc3\x28"), *text("b")],
     "an unknown opcode": [*text("a"), b"\x8b\x00", *text("b")],
     "a reserved bit": [*text("a"), b"\xc1\x01a", *text("b")],
@@ -85,21 +100,31 @@ class Ticking(trio.abc.Clock):
 
 @frozen
 class Speaker:
-    """The other side: shakes hands, says these bytes in these portions, hears what is answered."""
+    """The other side: shakes hands, says these bytes in these portions, hears what is answered.
+    The portions begin with the handshake.
+    """
 
     said: bytes
-    cuts: list[int]
+    portions: str
     heard: bytearray = field(factory=bytearray)
 
     async def speak(self, stream: trio.StapledStream[Any, Any]) -> None:
         server = WSConnection(ConnectionType.SERVER)
         server.receive_data(bytes(await stream.receive_some()))
         list(server.events())
-        await stream.send_all(server.send(AcceptConnection()))
+        accepted = server.send(AcceptConnection())
+        whole = accepted + self.said
+        everywhere = range(1, len(whole))
+        cuts = {
+            "at once": [],
+            "after the handshake": [len(accepted)],
+            "by the byte": [*everywhere][:600],
+            "by chance": sorted(random.Random(self.said).sample(everywhere, 9)),
+        }[self.portions]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, stream)
-            for start, stop in zip([0, *self.cuts], [*self.cuts, len(self.said)], strict=True):
-                await stream.send_all(self.said[start:stop])
+            for start, stop in pairwise([0, *cuts, len(whole)]):
+                await stream.send_all(whole[start:stop])
                 await wait_all_tasks_blocked()
             await stream.send_eof()
 
@@ -158,11 +183,11 @@ async def in_slices(stream: trio.abc.Stream) -> Told:
 
 
 async def told(
-    way: Callable[[trio.abc.Stream], Awaitable[Told]], said: bytes, cuts: list[int]
+    way: Callable[[trio.abc.Stream], Awaitable[Told]], said: bytes, portions: str
 ) -> tuple[list[str | bytes], int | None, list[tuple[int, bytes]]]:
     """What one is told by this way, and what the other side was answered."""
     ours, theirs = memory_stream_pair()
-    speaker = Speaker(said, cuts)
+    speaker = Speaker(said, portions)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(speaker.speak, theirs)
         messages, ended = await way(ours)
@@ -171,27 +196,47 @@ async def told(
     return messages, ended, speaker.frames()
 
 
-@pytest.mark.parametrize("portions", ["at once", "by the byte", "by chance"])
+def both(said: bytes, portions: str, frames_per_slice: int) -> list[Any]:
+    """What is told by this way, and by the plain one."""
+    return [
+        trio.run(told, way, said, portions, clock=Ticking(frames_per_slice))
+        for way in (in_slices, plainly)
+    ]
+
+
+PORTIONS = ["at once", "after the handshake", "by the byte", "by chance"]
+
+
+@pytest.mark.parametrize("portions", PORTIONS)
 @pytest.mark.parametrize("frames_per_slice", [1, 3, 100_000])
 @pytest.mark.parametrize("scene", SCENES)
 def test_it_brings_what_the_plain_reader_brings(
     monkeypatch: pytest.MonkeyPatch, scene: str, frames_per_slice: int, portions: str
 ) -> None:
     monkeypatch.setattr(connection, "MESSAGE_MAX", MESSAGE_MAX)
-    said = b"".join(SCENES[scene])
-    everywhere = range(1, len(said))
-    cuts = {
-        "at once": [],
-        "by the byte": [*everywhere][:400],
-        "by chance": sorted(random.Random(scene).sample(everywhere, min(9, len(said) - 1))),
-    }[portions]
 
-    fast, plain = (
-        trio.run(told, way, said, cuts, clock=Ticking(frames_per_slice))
-        for way in (in_slices, plainly)
-    )
+    fast, plain = both(b"".join(SCENES[scene]), portions, frames_per_slice)
 
     assert fast == plain
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_it_brings_what_the_plain_reader_brings_of_anything(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chance = random.Random(seed)
+    monkeypatch.setattr(connection, "MESSAGE_MAX", MESSAGE_MAX)
+    known = [sent for name, scene in SCENES.items() if name != "large" for sent in scene[-40:]]
+    said = bytearray(b"".join(chance.choices([*known, *MANY], k=60)))
+    if seed % 3 == 0:
+        said[chance.randrange(len(said))] ^= 1 << chance.randrange(8)
+
+    fast, plain = both(bytes(said), chance.choice(PORTIONS), chance.choice([1, 2, 7, 1_000]))
+
+    assert (fast[0], fast[2]) == (plain[0], plain[2])
+    # What comes behind a message that is too large may, by a race, change the code in either way.
+    too_large = any(answer.startswith(b"\x03\xf1") for _, answer in plain[2])
+    assert too_large or fast[1] == plain[1]
 
 
 # -- how long others wait
@@ -261,7 +306,7 @@ def test_a_flood_lets_others_run_every_few_milliseconds(
     wait_s = trio.run(longest_wait, said, clock=clock)
 
     # Reader and source in one pass, and both again in the next one; a little is Trio's.
-    assert wait_s < 5 * SLICE_S < 0.003
+    assert wait_s < 5 * SLICE_S < 0.004
 
 
 async def test_what_came_is_taken_without_letting_others_run(
@@ -324,7 +369,7 @@ async def test_as_many_pongs_as_are_allowed_end_nothing(
 
     async def chatter() -> None:
         await theirs.send_all(PONG * (IDLE_MAX - IDLE_PER_S))
-        for _ in range(600):
+        for _ in range(100):
             await trio.sleep(0.1)
             await theirs.send_all(PONG * (IDLE_PER_S // 10))
         await theirs.send_all(text("still here")[0])
