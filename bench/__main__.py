@@ -13,7 +13,18 @@ from pathlib import Path
 from attrs import evolve
 from rich.console import Console
 
-from . import contenders, fanout, history, hydromancer, machine, report, single, totals, volume
+from . import (
+    contenders,
+    fanout,
+    history,
+    hydromancer,
+    intake,
+    machine,
+    report,
+    single,
+    totals,
+    volume,
+)
 from .contenders import (
     BARE,
     CONTENDERS,
@@ -231,6 +242,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "deflate": deflate,
     "polls": polls,
     "ingest": ingest,
+    "intake": intake.rows,
     "memory": memory,
     "hold": hold,
     "restart": restart,

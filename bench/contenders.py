@@ -22,6 +22,7 @@ from .process import ROOT, BenchError, Helper, Server, launch, serving
 
 FLOWD, BARE, NCHAN = "flowd", "bare loop", "Nchan"
 WEBSOCKETS, FASTAPI = "websockets", "FastAPI"
+CRYPTOFEED = "cryptofeed"
 NODE_GZIP, NODE_PLAIN, QUART = "Node gzip", "Node plain", "Quart"
 RETAIN = 5_000
 DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -227,9 +228,17 @@ def missing() -> dict[str, str]:
         )
     if not shutil.which("node"):
         absent[NODE_GZIP] = absent[NODE_PLAIN] = "Node was left out: no `node` on the path."
-    if not all(importlib.util.find_spec(name) for name in ("fastapi", "uvicorn")):
-        absent[FASTAPI] = "FastAPI was left out: install the `bench` extra."
-    return absent
+    return absent | missing_packages()
+
+
+def missing_packages() -> dict[str, str]:
+    """The same of those that come with the `bench` extra."""
+    needed = {FASTAPI: ("fastapi", "uvicorn"), CRYPTOFEED: ("cryptofeed", "uvloop")}
+    return {
+        name: f"{name} was left out: install the `bench` extra."
+        for name, packages in needed.items()
+        if not all(importlib.util.find_spec(package) for package in packages)
+    }
 
 
 def install_nchan() -> bool:

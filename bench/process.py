@@ -64,17 +64,23 @@ class Helper:
     @contextlib.contextmanager
     def start(cls, module: str, core: int) -> Iterator["tuple[Helper, dict[str, Any]]"]:
         """Yields the helper and the first thing it said."""
+        with cls.run(module, core) as helper:
+            yield helper, helper.answer()
+
+    @classmethod
+    @contextlib.contextmanager
+    def run(cls, module: str, core: int, *arguments: str) -> Iterator["Helper"]:
+        """Yields the helper, which has said nothing yet."""
         with pinned(core):
             process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-m", module, *arguments],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-        helper = cls(module, process)
         try:
-            yield helper, helper.answer()
+            yield cls(module, process)
         finally:
             end(process, grace_s=2.0)
 
