@@ -674,13 +674,13 @@ async def test_websocket_messages_look_as_described(autojump_clock):
 
 async def test_what_the_docs_say_to_a_websocket_is_understood(autojump_clock):
     async with testing.daemon(CONFIG) as daemon:
-        visitor = daemon.connect("/ws")
+        client = daemon.connect("/ws")
         for message in samples("websocket.md", "What you may say"):
-            visitor.say(message)
+            client.say(message)
         await wait_all_tasks_blocked()
 
-        assert "error" not in {message["type"] for message in visitor.messages()}
-        assert visitor.session.follows == ["force-orders"]
+        assert "error" not in {message["type"] for message in client.messages()}
+        assert client.session.follows == ["force-orders"]
 
 
 async def test_sse_events_are_the_described_ones():

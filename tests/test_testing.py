@@ -292,9 +292,9 @@ async def test_a_failure_inside_the_block_is_raised_as_it_is(autojump_clock: Moc
 
 async def test_installed_plugins_are_there_without_a_registry(autojump_clock: MockClock) -> None:
     async with testing.daemon('[sinks.events]\nkind = "sse"') as daemon:
-        visitor = daemon.connect("/sse/outages")
+        client = daemon.connect("/sse/outages")
 
-        assert visitor.news().startswith(b"HTTP/1.1 200 OK\r\n")
+        assert client.news().startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 async def test_the_door_answers_with_what_is_asked_in_any_script(
@@ -359,18 +359,18 @@ async def test_a_socket_that_breaks_or_closes_lets_nobody_wait(autojump_clock: M
         await socket.writable()
 
 
-async def test_a_visitor_who_leaves_is_gone(autojump_clock: MockClock) -> None:
+async def test_a_client_who_leaves_is_gone(autojump_clock: MockClock) -> None:
     async with testing.daemon('[sinks.ws]\nkind = "websocket"') as daemon:
-        visitor = daemon.connect("/ws?streams=outages")
+        client = daemon.connect("/ws?streams=outages")
 
-        visitor.leave()
+        client.leave()
 
-        assert visitor.gone == "left"
-        assert visitor.socket.closed
+        assert client.gone == "left"
+        assert client.socket.closed
         assert len(daemon.channels) == 0
 
 
-async def test_a_visitor_of_no_path_is_told_which_there_are(autojump_clock: MockClock) -> None:
+async def test_a_client_of_no_path_is_told_which_there_are(autojump_clock: MockClock) -> None:
     async with testing.daemon('[sinks.ws]\nkind = "websocket"') as daemon:
         with pytest.raises(LookupError, match="/ws"):
             daemon.connect("/sse/outages")

@@ -207,9 +207,13 @@ class Channel:
         watch, delivered = self._shared.stopwatch, 0
         reached: list[tuple[Row, list[Place]]] = []
         began = watch()
-        for pack, row in list(self._rows.items()):
+        # All of them before the first send: who comes level while others are served has been
+        # reached on its way.
+        rows = [(pack, row, row.ready(), row.places) for pack, row in self._rows.items()]
+        for pack, row, sends, places in rows:
             data = pack(payloads)
-            sends, places = row.ready(), row.places
+            if row.sends is not sends:
+                sends, places = self._left(row, places)
             index = 0
             while index < len(sends):
                 end = index + SLICE_CLIENTS
@@ -228,10 +232,14 @@ class Channel:
                 await trio.lowlevel.checkpoint()
                 began = watch()
                 if row.sends is not sends:
-                    # Somebody came or went. Who came back has been reached on its way.
-                    there = [p for p in places[index:] if p in row and p.seq < self.seq]
-                    sends, places, index = [p.client.socket.send for p in there], there, 0
+                    sends, places = self._left(row, places[index:])
+                    index = 0
         return delivered
+
+    def _left(self, row: Row, places: list[Place]) -> tuple[list[Send], list[Place]]:
+        """Who of these is still to be reached, after somebody came or went."""
+        there = [place for place in places if place in row and place.seq < self.seq]
+        return [place.client.socket.send for place in there], there
 
     def _send(
         self,

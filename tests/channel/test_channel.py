@@ -1246,6 +1246,32 @@ async def test_a_client_may_stall_or_break_in_the_middle_of_a_pass(nursery: trio
     assert scene.readers[42].gone == ["connection lost"]
 
 
+async def test_who_comes_level_while_another_packing_is_served_is_told_nothing_twice(
+    nursery: trio.Nursery,
+) -> None:
+    now = 0.0
+
+    def watch() -> float:
+        nonlocal now
+        now += 1
+        return now
+
+    channels = Channels(nursery, Limits(pace_s=0.0), stopwatch=watch)
+    stream = make_stream()
+    other = lambda payloads: b"".join(payloads)  # noqa: E731  # a packing of its own
+    early = [Reader(channels, pack=pack).follow(stream).start() for pack in (packing.plain, other)]
+    await wait_all_tasks_blocked()
+    fill(stream, 1)
+    late = Reader(channels, pack=other)
+    while not early[0].seqs():
+        await trio.lowlevel.checkpoint()
+
+    late.follow(stream, after=Position("e", 0)).start()
+    await wait_all_tasks_blocked()
+
+    assert [reader.seqs() for reader in (*early, late)] == [[1], [1], [1]]
+
+
 async def test_records_pile_up_during_a_pass_and_go_out_together(nursery: trio.Nursery) -> None:
     scene = MidPass(nursery)
 

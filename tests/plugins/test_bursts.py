@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from flowd import testing
 from flowd.market import Liquidation
 from flowd.plugin import Feed, Source
-from flowd.stream.stores import MemoryStore
+from flowd.stream.volatile import MemoryStore
 from tests.plugins.liquidations_kit import order
 
 CONFIG = """
