@@ -261,7 +261,9 @@ async def test_a_record_that_no_longer_fits_its_class_is_served_but_not_filtered
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "history.db"
-    await record(path, testing.stream("orders", [Bar("BTCUSDT", 1), order(1)], record=Liquidation))
+    orders = testing.stream("orders", [Bar("BTCUSDT", 1), order(1)])
+    orders.record = Liquidation
+    await record(path, orders)
 
     everything = page(path, asked())
     filtered = page(path, asked(side="SELL"))
