@@ -149,8 +149,7 @@ class Daemon:
                 await self._store.close()
             self.ended.set()
 
-    # -- building
-    # --------------------------------------------------------------------------------------------
+    # -- building --
 
     def _build(self, nursery: trio.Nursery) -> None:
         machine, settings, memory = self.machine, self.config.settings, self.memory
@@ -311,8 +310,7 @@ class Daemon:
         paths = [(route.path, route.leads_to) for route in self.door.routes]
         return openapi.openapi(__version__, self.streams.values(), paths, self.web.routes())
 
-    # -- running
-    # ---------------------------------------------------------------------------------------------
+    # -- running --
 
     async def _start(
         self,
