@@ -440,7 +440,7 @@ async def test_saves_may_come_from_any_thread_and_never_two_at_once(tmp_path: Pa
     async def save(number: int) -> None:
         # So much that saves would overlap.
         ids = [f"{number} {each}" for each in range(10_000)]
-        cut = Cut(f"s{number}", "e", number, 0, [], [], ids, len(ids))
+        cut = Cut(f"s{number}", "e", number, 0, [], [], ids, len(ids), 0)
         await store.save(Save([cut], {}, number, False))
 
     async with trio.open_nursery() as nursery:

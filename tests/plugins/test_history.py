@@ -385,7 +385,21 @@ async def test_a_clean_restart_goes_on_without_a_gap(path: Path) -> None:
     assert gaps(path) == []
 
 
-async def test_a_crash_costs_the_history_nothing_that_it_had(path: Path) -> None:
+async def test_a_crash_is_nothing_to_the_history(path: Path) -> None:
+    state = testing.MemoryStore()
+    async with daemon(path, state, crash=True) as running:
+        publish(running, *range(10))
+        await written(running, 9)
+
+    async with daemon(path, state) as running:
+        publish(running, *range(10, 20))
+        await written(running, 19)
+
+    assert seqs(path) == list(range(1, 21))
+    assert gaps(path) == []
+
+
+async def test_the_end_of_the_machine_costs_the_history_nothing_that_it_had(path: Path) -> None:
     state = testing.MemoryStore()
     async with daemon(path, state, crash=True) as running:
         publish(running, *range(10))
@@ -394,6 +408,7 @@ async def test_a_crash_costs_the_history_nothing_that_it_had(path: Path) -> None
         publish(running, *range(10, 20))
         await written(running, 19)
 
+    state.boot = "another"
     async with daemon(path, state) as running:
         assert len(running.streams["orders"]) == 10
         publish(running, *range(20, 25))
@@ -405,13 +420,16 @@ async def test_a_crash_costs_the_history_nothing_that_it_had(path: Path) -> None
     assert len(epochs) == 2
 
 
-async def test_a_crash_leaves_a_gap_of_unknown_size_until_the_next_record(path: Path) -> None:
+async def test_the_end_of_the_machine_leaves_a_gap_of_unknown_size_until_the_next_record(
+    path: Path,
+) -> None:
     state = testing.MemoryStore()
     async with daemon(path, state, crash=True) as running:
         publish(running, *range(10))
         await written(running, 9)
         await running.snapshots.save()
 
+    state.boot = "another"
     async with daemon(path, state) as running:
         (open_gap,) = await crashed(running)
         await testing_time()
@@ -476,10 +494,13 @@ async def test_a_field_that_names_no_event_can_be_left_out_of_account(path: Path
         await written(running, 1)
     await testing_time()
 
-    async with daemon(path, state, more='unique = ""') as running:
-        publish(running, 1)
+    again = testing.MemoryStore()
+    again.saves = 1
+    async with daemon(path, again, more='unique = ""') as running:
+        publish(running, 1, 2)
+        await written(running, 2)
 
-    assert numbers(path) == [1, 1]
+    assert numbers(path) == [1, 1, 2]
 
 
 async def test_a_history_that_is_moved_away_begins_with_what_is_retained(path: Path) -> None:
