@@ -338,9 +338,7 @@ class Clients:
         for session in list(self._sessions.values()):
             client = session.client
             if session.websocket is not None:
-                client.write(
-                    session.websocket.close(code, "the daemon is stopping; come back soon")
-                )
+                client.write(session.websocket.close(code, GOODBYE))
             else:
                 client.write(client.pack([session.live.goodbye]))
             self._part(session, "shutdown")

@@ -23,7 +23,6 @@ REASON_MAX = 123
 NORMAL = int(CloseCode.NORMAL_CLOSURE)
 GOING_AWAY = int(CloseCode.GOING_AWAY)
 POLICY = int(CloseCode.POLICY_VIOLATION)
-RESTART = int(CloseCode.SERVICE_RESTART)
 INTERNAL_ERROR = int(CloseCode.INTERNAL_ERROR)
 
 PING = Frame(Opcode.PING, b"").serialize(mask=False)
