@@ -19,7 +19,6 @@ from flowd.channel.channels import Channels
 from flowd.door.clients import Clients
 from flowd.door.desk import Desk, bind
 from flowd.door.door import Door, Route
-from flowd.door.paths import Hot, Live
 from flowd.door.polls import Polls
 from flowd.operate import notify, openapi, web
 from flowd.operate.observe import Observer, Running, resident
@@ -42,7 +41,6 @@ from flowd.upstream.outages import ALIVE, Alive, Outage, Outages
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.watch import Watch
 from flowd.values.clock import Clock, Stopwatch, stopwatch, system_clock, uptime
-from flowd.values.errors import UserError
 from flowd.values.record import Gap
 
 logger = logging.getLogger("flowd")
@@ -179,7 +177,7 @@ class Daemon:
         polls = Polls(self._inputs("door", {}), machine.clock, guard, prepared)
         self.door = Door(self.streams, clients, polls, self.web, settings.rules)
         for part in self.plan.order:
-            self._add_component(part, app)
+            self._add_component(part)
         self.watch.resume(memory.saved_ms)
         self.observer = Observer(
             clock=machine.clock,
@@ -244,7 +242,7 @@ class Daemon:
             reading.begin()
         return run()
 
-    def _add_component(self, part: Component, app: Any) -> None:
+    def _add_component(self, part: Component) -> None:
         definition, name = part.definition, part.name
         places = self.memory.join(name)
         streams = self._inputs(name, places)
@@ -259,12 +257,10 @@ class Daemon:
             tally = desk.tally
             if definition.run is not None:
                 run = bind(definition.run, part.settings, streams, desk)
-            for make in (definition.live, definition.hot):
-                made = [] if make is None else make(part.settings)
-                for leads_to in made if isinstance(made, list) else [made]:
-                    self._add_route(part, leads_to)
+            self.door.routes += [Route(one.path, one) for one in self.plan.paths[name]]
             if definition.routes is not None:
-                app.register_blueprint(bind(definition.routes, part.settings, streams, desk)())
+                routes = bind(definition.routes, part.settings, streams, desk)
+                self.web.add_routes(part.where, routes)
         else:
             feed: Feed[Any] = Feed(
                 name,
@@ -297,14 +293,6 @@ class Daemon:
             clock=self.machine.clock,
             loop=self.loop,
         )
-
-    def _add_route(self, part: Component, leads_to: Live | Hot) -> None:
-        path = leads_to.path
-        if not path.startswith("/") or any(route.path == path for route in self.door.routes):
-            raise UserError(
-                f'{part.where}.path = "{path}": a path begins with "/" and belongs to one sink only'
-            )
-        self.door.routes.append(Route(path, leads_to))
 
     def _describe(self) -> dict[str, Any]:
         paths = [(route.path, route.leads_to) for route in self.door.routes]

@@ -182,6 +182,8 @@ VOLUME = '[transforms.volume]\nkind = "volume-per-minute"\ninput = "{}"\n'
         (SOURCE + VOLUME.format("order"), 'there is no such stream. Did you mean "orders"?'),
         (SOURCE + VOLUME.format("outages"), "carries Outage, but volume-per-minute reads Liq"),
         (SOURCE + VOLUME.format("volume"), "carries Bucket, but volume-per-minute reads Liq"),
+        (SINKS + SINKS.replace("sinks.", "sinks.a-"), "/streams/{stream} is sinks.http's already"),
+        (SINKS.replace('kind = "http"', 'kind = "sse"\npath = "/health/{stream}"'), "flowd's own"),
     ],
 )
 def test_check_refuses_what_does_not_fit_together(text: str, told: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from quart import Blueprint
 from trio.testing import MockClock
 
 from flowd import testing
-from flowd.plugin import Feed, Sink, Source, StreamName, Streams
+from flowd.plugin import Feed, Sink, Source, StreamName, Streams, UserError
 
 
 @frozen
@@ -185,3 +185,38 @@ async def test_an_end_without_a_last_save_says_why(
 
     assert daemon.saved is False
     assert "stopped; state could not be saved: [Errno 28] No space left" in caplog.text
+
+
+# -- routes
+
+
+def quart(rule: str) -> Any:
+    def pages(config: NoConfig, streams: Streams) -> Blueprint:
+        blueprint = Blueprint(rule.strip("/"), __name__)
+        blueprint.add_url_rule(rule, "page", lambda: "here")
+        return blueprint
+
+    return pages
+
+
+def broken(config: NoConfig, streams: Streams) -> Blueprint:
+    raise KeyError("template")
+
+
+@pytest.mark.parametrize(
+    ("routes", "told"),
+    [
+        (quart("/health"), r"\[sinks.a\]: GET /health is flowd's own"),
+        (quart("/mine"), r"\[sinks.b\]: its routes cannot be served: .*mine"),
+        (broken, r"\[sinks.a\]: its routes cannot be served: KeyError\('template'\)"),
+    ],
+)
+async def test_routes_that_cannot_be_served_are_a_users_error(
+    autojump_clock: MockClock, routes: Any, told: str
+) -> None:
+    kinds = registry(sinks=[Sink("pages", NoConfig, routes=routes)])
+    config = '[sinks.a]\nkind = "pages"\n[sinks.b]\nkind = "pages"'
+
+    with pytest.raises(UserError, match=told):
+        async with testing.daemon(config, registry=kinds):
+            pass

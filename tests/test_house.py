@@ -40,7 +40,7 @@ upstream  slices / connection outages reach / feed misses / watch
 channel   guard packing prepared / client / row / channel / channels
 door      desk head / addresses outgoing rules visit websocket
           / loan paths room turns / clients polls / door
-setup     hooks structure supervisor / registry / config / wiring
+setup     hooks structure supervisor / registry / config / paths / wiring
 operate   log notify status terminal watchdog / metrics openapi / observe web
 testing   scripts / clients components / daemons
 """

@@ -8,6 +8,7 @@ daemon and one stalled client from keeping it.
 import hmac
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ from flowd.operate.metrics import prometheus
 from flowd.operate.status import Status
 from flowd.stream.log import Stream
 from flowd.values import codec, filters
-from flowd.values.errors import BadRequest, unwrap
+from flowd.values.errors import BadRequest, UserError, unwrap
 from flowd.values.settings import Secret
 
 logger = logging.getLogger("flowd.web")
@@ -108,8 +109,23 @@ class Web:
         self._context = WorkerContext(None)
         self._wrapped = wrap_app(app, BODY_MAX, None)
         self._state: Any = {}
+        self._own = [(path, method) for path, method, _ in self.routes()]
         self._open: set[Loan] = set()
         self._ended = trio.lowlevel.ParkingLot()
+
+    def add_routes(self, where: str, make: Callable[[], Blueprint]) -> None:
+        """Serve a sink's own routes; UserError when they cannot be made, or a path is flowd's."""
+        try:
+            self.app.register_blueprint(make())
+        except UserError as error:
+            raise UserError(f"[{where}]: {error}") from None
+        except Exception as error:
+            logger.error("%s: its routes failed", where, exc_info=error)
+            raise UserError(f"[{where}]: its routes cannot be served: {error!r}") from error
+        answers = Counter((path, method) for path, method, _ in self.routes())
+        for path, method in self._own:
+            if answers[path, method] > 1:
+                raise UserError(f"[{where}]: {method} {path} is flowd's own; choose another path")
 
     def routes(self) -> list[tuple[str, str, str]]:
         """What the app serves: path with `{names}`, method, and the first line of its docstring."""

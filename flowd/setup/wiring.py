@@ -10,7 +10,9 @@ from typing import Any
 import attrs
 from attrs import evolve, frozen
 
+from flowd.door.paths import Hot, Live
 from flowd.setup.config import Component, Config
+from flowd.setup.paths import paths
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.outages import Outage
 from flowd.values.errors import UserError, did_you_mean
@@ -20,18 +22,19 @@ from flowd.values.settings import StreamName
 @frozen
 class Plan:
     """What runs: components in the order in which they start, each stream's record class and
-    writer, and the streams that each component reads.
+    writer, the streams that each component reads, and the paths that each sink answers.
     """
 
     order: list[Component]
     records: dict[str, type]
     writers: dict[str, str]
     inputs: dict[str, list[str]]
+    paths: Mapping[str, list[Live | Hot]]
 
 
 def plan(config: Config) -> Plan:
     """The plan for a configuration; UserError when a stream is missing, of the wrong type, or part
-    of a circle.
+    of a circle, or when a path is taken.
     """
     writers = {c.name: c for c in config.components if c.table != "sinks"}
     records: dict[str, type] = {name: c.definition.record for name, c in writers.items()}
@@ -58,7 +61,8 @@ def plan(config: Config) -> Plan:
         order += ready
         waiting = [c for c in waiting if c not in ready]
     written_by = {stream: component.name for stream, component in writers.items()}
-    return Plan([*order, *config.of("sinks")], records, written_by, inputs)
+    sinks = config.of("sinks")
+    return Plan([*order, *sinks], records, written_by, inputs, paths(sinks))
 
 
 def table_name(component: str, table: str) -> str:
