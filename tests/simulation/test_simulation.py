@@ -5,9 +5,11 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.simulation.world import simulate
 
@@ -41,6 +43,31 @@ def test_the_same_seed_is_the_same_world(seed: int) -> None:
 
     assert again.digest == once.digest
     assert again.happened == once.happened
+
+
+@pytest.mark.parametrize("seed", TWICE)
+def test_another_threads_event_loop_changes_nothing_in_a_world(seed: int) -> None:
+    alone = simulate(seed)
+    ends = threading.Event()
+
+    async def spin() -> None:
+        while not ends.is_set():
+            await trio.sleep(0.001)
+
+    async def several() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(spin)
+
+    beside = threading.Thread(target=trio.run, args=(several,))
+    beside.start()
+    try:
+        again = simulate(seed)
+    finally:
+        ends.set()
+        beside.join()
+
+    assert again.digest == alone.digest
 
 
 @pytest.mark.parametrize("seed", TWICE)

@@ -4,6 +4,7 @@ back, and readers of every temper. One seed decides all of it, and every step is
 
 import hashlib
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from copy import copy
 from itertools import cycle
@@ -562,6 +563,15 @@ class Outcome:
     published: int
 
 
+class Chance(threading.local):
+    """Trio's own chance, for each thread one: another thread's loop draws nothing from ours."""
+
+    def __init__(self) -> None:
+        mine = Random()
+        self.seed, self.random = mine.seed, mine.random
+        self.shuffle, self.uniform = mine.shuffle, mine.uniform
+
+
 SIZES = ((3, 12), (4, 11), (6, 10), (28, 4))
 """Readers, and for how many minutes."""
 
@@ -576,9 +586,9 @@ def simulate(seed: int) -> Outcome:
     size = Random(f"{seed}/size")
     readers, minutes = size.choice(SIZES)
     world = World(seed, readers=readers, minutes=minutes, second=size.random() < 0.3)
-    core = trio._core._run
-    before = core._ALLOW_DETERMINISTIC_SCHEDULING
-    core._ALLOW_DETERMINISTIC_SCHEDULING = True
+    core: Any = trio._core._run
+    before = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r
+    core._ALLOW_DETERMINISTIC_SCHEDULING, core._r = True, Chance()
     core._r.seed(seed)
     logging.disable(logging.CRITICAL)
     try:
@@ -589,6 +599,6 @@ def simulate(seed: int) -> Outcome:
         )
     finally:
         logging.disable(logging.NOTSET)
-        core._ALLOW_DETERMINISTIC_SCHEDULING = before
+        core._ALLOW_DETERMINISTIC_SCHEDULING, core._r = before
     published = len(world.ledgers["all"].known)
     return Outcome(world.digest(), world.happened, world.lives, len(world.told), published)
