@@ -280,8 +280,6 @@ class Daemon:
                 run = partial(definition.run, part.settings, streams, feed)
         live = None if run is None else partial(self._live, name, run)
         child = None if live is None else self.supervisor.add(name, live, part.restart)
-        if child is not None and part.table == "sources":
-            child.fruitful = self.feeds[name].fruitful
         self.running[name] = Running(
             component=part,
             tally=tally,
@@ -293,6 +291,10 @@ class Daemon:
             clock=self.machine.clock,
             loop=self.loop,
         )
+        if child is not None:
+            child.on_failure = self.running[name].failed
+            if part.table == "sources":
+                child.fruitful = self.feeds[name].fruitful
 
     def _describe(self) -> dict[str, Any]:
         paths = [(route.path, route.leads_to) for route in self.door.routes]

@@ -11,7 +11,16 @@ from quart import Blueprint
 from trio.testing import MockClock
 
 from flowd import testing
-from flowd.plugin import Feed, Sink, Source, StreamName, Streams, UserError
+from flowd.plugin import (
+    Feed,
+    Sink,
+    Source,
+    StreamName,
+    Streams,
+    Transform,
+    UpstreamError,
+    UserError,
+)
 
 
 @frozen
@@ -185,6 +194,108 @@ async def test_an_end_without_a_last_save_says_why(
 
     assert daemon.saved is False
     assert "stopped; state could not be saved: [Errno 28] No space left" in caplog.text
+
+
+# -- a record that fails whoever reads it
+
+
+async def poisoned(config: OneInput, streams: Streams, feed: Feed[Number]) -> None:
+    async for record in streams[config.input].cursor().records():
+        feed.publish(Number(record.value.n // (record.value.n % 3)))
+
+
+async def in_batches(config: OneInput, streams: Streams, feed: Feed[Number]) -> None:
+    async for batch in streams[config.input].cursor():
+        for record in batch.records:
+            if record.value.n == 3:
+                raise ValueError("a three")
+        for record in batch.records:
+            feed.publish(record.value)
+
+
+async def five(config: NoConfig, feed: Feed[Number]) -> None:
+    for n in (1, 2, 3, 4, 5):
+        feed.publish(Number(n))
+    feed.delivering()
+    await trio.sleep_forever()
+
+
+def poisonous(run: Any) -> Any:
+    return registry(
+        sources=[Source("five", five, NoConfig, record=Number)],
+        transforms=[Transform("poisoned", run, OneInput, record=Number)],
+    )
+
+
+POISON = """
+[sources.five]
+kind = "five"
+[transforms.poisoned]
+kind = "poisoned"
+input = "five"
+restart_delay = "1s"
+restart_delay_max = "1s"
+[sinks.http]
+kind = "http"
+"""
+
+
+def served(answer: testing.Answer) -> list[int]:
+    return [record["value"]["n"] for record in answer.json()["records"]]
+
+
+@pytest.mark.parametrize("run", [poisoned, in_batches])
+async def test_a_record_that_fails_a_transform_is_named(
+    autojump_clock: MockClock, run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with testing.daemon(POISON, registry=poisonous(run)) as daemon:
+        await trio.sleep(60)
+        health = (await daemon.get("/health")).json()
+
+    assert health["problems"]["poisoned"].endswith(", with record 3 of five in hand")
+    assert health["problems"]["poisoned"].startswith("failed: ")
+    assert ", with record 3 of five in hand" in caplog.text
+
+
+@pytest.mark.parametrize(("run", "left"), [(poisoned, [1, 1, 4, 2]), (in_batches, [1, 2, 4, 5])])
+async def test_a_record_that_fails_it_twice_is_skipped_where_that_was_asked_for(
+    autojump_clock: MockClock, run: Any, left: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = POISON.replace("input =", 'on_error = "skip"\ninput =')
+    async with testing.daemon(config, registry=poisonous(run)) as daemon:
+        await trio.sleep(60)
+        health = await daemon.get("/health")
+        numbers = served(await daemon.get("/streams/poisoned"))
+        outages = (await daemon.get("/streams/outages")).json()["records"]
+        status = daemon.observer.status().component("poisoned")
+
+    assert health.status == 200
+    assert numbers == left
+    assert status is not None
+    assert (status.dropped, status.restarts) == ({"failed twice": 1}, 2)
+    (told,) = [one["value"] for one in outages if one["value"]["component"] == "poisoned"]
+    assert told["reason"].startswith("skipped record 3 of five: ")
+    assert told["to_ms"] is not None
+    assert caplog.text.count("poisoned: skips record 3 of five, on which it failed twice: ") == 1
+
+
+async def test_weather_is_no_record_s_fault(autojump_clock: MockClock) -> None:
+    lives = 0
+
+    async def stormy(config: OneInput, streams: Streams, feed: Feed[Number]) -> None:
+        nonlocal lives
+        lives += 1
+        async for record in streams[config.input].cursor().records():
+            if lives < 4:
+                raise UpstreamError("storm")
+            feed.publish(record.value)
+
+    config = POISON.replace("input =", 'on_error = "skip"\ninput =')
+    async with testing.daemon(config, registry=poisonous(stormy)) as daemon:
+        await trio.sleep(60)
+        numbers = served(await daemon.get("/streams/poisoned"))
+
+    assert (lives, numbers) == (4, [1, 2, 3, 4, 5])
 
 
 # -- routes

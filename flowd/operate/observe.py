@@ -86,6 +86,20 @@ class Running:
             **self.loop.holds_of(part.name),
         }
 
+    def failed(self, error: str) -> str:
+        """It failed of its own. What it had in hand of what it reads, in words that go behind the
+        error; of that it may skip what failed it before.
+        """
+        found = []
+        for reading in self.readings:
+            taken = reading.taken
+            if taken is not None:
+                found.append(str(taken))
+            if reading.failed(self.component.skips):
+                self.tally.dropped["failed twice"] += 1
+                self.misses.skipped(self.component.name, found[-1], error)
+        return f", with {' and '.join(found)} in hand" if found else ""
+
     def delivery(self) -> Delivery:
         """How it stands: what sinks may know of it."""
         if self.child is None or self.stream is None:

@@ -113,6 +113,7 @@ class Common:
     restart_delay_max: Seconds = Seconds(60.0)
     restart_limit: int | None = None
     restart_window: Seconds = Seconds(600.0)
+    on_error: Literal["stop", "skip"] = "stop"
 
 
 @frozen
@@ -127,6 +128,8 @@ class Component:
     retain: Retain
     restart: Restart
     behind: Behind | None = None
+    skips: bool = False
+    """Whether it goes on without a record that fails it every time."""
 
     @property
     def where(self) -> str:
@@ -216,6 +219,11 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
             f"{where}.restart_delay: expected at least {DELAY_MIN_S:g}s, "
             "or a component that fails at once would keep the daemon busy"
         )
+    if "on_error" in shared and (table == "sources" or definition.run is None):
+        raise UserError(
+            f"[{where}]: on_error is about a record that is read one after the other, "
+            "by a transform or by a sink that has a task; leave it out here"
+        )
     restart = Restart(
         policy=common.restart,
         delay_s=common.restart_delay,
@@ -232,6 +240,7 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
         _retain(common, where, getattr(definition, "retain", 5000)),
         restart,
         None if common.behind_max is None else _behind(common.behind_max, where),
+        common.on_error == "skip",
     )
 
 

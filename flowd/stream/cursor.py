@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 import trio
-from attrs import evolve
+from attrs import define, evolve, field
 
 from flowd.values.filters import ALL, Filter
 from flowd.values.record import Batch, Gap, Position, Record
@@ -35,6 +35,34 @@ class Readable(Protocol[T_co]):
         ...
 
 
+@define(eq=False)
+class Hand:
+    """What a cursor handed out and what was not dealt with: the numbers `first` to `last`; no
+    `first`, nothing. It outlives the cursor.
+    """
+
+    first: int = 0
+    last: int = 0
+    place: str = ""
+    """Under which its component remembers how far it is."""
+    singly_upto: int = 0
+    """Up to here batches have one record: one of them failed the component."""
+
+
+@define(eq=False)
+class Mark:
+    """How far a cursor has dealt with its records. It counts as long as its cursor is there."""
+
+    seq: int = 0
+    hand: Hand = field(factory=Hand)
+    on_read: Callable[["Mark", int], None] = lambda mark, seq: None
+
+    def done(self, seq: int) -> None:
+        """All up to here has been dealt with, and nothing is in hand."""
+        self.hand.first = 0
+        self.on_read(self, seq)
+
+
 class Cursor(Generic[T]):
     """One reader's place in a stream. Iterate for batches, or `records()` for one record at a
     time.
@@ -55,16 +83,16 @@ class Cursor(Generic[T]):
         first: bool = False,
         reset: bool = False,
         filter: Filter = ALL,
-        on_read: Callable[[int], None] | None = None,
         on_gap: Callable[[Gap, int | None], None] | None = None,
         held: bool = False,
+        mark: Mark | None = None,
     ) -> None:
         self._stream = stream
+        self._mark = mark or Mark()
         self._filter = filter
         self._seq = seq
         self._first = first
         self._reset = reset
-        self._on_read = on_read
         self._on_gap = on_gap
         self._held = held
         self._pending: int | None = None
@@ -78,6 +106,8 @@ class Cursor(Generic[T]):
 
     def read(self, limit: int | None = None) -> Batch[T]:
         """What is new, at once; perhaps nothing. For polls."""
+        hand = self._mark.hand
+        limit = 1 if self._seq < hand.singly_upto else limit
         batch = self._stream.read(
             self._seq, first=self._first, limit=limit, filter=self._filter, held=self._held
         )
@@ -85,8 +115,10 @@ class Cursor(Generic[T]):
             batch = evolve(batch, reset=True)
         if batch.gap is not None and self._on_gap is not None:
             self._on_gap(batch.gap, self._read_ms)
+        hand.first = 0
         if batch.records:
             self._read_ms = batch.records[-1].time_ms
+            hand.first, hand.last = batch.records[0].seq, batch.records[-1].seq
         self._seq = batch.position.seq
         self._first = self._reset = False
         return batch
@@ -97,8 +129,7 @@ class Cursor(Generic[T]):
         For who polls with `read` and commits in the same step as publishing; loops say it by going
         on.
         """
-        if self._on_read is not None:
-            self._on_read(self._seq)
+        self._mark.done(self._seq)
 
     def __aiter__(self) -> "Cursor[T]":
         return self
@@ -109,8 +140,8 @@ class Cursor(Generic[T]):
 
         Asking for the next batch says that the last one has been dealt with.
         """
-        if self._pending is not None and self._on_read is not None:
-            self._on_read(self._pending)
+        if self._pending is not None:
+            self._mark.done(self._pending)
         self._pending = None
         await trio.lowlevel.checkpoint()
         while True:
@@ -124,7 +155,7 @@ class Cursor(Generic[T]):
 
     def records(self) -> "Records[T]":
         """One record at a time, each counted as read when the loop body is done with it."""
-        return Records(self, self._stream, self._on_read)
+        return Records(self, self._stream, self._mark)
 
 
 class Records(Generic[T]):
@@ -132,12 +163,10 @@ class Records(Generic[T]):
     nobody up.
     """
 
-    def __init__(
-        self, cursor: Cursor[T], stream: Readable[T], on_read: Callable[[int], None] | None
-    ) -> None:
+    def __init__(self, cursor: Cursor[T], stream: Readable[T], mark: Mark) -> None:
         self._cursor = cursor
+        self._mark = mark
         self._stream = stream
-        self._on_read = on_read
         self._done: int | None = None
         self._left: Iterable[Record[T]] = iter(())
         self._end = 0
@@ -147,8 +176,9 @@ class Records(Generic[T]):
         return self
 
     async def __anext__(self) -> Record[T]:
-        if self._done is not None and self._on_read is not None:
-            self._on_read(self._done)
+        mark, hand = self._mark, self._mark.hand
+        if self._done is not None:
+            mark.done(self._done)
         self._done = None
         while True:
             if self._since_yield >= 100:
@@ -157,13 +187,13 @@ class Records(Generic[T]):
                 await trio.lowlevel.checkpoint()
             for record in self._left:
                 self._since_yield += 1
-                self._done = record.seq
+                self._done = hand.first = hand.last = record.seq
                 return record
-            if self._end and self._on_read is not None:
-                self._on_read(self._end)
+            if self._end:
+                mark.done(self._end)
             await trio.lowlevel.checkpoint()
             if not await self._stream.news(self._cursor.position.seq):
                 raise StopAsyncIteration
             batch = self._cursor.read()
-            self._end = batch.position.seq
+            self._end, hand.first = batch.position.seq, 0
             self._left = iter(batch.records)

@@ -1,14 +1,13 @@
 """The streams that a component may read, and what it may ask about who writes them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
 from flowd.stream.cursor import Cursor
 from flowd.stream.log import Stream
-from flowd.stream.reading import Mark, Reading
+from flowd.stream.reading import Reading
 from flowd.values.errors import UserError
 from flowd.values.filters import ALL, Filter
 from flowd.values.record import Batch, Gap, Position
@@ -129,14 +128,14 @@ class Input(Generic[T]):
         seq = reading.place(name)
         if after is None and seq is not None:
             after = Position(self._stream.epoch, seq)
-        mark = Mark(0, name)
+        mark = reading.mark(name)
         cursor = self._stream.cursor(
             after,
             limit=limit,
             filter=filter,
-            on_read=partial(reading.read, mark),
             on_gap=self._on_gap,
             held=True,
+            mark=mark,
         )
         mark.seq = cursor.position.seq
         if place:

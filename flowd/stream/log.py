@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import trio
 from attrs import frozen
 
-from flowd.stream.cursor import Cursor
+from flowd.stream.cursor import Cursor, Mark
 from flowd.stream.cut import Cut, Saved
 from flowd.stream.held import Behind, Held
 from flowd.stream.seen import Seen
@@ -318,9 +318,9 @@ class Stream(Generic[T]):
         *,
         limit: int | None = None,
         filter: Filter = ALL,
-        on_read: Callable[[int], None] | None = None,
         on_gap: Callable[[Gap, int | None], None] | None = None,
         held: bool = False,
+        mark: Mark | None = None,
     ) -> Cursor[T]:
         """A reader: everything retained (its newest `limit`), or what is newer than `after`, and
         then live. A position that means nothing here gets a reset. Who is within the daemon is also
@@ -338,9 +338,9 @@ class Stream(Generic[T]):
             first=first,
             reset=reset,
             filter=filter,
-            on_read=on_read,
             on_gap=on_gap,
             held=held,
+            mark=mark,
         )
 
     # -- the snapshot --

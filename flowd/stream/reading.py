@@ -4,17 +4,24 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
-from attrs import define
+from attrs import frozen
 
+from flowd.stream.cursor import Hand, Mark
 from flowd.stream.log import Stream
 
 
-@define(eq=False)
-class Mark:
-    """How far one cursor has dealt with its records. It counts as long as its cursor is there."""
+@frozen
+class Taken:
+    """Records of one stream that were handed out and not dealt with."""
 
-    seq: int
-    place: str
+    stream: str
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        if self.first == self.last:
+            return f"record {self.first} of {self.stream}"
+        return f"records {self.first} to {self.last} of {self.stream}"
 
 
 class Reading:
@@ -36,6 +43,11 @@ class Reading:
         self._stream = stream
         self._places = places
         self._marks: WeakSet[Mark] = WeakSet()
+        self._hand = Hand()
+        """Of the cursor that was made last."""
+        self._before: Taken | None = None
+        """What was in hand at the failure before."""
+        self._singly_upto = 0
         self._reads = False
         if reads:
             self.hold()
@@ -48,6 +60,11 @@ class Reading:
         """Where to go on; a place that is new begins where the component's own was."""
         return self._places.get(name, self._places.get(self._stream.name))
 
+    def mark(self, name: str) -> Mark:
+        """The mark of a new cursor; `add` makes it count."""
+        self._hand = Hand(place=name, singly_upto=self._singly_upto)
+        return Mark(0, self._hand, self.read)
+
     def add(self, mark: Mark) -> None:
         """This cursor counts, too."""
         self._marks.add(mark)
@@ -56,6 +73,29 @@ class Reading:
     def begin(self) -> None:
         """A new life of the component begins: cursors of an earlier one do not count any more."""
         self._marks.clear()
+        self._hand = Hand()
+
+    @property
+    def taken(self) -> Taken | None:
+        """What the component has in hand of this stream, in this life of it."""
+        hand = self._hand
+        return Taken(self._stream.name, hand.first, hand.last) if hand.first else None
+
+    def failed(self, skip: bool) -> bool:
+        """The component failed with what it has in hand. A batch comes again record by record, so
+        that the second failure in a row is one record's; true when it was, and it is to `skip` that
+        one.
+        """
+        taken, before = self.taken, self._before
+        self._before = taken
+        if taken is None:
+            return False
+        if taken.first < taken.last:
+            self._singly_upto = taken.last
+        elif skip and before is not None and before.first <= taken.first <= before.last:
+            self._move(self._hand.place, taken.last)
+            return True
+        return False
 
     def read(self, mark: Mark, seq: int) -> None:
         """A cursor has dealt with all up to here."""
@@ -63,10 +103,14 @@ class Reading:
         if mark not in self._marks:
             self.add(mark)
         if len(self._marks) > 1:
-            seq = min([one.seq for one in self._marks if one.place == mark.place])
-        if seq > self._places.get(mark.place, -1):
-            self._places[mark.place] = seq
-            self._on_move(mark.place, seq)
+            place = mark.hand.place
+            seq = min([one.seq for one in self._marks if one.hand.place == place])
+        self._move(mark.hand.place, seq)
+
+    def _move(self, place: str, seq: int) -> None:
+        if seq > self._places.get(place, -1):
+            self._places[place] = seq
+            self._on_move(place, seq)
 
     def hold(self) -> None:
         """From here on the stream holds what this component has not dealt with."""

@@ -70,6 +70,11 @@ class Misses:
         self._outages.note(Outage(component, found.from_ms, now_ms, reason))
         return count
 
+    def skipped(self, component: str, what: str, error: str) -> None:
+        """A component goes on without a record on which it failed twice: it is told like a loss."""
+        logger.error("%s: skips %s, on which it failed twice: %s", component, what, error)
+        self._outages.past(component, f"skipped {what}: {error:.200}", self._clock())
+
     def lately(self, component: str) -> str | None:
         """What `/health` says of a component, None when it missed nothing in the last hour."""
         now = trio.current_time()

@@ -371,6 +371,21 @@ def test_a_kind_that_is_missing_names_the_plugins_that_failed_to_load() -> None:
         config.parse('[sources.a]\nkind = "fed"', plugins)
 
 
+@pytest.mark.parametrize("where", ['[sources.a]\nkind = "long"', '[sinks.a]\nkind = "plain"'])
+def test_only_who_reads_records_can_skip_one(where: str) -> None:
+    plugins = registry()
+    plugins.sinks["plain"] = Sink("plain", SinkConfig, routes=lambda config, streams: Any)
+
+    with pytest.raises(UserError, match="on_error is about a record that is read"):
+        config.parse(f'{where}\non_error = "skip"', plugins)
+
+
+def test_who_skips_says_so() -> None:
+    text = '[sinks.a]\nkind = "page"\n[sinks.b]\nkind = "page"\non_error = "skip"'
+
+    assert [part.skips for part in parse(text).components] == [False, True]
+
+
 def test_mistakes_in_a_file_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "flowd.toml"
     path.write_text("[flowd]\nlisten = 5")

@@ -51,7 +51,7 @@ def test_another_threads_event_loop_changes_nothing_in_a_world(seed: int) -> Non
     ends = threading.Event()
 
     async def spin() -> None:
-        while not ends.is_set():
+        for _ in iter(ends.is_set, True):
             await trio.sleep(0.001)
 
     async def several() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from flowd.stream.cursor import Cursor
+from flowd.stream.cursor import Cursor, Mark
 from flowd.stream.cut import Saved
 from flowd.stream.log import Retain, Stream
 from flowd.stream.seen import SEEN_MAX
@@ -44,6 +44,11 @@ def make(
     epoch: str = "e",
 ) -> Stream[Tick]:
     return Stream(name, Tick, clock=clock or Ticking(), epoch=epoch, retain=Retain(count, age_s))
+
+
+def noting(read: list[int]) -> Mark:
+    """The mark of a cursor whose place is kept here."""
+    return Mark(on_read=lambda mark, seq: read.append(seq))
 
 
 def fill(stream: Stream[Tick], count: int) -> None:
@@ -686,7 +691,7 @@ async def test_a_batch_counts_as_read_when_the_next_one_is_asked_for(
     stream = make()
     fill(stream, 2)
     read: list[int] = []
-    cursor = Cursor(stream, 0, on_read=read.append)
+    cursor = Cursor(stream, 0, mark=noting(read))
 
     await anext(cursor)
     before = list(read)
@@ -713,7 +718,7 @@ def test_who_polls_says_by_hand_what_has_been_dealt_with() -> None:
     stream = make()
     fill(stream, 3)
     read: list[int] = []
-    cursor = Cursor(stream, 0, on_read=read.append)
+    cursor = Cursor(stream, 0, mark=noting(read))
 
     cursor.read()
     before = list(read)
@@ -886,7 +891,7 @@ async def test_a_record_counts_as_read_when_the_loop_body_is_done_with_it() -> N
     read: list[int] = []
     during: list[list[int]] = []
 
-    async for record in Cursor(stream, 0, on_read=read.append).records():
+    async for record in Cursor(stream, 0, mark=noting(read)).records():
         during.append(list(read))
         if record.seq == 3:
             break
@@ -901,7 +906,7 @@ async def test_a_record_whose_loop_body_fails_does_not_count_as_read() -> None:
     read: list[int] = []
 
     async def component() -> None:
-        async for record in Cursor(stream, 0, on_read=read.append).records():
+        async for record in Cursor(stream, 0, mark=noting(read)).records():
             if record.seq == 2:
                 raise ValueError("a bug")
 
@@ -916,7 +921,7 @@ async def test_what_a_filter_hides_counts_as_read(nursery: trio.Nursery) -> None
     for symbol in ("A", "B", "B"):
         stream.append(Tick(symbol))
     read: list[int] = []
-    records = Cursor(stream, 0, filter=only("A"), on_read=read.append).records()
+    records = Cursor(stream, 0, filter=only("A"), mark=noting(read)).records()
 
     await anext(records)
     nursery.start_soon(anext, records)
@@ -1010,20 +1015,21 @@ async def test_a_restarted_reader_deals_with_every_record_exactly_once(
     place = 0
     done: list[int] = []
 
-    def on_read(seq: int) -> None:
+    def on_read(mark: Mark, seq: int) -> None:
         nonlocal place
         place = max(place, seq)
 
+    mark = Mark(on_read=on_read)
     for life in lives:
         fill(stream, count)
         left = life
-        async for record in Cursor(stream, place, on_read=on_read).records():
+        async for record in Cursor(stream, place, mark=mark).records():
             if not left:
                 break  # fails before it has dealt with this one
             left -= 1
             done.append(record.seq)
             if record.seq == stream.seq:
-                on_read(record.seq)  # as if the next one had been asked for
+                mark.done(record.seq)  # as if the next one had been asked for
                 break
 
     assert done == list(range(1, len(done) + 1))
