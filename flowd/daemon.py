@@ -152,7 +152,7 @@ class Daemon:
     def _build(self, nursery: trio.Nursery) -> None:
         machine, settings, memory = self.machine, self.config.settings, self.memory
         memory.behind = settings.behind
-        started_ms = machine.clock()
+        started_ms, began = machine.clock(), trio.current_time()
         for part in self.plan.order:
             if part.table != "sinks":
                 memory.open(part.name, part.definition.record, part.retain, part.behind)
@@ -182,6 +182,7 @@ class Daemon:
         self.observer = Observer(
             clock=machine.clock,
             started_ms=started_ms,
+            up_s=lambda: trio.current_time() - began,
             components=self.running.values(),
             streams=self.streams.values(),
             plugins=self.registry.found,

@@ -118,11 +118,13 @@ class Running:
 class Observer:
     """Asks all parts. Asking changes nothing.
 
-    `sections` are those of the status that are one dict each, and who says what is in them.
+    `sections` are those of the status that are one dict each, and who says what is in them. `up_s`
+    says how long the daemon has run, by a clock that nobody sets.
     """
 
     clock: Clock
     started_ms: int
+    up_s: Callable[[], float]
     components: Collection[Running]
     streams: Collection[Stream[Any]]
     plugins: Collection[Found]
@@ -148,7 +150,7 @@ class Observer:
             version=__version__,
             healthy=healthy,
             started_ms=self.started_ms,
-            uptime_s=round((now_ms - self.started_ms) / 1000, 1),
+            uptime_s=round(self.up_s(), 1),
             time_ms=now_ms,
             components=components,
             streams=[StreamStatus(**stream.figures()) for stream in self.streams],

@@ -18,7 +18,7 @@ from flowd.stream.cursor import Cursor, Mark
 from flowd.stream.cut import Cut, Saved
 from flowd.stream.held import Behind, Held
 from flowd.stream.seen import Seen
-from flowd.values.clock import Clock
+from flowd.values.clock import Clock, onward
 from flowd.values.filters import ALL, Filter
 from flowd.values.record import Batch, Gap, Position, Record
 
@@ -117,7 +117,7 @@ class Stream(Generic[T]):
                 self.seen.remember(id)
                 self._note((self._number, 0, 0, None, b"", id))
             return None
-        record = Record(self.seq + 1, max(self._time_ms, self._clock()), value, key)
+        record = Record(self.seq + 1, onward(self._time_ms, self._clock()), value, key)
         assert record.json
         if id is not None:
             self.seen.remember(id)
@@ -370,7 +370,7 @@ class Stream(Generic[T]):
             self._log.append(record)
             if record.key is not None:
                 self._latest[record.key] = record
-            self._time_ms = max(self._time_ms, record.time_ms)
+            self._time_ms = record.time_ms
         self.seen.restore(saved.seen, saved.seen_total)
         # Who reads it has yet to join.
         self.held.join(_from_the_start)

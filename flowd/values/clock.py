@@ -14,6 +14,8 @@ import trio
 Clock = Callable[[], int]
 Stopwatch = Callable[[], float]
 
+BACK_MAX_MS = 60_000
+
 stopwatch: Stopwatch = time.perf_counter
 """Seconds of real time for measuring how long a piece of code held the loop."""
 
@@ -31,6 +33,15 @@ def uptime() -> float:
 def system_clock() -> int:
     """The machine's wall clock, in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def onward(before_ms: int, now_ms: int) -> int:
+    """The time of what comes after something of `before_ms`. It does not go back, unless the clock
+    was set back by more than `BACK_MAX_MS`: else it would stand still for as long as the clock had
+    been ahead. Where an age is retained, what is stamped ahead of its time stays until that is
+    over, and keeps what came after it.
+    """
+    return before_ms if before_ms - BACK_MAX_MS <= now_ms < before_ms else now_ms
 
 
 def trio_clock(start_ms: int = 1_700_000_000_000) -> Clock:

@@ -298,6 +298,18 @@ async def test_the_time_since_the_start_and_the_last_save_is_seen(
     assert (status.snapshot["path"], status.snapshot["bytes"]) == (None, 0)
 
 
+async def test_the_time_since_the_start_is_right_though_the_clock_was_set_back(
+    autojump_clock: MockClock,
+) -> None:
+    set_ms = 0
+    async with testing.daemon("", clock=lambda: testing.clock() + set_ms) as daemon:
+        await trio.sleep(7)
+        set_ms = -86_400_000
+        status = daemon.observer.status()
+
+    assert status.uptime_s == 7
+
+
 async def test_state_that_cannot_be_saved_makes_the_daemon_unhealthy(
     autojump_clock: MockClock,
 ) -> None:
@@ -334,6 +346,7 @@ def test_a_section_is_what_its_parts_say_together() -> None:
     observer = Observer(
         clock=lambda: 5000,
         started_ms=1000,
+        up_s=lambda: 4.0,
         components=[],
         streams=[],
         plugins=[],

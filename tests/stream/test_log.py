@@ -94,6 +94,22 @@ def test_the_time_of_records_never_runs_backwards() -> None:
     assert late.time_ms == 100
 
 
+def test_the_time_of_records_follows_a_clock_that_was_a_day_ahead_and_is_set_right() -> None:
+    clock = Ticking(1_000_000)
+    stream = make(clock=clock)
+    stream.append(Tick(price=1))
+    clock.now_ms += 86_400_000
+    stream.append(Tick(price=2))
+
+    clock.now_ms = 1_001_000
+    stream.append(Tick(price=3))
+    again = restored(stream, clock).append(Tick(price=4))
+
+    assert [record.time_ms for record in stream.after(0)] == [1_000_000, 87_400_000, 1_001_000]
+    assert again is not None
+    assert again.time_ms == 1_001_000
+
+
 def test_a_new_stream_is_empty() -> None:
     stream = make()
 
