@@ -291,6 +291,8 @@ class Daemon:
             misses=self.misses,
             clock=self.machine.clock,
             loop=self.loop,
+            reach=self.feeds[name].reach if part.table == "sources" else None,
+            lag_max_s=self.config.settings.lag_max,
         )
         if child is not None:
             child.on_failure = self.running[name].failed

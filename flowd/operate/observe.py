@@ -21,6 +21,7 @@ from flowd.stream.log import Stream
 from flowd.stream.reading import Reading
 from flowd.upstream.misses import Misses
 from flowd.upstream.outages import Outages
+from flowd.upstream.reach import Reach
 from flowd.values.clock import Clock
 from flowd.values.tally import Tally
 
@@ -32,7 +33,8 @@ Figures = Callable[[], Mapping[str, Any]]
 @define(eq=False)
 class Running:
     """One component as it runs: `child` is its task, if it has one, `stream` what it writes, if it
-    does, `readings` where it is in what it reads.
+    does, `readings` where it is in what it reads. `reach` is that of a source's feed; where
+    upstream pushes, its data may come no later than usual by `lag_max_s`.
     """
 
     component: Component
@@ -44,6 +46,8 @@ class Running:
     misses: Misses
     clock: Clock
     loop: LoopMeter
+    reach: Reach | None
+    lag_max_s: float
     rate: Rate = field(factory=Rate, init=False)
 
     @property
@@ -66,6 +70,7 @@ class Running:
             "table": part.table,
             "kind": part.kind,
             **({"state": State.RUNNING.value} if self.child is None else self.child.figures()),
+            "problem": self._problem(now_ms),
             "delivering": tally.delivering if self.source else None,
             "outage_since_ms": None if outage is None else outage.from_ms,
             "connections": tally.connections,
@@ -99,6 +104,15 @@ class Running:
                 self.tally.dropped["failed twice"] += 1
                 self.misses.skipped(self.component.name, found[-1], error)
         return f", with {' and '.join(found)} in hand" if found else ""
+
+    def _problem(self, now_ms: int) -> str | None:
+        """What is wrong though it runs. What is polled is late by its nature, so only who has a
+        connection can lag.
+        """
+        late_ms = self.reach.late_ms(now_ms) if self.reach is not None and self.tally.open else None
+        if late_ms is None or late_ms <= self.lag_max_s * 1000:
+            return None
+        return f"data comes {late_ms / 1000:.1f}s late, more than lag_max = {self.lag_max_s:g}s"
 
     def delivery(self) -> Delivery:
         """How it stands: what sinks may know of it."""
@@ -169,8 +183,10 @@ class Observer:
 
 def _lag_ms(stream: Stream[Any]) -> int | None:
     newest = stream.newest_record
-    happened: Any = getattr(newest.value, "time_ms", None) if newest is not None else None
-    return newest.time_ms - happened if newest is not None and type(happened) is int else None
+    if newest is None or newest.key is not None:
+        return None  # What has a key is a state, and its time may be when that began.
+    happened: Any = getattr(newest.value, "time_ms", None)
+    return newest.time_ms - happened if type(happened) is int else None
 
 
 def _ago_ms(now_ms: int, then_ms: int | None) -> int | None:

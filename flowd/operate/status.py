@@ -151,10 +151,11 @@ class ComponentStatus:
     """One component.
 
     `lag_ms` is how old the newest record's event was when it was appended, where values have a
-    time; `behind` how many records of its inputs a transform or sink has still to read, and
-    `behind_max` how many are held for it beyond what is retained; `overtaken` what it missed lately
-    since that was not enough; `rate_per_s` records published over the last minute; `figures` what
-    else its plugin counts and limits.
+    time and no key; `problem` what is wrong though it runs, in a sentence; `behind` how many
+    records of its inputs a transform or sink has still to read, and `behind_max` how many are held
+    for it beyond what is retained; `overtaken` what it missed lately since that was not enough;
+    `rate_per_s` records published over the last minute; `figures` what else its plugin counts and
+    limits.
     """
 
     name: str
@@ -162,6 +163,7 @@ class ComponentStatus:
     kind: str
     state: str
     error: str | None = None
+    problem: str | None = None
     restarts: int = 0
     retry_in_s: float | None = None
     delivering: bool | None = None
@@ -188,7 +190,8 @@ class ComponentStatus:
     def healthy(self) -> bool:
         """Whether this component does what it is for, and lets others do so."""
         runs = self.state == "running" and self.delivering is not False
-        return runs and self.loop_held_s is None and self.overtaken is None and not self.lags
+        well = self.problem is None and self.loop_held_s is None and self.overtaken is None
+        return runs and well and not self.lags
 
     @property
     def lags(self) -> bool:
@@ -250,6 +253,8 @@ def _why(part: ComponentStatus) -> str:
         return f"held the event loop for {part.loop_held_s}s a moment ago: nobody was served"
     if part.delivering is False:
         return "connected, but nothing is delivered" if part.connected else "connecting"
+    if part.problem is not None:
+        return part.problem
     if part.overtaken is not None:
         return part.overtaken
     return f"{part.behind} records behind, and {part.behind_max} are held for it"

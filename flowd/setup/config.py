@@ -54,6 +54,7 @@ class Settings:
     admin_token: Secret | None = None
     save_every: Seconds = Seconds(5.0)
     durability: Literal["process", "disk"] = "process"
+    lag_max: Seconds = Seconds(5.0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
     max_clients: int = 1000

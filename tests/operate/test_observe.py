@@ -439,3 +439,20 @@ async def test_a_transform_that_is_far_behind_is_not_healthy(
         problems = daemon.observer.status().health()["problems"]
 
     assert problems["volume"] == "18 records behind, and 100 are held for it"
+
+
+async def test_what_has_a_key_has_no_lag_though_its_time_is_long_ago(
+    autojump_clock: MockClock,
+) -> None:
+    @frozen
+    class Span:
+        time_ms: int
+
+    async def spans(config: Any, feed: Feed[Any]) -> None:
+        feed.publish(Span(testing.START_MS - 280_000), key="open")
+        await trio.sleep_forever()
+
+    async with testing.daemon(CONFIG, registry=plugins(spans)) as daemon:
+        await trio.sleep(1)
+
+        assert part(daemon, "orders").lag_ms is None

@@ -322,3 +322,24 @@ async def test_a_first_life_that_is_cut_short_leaves_an_outage_too(
         (outage,) = scene.outages()
         assert outage.reason == "the daemon was not running"
         assert scene.unannounced() == []
+
+
+async def test_a_source_that_falls_behind_is_not_healthy_until_it_has_caught_up(
+    autojump_clock: MockClock,
+) -> None:
+    exchange = Exchange()
+    exchange.patience_s = 1000
+
+    async with following(exchange) as scene:
+        await trio.sleep(60)
+        before = scene.daemon.observer.status().health()
+        exchange.work_s = 2
+        await trio.sleep(60)
+        during = scene.daemon.observer.status().health()
+        exchange.work_s = 0
+        await trio.sleep(60)
+        after = scene.daemon.observer.status().health()
+
+        assert (before["status"], after["status"]) == ("ok", "ok")
+        assert during["status"] == "degraded"
+        assert "s late, more than lag_max = 5s" in during["problems"]["ticks"]
