@@ -271,6 +271,7 @@ class Daemon:
                 table=partial(self._table, part),
                 on_delivering=partial(self.outages.close, name),
                 on_lost=partial(self.outages.past, name),
+                on_recovered=partial(self.outages.recovered, name),
             )
             self.feeds[name] = feed
             tally = feed.tally

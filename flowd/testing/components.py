@@ -34,7 +34,16 @@ class ScriptedFeed(Feed[T], Generic[T]):
     def __init__(
         self, upstream: ScriptedUpstream, stream: Stream[T], clock: Clock, retain: Retain
     ) -> None:
-        super().__init__(stream.name, stream, clock=clock, dial=upstream.dial, table=self._keep)
+        super().__init__(
+            stream.name,
+            stream,
+            clock=clock,
+            dial=upstream.dial,
+            table=self._keep,
+            on_recovered=lambda *told: self.recoveries.append(told),
+        )
+        self.recoveries: list[tuple[int, int, int]] = []
+        """What `recovered` was told."""
         self.stream = stream
         self.upstream = upstream
         self.tables: dict[str, Stream[Any]] = {}

@@ -44,6 +44,7 @@ class Feed(Generic[T]):
         table: Callable[[str, type[Any]], Stream[Any]],
         on_delivering: Callable[[int], None] = lambda from_ms: None,
         on_lost: Callable[[str, int], None] = lambda reason, from_ms: None,
+        on_recovered: Callable[[int, int, int], None] = lambda from_ms, to_ms, count: None,
     ) -> None:
         self.name = name
         self.clock = clock
@@ -55,6 +56,7 @@ class Feed(Generic[T]):
         self._table = table
         self._on_delivering = on_delivering
         self._on_lost = on_lost
+        self._on_recovered = on_recovered
         self._slept = False
         self._fruitful = False
 
@@ -147,6 +149,14 @@ class Feed(Generic[T]):
         """
         self.tally.drop(self.name, reason, None, self.clock())
         self._on_lost(reason, from_ms)
+
+    def recovered(self, from_ms: int, to_ms: int, count: int) -> None:
+        """Say that all which was missed between these times, by this machine's clock, has come
+        after all: `count` records, by a replay or from a history. Outages tell it from what is
+        lost.
+        """
+        ahead_ms = min(self.reach.usual_ms, 0)
+        self._on_recovered(from_ms + ahead_ms, to_ms - ahead_ms, count)
 
     def websocket(
         self,

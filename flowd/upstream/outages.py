@@ -29,6 +29,10 @@ class Outage:
     from_ms: int
     to_ms: int | None
     reason: str = field(default="")
+    recovered: int | None = None
+    """How many records of it came later, by a replay or from a history; None where nothing did:
+    what was told then is lost.
+    """
 
 
 @frozen
@@ -98,6 +102,26 @@ class Outages:
     def note(self, outage: Outage) -> None:
         """Something that is over already, or has grown since it was noted."""
         self._put(outage)
+
+    def recovered(self, component: str, from_ms: int, to_ms: int, count: int) -> None:
+        """All that was missed between these times has come after all, `count` records. An outage
+        that is longer is split; of several that are shorter the last one gets the count.
+        """
+        for record in reversed(self.stream.after(0)):
+            outage = record.value
+            first_ms = max(from_ms, outage.from_ms)
+            last_ms = to_ms if outage.to_ms is None else min(to_ms, outage.to_ms)
+            if outage.component != component or outage.recovered is not None or first_ms > last_ms:
+                continue
+            if first_ms == last_ms and outage.from_ms != outage.to_ms:
+                continue  # They only touch.
+            self._past.pop(component, None)
+            if outage.from_ms < first_ms:
+                self._put(evolve(outage, to_ms=first_ms))
+            self._put(evolve(outage, from_ms=first_ms, to_ms=last_ms, recovered=count))
+            if outage.to_ms is None or last_ms < outage.to_ms:
+                self._put(evolve(outage, from_ms=last_ms))
+            count = 0
 
     def current(self, component: str) -> Outage | None:
         """The outage that is still open, None while the component delivers."""

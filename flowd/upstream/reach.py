@@ -54,6 +54,10 @@ class Reach:
         if abs(now_ms - told_ms) <= FITTING_MS and (newest_ms is None or told_ms > newest_ms):
             self._newest_ms = told_ms
 
+    def resume(self, ends_ms: int) -> None:
+        """Go on from where the data ended in an earlier life."""
+        self._newest_ms = ends_ms
+
     def _turn(self, now_ms: int) -> None:
         if self._least_ms is not None:
             self._leasts.append(self._least_ms)

@@ -42,9 +42,11 @@ class Watch:
         was not running, nobody delivered.
         """
         since_ms: dict[str, int | None] = {}
-        for name in self._feeds:
+        for name, feed in self._feeds.items():
             alive = self._alive.get(name)
-            since_ms[name] = saved_ms if alive is None else alive.time_ms
+            ended_ms = since_ms[name] = saved_ms if alive is None else alive.time_ms
+            if ended_ms is not None:
+                feed.reach.resume(ended_ms)
         self._outages.resume(since_ms)
 
     def note(self) -> None:

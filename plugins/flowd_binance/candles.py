@@ -139,6 +139,11 @@ class History:
         self._wanted: dict[str, None] = {}
         self._not_before: dict[str, float] = {}
         self._news = trio.Event()
+        self._since_ms = feed.ends_ms
+        """Where the data ended before, until all that was missed is here."""
+        self._until_ms = 0
+        self._missing: set[str] = set()
+        self._count = 0
 
     def want(self, symbol: str) -> None:
         """Something may be missing of this symbol. It is asked for at most once in ten seconds."""
@@ -147,6 +152,9 @@ class History:
 
     def want_all(self) -> None:
         """A connection begins to deliver: something may be missing of every symbol."""
+        if self._since_ms is not None and not self._missing:
+            self._until_ms = self._feed.clock()
+            self._missing = set(self._config.names)
         for symbol in self._config.names:
             self.want(symbol)
 
@@ -168,6 +176,18 @@ class History:
             else:
                 self._not_before[symbol] = trio.current_time() + AGAIN_S
                 pause_s = PAUSE_S
+                self._filled(symbol)
+
+    def _filled(self, symbol: str) -> None:
+        """Nothing is missing of this symbol. When that is true of all, the outage is recovered, as
+        far back as candles are kept.
+        """
+        self._missing.discard(symbol)
+        if self._since_ms is not None and self._until_ms and not self._missing:
+            kept_ms = self._config.keep * self._shelf.width_ms(symbol)
+            from_ms = max(self._since_ms, self._until_ms - kept_ms)
+            self._feed.recovered(from_ms, self._until_ms, self._count)
+            self._since_ms = None
 
     async def _next(self) -> str:
         """The next symbol that is wanted and may be asked for again."""
@@ -199,8 +219,10 @@ class History:
             )
             found = self._read(symbol, rows, asked_ms)
             # No checkpoint between these: candles, and that they were asked for.
+            before = self._feed.tally.published
             for one in found:
                 shelf.put(one)
+            self._count += self._feed.tally.published - before
             if found:
                 shelf.checked(symbol, found[-1].time_ms)
             more = since_ms and found and len(rows) == limit == KLINES_MAX

@@ -26,6 +26,8 @@ HOLD_S: Final = 5.0
 """After a resumption live messages may come before the replay: for so long only the replay moves
 the cursor.
 """
+LATE_MS: Final = 5000
+"""A block may be told so long after its time."""
 REPLAY_S: Final = 30.0
 """For so long after its header messages may be part of a replay."""
 
@@ -61,6 +63,10 @@ class Connection:
         """So many of the next messages may be replayed ones."""
         self._replayed_until = 0.0
         self._old_numbers = False
+        self._since_ms = feed.ends_ms
+        """Where the data ended before: a replay without a gap goes on from there."""
+        self._published = 0
+        self._asked_ms: int | None = None
         self._data_at = 0.0
         self._data_ms = feed.tally.last_record_ms or feed.clock()
         """When data came last, in wall time: what is missing is missing since then."""
@@ -119,10 +125,12 @@ class Connection:
         self._data_at = trio.current_time()
         while True:
             await trio.sleep(min(PING_S, silence_s / 3))
+            asked_ms = self._feed.clock()
             try:
                 await _say(upstream, {"type": "ping"})
             except UpstreamError:
                 return  # The reader tells of it.
+            self._asked_ms = asked_ms
             if self._config.busy and trio.current_time() - self._data_at >= silence_s:
                 raise UpstreamSilent(f"no fills for {silence_s:g}s ({self._config.url})")
 
@@ -141,7 +149,7 @@ class Connection:
             case "ping":
                 await _say(upstream, {"type": "pong"})
             case "pong":
-                pass
+                self._ponged()
             case "connected" | "welcome":
                 await self._welcome(upstream, frame)
             case "reconnected":
@@ -170,6 +178,7 @@ class Connection:
         self._greet(frame, resumed=True)
         self._feed.log.info("%s: session resumed", self._feed.name)
         self._hold_until = trio.current_time() + HOLD_S
+        self._published = self._feed.tally.published
         self._delivers()
 
     def _greet(self, frame: Frame, *, resumed: bool) -> None:
@@ -178,10 +187,12 @@ class Connection:
         self._greeted.set()
 
     async def _data(self, frame: Frame, bad: list[Bad]) -> None:
-        since_ms = self._data_ms
+        since_ms, replaying = self._data_ms, self._replayed
         self._delivers()
         lost = 0 if self._is_replayed(frame) else self._sequence.missing(frame)
         await self._intake.take(frame.items, bad)
+        if replaying and not self._replayed and trio.current_time() < self._replayed_until:
+            self._recovered()
         if lost:
             self._hole(lost, since_ms)
         if trio.current_time() >= self._hold_until:
@@ -203,14 +214,31 @@ class Connection:
             return
         if frame.has_gap:
             self._feed.lost("gap in replay", self._data_ms)
+            self._since_ms = None
         if frame.fills is None and frame.data is None:
             self._replayed = max(0, frame.count or 0)
             self._replayed_until = trio.current_time() + REPLAY_S
             self._old_numbers = False
+            if not self._replayed:
+                self._recovered()
             return
         self._delivers()
         await self._intake.take(frame.items, bad)
         self._place.move(frame.cursor)
+        self._recovered()
+
+    def _recovered(self) -> None:
+        """The replay is over, and had no gap: nothing is missing of the time between."""
+        if self._since_ms is not None and self._hold_until:
+            count = self._feed.tally.published - self._published
+            self._feed.recovered(self._since_ms, self._feed.clock(), count)
+            self._since_ms = None
+
+    def _ponged(self) -> None:
+        """What was told before it heard our ping came before its pong."""
+        replays = self._replayed or trio.current_time() < self._hold_until
+        if self._asked_ms is not None and self._objections.subscribed and not replays:
+            self._feed.delivering(self._asked_ms - LATE_MS)
 
     def _is_replayed(self, frame: Frame) -> bool:
         """Whether this may be one of the messages after a header, which have the numbers of another

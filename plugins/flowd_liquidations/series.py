@@ -98,13 +98,14 @@ def gaps_of(
     elsewhere: Iterable[Gap] = (),
 ) -> list[Gap]:
     """When nobody delivered, as far as that overlaps the range: neither the source, nor `elsewhere`
-    where the buckets were filled from. An outage that is open lasts until now.
+    where the buckets were filled from. An outage that is open lasts until now; one of which all
+    came later is none.
     """
     until_ms = min(end_ms, now_ms)
     own = [
         (outage.from_ms, until_ms if outage.to_ms is None else outage.to_ms)
         for outage in outages
-        if outage.component == component
+        if outage.component == component and outage.recovered is None
     ]
     found = [(first, last) for first, last in (*own, *elsewhere) if first <= last]
     return merged((first, last) for first, last in found if first <= end_ms and last >= start_ms)

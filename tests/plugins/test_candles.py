@@ -344,6 +344,26 @@ async def test_a_hole_over_a_boundary_is_filled_after_the_reconnect(
         assert feed.tally.connections == 2
 
 
+async def test_an_outage_is_recovered_when_the_history_of_every_symbol_is_here(
+    world: World, autojump_clock: Clock
+) -> None:
+    feed = world.feed()
+    async with running(world, BOTH, feed):
+        await trio.sleep(BOUNDARY_S - 3)
+        assert feed.recoveries == []
+        world.reachable = False
+        world.exchange.drop_all()
+        ended_ms = feed.ends_ms
+        await trio.sleep(10)
+        world.reachable = True
+        await trio.sleep(20)
+
+        ((from_ms, to_ms, count),) = feed.recoveries
+        assert from_ms == ended_ms
+        assert from_ms + 10_000 <= to_ms <= feed.clock()
+        assert count >= 2, "of both symbols the last word of a candle"
+
+
 async def test_only_what_is_missing_is_asked_for(world: World, autojump_clock: Clock) -> None:
     feed = world.feed()
     async with running(world, BTC, feed):

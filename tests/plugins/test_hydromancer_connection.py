@@ -419,6 +419,55 @@ async def test_a_replay_can_be_a_header_for_ordinary_messages_with_old_numbers(
     assert feed.tally.dropped == {}
 
 
+HEADER = json.dumps({"type": "replay", "channel": "allFills", "count": 2, "hasGap": False})
+
+
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [
+        ([replay(row(2), row(3))], 2),
+        ([replay()], 0),
+        ([replay(row(3), hasGap=True)], None),
+        ([HEADER, block(57, row(2)), block(1, row(4)), block(58, row(3))], 3),
+        ([HEADER, block(57, row(2))], None),
+    ],
+)
+async def test_an_outage_is_recovered_when_the_replay_is_whole(
+    autojump_clock: MockClock, said: list[str], count: int | None
+) -> None:
+    feed = testing.feed(
+        ACCEPTS + testing.says(block(1, row(1))) + testing.waits(1) + testing.drops(),
+        RESUMES + testing.says(*said),
+    )
+    before: list[int | None] = []
+
+    async def end() -> None:
+        await trio.sleep(3)
+        before.append(feed.ends_ms)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        await again(feed)
+        nursery.cancel_scope.cancel()
+
+    expected = [] if count is None else [(before[0], testing.START_MS + 6_000, count)]
+    assert feed.recoveries == expected
+
+
+async def test_quiet_hours_are_no_outage_since_pongs_say_how_far_the_data_reaches(
+    autojump_clock: MockClock, nursery: Nursery
+) -> None:
+    pongs = testing.answers(lambda text: '{"type":"pong"}' if "ping" in text else None)
+    feed = testing.feed(pongs + ACCEPTS)
+    nursery.start_soon(fills, LIQUIDATIONS, feed)
+
+    await trio.sleep(605)
+
+    assert feed.ends_ms is not None
+    assert feed.ends_ms >= testing.START_MS + 560_000
+    nursery.cancel_scope.cancel()
+
+
 async def test_a_hole_after_a_replay_that_is_numbered_on_is_seen(
     autojump_clock: MockClock,
 ) -> None:

@@ -406,6 +406,12 @@ def test_gaps_are_the_sources_outages_that_overlap_the_range() -> None:
     assert series.gaps_of(outages, "orders", 150, 1000, 2000) == [(100, 200), (700, 1000)]
 
 
+def test_an_outage_of_which_all_came_later_is_no_gap() -> None:
+    outages = [Outage("orders", 100, 200, "gone", recovered=0), Outage("orders", 300, 400, "gone")]
+
+    assert series.gaps_of(outages, "orders", 0, 1000, 2000) == [(300, 400)]
+
+
 def test_an_outage_that_is_open_lasts_until_now_and_not_into_the_future() -> None:
     outages = [Outage("orders", 700, None, "gone")]
 

@@ -3,6 +3,7 @@
 from flowd.stream.cut import Saved
 from flowd.stream.log import Stream
 from flowd.upstream.outages import Outage, Outages
+from flowd.values import codec
 from flowd.values.record import Record
 
 
@@ -205,3 +206,78 @@ def test_what_is_missed_during_an_outage_is_part_of_it() -> None:
     outages.past("orders", "hole in seq", 0)
 
     assert [outage.reason for outage in told(outages)] == ["connection lost"]
+
+
+# -- what came after all --
+
+
+def closed(from_ms: int, to_ms: int) -> Outages:
+    """One outage of the orders, that is over."""
+    clock = Ticking()
+    clock.now_ms = from_ms
+    outages = make(clock)
+    outages.open("orders", "lost")
+    clock.now_ms = to_ms
+    outages.close("orders")
+    return outages
+
+
+def parts(outages: Outages) -> list[tuple[int, int | None, int | None]]:
+    return sorted((o.from_ms, o.to_ms, o.recovered) for o in told(outages))
+
+
+def test_an_outage_of_which_all_came_after_all_is_told_from_what_is_lost() -> None:
+    outages = closed(1_000, 5_000)
+
+    outages.recovered("orders", 500, 6_000, 12)
+
+    assert told(outages) == [Outage("orders", 1_000, 5_000, "lost", recovered=12)]
+
+
+def test_a_part_that_came_after_all_is_told_from_the_rest() -> None:
+    for from_ms, to_ms, expected in (
+        (0, 2_000, [(1_000, 2_000, 3), (2_000, 5_000, None)]),
+        (4_000, 9_000, [(1_000, 4_000, None), (4_000, 5_000, 3)]),
+        (2_000, 3_000, [(1_000, 2_000, None), (2_000, 3_000, 3), (3_000, 5_000, None)]),
+        (5_000, 9_000, [(1_000, 5_000, None)]),
+        (0, 900, [(1_000, 5_000, None)]),
+    ):
+        outages = closed(1_000, 5_000)
+
+        outages.recovered("orders", from_ms, to_ms, 3)
+
+        assert parts(outages) == expected
+
+
+def test_what_came_of_an_outage_that_is_open_leaves_it_open() -> None:
+    outages = make(Ticking())
+    outages.open("orders", "lost", from_ms=200)
+
+    outages.recovered("orders", 200, 700, 3)
+
+    assert parts(outages) == [(200, 700, 3), (700, None, None)]
+    assert outages.current("orders") == Outage("orders", 700, None, "lost")
+
+
+def test_what_came_of_several_counts_once_and_of_another_component_not_at_all() -> None:
+    clock = Ticking()
+    outages = make(clock)
+    for component, from_ms in (("orders", 1_000), ("orders", 3_000), ("other", 3_000)):
+        clock.now_ms = from_ms
+        outages.open(component, "lost")
+        clock.now_ms = from_ms + 500
+        outages.close(component)
+
+    outages.recovered("orders", 0, 9_000, 7)
+
+    assert [(o.component, o.from_ms, o.recovered) for o in told(outages)] == [
+        ("other", 3_000, None),
+        ("orders", 3_000, 7),
+        ("orders", 1_000, 0),
+    ]
+
+
+def test_an_outage_that_was_saved_before_they_told_what_came_is_readable() -> None:
+    old = b'{"component":"orders","from_ms":1,"to_ms":2,"reason":"x"}'
+
+    assert codec.loads_value(b'{"value":%b}' % old, Outage) == Outage("orders", 1, 2, "x")
