@@ -34,7 +34,7 @@ RANKS = """
 
 INSIDE = """
 values    buckets clock codec errors limits settings tally / filters record
-stream    cursor cut held journal seen / log segments / reading / inputs snapshot
+stream    cursor cut held journal seek seen / log segments / reading / inputs snapshot
           / memory stores volatile
 upstream  slices / connection outages reach / feed misses / watch
 channel   guard packing prepared / client / row / channel / channels

@@ -21,6 +21,7 @@ from flowd.channel.packing import COMPRESSING, Pack
 from flowd.channel.prepared import Prepared
 from flowd.channel.row import Row, Send
 from flowd.stream.log import Stream
+from flowd.stream.seek import seek
 from flowd.values.clock import Stopwatch
 from flowd.values.filters import Filter
 from flowd.values.limits import Limits
@@ -101,8 +102,8 @@ class Channel:
         if after is not None and self.stream.knows(after):
             place = Place(client, self, after.seq)
         else:
-            seq = 0 if limit is None else min(self.stream.newest(limit, self.filter), self.seq)
-            place = Place(client, self, seq, first=True, reset=after is not None)
+            begins = None if limit is None else seek(self.stream, limit, self.filter)
+            place = Place(client, self, 0, first=True, reset=after is not None, seek=begins)
         self._places[place] = None
         return place
 
@@ -274,9 +275,14 @@ class Channel:
     # -- catching up
 
     def chunk(self, place: Place) -> bytes:
-        """The next bytes for a place that is not level; moves it past them. SinkFailed when the
-        sink cannot word them.
+        """The next bytes for a place that is not level, none while its beginning is looked for;
+        moves it past them. SinkFailed when the sink cannot word them.
         """
+        if place.seek is not None:
+            begins = next(place.seek)
+            if begins is None:
+                return b""
+            place.seq, place.seek = min(begins, self.seq), None
         prepared, pack, key = self._shared.prepared, place.client.pack, self._key(place)
         found: Chunk | None = prepared.get(key)
         if found is None:
@@ -297,6 +303,7 @@ class Channel:
         """Whether the next bytes are still to be packed, and that takes milliseconds."""
         return (
             place.client.pack in COMPRESSING
+            and place.seek is None
             and min(self.seq - place.seq, len(self.stream)) > FEW_RECORDS
             and self._shared.prepared.get(self._key(place)) is None
         )

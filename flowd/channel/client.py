@@ -6,7 +6,7 @@ again. Nothing is queued for it either way: what it holds is a number per stream
 one message.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import trio
@@ -57,7 +57,9 @@ class Followed(Protocol):
     """When a message last went out, in Trio's time."""
 
     def chunk(self, place: "Place") -> bytes:
-        """The next bytes for a place that is not level; moves it past them."""
+        """The next bytes for a place that is not level, none while its beginning is looked for;
+        moves it past them.
+        """
         ...
 
     def costly(self, place: "Place") -> bool:
@@ -95,6 +97,8 @@ class Place:
     seq: int
     first: bool = False
     reset: bool = False
+    seek: Iterator[int | None] | None = None
+    """Where its snapshot begins, while that is still being looked for."""
 
 
 @define(eq=False)

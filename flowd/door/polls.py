@@ -3,11 +3,12 @@
 An answer is the parts that it is sent in. The body is one of them, the same bytes for all.
 """
 
+from collections import deque
 from collections.abc import Hashable
 from typing import Any
 
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from flowd.channel import packing
 from flowd.channel.guard import Guard
@@ -20,7 +21,7 @@ from flowd.stream.inputs import Streams
 from flowd.stream.log import RETAIN_MAX, Stream
 from flowd.values import filters
 from flowd.values.clock import Clock
-from flowd.values.record import Batch, Gap, Position
+from flowd.values.record import Batch, Gap, Position, Record
 
 IN_THREAD_BYTES = 32 * 1024
 """Bodies longer than this are compressed in a thread, so that they do not hold the loop."""
@@ -29,6 +30,8 @@ PREPARE_AT_ONCE = 500
 FEW_RECORDS = 1000
 """So many are prepared at once for anybody; whoever wants more, in a way of its own, takes turns.
 """
+LOOK_AT_ONCE = 5000
+"""Records that are looked at before others are let run."""
 HEADERS = (("Cache-Control", "no-cache"), ("Vary", "Accept-Encoding"))
 
 NO_TAIL = Tail(b"")
@@ -169,8 +172,8 @@ class Polls:
         return answer
 
     async def _prepare(self, query: Query, hot: Hot, stream: Stream[Any], *, gzip: bool) -> Answer:
+        batch = await newest(stream, query)
         version, seq = stream.version, stream.seq
-        batch = newest(stream, query)
         for index, record in enumerate(batch.records):
             self._guard.call(hot.path, "prepare", hot.prepare, record)
             if index % PREPARE_AT_ONCE == PREPARE_AT_ONCE - 1:
@@ -208,22 +211,42 @@ def _etag(version: str, tail: Tail) -> str:
     return f'"{version}-{tail.state}"' if tail.state else f'"{version}"'
 
 
-def newest(stream: Stream[Any], query: Query) -> Batch[Any]:
-    """What a poll gets: the newest `limit` of what is newer than `after`.
+async def newest(stream: Stream[Any], query: Query) -> Batch[Any]:
+    """What a poll gets: the newest `limit` of what is newer than `after`, up to the head.
 
-    What is left out between is a gap.
+    What is left out between is a gap. Others are let run now and then, since a filter has to look
+    at everything.
     """
-    batch = stream.cursor(query.after, filter=query.filter).read()
-    limit = query.limit
-    if limit is None or len(batch.records) <= limit:
-        return batch
-    records = batch.records[len(batch.records) - limit :]
-    gap = batch.gap
-    if not batch.first:
-        assert query.after is not None
-        last = records[0].seq - 1 if records else batch.position.seq
-        gap = Gap(query.after.seq + 1, last)
-    return evolve(batch, records=records, gap=gap)
+    first = query.after is None or not stream.knows(query.after)
+    after = begins = 0 if query.after is None or first else query.after.seq
+    if query.limit is not None and query.filter.where is None:
+        begins = max(after, stream.newest(query.limit))
+    left_out = begins > after and (
+        stream.floor > after or bool(stream.after(after, upto=begins, most=1))
+    )
+    found: deque[Record[Any]] = deque(maxlen=query.limit)
+    seq, matched, gone = begins, 0, 0
+    while True:
+        batch = stream.read(seq, limit=LOOK_AT_ONCE, filter=query.filter)
+        if batch.gap is not None and not (first and seq == begins):
+            # It fell off before we came by: the answer is of what follows.
+            found.clear()
+            matched, gone = 0, batch.gap.last
+        found.extend(batch.records)
+        matched += len(batch.records)
+        seq = batch.position.seq
+        if seq >= stream.seq:
+            break
+        await trio.lowlevel.checkpoint()
+    records = [record for record in found if stream.alive(record)]
+    left_out = left_out or (query.limit is not None and matched > query.limit)
+    gap = None
+    if left_out and not first:
+        gap = Gap(after + 1, records[0].seq - 1 if records else seq)
+    elif gone and not first:
+        gap = Gap(after + 1, gone)
+    place = Position(stream.epoch, seq)
+    return Batch(stream.name, records, place, first, gap, first and query.after is not None)
 
 
 def _matches(wanted: str | None, etag: str) -> bool:

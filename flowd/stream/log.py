@@ -17,6 +17,7 @@ from attrs import frozen
 from flowd.stream.cursor import Cursor, Mark
 from flowd.stream.cut import Cut, Saved
 from flowd.stream.held import Behind, Held
+from flowd.stream.seek import seek
 from flowd.stream.seen import Seen
 from flowd.values.clock import Clock, onward
 from flowd.values.filters import ALL, Filter
@@ -194,10 +195,11 @@ class Stream(Generic[T]):
             del self._log[: self._start]
             self._start = 0
         if self._dead > COMPACT_FROM and self._dead * 2 > len(self._log) - self._start:
-            self._log = [record for record in self._log[self._start :] if self._alive(record)]
+            self._log = [record for record in self._log[self._start :] if self.alive(record)]
             self._start = self._dead = 0
 
-    def _alive(self, record: Record[T]) -> bool:
+    def alive(self, record: Record[T]) -> bool:
+        """Whether its key holds it still; always, where it has none."""
         return record.key is None or self._latest.get(record.key) is record
 
     # -- reading --
@@ -241,7 +243,7 @@ class Stream(Generic[T]):
             len(log) if upto is None or upto >= self.seq else bisect_right(log, upto, low, key=_seq)
         )
         if self._dead:
-            return list(islice(filter(self._alive, islice(log, low, high)), most))
+            return list(islice(filter(self.alive, islice(log, low, high)), most))
         return log[low : high if most is None else min(high, low + most)]
 
     def read(
@@ -282,16 +284,7 @@ class Stream(Generic[T]):
         """The seq after which exactly the newest `count` matching records lie; 0 when there are
         fewer.
         """
-        if count <= 0:
-            return self.seq
-        left = count
-        for index in range(len(self._log) - 1, self._start - 1, -1):
-            record = self._log[index]
-            if self._alive(record) and (filter.where is None or filter.where(record.value)):
-                left -= 1
-                if left == 0:
-                    return record.seq - 1
-        return 0
+        return next(seq for seq in seek(self, count, filter) if seq is not None)
 
     def knows(self, position: Position) -> bool:
         """Whether a reader may resume at `position`: same epoch, and not from the future."""

@@ -13,7 +13,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from flowd.channel import packing
 from flowd.channel.channel import CHUNK_BYTES, CHUNK_RECORDS, PACE_CLIENTS, Encode, Warn
 from flowd.channel.channels import FILTERED_MAX, FILTERED_PER_ADDRESS, Channels
-from flowd.channel.client import PLACES_MAX, URGENT_MAX, Client
+from flowd.channel.client import AT_ONCE, PLACES_MAX, URGENT_MAX, Client
+from flowd.stream import seek
 from flowd.stream.log import Retain, Stream
 from flowd.testing import FakeSocket
 from flowd.values import filters
@@ -252,6 +253,24 @@ async def test_a_snapshot_may_be_limited_to_the_newest(channels: Channels) -> No
     await wait_all_tasks_blocked()
 
     assert (few.seqs(), none.seqs()) == ([9, 10, 11], [11])
+
+
+async def test_the_beginning_of_a_snapshot_is_looked_for_in_slices(channels: Channels) -> None:
+    stream = Stream(
+        "ticks", Tick, clock=lambda: 0, epoch="e", retain=Retain(count=3 * seek.AT_ONCE * AT_ONCE)
+    )
+    stream.append(Tick("ETH"))
+    fill(stream, 2 * seek.AT_ONCE * AT_ONCE)
+    only = filters.parse(Tick, {"symbol": "ETH"})
+
+    reader = Reader(channels).follow(stream, filter=only, limit=1).start()
+    at_once = reader.seqs()
+    await channels.all_level()
+    stream.append(Tick("ETH"))
+    await wait_all_tasks_blocked()
+
+    assert at_once == []
+    assert reader.seqs() == [1, stream.seq]
 
 
 async def test_filters_make_channels_of_their_own(channels: Channels) -> None:

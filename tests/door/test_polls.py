@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 import trio
 from attrs import field, frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from flowd import testing
-from flowd.plugin import BadRequest, Batch, Feed, Hot, Record, Sink, Source, Tail
+from flowd.door.polls import LOOK_AT_ONCE, Query, newest
+from flowd.plugin import BadRequest, Batch, Feed, Gap, Hot, Position, Record, Sink, Source, Tail
+from flowd.values import filters
 
 
 @frozen
@@ -214,3 +218,93 @@ async def test_an_etag_still_fits_after_a_restart(autojump_clock: MockClock, mor
         after = await daemon.get("/plain/ticks", {"If-None-Match": before.headers["etag"]})
 
     assert after.status == 304
+
+
+# -- a filter that has to look at everything
+
+
+class Looks(trio.abc.Instrument):
+    """A filter that finds nothing, and how many records it looks at in one step."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self.filter = filters.Filter((("price", ("none",)),), self.look)
+
+    def look(self, value: Any) -> bool:
+        self.now += 1
+        return False
+
+    def after_task_step(self, task: Any) -> None:
+        self.most, self.now = max(self.most, self.now), 0
+
+
+async def test_a_filter_that_finds_nothing_lets_others_run(autojump_clock: MockClock) -> None:
+    stream = testing.stream("ticks", map(Tick, range(60_000)), retain=60_000)
+    looks = Looks()
+    trio.lowlevel.add_instrument(looks)
+
+    batch = await newest(stream, Query(looks.filter, None, 1))
+
+    assert (batch.records, str(batch.position), batch.first) == ([], "test.60000", True)
+    assert 0 < looks.most <= LOOK_AT_ONCE + 1
+
+
+async def test_what_falls_off_while_it_looks_is_part_of_the_gap(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    stream = testing.stream("ticks", map(Tick, range(20_000)), retain=20_000)
+    even = filters.Filter((("price", ("even",)),), lambda tick: tick.price % 2 == 0)
+
+    async def go_on() -> None:
+        for price in range(20_000, 32_000):
+            stream.append(Tick(price))
+        await trio.lowlevel.checkpoint()
+
+    nursery.start_soon(go_on)
+    batch = await newest(stream, Query(even, Position("test", 0), None))
+
+    assert batch.gap == Gap(1, 12_000)
+    assert [record.seq for record in batch.records] == [*range(12_001, 32_001, 2)]
+
+
+async def test_a_key_that_changes_while_it_looks_is_there_once(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    stream = testing.stream("ticks", retain=20_000)
+    for price in range(12_000):
+        stream.append(Tick(price), key=f"k{price}")
+
+    async def go_on() -> None:
+        for price in (0, 11_999):
+            stream.append(Tick(price + 50_000), key=f"k{price}")
+        await trio.lowlevel.checkpoint()
+
+    nursery.start_soon(go_on)
+    batch = await newest(stream, Query(filters.ALL, None, None))
+
+    keys = [record.key for record in batch.records]
+    assert len(keys) == len(set(keys)) == 12_000
+    assert batch.position == stream.head
+
+
+@given(st.integers(0, 12), st.none() | st.integers(0, 12), st.none() | st.integers(1, 12))
+@settings(deadline=None)
+async def test_the_newest_are_told_with_a_gap_for_what_is_left_out(
+    count: int, after: int | None, limit: int | None
+) -> None:
+    stream = testing.stream("ticks", map(Tick, range(count)), retain=8)
+    place = None if after is None else Position("test", after)
+
+    batch = await newest(stream, Query(filters.ALL, place, limit))
+
+    whole = stream.cursor(place).read()
+    seqs = [record.seq for record in whole.records]
+    told = [record.seq for record in batch.records]
+    assert told == seqs[-limit if limit else 0 :]
+    assert (batch.first, batch.reset, batch.position) == (whole.first, whole.reset, whole.position)
+    if batch.first:
+        assert batch.gap is None
+    else:
+        missed = 0 if batch.gap is None else batch.gap.last - batch.gap.first + 1
+        assert after is not None
+        assert missed + len(told) == count - after
