@@ -213,8 +213,11 @@ class Daemon:
         the component.
         """
         if name in component.definition.tables:
-            return self.streams[wiring.table_name(component.name, name)]
-        return self.memory.table(component.name, name, record)
+            table = self.streams[wiring.table_name(component.name, name)]
+        else:
+            table = self.memory.table(component.name, name, record)
+        table.on_full = partial(self.misses.full, component.name, name, table.retain.count)
+        return table
 
     def _inputs(self, component: str, places: dict[str, int]) -> Streams:
         """The streams as one component reads them."""

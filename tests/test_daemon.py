@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from flowd import testing
 from flowd.plugin import Desk, Feed, Input, Outage, Sink, Source, StreamName, Streams, Transform
+from flowd.stream.log import Retain
 from flowd.stream.snapshot import Loaded, Rows
 from flowd.stream.volatile import MemoryStore
 from flowd.values.errors import UserError
@@ -209,6 +210,29 @@ async def test_what_was_loaded_is_held_only_until_its_stream_has_it(
         await trio.sleep(10)
         assert store.held == set()
         assert daemon.streams["stays/late"].get("all") == Sum(1)
+
+
+async def test_a_components_table_that_is_full_is_told(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowd.stream.memory.TABLE_RETAIN", Retain(3))
+
+    async def fills(config: NoConfig, feed: Feed[Number]) -> None:
+        for n in range(5):
+            feed.table("sums", Sum).append(Sum(n), key=str(n))
+        feed.delivering()
+        await trio.sleep_forever()
+
+    plugin = SimpleNamespace(
+        flowd_sources=lambda: [Source("fills", fills, NoConfig, record=Number)],
+    )
+    config = '[sources.fills]\nkind = "fills"\n'
+    async with testing.daemon(config, registry=testing.registry(plugin)) as daemon:
+        await trio.sleep(1)
+
+        health = daemon.observer.status().health()
+
+    assert health["problems"] == {"fills": "its table sums is full, 2 keys fell off"}
 
 
 # -- stopping

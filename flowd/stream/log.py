@@ -81,6 +81,8 @@ class Stream(Generic[T]):
         """Everything up to this seq has fallen off for age or number."""
         self.held: Held[T] = Held(behind or Behind())
         """What fell off and readers within the daemon have still to read."""
+        self.on_full: Callable[[], None] = lambda: None
+        """Called for each key that falls off; it must not raise."""
         self._clock = clock
         self._time_ms = 0
         self._log: list[Record[T]] = []
@@ -180,6 +182,8 @@ class Stream(Generic[T]):
             if record.key is not None:
                 del self._latest[record.key]
             self.held.take(record)
+            if record.key is not None:
+                self.on_full()
             if record.key is not None and self.held.lost >= record.seq:
                 self._note((self._number, record.key, record.seq, True))
         else:

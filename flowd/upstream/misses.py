@@ -7,7 +7,7 @@ derives then lacks it for ever, so it must not pass in silence.
 import logging
 
 import trio
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from flowd.upstream.outages import TOGETHER_MS, Outage, Outages
 from flowd.values.clock import Clock
@@ -17,6 +17,8 @@ logger = logging.getLogger("flowd")
 
 TOLD_S = 3600.0
 """So long `/health` tells of what was missed."""
+FULL_EVERY_S = 10.0
+"""An outage of a table that loses one key after the other grows once in so long."""
 
 
 @frozen
@@ -39,13 +41,22 @@ class Missed:
         return f"missed {self.count} records of {self.stream}"
 
 
+@define
+class Full:
+    """A table from which keys fall off for number: how many did, and when it was told last."""
+
+    keys: int = 0
+    told_at: float = float("-inf")
+
+
 class Misses:
-    """What each component missed of each stream lately."""
+    """What each component missed of each stream lately, and what its tables had no room for."""
 
     def __init__(self, outages: Outages, clock: Clock) -> None:
         self._outages = outages
         self._clock = clock
         self._missed: dict[str, dict[str, Missed]] = {}
+        self._full: dict[str, dict[str, Full]] = {}
 
     def note(self, component: str, stream: str, gap: Gap, since_ms: int | None) -> int:
         """These records fell off, after what the component read last at `since_ms`. Answers how
@@ -75,12 +86,28 @@ class Misses:
         logger.error("%s: skips %s, on which it failed twice: %s", component, what, error)
         self._outages.past(component, f"skipped {what}: {error:.200}", self._clock())
 
+    def full(self, component: str, table: str, room: int) -> None:
+        """A table, which is the component's state, has lost its oldest key to a new one."""
+        now = trio.current_time()
+        found = self._full.setdefault(component, {}).setdefault(table, Full())
+        found.keys += 1
+        if now - found.told_at >= FULL_EVERY_S:
+            found.told_at = now
+            reason = f"its table {table} is full, at {room} keys: the oldest fall off"
+            logger.error("%s: %s", component, reason)
+            self._outages.past(component, reason, self._clock())
+
     def lately(self, component: str) -> str | None:
-        """What `/health` says of a component, None when it missed nothing in the last hour."""
+        """What `/health` says of a component, None when there was nothing in the last hour."""
         now = trio.current_time()
         found = [one for one in self._missed.get(component, {}).values() if now - one.at < TOLD_S]
-        return " and ".join(one.words for one in found) or None
+        words = [one.words for one in found]
+        for table, full in self._full.get(component, {}).items():
+            if now - full.told_at < TOLD_S:
+                words.append(f"its table {table} is full, {full.keys} keys fell off")
+        return " and ".join(words) or None
 
     def acknowledge(self, component: str) -> None:
         """Somebody has seen it."""
         self._missed.pop(component, None)
+        self._full.pop(component, None)

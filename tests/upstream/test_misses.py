@@ -72,3 +72,29 @@ async def test_what_two_cursors_missed_is_counted_once(autojump_clock: Any) -> N
 
     assert counts == [9, 3]
     assert misses.lately("volume") == "missed 12 records of orders"
+
+
+async def test_a_table_that_is_full_says_what_falls_off(autojump_clock: Any) -> None:
+    misses, stream = make()
+    table = testing.stream("volume/sums", record=int, retain=3)
+    table.on_full = lambda: misses.full("volume", "sums", 3)
+
+    for number in range(8):
+        table.append(number, key=f"key {number}")
+
+    (record,) = stream.after(0)
+    assert record.value.component == "volume"
+    assert record.value.reason == "its table sums is full, at 3 keys: the oldest fall off"
+    assert misses.lately("volume") == "its table sums is full, 5 keys fell off"
+
+
+async def test_a_key_that_is_forgotten_or_replaced_is_no_loss(autojump_clock: Any) -> None:
+    misses, stream = make()
+    table = testing.stream("volume/sums", record=int, retain=3)
+    table.on_full = lambda: misses.full("volume", "sums", 3)
+
+    for number in range(8):
+        table.append(number, key="same")
+    table.forget("same")
+
+    assert (stream.after(0), misses.lately("volume")) == ([], None)
