@@ -201,6 +201,7 @@ class Daemon:
                     self.channels.bounds,
                     self.door.bounds,
                     prepared.bounds,
+                    memory.journal.bounds,
                     outages.seen.bounds,
                     partial(dict, send_buffer=settings.send_buffer),
                 ],

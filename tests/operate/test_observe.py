@@ -123,7 +123,7 @@ async def test_each_section_has_what_its_parts_say_of_themselves(
         *("streams_per_connection", "unread_answers_bytes", "client_message_bytes"),
         *("client_messages_per_s", "request_head_bytes", "memory_budget"),
         *("max_connections_per_address", "requests_per_s", "outgoing_bytes"),
-        *("prepared_bytes", "seen_ids_per_stream"),
+        *("prepared_bytes", "journal_bytes", "seen_ids_per_stream"),
     }
 
 
