@@ -7,7 +7,7 @@ source ends, and the supervisor starts it again.
 
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
@@ -90,6 +90,13 @@ class Upstream:
             await self._connection.send_message(text)
         except trio_websocket.ConnectionClosed as error:
             raise self._ended(error.reason) from None
+
+    async def leave(self) -> None:
+        """Say goodbye. What upstream had under way before it heard of that still comes; then the
+        messages end.
+        """
+        with suppress(trio_websocket.ConnectionClosed):
+            await self._messages.leave()
 
     def __aiter__(self) -> "Upstream":
         return self

@@ -7,6 +7,7 @@ whoever reads its signature knows what it can touch.
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 import trio
@@ -21,6 +22,9 @@ from flowd.values.tally import Tally
 
 T = TypeVar("T")
 V = TypeVar("V")
+
+LEAVE_S = 30.0
+"""How long after its goodbye a connection that was renewed may take to bring what was under way."""
 
 
 class Feed(Generic[T]):
@@ -204,7 +208,8 @@ class Feed(Generic[T]):
         beside it.
 
         The old one ends when the new one has lived `overlap_s` beside it, so records must be
-        published with ids. A successor that fails before is tried again after `retry_s` while the
+        published with ids. Its connection says goodbye then, and what was still under way to it is
+        taken. A successor that fails before is tried again after `retry_s` while the
         old one lives on.
         """
         async with trio.open_nursery() as nursery:
@@ -214,7 +219,7 @@ class Feed(Generic[T]):
                 await trio.sleep(every_s)
                 newer = await self._successor(nursery, session, current, overlap_s, retry_s)
                 self.log.info("%s: connection renewed", self.name)
-                current.scope.cancel()
+                nursery.start_soon(current.leave)
                 current = newer
 
     async def _successor(
@@ -233,7 +238,9 @@ class Feed(Generic[T]):
             try:
                 with trio.fail_after(retry_s):
                     await nursery.start(newer.run)
-            except* (UpstreamError, trio.TooSlowError) as group:
+            except* trio.TooSlowError:
+                why = UpstreamError(f"not ready within {retry_s:g}s")
+            except* UpstreamError as group:
                 why = unwrap(group)
             if why is None:
                 current.spare = True
@@ -273,6 +280,9 @@ class _Connection(AbstractAsyncContextManager[Upstream]):
 
     async def __aenter__(self) -> Upstream:
         upstream = await self._opening.__aenter__()
+        session = _here.get()
+        if session is not None:
+            session.upstreams.append(upstream)
         tally = self._feed.tally
         tally.connections += 1
         tally.open += 1
@@ -287,6 +297,9 @@ class _Connection(AbstractAsyncContextManager[Upstream]):
         return await self._opening.__aexit__(*exc)
 
 
+_here: ContextVar["_Session | None"] = ContextVar("session", default=None)
+
+
 class _Session:
     """One of the overlapping lives of a renewed connection."""
 
@@ -297,6 +310,8 @@ class _Session:
         self.ended = trio.Event()
         self.error: BaseException | None = None
         """What it ended of."""
+        self.upstreams: list[Upstream] = []
+        """What it has dialled."""
         self._session = session
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -308,6 +323,7 @@ class _Session:
                 ready = True
                 task_status.started()
 
+        _here.set(self)
         with self.scope:
             try:
                 await self._session(on_ready)
@@ -318,3 +334,14 @@ class _Session:
                 self.ended.set()
                 if not (ready and self.spare):
                     raise
+
+    async def leave(self) -> None:
+        """End it, once all has come that upstream had under way to it: after the goodbye nothing is
+        sent to it that its successor does not get.
+        """
+        self.spare = True
+        with trio.move_on_after(LEAVE_S if self.upstreams else 0):
+            for upstream in self.upstreams:
+                await upstream.leave()
+            await self.ended.wait()
+        self.scope.cancel()

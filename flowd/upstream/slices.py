@@ -12,11 +12,12 @@ into. Both are private there, so pyproject.toml pins its minor version, and
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import trio
 import trio_websocket
+from wsproto.events import CloseConnection
 
 SLICE_S: Final = 0.00075
 """For so long a task takes what is there before it lets others run. Reader and source each do so in
@@ -116,6 +117,7 @@ class Messages:
     def __init__(self, connection: trio_websocket.WebSocketConnection, wire: Wire) -> None:
         inside: Any = connection
         self._slice = Slice()
+        self._say: Callable[[Any], Awaitable[None]] = inside._send
         self._channel: trio.MemoryReceiveChannel[str | bytes] = inside._recv_channel
         self._take: Callable[[], str | bytes] = self._channel.receive_nowait
         self._room = _Room(inside._send_channel, wire)
@@ -145,6 +147,10 @@ class Messages:
         message: str | bytes = await self._channel.receive()
         mine.begin()
         return message
+
+    async def leave(self) -> None:
+        """Say goodbye. What upstream says before it answers still comes; then nothing more does."""
+        await self._say(CloseConnection(code=1000))
 
     async def end(self) -> None:
         """Nothing more is to come; what has come can still be taken."""
@@ -204,7 +210,8 @@ class _Frames:
         return self._protocol.state
 
     def send(self, event: object) -> bytes:
-        sent: bytes = self._protocol.send(event)
+        # Nothing may follow a goodbye, also when a ping wants to be answered.
+        sent: bytes = b"" if self.state.name == "LOCAL_CLOSING" else self._protocol.send(event)
         return sent
 
     def receive_data(self, data: bytes) -> None:
