@@ -12,7 +12,6 @@ LONG_S = 900.0
 """A minute and a half on a machine with nothing else to do."""
 
 
-@pytest.mark.xfail(strict=False, reason="until the journal")
 @pytest.mark.timeout(LONG_S + 60)
 def test_no_promise_is_broken_by_thirty_ends_of_the_process(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "tests.crash", "--cycles", str(CYCLES), "--seed", "1"]

@@ -93,6 +93,7 @@ def test_the_worlds_have_every_kind_of_trouble_in_them() -> None:
     wanted = {
         *("stop", "crash", "crash while stopping", "reset", "gap", "warning", "gone", "message"),
         *("_cut", "_close", "_stall", "_garbage", "_refuse", "_error", "_kick", "_full_disk"),
+        *("_hold", "_late", "damage", "power loss", "clumsy", "sums missed"),
     }
 
     seen: set[str] = set()

@@ -6,10 +6,8 @@ import hashlib
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from copy import copy
 from itertools import cycle
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import flowd_binance
@@ -24,11 +22,9 @@ from flowd_simulator.faults import Faults, spoil
 
 from flowd import testing
 from flowd.market import Liquidation
-from flowd.plugin import Feed, StreamName, Streams, Transform
-from flowd.stream.snapshot import Loaded, Save
-from flowd.stream.volatile import MemoryStore
 from flowd.values import codec
 from tests.simulation.model import Ledger, Log
+from tests.simulation.parts import Disk, Line, Sum, plugin
 from tests.simulation.reader import Reader
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "龙虾USDT")
@@ -60,6 +56,9 @@ restart_delay = "100ms"
 restart_delay_max = "200ms"
 restart_limit = 1000
 
+[sinks.clumsy]
+kind = "clumsy"
+
 [sinks.polls]
 kind = "http"
 
@@ -81,92 +80,22 @@ restart_delay_max = "5s"
 retain = {RETAIN}
 """
 
+SUMS = """
+[transforms.sums]
+kind = "sum"
+input = "all"
+behind_max = 20
+restart_delay = "100ms"
+restart_delay_max = "200ms"
+restart_limit = 1000
+"""
+"""A component that is left out of some lives, and may be overtaken."""
+
 SOURCES = {"all": frozenset(SYMBOLS), "majors": frozenset(SYMBOLS[:2])}
 TABLES = ("counts", "outages")
 
 
-# -- a transform that must count each liquidation exactly once --
-
-
-@frozen
-class CountConfig:
-    input: StreamName
-
-
-@frozen
-class Count:
-    symbol: str
-    count: int
-
-
-@frozen
-class Total:
-    count: int
-
-
-class Stumble(Exception):
-    """A bug in the transform, now and then."""
-
-
-def counting(world: "World") -> SimpleNamespace:
-    """A plugin with the kind `count`: records per symbol, and all of them in a private table."""
-
-    async def count(config: CountConfig, streams: Streams, feed: Feed[Count]) -> None:
-        table = feed.table("total", Total)
-        async for record in streams[config.input].cursor().records():
-            if world.chance("stumble", 0.01):
-                raise Stumble
-            symbol = record.value.symbol
-            before = feed.get(symbol)
-            total = table.get("all")
-            table.append(Total(1 if total is None else total.count + 1), key="all")
-            made = feed.publish(
-                Count(symbol, 1 if before is None else before.count + 1), key=symbol
-            )
-            assert made is not None
-            # Told here, since what a table supersedes at once is nowhere to be found later.
-            world.logs["counts"].note(codec.decode(made.json))
-
-    kind = Transform("count", count, CountConfig, record=Count, reads=Liquidation)
-    return SimpleNamespace(flowd_transforms=lambda: [kind])
-
-
 ENDS = ("stop", "crash", "crash", "crash while stopping", "power loss")
-
-
-class Disk(MemoryStore):
-    """A disk that is full at times, and that may lose its last save when the machine dies."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._synced = self._state()
-
-    @property
-    def full(self) -> bool:
-        return self.segments.full
-
-    async def save(self, save: Save) -> None:
-        if self.full:
-            await trio.lowlevel.checkpoint()
-            raise OSError(28, "No space left on device")
-        before = self._state()
-        await super().save(save)
-        self._synced = before
-
-    async def load(self) -> Loaded:
-        loaded = await super().load()
-        self._synced = self._state()  # that a life has begun is on the disk before it goes on
-        return loaded
-
-    def die(self, *, unsynced: bool) -> None:
-        """The machine is restarted, and has forgotten what was not synced."""
-        self.boot += "'"
-        if unsynced:
-            vars(self).update(self._synced)
-
-    def _state(self) -> dict[str, Any]:
-        names = ("rows", "places", "saved_ms", "clean", "frame", "life")
-        return {name: copy(getattr(self, name)) for name in names}
 
 
 @frozen
@@ -185,6 +114,8 @@ class World:
 
     def __init__(self, seed: int, *, readers: int, minutes: float, second: bool) -> None:
         self.seed = seed
+        self._hash = hashlib.sha256()
+        self._randoms: dict[str, Random] = {}
         self.sources = SOURCES if second else {"all": SOURCES["all"]}
         self.config = CONFIG + SECOND if second else CONFIG
         self.minutes = minutes
@@ -199,21 +130,24 @@ class World:
         self.lives = 0
         self.happened: dict[str, int] = {}
         self.unreachable: str | None = None
+        self.late_s = 0.0
+        """For so long what the exchange says is under way."""
+        self.distant = self.random("distance").random() < 0.5
         self.exchange = flowd_simulator.binance.Binance(
             seed, testing.clock, SYMBOLS, faults=Faults()
         )
-        self._hash = hashlib.sha256()
-        self._randoms: dict[str, Random] = {}
         # Many on one channel, so that a pass over them is long enough to be interrupted.
         crowd = self.random("crowd").choice(("sse", "websocket")) if readers > 20 else None
         self.readers = [
             Reader(self, number, crowd if number < CROWD else None) for number in range(readers)
         ]
         self.registry = testing.registry(
-            flowd_binance, flowd_http, flowd_sse, flowd_websocket, counting(self)
+            flowd_binance, flowd_http, flowd_sse, flowd_websocket, plugin(self)
         )
         self._nursery: trio.Nursery
         self._watch_s = 0.0
+        self._number = 0
+        self._lines: list[Line] = []
         chances = self.random("stopwatch")
         self._ticks = cycle([chances.random() * 0.005 for _ in range(997)])
 
@@ -248,7 +182,10 @@ class World:
     async def run(self) -> None:
         """Live for so many minutes, then a calm in which everything must come right."""
         async with trio.open_nursery() as self._nursery:
-            for task in (self._market, self._companion, self._weather, self._check):
+            for task in (
+                *(self._market, self._companion, self._weather, self._clumsiness),
+                self._check,
+            ):
                 self._nursery.start_soon(task)
             for reader in self.readers:
                 self._nursery.start_soon(reader.run)
@@ -268,8 +205,9 @@ class World:
         random = self.random("lives")
         seconds = min(random.expovariate(1 / 120), 400)
         end = "stop" if last else random.choice(ENDS)
+        config = self.config + (SUMS if random.random() < 0.6 else "")
         async with testing.daemon(
-            self.config,
+            config,
             registry=self.registry,
             dial=self._dial,
             store=self.disk,
@@ -339,6 +277,9 @@ class World:
             self.goes_on = self.disk.clean
         else:
             self.goes_on = self.disk.clean or daemon.memory.journal.error is None
+        if self.random("damage").random() < 0.3 and self.disk.damage(self.random("damage")):
+            self.trace("damage")
+            self.goes_on = False
         for reader in self.readers:
             reader.lose(clean=end == "stop")
         self.daemon = None
@@ -363,7 +304,9 @@ class World:
         for name in self.sources:
             assert daemon.feeds[name].tally.delivering, f"{name} does not deliver in calm"
             assert daemon.outages.current(name) is None, f"{name}: the outage has no end"
-        assert daemon.observer.status().healthy
+        # What somebody missed is told for an hour.
+        wrong = daemon.observer.status().health()["problems"]
+        assert not {who: why for who, why in wrong.items() if who != "sums"}
         for reader in self.readers:
             reader.read()
             reader.must_be_level()
@@ -375,9 +318,14 @@ class World:
 
     async def _dial(self, url: Any) -> trio.abc.Stream:
         await trio.lowlevel.checkpoint()
-        ours, theirs = trio.testing.memory_stream_pair()
         if self.unreachable == "refused":
             raise ConnectionRefusedError("nobody there")
+        ours, theirs = trio.testing.memory_stream_pair()
+        if self.distant:
+            line = Line(self)
+            ours, theirs = line.ours, line.theirs
+            self._lines.append(line)
+            self._nursery.start_soon(line.run)
         if self.unreachable != "hangs":
             self._nursery.start_soon(self.exchange.serve_websocket, theirs)
         return ours
@@ -385,20 +333,22 @@ class World:
     async def _market(self) -> None:
         """Liquidations, one by one and in cascades; some are not ours to count."""
         random = self.random("market")
-        number = 0
         while True:
             await trio.sleep(random.expovariate(1 / 6))
             for _ in range(random.choice((1, 1, 1, 1, 2, 12))):
-                number += 1
-                symbol, side = random.choice(SYMBOLS), random.choice(("BUY", "SELL"))
-                if random.random() < 0.05:
-                    self.exchange.liquidate("BTCUSD_PERP", side, "100", number)
-                    continue
-                time_ms = testing.clock()
-                place = random.choice(("inside", "beside", "absent"))
-                event = self.exchange.liquidate(symbol, side, "100.10", number, place=place)
-                frame = f'{{"stream":"{symbol.lower()}@forceOrder","data":{event}}}'
-                self.told[number] = Told(number, time_ms, symbol, side, frame)
+                self._liquidate(random)
+
+    def _liquidate(self, random: Random) -> None:
+        self._number = number = self._number + 1
+        symbol, side = random.choice(SYMBOLS), random.choice(("BUY", "SELL"))
+        if random.random() < 0.05:
+            self.exchange.liquidate("BTCUSD_PERP", side, "100", number)
+            return
+        time_ms = testing.clock()
+        place = random.choice(("inside", "beside", "absent"))
+        event = self.exchange.liquidate(symbol, side, "100.10", number, place=place)
+        frame = f'{{"stream":"{symbol.lower()}@forceOrder","data":{event}}}'
+        self.told[number] = Told(number, time_ms, symbol, side, frame)
 
     async def _companion(self) -> None:
         """The busy stream that proves life."""
@@ -420,6 +370,8 @@ class World:
             self._kick,
             self._full_disk,
             self._replay,
+            self._hold,
+            *([self._late] if self.distant else []),
         ]
         while not self.calm:
             await trio.sleep(random.expovariate(1 / 25))
@@ -428,8 +380,14 @@ class World:
                 self.trace(kind.__name__)
                 await kind(random)
 
-    async def _cut(self, random: Random) -> None:
+    def _drop_all(self) -> None:
         self.exchange.drop_all()
+        for line in self._lines:
+            line.cut()
+        self._lines.clear()
+
+    async def _cut(self, random: Random) -> None:
+        self._drop_all()
 
     async def _close(self, random: Random) -> None:
         self.exchange.close_all(random.choice((1000, 1001, 1008, 1012)), "so long")
@@ -452,7 +410,7 @@ class World:
     async def _refuse(self, random: Random) -> None:
         self.exchange.handshake_status = random.choice((None, 503, 451))
         self.unreachable = random.choice((None, "refused", "hangs"))
-        self.exchange.drop_all()
+        self._drop_all()
         await trio.sleep(random.random() * 60)
         self._clear_up()
 
@@ -482,11 +440,41 @@ class World:
         await trio.sleep(random.random() * 30)
         self.disk.segments.full = False
 
+    async def _hold(self, random: Random) -> None:
+        """The event loop is held, or the process stopped; the exchange goes on."""
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, trio.testing.MockClock)
+        for _ in range(random.randint(1, 8)):
+            clock.jump(random.random() * 2)
+            self._liquidate(random)
+        if random.random() < 0.5:
+            self._drop_all()
+
+    async def _late(self, random: Random) -> None:
+        """What the exchange says comes late; the line may be cut with much of it under way."""
+        self.late_s = 1 + random.random() * 14
+        await trio.sleep(random.random() * 60)
+        if random.random() < 0.6:
+            self._drop_all()
+        self.late_s = 0.0
+
     def _clear_up(self) -> None:
+        self.late_s = 0.0
         self.exchange.resume()
         self.exchange.handshake_status = self.unreachable = None
         self.exchange.faults.garbage = self.exchange.faults.duplicate = 0.0
         self.disk.segments.full = False
+
+    async def _clumsiness(self) -> None:
+        """Clients of a sink whose callbacks raise: they cost nobody else anything."""
+        random = self.random("clumsiness")
+        while True:
+            await trio.sleep(random.expovariate(1 / 15))
+            if self.daemon is not None and not self.daemon.stopping.is_set():
+                client = self.daemon.connect("/clumsy/all")
+                await trio.sleep(random.expovariate(1 / 15))
+                if client.gone is None:
+                    client.leave()
 
     # -- what must be true --
 
@@ -515,6 +503,8 @@ class World:
         bound = len(daemon.channels) + len(self.readers) + 8
         assert len(daemon.channels.crowd.nursery.child_tasks) <= bound
         assert daemon.feeds["counts"].tally.missed == 0
+        if "sums" in daemon.feeds:
+            self._nothing_missed_unannounced(daemon)
 
     def _published(self, name: str, seq: int, value: Liquidation) -> None:
         told = self.told[int(value.quantity)]
@@ -533,6 +523,16 @@ class World:
         total = None if table is None else table.get("all")
         if table is not None:
             assert (0 if total is None else total.count) == read
+
+    def _nothing_missed_unannounced(self, daemon: testing.Daemon) -> None:
+        """Who was left out or overtaken has counted each record once, or knows that it fell off."""
+        found: Sum | None = daemon.streams["sums"].get("all")
+        if found is not None:
+            read = daemon.memory.places["sums"].get("all", 0)
+            assert found.start + found.count + found.missed == read
+        if daemon.feeds["sums"].tally.missed:
+            outages = daemon.outages.stream.after(0)
+            assert any(record.value.component == "sums" for record in outages)
 
     def _nothing_lost_upstream(self) -> None:
         """Each liquidation was published, or lies in an outage that is on record."""
