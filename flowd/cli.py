@@ -215,7 +215,7 @@ def tail(
     ] = None,
 ) -> None:
     """Follow a stream in the terminal, one JSON record per line; gaps and resets are marked on
-    standard error.
+    standard error. A stream that is read with a token: FLOWD_READ_TOKEN.
     """
     _is_address(url)
     query = [f"streams={quote(stream, safe='')}"]
@@ -246,7 +246,10 @@ def tail(
 
 
 async def _follow(address: str) -> None:
-    async with open_upstream(address, dial=dial) as upstream:
+    # Not an option: what stands on a command line can be read by everybody on the machine.
+    token = os.environ.get("FLOWD_READ_TOKEN")
+    headers = [(b"Authorization", f"Bearer {token}".encode())] if token else None
+    async with open_upstream(address, dial=dial, headers=headers) as upstream:
         async for text in upstream:
             message = codec.decode(text)
             if message["type"] == "records":

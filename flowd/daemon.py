@@ -1,30 +1,30 @@
 """The composition root: builds everything from a configuration, starts it in order and stops it in
 order.
 
-This is the one module that knows all the others, and where the machine's clock, chance and network
-come in.
+This is the one module that knows all the others.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from random import Random, SystemRandom
 from typing import Any
 
 import trio
-from attrs import field, frozen
 
 from flowd import __version__
 from flowd.channel.channels import Channels
 from flowd.door.clients import Clients
 from flowd.door.desk import Desk, bind
-from flowd.door.door import Door, Route
+from flowd.door.door import Door
 from flowd.door.polls import Polls
+from flowd.door.readers import Readers
+from flowd.door.routes import Route
 from flowd.operate import notify, openapi, web
 from flowd.operate.observe import Observer, Running, resident
 from flowd.operate.status import LoopMeter
 from flowd.setup import wiring
 from flowd.setup.config import Component, Config
+from flowd.setup.machine import Machine
 from flowd.setup.registry import Registry
 from flowd.setup.supervisor import Child, State, Supervisor
 from flowd.stream.inputs import Delivery, Input, Streams
@@ -34,13 +34,11 @@ from flowd.stream.memory import TABLE_RETAIN, Memory
 from flowd.stream.reading import Reading
 from flowd.stream.snapshot import Store
 from flowd.stream.volatile import MemoryStore
-from flowd.upstream.connection import Dial, dial
 from flowd.upstream.feed import Feed
 from flowd.upstream.misses import Misses
 from flowd.upstream.outages import ALIVE, Alive, Outage, Outages
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.watch import Watch
-from flowd.values.clock import Clock, Stopwatch, stopwatch, system_clock, uptime
 from flowd.values.record import Gap
 
 logger = logging.getLogger("flowd")
@@ -56,17 +54,6 @@ held, less than the 15 s after which systemd kills.
 GRACE_S = 1.5
 """How long clients who are behind may take to catch up when the daemon stops."""
 OUTAGES_RETAIN = Retain(1000)
-
-
-@frozen
-class Machine:
-    """What the daemon takes from the machine it runs on. Tests hand in their own."""
-
-    clock: Clock = system_clock
-    random: Random = field(factory=SystemRandom)
-    dial: Dial = dial
-    stopwatch: Stopwatch = stopwatch
-    uptime: Stopwatch = uptime
 
 
 class Daemon:
@@ -91,6 +78,8 @@ class Daemon:
         self.running: dict[str, Running] = {}
         self.supervisor = Supervisor(machine.random, self._changed)
         self.readings: dict[str, list[Reading]] = {}
+        tokens, admin = self.plan.tokens, config.settings.admin_token
+        self.readers = Readers(tokens, admin, machine.clock, machine.random, {OUTAGES})
         self.outages: Outages
         self.misses: Misses
         self.watch: Watch
@@ -169,10 +158,11 @@ class Daemon:
             streams=self.streams,
             describe=self._describe,
             check_admin=self._check_admin,
+            readers=self.readers,
             reconnect=self._reconnect,
         )
         self.web = web.Web(app)
-        clients = Clients(self.streams, self.channels, machine.clock)
+        clients = Clients(self.streams, self.channels, machine.clock, self.readers)
         guard, prepared = self.channels.guard, self.channels.prepared
         polls = Polls(self._inputs("door", {}), machine.clock, guard, prepared)
         self.door = Door(self.streams, clients, polls, self.web, settings.rules)
@@ -237,6 +227,7 @@ class Daemon:
                 partial(self._missed, component, name),
                 partial(self._delivery, name),
                 reading,
+                web.may_read(self.readers),
             )
             for name, reading in readings.items()
         )
@@ -262,7 +253,8 @@ class Daemon:
             tally = desk.tally
             if definition.run is not None:
                 run = bind(definition.run, part.settings, streams, desk)
-            self.door.routes += [Route(one.path, one) for one in self.plan.paths[name]]
+            reads = self.plan.inputs[name]
+            self.door.routes += [Route(one.path, one, reads) for one in self.plan.paths[name]]
             if definition.routes is not None:
                 routes = bind(definition.routes, part.settings, streams, desk)
                 self.web.add_routes(part.where, routes)

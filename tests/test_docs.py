@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from typer.testing import CliRunner
 from flowd import cli, market, plugin, testing
 from flowd.door.desk import bind
 from flowd.door.paths import Hot, Live
+from flowd.door.readers import Readers
 from flowd.operate import web
 from flowd.operate.status import ComponentStatus, Status
 from flowd.setup import config, registry, wiring
@@ -517,7 +519,12 @@ def endpoints() -> list[str]:
     """All paths that flowd and its sinks serve, written as in the docs."""
     every = config.parse(ALL_OF_IT, OURS)
     core = web.build(
-        status=testing.feed, streams={}, describe=dict, check_admin=print, reconnect=print
+        status=testing.feed,
+        streams={},
+        describe=dict,
+        check_admin=print,
+        readers=Readers({}, None, testing.clock, Random(0)),
+        reconnect=print,
     )
     pages = QuartTrio("sinks", static_folder=None)
     plan = wiring.plan(every)

@@ -38,9 +38,9 @@ stream    cursor cut held journal seek seen / log segments / reading / inputs sn
           / memory stores volatile
 upstream  slices / connection outages reach / feed misses / watch
 channel   guard packing prepared / client / row / channel / channels
-door      desk head / addresses outgoing rules visit websocket
-          / loan paths room turns / clients polls / door
-setup     hooks structure supervisor / registry / config / paths / wiring
+door      desk head / addresses outgoing readers rules visit websocket
+          / loan paths room turns / clients polls routes / door
+setup     hooks machine structure supervisor / registry / config / paths / wiring
 operate   log notify status terminal watchdog / metrics openapi / observe web
 testing   scripts / clients components / daemons
 """
@@ -66,8 +66,8 @@ RANK_INSIDE = ranked_inside(INSIDE)
 
 PLUGIN_API = {"flowd.plugin", "flowd.market"}
 
-CLOCKS = {"flowd/values/clock.py", "flowd/daemon.py", "plugins/flowd_simulator/command.py"}
-"""Where the machine is asked for time and chance: the clock, and the two composition roots."""
+CLOCKS = {"flowd/values/clock.py", "flowd/setup/machine.py", "plugins/flowd_simulator/command.py"}
+"""Where the machine is asked for time and chance: the clock, what a daemon is handed, and a command."""
 
 MACHINE = {
     *("time.time", "time.time_ns", "time.monotonic", "time.monotonic_ns", "time.perf_counter"),

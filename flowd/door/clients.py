@@ -20,6 +20,7 @@ from flowd.channel.client import Client, Socket
 from flowd.channel.guard import SinkFailed
 from flowd.door.addresses import is_local, most
 from flowd.door.paths import Live, Session, follow_path
+from flowd.door.readers import Readers
 from flowd.door.websocket import INTERNAL_ERROR, MESSAGE_MAX, PING, POLICY, WebSocket
 from flowd.stream.log import Stream
 from flowd.values.buckets import Bucket
@@ -94,9 +95,14 @@ class Clients:
     """
 
     def __init__(
-        self, streams: Mapping[str, Stream[Any]], channels: Channels, clock: Clock
+        self,
+        streams: Mapping[str, Stream[Any]],
+        channels: Channels,
+        clock: Clock,
+        readers: Readers,
     ) -> None:
         self.limits = channels.limits
+        self.readers = readers
         self.gone: Counter[str] = Counter()
         self._streams = streams
         self._channels = channels
@@ -172,6 +178,7 @@ class Clients:
             query=query,
             headers=headers,
             address=address,
+            check=self.readers.pass_for(headers.get("authorization", "")),
         )
         try:
             self._guard.ask(live.path, "open", live.open or follow_path, session)

@@ -6,7 +6,6 @@ The door reads each request's head, then decides. What it answers by itself is w
 """
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -25,6 +24,7 @@ from flowd.door.outgoing import Outgoing
 from flowd.door.paths import Hot, Live, visible
 from flowd.door.polls import Polls
 from flowd.door.room import Room
+from flowd.door.routes import Route
 from flowd.door.rules import READING, Rules
 from flowd.door.visit import Visit
 from flowd.door.websocket import GOING_AWAY, WebSocket, accept
@@ -65,34 +65,6 @@ class App(Protocol):
         ...
 
 
-class Route:
-    """A path with `{names}`, and what it leads to."""
-
-    def __init__(self, path: str, leads_to: Live | Hot) -> None:
-        self.path = path
-        self.leads_to = leads_to
-        parts = re.split(r"\{([a-z_]+)\}", path)
-        pattern = "".join(
-            f"(?P<{part}>[^/]+)" if index % 2 else re.escape(part)
-            for index, part in enumerate(parts)
-        )
-        self._match = re.compile(pattern).fullmatch
-
-    def serves(self, head: Head) -> dict[str, str] | None:
-        """The values of the names, None when the request is not for this route, or is for what the
-        sink's own routes answer.
-        """
-        others = isinstance(self.leads_to, Hot) and self.leads_to.others
-        if others and head.method not in READING:
-            return None
-        return self.match(head.path)
-
-    def match(self, path: str) -> dict[str, str] | None:
-        """The values of the names, None when the path is another."""
-        found = self._match(path)
-        return None if found is None else found.groupdict()
-
-
 class Door:
     """Takes connections and decides about each request."""
 
@@ -113,6 +85,7 @@ class Door:
         self.room = Room(limits)
         self.outgoing = Outgoing(limits.outgoing_bytes)
         self._limits = limits
+        self._readers = clients.readers
         self._rules = rules
         pace = limits.max_requests_per_s or REQUESTS_PER_S
         self._requests = Buckets(pace, BURST_S * pace)
@@ -193,10 +166,14 @@ class Door:
             return False
         if head is None:
             return False
+        head = self._readers.unveil(head)
+        address = who(visit.address, head, self._limits)
         try:
-            return await self._decide(visit, head)
+            return await self._decide(visit, head, address)
         except BadRequest as error:
             self.counts.refused[error.code] += 1
+            if error.status == 401:
+                self._guessed(address, head)
             close = head.has_body or not head.keep_alive
             await visit.send(refusal(error, close=close))
             return not close
@@ -205,9 +182,8 @@ class Door:
             await visit.send(refusal(INTERNAL, close=True))
             return False
 
-    async def _decide(self, visit: Visit, head: Head) -> bool:
+    async def _decide(self, visit: Visit, head: Head, address: str) -> bool:
         """Whose business is this request? BadRequest when it is nobody's, or not allowed."""
-        address = who(visit.address, head, self._limits)
         self._rules.check(head, visit.bound)
         self._check_pace(address, head)
         for route in self.routes:
@@ -228,6 +204,8 @@ class Door:
         if isinstance(route.leads_to, Hot):
             self.counts.requests["hot"] += 1
             stream = visible(self._streams, route.leads_to.stream or path["stream"])
+            shown = head.headers.get("authorization", "")
+            self._readers.check(shown, stream.name, *route.reads)
             answer = self.polls.answer(head, route.leads_to, stream, address, self.outgoing)
             await self.outgoing.send(visit.stream, await answer)
             return head.keep_alive
@@ -254,6 +232,7 @@ class Door:
         def ours(head: Head) -> bool:
             paced = self._exempt(address) or self._requests.take(address, trio.current_time())
             checked = head.method not in READING or "authorization" in head.headers
+            checked = checked or self._readers.carries_ticket(head)
             return checked or not paced or self.owns(head)
 
         answered = partial(self._answered_with, address)
@@ -262,8 +241,15 @@ class Door:
         return not visit.ended
 
     def _answered_with(self, address: str, head: Head, status: int) -> None:
-        """The app answered a request so: a token that was wrong is a guess."""
-        if status == 401 and "authorization" in head.headers:
+        """The app answered a request so."""
+        if status == 401:
+            self.counts.refused["UNAUTHORIZED"] += 1
+            self._guessed(address, head)
+
+    def _guessed(self, address: str, head: Head) -> None:
+        """A token was refused: one that is none of ours is a guess."""
+        shown = head.headers.get("authorization")
+        if shown is not None and not self._readers.knows(shown):
             self._guesses.take(address, trio.current_time())
 
     async def _stay(
@@ -277,6 +263,7 @@ class Door:
         if live.websocket:
             if not head.wants_websocket:
                 raise _upgrade_required(head)
+            self._readers.check_known(head.headers.get("authorization", ""))
             opening, protocol = accept(head)
             if protocol is None:
                 self.counts.refused["handshake"] += 1

@@ -194,14 +194,14 @@ COMMON_HEADERS = (
 
 
 def preflight(others: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
-    """What a browser asks before a page of another site may send an `If-None-Match`, and which
-    methods a path knows: ours, and `others`.
+    """What a browser asks before a page of another site may send an `If-None-Match` or a token, and
+    which methods a path knows: ours, and `others`.
     """
     methods = dict.fromkeys(("GET", "HEAD", *sorted(others)))
     return (
         ("Allow", ", ".join(methods)),
         ("Access-Control-Allow-Methods", "GET, HEAD"),
-        ("Access-Control-Allow-Headers", "If-None-Match, Last-Event-ID"),
+        ("Access-Control-Allow-Headers", "Authorization, If-None-Match, Last-Event-ID"),
         ("Access-Control-Max-Age", "86400"),
     )
 
@@ -213,6 +213,7 @@ def refusal(error: BadRequest, *, close: bool = False) -> bytes:
 
 
 REMEDIES = {
+    401: (("WWW-Authenticate", "Bearer"),),
     405: (("Allow", "GET, HEAD"),),
     426: (("Upgrade", "websocket"),),
     429: (("Retry-After", "5"),),

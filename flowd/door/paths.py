@@ -126,6 +126,7 @@ class Session:
 
     __slots__ = (
         "_channels",
+        "_check",
         "_clock",
         "_close",
         "_streams",
@@ -159,6 +160,7 @@ class Session:
         query: dict[str, str],
         headers: Mapping[str, str],
         address: str = "local",
+        check: Callable[[str], None] = lambda stream: None,
     ) -> None:
         self.live = live
         self.client = client
@@ -179,6 +181,7 @@ class Session:
         self._streams = streams
         self._clock = clock
         self._close = close
+        self._check = check
 
     @property
     def streams(self) -> list[str]:
@@ -195,16 +198,23 @@ class Session:
         return self._clock()
 
     def get(self, stream: str) -> Callable[[str], Any]:
-        """What finds the newest value of a key in a table; BadRequest when there is no such one."""
-        return visible(self._streams, stream).get
+        """What finds the newest value of a key in a table; BadRequest when there is no such one, or
+        this client may not read it.
+        """
+        return self._readable(stream).get
 
     def values(self, stream: str) -> list[Any]:
-        """All that a stream retains, oldest first; BadRequest when there is no such one."""
-        return [record.value for record in visible(self._streams, stream).after(0)]
+        """All that a stream retains, oldest first; BadRequest as for `get`."""
+        return [record.value for record in self._readable(stream).after(0)]
 
     def filters(self, stream: str) -> list[str]:
-        """The filters that a stream knows; BadRequest when there is no such stream."""
-        return sorted(filters.names(visible(self._streams, stream).record))
+        """The filters that a stream knows; BadRequest as for `get`."""
+        return sorted(filters.names(self._readable(stream).record))
+
+    def _readable(self, stream: str) -> Stream[Any]:
+        found = visible(self._streams, stream)
+        self._check(found.name)
+        return found
 
     def wish(
         self,
@@ -216,7 +226,7 @@ class Session:
         encode: Encode | None = None,
     ) -> Wish:
         """Check what a client asks for; BadRequest names what is wrong with it."""
-        found = visible(self._streams, stream)
+        found = self._readable(stream)
         return Wish(
             found,
             filters.parse(found.record, filter or {}),

@@ -19,11 +19,13 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response, has_request_context, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from flowd.door.head import REMEDIES
 from flowd.door.loan import Loan
+from flowd.door.readers import Readers
 from flowd.door.visit import KEEP_ALIVE_S
 from flowd.operate.metrics import prometheus
 from flowd.operate.status import Status
@@ -178,6 +180,7 @@ def build(
     streams: Mapping[str, Stream[Any]],
     describe: Callable[[], dict[str, Any]],
     check_admin: Callable[[str], None],
+    readers: Readers,
     reconnect: Callable[[str], None],
 ) -> QuartTrio:
     """The app with flowd's own routes; sinks add their blueprints."""
@@ -225,6 +228,14 @@ def build(
         logger.info("%s: reconnect asked for by %s", name, request.remote_addr)
         return _json({"success": True, "message": f"{name} is started again"}, 202)
 
+    @core.post("/tickets")
+    async def ticket() -> Response:
+        """A ticket for who reads with a token and can send no header"""
+        found, expires_ms = readers.ticket(request.headers.get("Authorization", ""))
+        answer = _json({"ticket": found, "expires_ms": expires_ms})
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
+
     async def index() -> Response:
         return Response(_index(describe(), status()), content_type="text/plain; charset=utf-8")
 
@@ -241,6 +252,18 @@ def build(
     app.register_error_handler(Exception, _bug)
     app.after_request(_common_headers)
     return app
+
+
+def may_read(readers: Readers) -> Callable[[str], None]:
+    """What checks, for any stream, that whoever's request is answered may read it: BadRequest else.
+    Outside of requests all may be read.
+    """
+
+    def check(stream: str) -> None:
+        if readers.locked and has_request_context():
+            readers.check(request.headers.get("Authorization", ""), stream)
+
+    return check
 
 
 def authorize(token: Secret | None, header: str) -> None:
@@ -294,7 +317,9 @@ def _json(value: object, status: int = 200) -> Response:
 
 
 async def _refused(error: BadRequest) -> Response:
-    return _json({"error": error.body()}, error.status)
+    answer = _json({"error": error.body()}, error.status)
+    answer.headers.update(REMEDIES.get(error.status, ()))
+    return answer
 
 
 async def _http_error(error: HTTPException) -> Response:
@@ -319,6 +344,8 @@ async def _bug(error: BaseException) -> Response:
 
 async def _common_headers(answer: Response) -> Response:
     answer.headers.setdefault("Access-Control-Allow-Origin", "*")
+    if request.method == "OPTIONS":
+        answer.headers["Access-Control-Allow-Headers"] = "Authorization"
     answer.headers.setdefault("X-Content-Type-Options", "nosniff")
     answer.headers.setdefault("Cache-Control", "no-cache")
     return answer

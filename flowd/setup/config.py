@@ -52,6 +52,7 @@ class Settings:
     listen: str | list[str] = "127.0.0.1:4200"
     state: str = "flowd.db"
     admin_token: Secret | None = None
+    read_token: Secret | None = None
     save_every: Seconds = Seconds(5.0)
     durability: Literal["process", "disk"] = "process"
     lag_max: Seconds = Seconds(5.0)
@@ -115,6 +116,7 @@ class Common:
     restart_limit: int | None = None
     restart_window: Seconds = Seconds(600.0)
     on_error: Literal["stop", "skip"] = "stop"
+    read_token: Secret | None = None
 
 
 @frozen
@@ -131,6 +133,7 @@ class Component:
     behind: Behind | None = None
     skips: bool = False
     """Whether it goes on without a record that fails it every time."""
+    read_token: Secret | None = None
 
     @property
     def where(self) -> str:
@@ -210,6 +213,11 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
     shared = {key: keys.pop(key) for key in list(keys) if key in common_names}
     common = structure(shared, Common, where)
     settings: Any = structure(keys, definition.config, where, also=common_names)
+    if table == "sinks" and common.read_token is not None:
+        raise UserError(
+            f"{where}.read_token: a sink has no stream that it could protect; set read_token for "
+            "the source or transform whose stream it is, or flowd.read_token for all"
+        )
     limit = common.restart_limit
     if limit is not None and not 0 <= limit <= LIMIT_MAX:
         raise UserError(f"{where}.restart_limit = {limit}: expected a number from 0 to {LIMIT_MAX}")
@@ -242,6 +250,7 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
         restart,
         None if common.behind_max is None else _behind(common.behind_max, where),
         common.on_error == "skip",
+        common.read_token,
     )
 
 

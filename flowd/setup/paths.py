@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowd.door.door import Route
 from flowd.door.paths import Hot, Live
+from flowd.door.routes import Route
 from flowd.setup.config import Component
 from flowd.values.errors import UserError
 
 BUILT_IN = (
     *("/health", "/health/NAME", "/status", "/metrics", "/streams", "/openapi.json"),
-    "/components/NAME/reconnect",
+    *("/components/NAME/reconnect", "/tickets"),
 )
 """What flowd answers itself. A sink may have `/`, and what lies below these."""
 

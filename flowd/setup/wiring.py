@@ -16,19 +16,21 @@ from flowd.setup.paths import paths
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.outages import Outage
 from flowd.values.errors import UserError, did_you_mean
-from flowd.values.settings import StreamName
+from flowd.values.settings import Secret, StreamName
 
 
 @frozen
 class Plan:
     """What runs: components in the order in which they start, each stream's record class and
-    writer, the streams that each component reads, and the paths that each sink answers.
+    writer, the streams that each component reads, the tokens that streams are read with, and the
+    paths that each sink answers.
     """
 
     order: list[Component]
     records: dict[str, type]
     writers: dict[str, str]
     inputs: dict[str, list[str]]
+    tokens: dict[str, Secret]
     paths: Mapping[str, list[Live | Hot]]
 
 
@@ -61,8 +63,11 @@ def plan(config: Config) -> Plan:
         order += ready
         waiting = [c for c in waiting if c not in ready]
     written_by = {stream: component.name for stream, component in writers.items()}
+    tokens = {name: c.read_token or config.settings.read_token for name, c in writers.items()}
+    tokens[OUTAGES] = config.settings.read_token
+    needed = {name: token for name, token in tokens.items() if token is not None}
     sinks = config.of("sinks")
-    return Plan([*order, *sinks], records, written_by, inputs, paths(sinks))
+    return Plan([*order, *sinks], records, written_by, inputs, needed, paths(sinks))
 
 
 def table_name(component: str, table: str) -> str:

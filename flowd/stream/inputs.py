@@ -50,12 +50,14 @@ class Input(Generic[T]):
         on_gap: Callable[[Gap, int | None], None] = lambda gap, since_ms: None,
         delivery: Callable[[], Delivery] = Delivery,
         reading: Reading | None = None,
+        check: Callable[[str], None] = lambda stream: None,
     ) -> None:
         self.delivery = delivery
         """How the component behind the stream stands at this instant."""
         self._stream = stream
         self._reading = reading or Reading(stream, places)
         self._on_gap = on_gap
+        self._check = check
 
     @property
     def name(self) -> str:
@@ -79,6 +81,7 @@ class Input(Generic[T]):
 
     def get(self, key: str) -> T | None:
         """The newest value of a key in a table, None if there is none."""
+        self._check(self.name)
         return self._stream.get(key)
 
     def read(
@@ -93,6 +96,7 @@ class Input(Generic[T]):
         """What is newer than the seq `after`, at once: up to and including `upto`, at most `limit`
         records of it. Who starts (`first`) is told of no gap.
         """
+        self._check(self.name)
         return self._stream.read(after, first=first, upto=upto, limit=limit, filter=filter)
 
     def knows(self, position: Position) -> bool:
@@ -123,6 +127,7 @@ class Input(Generic[T]):
         A cursor with a name has a `place` of its own, for who reads one stream at several paces. It
         begins where the component's others were.
         """
+        self._check(self.name)
         reading = self._reading
         name, goes_on = reading.name(place), after is None
         seq = reading.place(name)
@@ -149,7 +154,7 @@ class Input(Generic[T]):
 
 class Streams(Mapping[str, Input[Any]]):
     """The streams that a component may read, by name. An unknown name is a UserError that lists
-    the others.
+    the others; in the request of a client who may not read a stream, its name is a BadRequest.
     """
 
     def __init__(self, inputs: Iterable[Input[Any]]) -> None:
@@ -160,6 +165,7 @@ class Streams(Mapping[str, Input[Any]]):
         if found is None:
             known = ", ".join(self) or "none"
             raise UserError(f"there is no stream {name!r}; there are: {known}")
+        found._check(name)
         return found
 
     def __contains__(self, name: object) -> bool:

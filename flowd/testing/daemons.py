@@ -15,6 +15,7 @@ from flowd import daemon as root
 from flowd.door.paths import Live
 from flowd.setup import registry as plugins
 from flowd.setup.config import parse
+from flowd.setup.machine import Machine
 from flowd.setup.registry import Registry
 from flowd.stream.snapshot import Store
 from flowd.stream.volatile import MemoryStore
@@ -129,7 +130,7 @@ async def daemon(
     `registry` is given, upstreams are unreachable unless `dial` reaches them.
     """
     kinds = plugins.load() if registry is None else registry
-    machine = root.Machine(clock, Random(seed), dial or upstream().dial, stopwatch, uptime)
+    machine = Machine(clock, Random(seed), dial or upstream().dial, stopwatch, uptime)
     made = Daemon(parse(config, kinds), kinds, store=store, machine=machine)
     made._listener = _Listener()
     try:

@@ -323,6 +323,7 @@ def test_mistakes_in_the_settings(line: str, message: str) -> None:
         ('size = "big"', 'sources.a.size = "big": expected a size'),
         ("even = 3", r"\[sources.a\]: even = 3: literally not an even number"),
         ('api_key = "hunter2"', "sources.a.api_key = …: a secret does not belong"),
+        ('read_token = "hunter2"', "sources.a.read_token = …: a secret does not belong"),
         ('depth = "x"', 'sources.a.depth = "x": expected a whole number'),
         ("retain = 0", "sources.a.retain = 0: expected a number of records from 1 to"),
         ("retain = -5", "sources.a.retain = -5"),

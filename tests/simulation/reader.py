@@ -4,6 +4,7 @@ from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import h11
 import trio
 
 from flowd import testing
@@ -57,7 +58,9 @@ class Reader:
             if daemon.stopping.is_set() and self.client is None:
                 continue
             if self.kind == "poll":
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                # After the loop was held, an answer that was under way may be cut off.
+                cut = (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError)
+                with suppress(*cut):
                     await self._poll(daemon)
             elif self.client is None:
                 self._connect(daemon)

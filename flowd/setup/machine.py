@@ -1,0 +1,19 @@
+"""The machine that a daemon runs on, as far as it asks: its clocks, its chance and its network."""
+
+from random import Random, SystemRandom
+
+from attrs import field, frozen
+
+from flowd.upstream.connection import Dial, dial
+from flowd.values.clock import Clock, Stopwatch, stopwatch, system_clock, uptime
+
+
+@frozen
+class Machine:
+    """What the daemon takes from the machine it runs on. Tests hand in their own."""
+
+    clock: Clock = system_clock
+    random: Random = field(factory=SystemRandom)
+    dial: Dial = dial
+    stopwatch: Stopwatch = stopwatch
+    uptime: Stopwatch = uptime
