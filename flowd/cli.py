@@ -20,7 +20,7 @@ from rich.markup import escape
 from flowd import __version__, process
 from flowd.operate import log, terminal
 from flowd.operate.watchdog import ENDING, Watchdog
-from flowd.setup import config, registry, wiring
+from flowd.setup import config, registry, remarks, wiring
 from flowd.upstream.connection import dial, open_upstream
 from flowd.values import codec
 from flowd.values.errors import UserError, unwrap
@@ -136,6 +136,9 @@ def check(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None)
     out.print(table)
     listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
     out.print(f"\nlistens on {listen}; keeps its state in {state}", soft_wrap=True, markup=False)
+    addresses = [config.parse_address(address) for address in loaded.settings.addresses]
+    for remark in remarks.remarks(loaded, addresses):
+        out.print(f"[yellow]note:[/] {escape(remark)}", soft_wrap=True)
     name = escape(str(file))
     out.print(f"[green]{name} is good.[/] Start it with: flowd run -c {name}", soft_wrap=True)
 

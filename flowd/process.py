@@ -19,6 +19,7 @@ from flowd.operate import notify
 from flowd.operate.watchdog import Watchdog
 from flowd.setup.config import Config, parse_address
 from flowd.setup.registry import Registry
+from flowd.setup.remarks import remarks
 from flowd.stream.stores import SqliteStore
 from flowd.values.errors import UserError
 
@@ -48,6 +49,8 @@ async def serve(
         # Before any socket: one who is refused must not have taken another's away.
         store.claim()
     listeners = await listen(config)
+    for remark in remarks(config, hosts(listeners)):
+        logger.warning(remark)
     # What was imported so far stays for ever: a garbage collection that walks over all of it would
     # hold the loop for a tenth of a second.
     gc.collect()
@@ -116,6 +119,12 @@ def _prepare(listener: trio.SocketListener, send_buffer: int) -> None:
     listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     if TCP_USER_TIMEOUT is not None and listener.socket.family in (socket.AF_INET, socket.AF_INET6):
         listener.socket.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, STALLED_PEER_MS)
+
+
+def hosts(listeners: list[trio.SocketListener]) -> list[tuple[str, int]]:
+    """Hosts and ports that are listened on; of Unix sockets there are none."""
+    names: list[Any] = [listener.socket.getsockname() for listener in listeners]
+    return [name[:2] for name in names if isinstance(name, tuple)]
 
 
 def where_to_look(listeners: list[trio.SocketListener]) -> list[str]:

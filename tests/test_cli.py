@@ -118,6 +118,18 @@ def test_plugins_add_commands() -> None:
 # -- check --
 
 
+def test_check_says_what_a_public_address_lacks(tmp_path: Path) -> None:
+    listen = '[flowd]\nlisten = "0.0.0.0:4200"\nallow_origins = ["*"]\n'
+
+    found = flowd("check", "-c", written(tmp_path, listen + SOURCE + SINKS))
+
+    assert found.exit_code == 0
+    (note,) = [line for line in found.stdout.splitlines() if line.startswith("note:")]
+    assert "flowd.admin_token" in note
+    assert "flowd.allow_origins" in note
+    assert "is good" in found.stdout
+
+
 def test_check_shows_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
     port = free_port()
     listen = f'[flowd]\nlisten = "127.0.0.1:{port}"\nstate = "{tmp_path / "state.db"}"\n'
@@ -129,6 +141,7 @@ def test_check_shows_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
     assert "binance-force-order" in found.stdout
     assert "Liquidation" in found.stdout
     assert f"listens on 127.0.0.1:{port}" in words(found.stdout)
+    assert "note:" not in found.stdout
     assert "is good" in found.stdout
     assert not (tmp_path / "state.db").exists()
 

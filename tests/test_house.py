@@ -40,7 +40,7 @@ upstream  slices / connection outages reach / feed misses / watch
 channel   guard packing prepared / client / row / channel / channels
 door      desk head / addresses outgoing readers rules visit websocket
           / loan paths room turns / clients polls routes / door
-setup     hooks machine structure supervisor / registry / config / paths / wiring
+setup     hooks machine structure supervisor / registry / config / paths remarks / wiring
 operate   log notify status terminal watchdog / metrics openapi / observe web
 testing   scripts / clients components / daemons
 """
@@ -67,7 +67,7 @@ RANK_INSIDE = ranked_inside(INSIDE)
 PLUGIN_API = {"flowd.plugin", "flowd.market"}
 
 CLOCKS = {"flowd/values/clock.py", "flowd/setup/machine.py", "plugins/flowd_simulator/command.py"}
-"""Where the machine is asked for time and chance: the clock, what a daemon is handed, and a command."""
+"""Where the machine is asked for time and chance: the clock, what a daemon gets, and a command."""
 
 MACHINE = {
     *("time.time", "time.time_ns", "time.monotonic", "time.monotonic_ns", "time.perf_counter"),

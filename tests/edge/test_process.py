@@ -241,3 +241,13 @@ async def _visit(daemon: Flowd, kind: int) -> None:
 
 def test_the_kit_asks_what_it_means_to_ask() -> None:
     assert request("/x", body=b"ab").endswith(b"\r\nContent-Length: 2\r\n\r\nab")
+
+
+@pytest.mark.parametrize(("listen", "lines"), [("127.0.0.1:0", 0), ("0.0.0.0:0", 1)])
+async def test_a_public_address_without_an_admin_is_said_in_one_line(
+    listen: str, lines: int, flowd: Start
+) -> None:
+    daemon = await flowd(listen=listen).start(delivering=False)
+    await daemon.stop()
+
+    assert daemon.log.count("set flowd.admin_token") == lines
