@@ -21,6 +21,8 @@ import trio
 from attrs import frozen
 
 from flowd.door.door import FIRST_REQUEST_S
+from flowd.setup.config import Settings
+from flowd.values.settings import size
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.peers import WAIT_S, connect, fetch, http, request, sse, websocket
@@ -423,6 +425,16 @@ def test_the_credentials_of_the_docs_are_loaded_by_the_unit_or_by_a_drop_in_of_t
 
     assert len(named) > 2
     assert set(named) == set(loaded)
+
+
+def test_the_service_may_take_twice_what_waits_for_clients_and_not_the_machine() -> None:
+    text = (UNITS / "flowd.service").read_text()
+    settings = Settings()
+
+    (memory_max,) = re.findall(r"^MemoryMax=(\w+)$", text, re.MULTILINE)
+
+    clients = settings.memory_budget + settings.max_clients * settings.send_buffer
+    assert 2 * clients < size(f"{memory_max}iB") <= 1024**3
 
 
 def test_the_service_says_what_the_daemon_needs() -> None:
