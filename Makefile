@@ -59,7 +59,7 @@ $(STAMP)/tools: $(STAMP)/installed
 	@touch $@
 
 $(STAMP)/system:
-	scripts/install-system chromium systemd
+	scripts/install-system chromium systemd nginx
 	@mkdir -p $(STAMP) && touch $@
 
 PAGES := plugins/flowd_pages
