@@ -105,6 +105,7 @@ const POLICY_VIOLATION = 1008;
  * @property {string | URL} [url] the WebSocket's address; by default `/ws` where the page came from
  * @property {new (url: string) => WebSocket} [WebSocket] another implementation, for tests
  * @property {() => number} [random] 0 up to 1, for the jitter
+ * @property {() => Promise<string>} [ticket] makes a ticket for each connection, where streams are read with a token
  * @property {boolean} [start] whether to connect at once; true by default
  */
 
@@ -197,7 +198,10 @@ export class FlowdClient extends EventTarget {
   #pings = new Map();
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #timers = new Map();
+  /** The attempt that waits for a ticket. @type {object | null} */
+  #waiting = null;
   #url;
+  #ticket;
   #WebSocket;
   #random;
 
@@ -205,6 +209,7 @@ export class FlowdClient extends EventTarget {
   constructor(options = {}) {
     super();
     this.#url = address(options.url);
+    this.#ticket = options.ticket ?? null;
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     this.#random = options.random ?? Math.random;
     if (options.start ?? true) this.#connect();
@@ -279,10 +284,25 @@ export class FlowdClient extends EventTarget {
   #connect() {
     this.#after('retry', null);
     this.#setStatus(this.status, null);
+    if (this.#ticket === null) {
+      this.#dial(this.#url);
+      return;
+    }
+    const attempt = (this.#waiting = {});
+    this.#after('open', OPEN_WITHIN_MS, () => this.#lose('no ticket'));
+    this.#ticket().then(
+      (ticket) => this.#waiting === attempt && this.#dial(`${this.#url}${this.#url.includes('?') ? '&' : '?'}ticket=${ticket}`),
+      (error) => this.#waiting === attempt && this.#lose(String(error)),
+    );
+  }
+
+  /** @param {string} url */
+  #dial(url) {
+    this.#waiting = null;
     /** @type {WebSocket} */
     let socket;
     try {
-      socket = new this.#WebSocket(this.#url);
+      socket = new this.#WebSocket(url);
     } catch (error) {
       this.#lose(String(error));
       return;
@@ -317,7 +337,7 @@ export class FlowdClient extends EventTarget {
       this.seenAt = Date.now();
       if (this.seenAt - this.#openedAt >= STABLE_AFTER_MS) this.#attempt = 0;
     }
-    this.#socket = null;
+    this.#socket = this.#waiting = null;
     this.#places.clear();
     this.#pings.clear();
     for (const name of [...this.#timers.keys()]) this.#after(name, null);

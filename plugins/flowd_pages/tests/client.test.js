@@ -32,6 +32,9 @@ function notes() {
   };
 }
 
+/** All promises that are ready have been told. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
 beforeEach(() => {
   FakeSocket.made = [];
   mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_700_000_000_000 });
@@ -43,6 +46,56 @@ test('the address becomes a WebSocket address', () => {
   connect({ url: 'https://daemon.test/ws' });
 
   assert.equal(FakeSocket.last.url, 'wss://daemon.test/ws');
+});
+
+test('each connection has a ticket of its own', async () => {
+  let made = 0;
+  connect({ ticket: async () => `t${++made}` });
+  assert.equal(FakeSocket.made.length, 0);
+  await settled();
+  assert.equal(FakeSocket.last.url, 'ws://daemon.test/ws?ticket=t1');
+
+  FakeSocket.last.open();
+  FakeSocket.last.close();
+  mock.timers.tick(client.BACKOFF_MOST_MS);
+  await settled();
+
+  assert.equal(FakeSocket.last.url, 'ws://daemon.test/ws?ticket=t2');
+});
+
+test('who gets no ticket tries again later', async () => {
+  let asked = 0;
+  const flowd = connect({
+    ticket: async () => {
+      if (++asked === 1) throw new Error('401');
+      return 't';
+    },
+  });
+  await settled();
+  assert.equal(flowd.retryAt, Date.now() + client.BACKOFF_FIRST_MS);
+
+  mock.timers.tick(client.BACKOFF_FIRST_MS);
+  await settled();
+
+  assert.equal(FakeSocket.made.length, 1);
+});
+
+test('a ticket that never comes is given up, and one that comes too late opens nothing', async () => {
+  /** @type {((ticket: string) => void)[]} */
+  const waiting = [];
+  const flowd = connect({ ticket: () => new Promise((resolve) => waiting.push(resolve)) });
+
+  mock.timers.tick(client.OPEN_WITHIN_MS);
+  waiting[0]?.('late');
+  await settled();
+  assert.equal(FakeSocket.made.length, 0);
+  assert.notEqual(flowd.retryAt, null);
+
+  flowd.reconnect();
+  flowd.close();
+  waiting[1]?.('closed');
+  await settled();
+  assert.equal(FakeSocket.made.length, 0);
 });
 
 test('a stream is asked for once the connection is open', () => {
