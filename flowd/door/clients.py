@@ -36,8 +36,8 @@ MESSAGES_BURST = 100.0
 FRAMES_PER_S = 20.0
 FRAMES_BURST = 200.0
 """Of frames that complete no message, beside its messages."""
-READ_BYTES = 2048
-"""Read of one client in a turn: some hundred frames at most."""
+READ_BYTES = 1024
+"""Read of one client in a turn: some hundred frames at most, which take a millisecond."""
 PER_ADDRESS = 100
 GOODBYE = "the daemon is stopping; come back soon"
 TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -241,13 +241,15 @@ class Clients:
                 if data:
                     self.hear(session, data)
                 else:
-                    session.client.drop("left")
+                    session.client.drop(session.ended[1] if session.ended else "left")
             await trio.lowlevel.checkpoint()
 
     def hear(self, session: Session, data: bytes) -> None:
-        """A WebSocket client said something. What others say is not for us."""
+        """A WebSocket client said something. What others say is not for us, nor what is said after
+        the goodbye: who floods is not listened to for as long as its connection takes to end.
+        """
         websocket, client = session.websocket, session.client
-        if not data or websocket is None or client.gone:
+        if not data or websocket is None or client.gone or session.parting:
             return
         pieces = websocket.pieces
         texts = websocket.receive(data)

@@ -11,7 +11,10 @@ from attrs import field, frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd import testing
+from flowd.door.websocket import WebSocket
 from flowd.plugin import BadRequest, Batch, Feed, Live, Session, Sink, Source, follow_path
+
+PONG = b"\x8a\x80\0\0\0\0"
 
 
 @frozen
@@ -165,6 +168,29 @@ async def test_a_websocket_client_is_told_that_it_is_not_to_blame(
         await trio.sleep(50)
 
     assert client.goodbye == (1011, "internal error")
+
+
+async def test_who_floods_is_not_listened_to_after_the_goodbye(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+    receive = WebSocket.receive
+
+    def note(self: WebSocket, data: bytes) -> list[str]:
+        heard.append(data)
+        return receive(self, data)
+
+    monkeypatch.setattr(WebSocket, "receive", note)
+
+    async with serving(Broken(websocket=True)) as daemon:
+        client = daemon.connect("/good/ticks")
+        for _ in range(10):
+            daemon.door.clients.hear(client.session, PONG * 300)
+        await trio.sleep(2)
+
+    assert client.goodbye == (1008, "more than 20 frames per second")
+    assert client.gone == "more than 20 frames per second"
+    assert len(heard) == 1
 
 
 @pytest.mark.parametrize("websocket", [True, False])
