@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import h11
+import trio
 from attrs import frozen
 
 from flowd.channel.prepared import Prepared
@@ -20,6 +21,8 @@ HEADERS_MAX = 100
 PARAMETERS_MAX = 50
 REMEMBERED_MAX = 4096
 """Longer heads are not remembered: who sends those does not poll with them."""
+PARSED_AT_ONCE = 2
+"""Heads that are new, in one turn of the loop: each may take a millisecond or two."""
 PART_BYTES = 300
 """What a header or parameter takes beside its text, once it is parsed."""
 
@@ -91,6 +94,17 @@ class Heads:
 
     def __init__(self, most_bytes: int) -> None:
         self._kept: Prepared[Head] = Prepared(most_bytes)
+        self._turns = trio.Semaphore(PARSED_AT_ONCE)
+
+    async def read(self, raw: bytes) -> Head:
+        """The head that `raw` writes, as `parse` says. One that is new waits for those before it,
+        so that however many come at once, the loop goes round, and known ones pass by.
+        """
+        head = self._kept.get(raw)
+        if head is not None:
+            return head
+        async with self._turns:
+            return self.parse(raw)
 
     def parse(self, raw: bytes) -> Head:
         """The head that `raw` writes, as `parse_head` says."""

@@ -77,8 +77,9 @@ class Visit:
         raw = bytes(self._buffer[: end + 4])
         if len(raw) > HEAD_MAX:
             raise BadHead(431, f"a request head is at most {HEAD_MAX} bytes")
+        head = await self._heads.read(raw)
         del self._buffer[: end + 4]
-        return self._heads.parse(raw)
+        return head
 
     async def _more(self, began: float, *, rests: bool) -> bytes:
         """More of a head; empty when none will come, BadHead when half of one is there."""

@@ -1,9 +1,11 @@
 """Request heads, strictly, and small answers."""
 
 import json
+from itertools import pairwise
 
 import h11
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +13,7 @@ from flowd.door.head import (
     HEAD_MAX,
     HEADERS_MAX,
     PARAMETERS_MAX,
+    PARSED_AT_ONCE,
     BadHead,
     Head,
     Heads,
@@ -131,6 +134,39 @@ def test_a_head_that_comes_again_is_not_parsed_again() -> None:
     heads, raw = Heads(100_000), b"GET /again HTTP/1.1\r\nHost: h\r\n\r\n"
 
     assert heads.parse(raw) is heads.parse(bytes(bytearray(raw)))
+
+
+async def test_however_many_new_heads_come_at_once_a_known_one_passes_by() -> None:
+    heads = Heads(100_000)
+    known = b"GET /known HTTP/1.1\r\nHost: h\r\n\r\n"
+    heads.parse(known)
+    read: list[str] = []
+
+    async def ask(raw: bytes) -> None:
+        read.append((await heads.read(raw)).path)
+
+    turns = Turns(read)
+    trio.lowlevel.add_instrument(turns)
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(ask, known.replace(b"/known", b"/%d" % number))
+        nursery.start_soon(ask, known)
+    trio.lowlevel.remove_instrument(turns)
+
+    assert read[0] == "/known"
+    assert len(read) == 21
+    assert max(after - before for before, after in pairwise(turns.done)) <= PARSED_AT_ONCE
+
+
+class Turns(trio.abc.Instrument):
+    """How much was done after each turn of the loop."""
+
+    def __init__(self, work: list[str]) -> None:
+        self.done = [0]
+        self._work = work
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.done.append(len(self._work))
 
 
 def test_heads_that_are_remembered_take_so_many_bytes_and_no_more() -> None:
