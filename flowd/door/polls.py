@@ -81,7 +81,9 @@ class Query:
         return not self.filter and self.after is None and self.limit == default
 
     def is_small(self, stream: Stream[Any]) -> bool:
-        """Whether few records are looked at for it."""
+        """Whether few records are looked at for it, and make its body."""
+        if not self.filter and self.limit is not None and self.limit <= FEW_RECORDS:
+            return True
         since = 0
         if self.after is not None and stream.knows(self.after):
             since = self.after.seq

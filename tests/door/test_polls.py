@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from flowd import testing
-from flowd.door.polls import LOOK_AT_ONCE, Query, newest
+from flowd.door.polls import FEW_RECORDS, LOOK_AT_ONCE, Query, newest
+from flowd.door.turns import WAITING_MAX
 from flowd.plugin import BadRequest, Batch, Feed, Gap, Hot, Position, Record, Sink, Source, Tail
 from flowd.values import filters
 
@@ -102,6 +103,22 @@ async def serving(
 def fill(daemon: testing.Daemon, count: int = 1, **how: Any) -> None:
     for number in range(count):
         daemon.streams["ticks"].append(Tick(number), **how)
+
+
+# -- turns
+
+
+async def test_who_asks_for_the_newest_few_waits_for_nobody_who_asks_for_much(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving() as daemon:
+        fill(daemon, 2 * FEW_RECORDS)
+        daemon.door.polls._turns._waiting["203.0.113.7"] = WAITING_MAX
+        few = await daemon.get("/plain/ticks?limit=20")
+        much = await daemon.get(f"/plain/ticks?limit={FEW_RECORDS + 1}")
+
+    assert (few.status, few.body) == (200, b"20")
+    assert much.status == 503
 
 
 # -- a sink that fails
