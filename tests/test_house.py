@@ -38,7 +38,7 @@ stream    cursor cut held journal seek seen / log segments / reading / inputs sn
           / memory stores volatile
 upstream  slices / connection outages reach / feed misses / watch
 channel   guard packing prepared / client / row / channel / channels
-door      desk head / addresses outgoing readers rules visit websocket
+door      desk head / addresses outgoing readable readers rules visit websocket
           / loan paths room turns / clients polls routes / door
 setup     hooks machine structure supervisor / registry / config / paths remarks / wiring
 operate   log notify status terminal watchdog / metrics openapi / observe web

@@ -5,7 +5,6 @@ behind, and a last one when it is parting.
 """
 
 import contextlib
-import selectors
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from flowd.channel.client import Client, Socket
 from flowd.channel.guard import SinkFailed
 from flowd.door.addresses import is_local, most
 from flowd.door.paths import Live, Session, follow_path
+from flowd.door.readable import Readable
 from flowd.door.readers import Readers
 from flowd.door.websocket import INTERNAL_ERROR, MESSAGE_MAX, PING, POLICY, WebSocket
 from flowd.stream.log import Stream
@@ -45,10 +45,10 @@ TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 class LiveSocket:
     """A live client's socket, outside Trio's streams: channels write to it and never wait, and the
-    one reader of all learns from `selector` when it has something to say.
+    one reader of all learns from `readable` when it has something to say.
     """
 
-    __slots__ = ("_selector", "raw", "send")
+    __slots__ = ("_readable", "raw", "send")
 
     raw: socket.socket
     send: Callable[[bytes | memoryview], int]
@@ -56,7 +56,7 @@ class LiveSocket:
     def __init__(
         self,
         raw: socket.socket,
-        selector: selectors.BaseSelector,
+        readable: Readable[Session],
         session: Session,
         stall_s: float,
     ) -> None:
@@ -64,11 +64,11 @@ class LiveSocket:
         raw.setblocking(False)
         self.raw = raw
         self.send = raw.send
-        self._selector = selector
+        self._readable = readable
         if TCP_USER_TIMEOUT is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
             # The listener's own value is for polls; a live client may stall as long as we let it.
             raw.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, int(stall_s * 1000))
-        selector.register(raw, selectors.EVENT_READ, session)
+        readable.add(raw, session)
 
     async def writable(self) -> None:
         """Wait until there is room."""
@@ -81,8 +81,7 @@ class LiveSocket:
 
     def close(self) -> None:
         """Let go, and wake whoever waits for room."""
-        # A closed descriptor leaves epoll by itself; the selector must be told all the same.
-        self._selector.unregister(self.raw)
+        self._readable.remove(self.raw)
         trio.lowlevel.notify_closing(self.raw)
         self.raw.close()
 
@@ -110,7 +109,7 @@ class Clients:
         self._clock = clock
         self._sessions: dict[Client, Session] = {}
         self._per_address: Counter[str] = Counter()
-        self._selector = selectors.DefaultSelector()
+        self._readable: Readable[Session] = Readable()
         self._leaving = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
@@ -203,7 +202,7 @@ class Clients:
     def stay(self, session: Session, raw: socket.socket, said: bytes) -> None:
         """Let a client stay on this socket, which is closed from here on; `said` was read ahead."""
         stall_s = self.limits.slow_consumer_limit_s
-        self.start(session, LiveSocket(raw, self._selector, session, stall_s))
+        self.start(session, LiveSocket(raw, self._readable, session, stall_s))
         for start in range(0, len(said), READ_BYTES):
             self.hear(session, said[start : start + READ_BYTES])
 
@@ -222,16 +221,14 @@ class Clients:
         """Read what live clients say, one loop for all: an idle client costs no task."""
         watch = self._channels.stopwatch
         while True:
-            await trio.lowlevel.wait_readable(self._selector.fileno())
+            await trio.lowlevel.wait_readable(self._readable.fileno())
             began = watch()
-            for key, _ in self._selector.select(0):
+            for raw, session in self._readable.now():
                 if watch() - began > SLICE_S:
                     await trio.lowlevel.checkpoint()
                     began = watch()
-                session: Session = key.data
                 if session.client.gone:
                     continue
-                raw: Any = key.fileobj  # typed for any file; ours are sockets
                 try:
                     data = raw.recv(READ_BYTES)
                 except BlockingIOError:
