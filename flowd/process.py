@@ -28,8 +28,10 @@ logger = logging.getLogger("flowd")
 FILES_SPARE = 600
 """Open files beside the clients': polls, upstreams, the state, the log."""
 BACKLOG = 4096
-GC_THRESHOLDS = (5000, 100, 100)
-"""Fewer and younger collections than by default: each holds the loop for as long as it takes."""
+GC_THRESHOLDS = (1000, 5, 10_000)
+"""A garbage collection holds the loop for as long as it takes, about a microsecond for each object
+that it looks at. So the frequent ones look at few, and the one that looks at all is rare.
+"""
 STALLED_PEER_MS = 15_000
 
 
