@@ -11,6 +11,8 @@ from flowd.setup.supervisor import TASK as COMPONENT
 from flowd.values.clock import Stopwatch, processor_time, stopwatch
 
 RECENT_S = 10.0
+SHORT_S = 0.001
+"""Steps up to here hold nobody."""
 HELD_S = 1.0
 """A component that holds the loop for longer is not healthy …"""
 HELD_FOR_S = 60.0
@@ -35,8 +37,8 @@ LAGS = 10
 class LoopMeter(trio.abc.Instrument):
     """Measures how long single steps of tasks hold the event loop: what every reader waits for.
 
-    Holds are told in wall time, and the longest also in processor time, of its whole turn of the
-    loop: where that is less, another process had the processor.
+    Holds are told in wall time, and the longest also in processor time: where that is less, another
+    process had the processor.
     """
 
     def __init__(self, watch: Stopwatch = stopwatch, work: Stopwatch = processor_time) -> None:
@@ -47,21 +49,19 @@ class LoopMeter(trio.abc.Instrument):
         self._watch = watch
         self._work = work
         self._began = self._since = watch()
-        self._worked = work()
+        self._worked, self._looked = work(), self._began
         self._recent_s = [0.0, 0.0]
         self._task: trio.lowlevel.Task | None = None
         self._holds: dict[str, Holds] = {}
 
-    def after_io_wait(self, timeout: float) -> None:
-        """A turn of the loop begins. Processor time is asked for here and not for every step, where
-        it would cost more than many a step.
-        """
-        self._worked = self._work()
-
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """A task begins to hold the loop."""
-        self._began = self._watch()
+        began = self._began = self._watch()
         self._task = task
+        # Processor time costs more than many a step: so it is asked for once in a while, and what
+        # short steps took since then is counted with a long one.
+        if began - self._looked >= SHORT_S:
+            self._worked, self._looked = self._work(), began
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """It gives it back."""
@@ -77,8 +77,10 @@ class LoopMeter(trio.abc.Instrument):
             if held_s > self.longest_s:
                 self.longest_s = held_s
                 self.longest_task = task.name
-            worked_s = self._work() - self._worked
-            self.longest_work_s = max(self.longest_work_s, worked_s)
+        if held_s >= SHORT_S:
+            worked = self._work()
+            self.longest_work_s = max(self.longest_work_s, worked - self._worked)
+            self._worked, self._looked = worked, now
         if held_s > HELD_S:
             self._note(owner(task), now, held_s)
 

@@ -6,7 +6,15 @@ import pytest
 import trio
 from attrs import evolve
 
-from flowd.operate.status import HELD_FOR_S, RECENT_S, ComponentStatus, LoopMeter, Rate, Status
+from flowd.operate.status import (
+    HELD_FOR_S,
+    RECENT_S,
+    SHORT_S,
+    ComponentStatus,
+    LoopMeter,
+    Rate,
+    Status,
+)
 from flowd.values import codec
 
 
@@ -150,7 +158,6 @@ def task() -> Any:
 
 
 def step(meter: LoopMeter, wall: Watch, work: Watch, task: Any, held: float, busy: float) -> None:
-    meter.after_io_wait(0)
     meter.before_task_step(task)
     wall.now += held
     work.now += busy
@@ -166,6 +173,26 @@ def test_the_longest_step_and_its_task_are_noted(task: Any) -> None:
 
     assert (meter.steps, meter.longest_s, meter.longest_task) == (3, 0.5, "slow one")
     assert meter.longest_work_s == 0.25
+
+
+def test_a_long_step_that_had_no_processor_does_not_hide_one_that_worked(task: Any) -> None:
+    wall, work = Watch(), Watch()
+    meter = LoopMeter(wall, work)
+
+    for held, busy in ((0.5, 0.001), (0.1, 0.1), (0.05, 0.05)):
+        step(meter, wall, work, task, held, busy)
+
+    assert (meter.longest_s, meter.longest_work_s) == (0.5, pytest.approx(0.1))
+
+
+def test_the_work_of_short_steps_is_hardly_counted_with_a_long_one(task: Any) -> None:
+    wall, work = Watch(), Watch()
+    meter = LoopMeter(wall, work)
+
+    for held in (*[SHORT_S / 2] * 100, 0.1):
+        step(meter, wall, work, task, held, held)
+
+    assert 0.1 <= meter.longest_work_s <= 0.1 + 2 * SHORT_S
 
 
 def test_time_between_steps_does_not_count(task: Any) -> None:
