@@ -240,8 +240,13 @@ def build(
         return Response(_index(describe(), status()), content_type="text/plain; charset=utf-8")
 
     @app.before_serving
-    async def own_index() -> None:
-        """By now the sinks' blueprints are in: `/` is ours only if none of them brought it."""
+    async def begin() -> None:
+        """By now the sinks' blueprints are in: `/` is ours only if none of them brought it.
+
+        How a status becomes JSON is worked out when that is first done, which takes long. So it is
+        done while nobody waits.
+        """
+        codec.to_plain(status())
         if all(rule.rule != "/" for rule in app.url_map.iter_rules()):
             app.add_url_rule("/", "index", index)
 
