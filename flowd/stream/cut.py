@@ -1,5 +1,6 @@
 """A stream as a snapshot takes it, and as it is given back."""
 
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from attrs import frozen
@@ -30,7 +31,7 @@ class Cut:
     epoch: str
     seq: int
     floor: int
-    records: list[Record[object]]
+    records: Sequence[Record[object]]
     forgotten: list[str]
     seen: list[str]
     seen_total: int

@@ -218,7 +218,9 @@ class Journal:
         return self.frame
 
     def saved(self) -> None:
-        """The save that was cut last is safe: what lies before its segment is not needed."""
+        """The save that was cut last is safe: what lies before its segment is not needed. May be
+        called from a thread, while nothing is cut.
+        """
         if self._head is not None and self.error is None:
             try:
                 self._files.drop_before(self._head.segment)

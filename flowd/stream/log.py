@@ -347,8 +347,8 @@ class Stream(Generic[T]):
         seen = self.seen.since(seen_total)
         self.held.let_go()
         # What is still held must survive as well: the places of its readers do.
-        held: list[Record[object]] = list(self.held.after(seq, self.floor))
-        records: list[Record[object]] = [*held, *self.after(seq)]
+        held, records = self.held.after(seq, self.floor), self.after(seq)
+        records = [*held, *records] if held else records  # Copied once: there may be thousands.
         head, total = (self.name, self.epoch, self.seq, self.held.lost), self.seen.total
         length = len(self) + len(self.held)
         return Cut(*head, records, list(self._forgotten), seen, total, length, seq == 0)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 SEEN_MAX = 20_000
@@ -33,7 +34,7 @@ class Seen:
     def since(self, total: int) -> list[str]:
         """Those that came after so many, oldest first, as far as they are remembered."""
         new = min(self.total - total, len(self._order))
-        return [self._order[index] for index in range(-new, 0)]
+        return list(islice(reversed(self._order), new))[::-1]
 
     def restore(self, ids: Sequence[str], total: int) -> None:
         """Go on from these, of so many."""

@@ -81,7 +81,7 @@ class Store(Protocol):
         ...
 
     async def save(self, save: Save) -> None:
-        """Write all of this or nothing."""
+        """Write all of this or nothing, and let go of the journal that it contains."""
         ...
 
     async def close(self) -> None:
@@ -188,7 +188,6 @@ class Snapshots:
             if self.error is not None:
                 logger.info("state is saved again")
             self.error = None
-            journal.saved()
             self.saves += 1
             self.saved_ms = save.saved_ms
             self.took_ms = (trio.current_time() - began) * 1000

@@ -93,8 +93,15 @@ class SqliteStore:
         return loaded
 
     async def save(self, save: Save) -> None:
-        """One transaction."""
-        await self._thread(lambda: self._save(save))
+        """One transaction, and the end of the segments that it contains: giving back a large file
+        takes the system milliseconds.
+        """
+
+        def write() -> None:
+            self._save(save)
+            self.journal.saved()
+
+        await self._thread(write)
 
     async def close(self) -> None:
         """Close the file."""

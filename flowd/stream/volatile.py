@@ -142,6 +142,7 @@ class MemoryStore:
         self.saved_ms, self.clean = save.saved_ms, save.clean
         self.frame, self.life = save.frame, save.life
         self.saves += 1
+        self.journal.saved()
 
     def _keep(self, cut: Cut) -> None:
         old = self.rows.get(cut.stream, Rows(cut.epoch, 0, 0))

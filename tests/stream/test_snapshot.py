@@ -5,6 +5,7 @@ The contract is one for both stores. Files are real, and so is the clock where t
 
 import logging
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -17,6 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.stream.log import Retain, Stream
 from flowd.stream.seen import SEEN_MAX
+from flowd.stream.segments import DiskSegments
 from flowd.stream.snapshot import Loaded, Rows, Save, Snapshots, Store
 from flowd.stream.stores import SCHEMA, SqliteStore, size_bytes
 from flowd.stream.volatile import MemoryStore
@@ -722,6 +724,30 @@ async def test_the_file_and_its_folder_are_made_if_need_be(tmp_path: Path) -> No
 
     assert path.is_file()
     assert size_bytes(path) > 0
+
+
+async def test_the_files_of_a_journal_that_is_saved_are_given_back_beside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, dropped_by = make_stream(), set[int]()
+    drop = DiskSegments.drop_before
+
+    def note(segments: DiskSegments, segment: int) -> None:
+        dropped_by.add(threading.get_ident())
+        drop(segments, segment)
+
+    monkeypatch.setattr(DiskSegments, "drop_before", note)
+    store = await opened(tmp_path / "flowd.db")
+    life = life_on(store, stream)
+    stream.append(Tick())
+    life.show()
+    await life.snapshots.save()
+    left = [path.name for path in DiskSegments(tmp_path / "flowd.db").paths()]
+    await store.close()
+
+    assert left == ["flowd.db.journal-00000002"]
+    assert dropped_by
+    assert threading.get_ident() not in dropped_by
 
 
 @pytest.mark.parametrize("content", [b"this is no database at all, it is a letter" * 50, b"SQLite"])
