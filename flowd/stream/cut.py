@@ -1,7 +1,6 @@
 """A stream as a snapshot takes it, and as it is given back."""
 
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
@@ -24,14 +23,14 @@ class Saved(Generic[T]):
 @frozen
 class Cut:
     """What a stream has that the last save did not: new records, keys forgotten, ids seen. Taken
-    at one instant.
+    at one instant. Whoever has saved it may take the records out.
     """
 
     stream: str
     epoch: str
     seq: int
     floor: int
-    records: Sequence[Record[object]]
+    records: list[Record[Any]]
     forgotten: list[str]
     seen: list[str]
     seen_total: int

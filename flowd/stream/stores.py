@@ -37,6 +37,10 @@ def boot_id() -> str:
         return "unknown"  # Nothing is taken for whole after a crash on a machine that cannot say.
 
 
+LET_GO_AT_ONCE = 1000
+"""Records of a save that are given back before the loop may have the interpreter."""
+
+
 class SqliteStore:
     """Snapshots in one SQLite file (WAL), written by one thread at a time, and the journal beside
     it.
@@ -93,13 +97,17 @@ class SqliteStore:
         return loaded
 
     async def save(self, save: Save) -> None:
-        """One transaction, and the end of the segments that it contains: giving back a large file
-        takes the system milliseconds.
+        """One transaction. The segments that it contains and the records that only it still has are
+        given back here: that takes milliseconds where there are many.
         """
 
         def write() -> None:
             self._save(save)
             self.journal.saved()
+            for cut in save.cuts:
+                while cut.records:
+                    # A few at a time: the loop has the interpreter in between.
+                    del cut.records[-LET_GO_AT_ONCE:]
 
         await self._thread(write)
 
@@ -311,10 +319,10 @@ class SqliteStore:
         )
         connection.executemany(
             "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
+            (
                 (name, _slot(r), r.seq, r.time_ms, r.key, r.json, zlib.crc32(r.json))
                 for r in cut.records
-            ],
+            ),
         )
         connection.execute("DELETE FROM records WHERE stream = ? AND seq <= ?", [name, cut.floor])
         first = cut.seen_total - len(cut.seen)

@@ -750,6 +750,22 @@ async def test_the_files_of_a_journal_that_is_saved_are_given_back_beside_the_lo
     assert threading.get_ident() not in dropped_by
 
 
+async def test_records_that_only_a_save_still_has_are_given_back_beside_the_loop(
+    tmp_path: Path,
+) -> None:
+    stream = make_stream(retain=10)
+    store = await opened(tmp_path / "flowd.db")
+    life_on(store, stream)
+    for price in range(5000):
+        stream.append(Tick(price=price))
+    cut = stream.cut(0, 0)
+    await store.save(Save([cut], {}, 1, False, life=store.journal.life))
+    await store.close()
+
+    assert (cut.records, cut.seq) == ([], 5000)
+    assert len(stream) == 10
+
+
 @pytest.mark.parametrize("content", [b"this is no database at all, it is a letter" * 50, b"SQLite"])
 async def test_a_file_that_is_no_state_is_a_user_error_and_left_alone(
     tmp_path: Path, content: bytes
