@@ -22,6 +22,7 @@ from attrs import frozen
 from flowd.market import Liquidation
 from flowd.operate.status import LoopMeter
 from flowd.plugin import Feed, Source
+from flowd.process import settle
 
 from . import whole
 from .contenders import FLOWD
@@ -137,7 +138,7 @@ async def measure(directory: Path, rate: int, seconds: float, queries: float, si
                 asked.append(time.perf_counter() - began)
                 await trio.sleep(1 / queries)
 
-        whole.settle()
+        settle()
         async with trio.open_nursery() as nursery:
             while len(stream) < stream.retain.count:  # noqa: ASYNC110
                 await trio.sleep(0.1)
@@ -151,7 +152,7 @@ async def measure(directory: Path, rate: int, seconds: float, queries: float, si
             while (took := time.perf_counter() - began) < seconds:
                 await trio.sleep(0.05)
                 if sink:
-                    behind = max(behind, stream.seq - daemon.places["history"]["orders"])
+                    behind = max(behind, daemon.readings["history"][0].behind)
             records, spent = stream.seq - first, time.process_time() - spent
             trio.lowlevel.remove_instrument(meter)
             trio.lowlevel.remove_instrument(own)

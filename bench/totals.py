@@ -21,6 +21,7 @@ from flowd.market import Fill
 from flowd.operate.observe import resident_bytes
 from flowd.operate.status import LoopMeter
 from flowd.plugin import Feed, Source
+from flowd.process import settle
 
 from . import whole
 from .contenders import FLOWD
@@ -115,7 +116,7 @@ async def measure(directory: Path, rate: int, seconds: float, traders: int, with
     text = CONFIG.format(rate=rate, traders=traders) + ("" if without else TRANSFORM)
     async with whole.daemon(text, directory, SOURCE, flowd_totals) as daemon:
         await trio.sleep(WARM_S)
-        whole.settle()
+        settle()
         async with trio.open_nursery() as nursery:
             meter, punctuality = LoopMeter(), whole.Punctuality()
             trio.lowlevel.add_instrument(meter)

@@ -6,7 +6,6 @@ source of the measure's publishes at a pace; what is looked at is the loop.
 """
 
 import argparse
-import gc
 import json
 import logging
 import tempfile
@@ -21,12 +20,11 @@ from attrs import asdict
 
 from flowd import testing
 from flowd.plugin import Source
-from flowd.process import GC_THRESHOLDS
 from flowd.stream.stores import SqliteStore
 from flowd.values import clock
 
 TICK_S = 0.001
-STEP_MAX = 200
+STEP_MAX = 40
 """Records published without a checkpoint: a source that fell behind must not hold the loop."""
 
 
@@ -58,13 +56,6 @@ async def at_a_pace(rate: int, publish: Callable[[int], None]) -> None:
             publish(number)
             made = number + 1
         await trio.sleep(TICK_S if made >= due else 0)
-
-
-def settle() -> None:
-    """Collect garbage from here on as the daemon's own process does."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 class Punctuality:

@@ -5,6 +5,7 @@ import logging
 import os
 import resource
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,9 +29,13 @@ logger = logging.getLogger("flowd")
 FILES_SPARE = 600
 """Open files beside the clients': polls, upstreams, the state, the log."""
 BACKLOG = 4096
-GC_THRESHOLDS = (1000, 5, 10_000)
+GC_THRESHOLDS = (1000, 2, 25_000)
 """A garbage collection holds the loop for as long as it takes, about a microsecond for each object
 that it looks at. So the frequent ones look at few, and the one that looks at all is rare.
+"""
+SWITCH_S = 0.0005
+"""Where a thread computes, the loop waits for so long each time that it has let go of the
+interpreter, which each `write` of it does: by default, ten times as long.
 """
 STALLED_PEER_MS = 15_000
 
@@ -53,11 +58,7 @@ async def serve(
     listeners = await listen(config)
     for remark in remarks(config, hosts(listeners)):
         logger.warning(remark)
-    # What was imported so far stays for ever: a garbage collection that walks over all of it would
-    # hold the loop for a tenth of a second.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    settle()
     daemon = Daemon(config, registry, store=store)
     watchdog.watch(daemon.stop, daemon.loop)
     async with trio.open_nursery() as nursery:
@@ -73,6 +74,16 @@ async def serve(
 
 
 # -----------------------------------------------------------------------------
+
+
+def settle() -> None:
+    """Have the interpreter do in small pieces what it does beside the loop, from here on."""
+    # What was imported so far stays for ever: a garbage collection that walks over all of it would
+    # hold the loop for a tenth of a second.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
 
 
 async def listen(config: Config) -> list[trio.SocketListener]:
