@@ -21,8 +21,12 @@ unit: $(STAMP)/tools  ## the fast tests only
 edge: $(STAMP)/tools $(STAMP)/system  ## the tests with real sockets, processes and browsers
 	$(BIN)/python -m pytest -m "edge or browser"
 
-sim: $(STAMP)/tools  ## the simulation; SEED=n for one seed
+sim: $(STAMP)/tools  ## the simulation; SEED=n for one seed, SEEDS=n for many, from FIRST=n on
+ifdef SEEDS
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(FIRST),--first $(FIRST))
+else
 	FLOWD_SEED=$(SEED) $(BIN)/python -m pytest tests/simulation
+endif
 
 crash: $(STAMP)/tools  ## real processes under kill -9, and a referee; CYCLES=n, SEED=n
 	$(BIN)/python -m tests.crash $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))

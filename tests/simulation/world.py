@@ -561,6 +561,7 @@ class Outcome:
     lives: int
     told: int
     published: int
+    seconds: float
 
 
 class Chance(threading.local):
@@ -591,14 +592,17 @@ def simulate(seed: int) -> Outcome:
     core._ALLOW_DETERMINISTIC_SCHEDULING, core._r = True, Chance()
     core._r.seed(seed)
     logging.disable(logging.CRITICAL)
+    clock = trio.testing.MockClock(autojump_threshold=0)
     try:
-        trio.run(
-            world.run,
-            clock=trio.testing.MockClock(autojump_threshold=0),
-            strict_exception_groups=True,
-        )
+        trio.run(world.run, clock=clock, strict_exception_groups=True)
     finally:
         logging.disable(logging.NOTSET)
         core._ALLOW_DETERMINISTIC_SCHEDULING, core._r = before
-    published = len(world.ledgers["all"].known)
-    return Outcome(world.digest(), world.happened, world.lives, len(world.told), published)
+    return Outcome(
+        world.digest(),
+        world.happened,
+        world.lives,
+        len(world.told),
+        len(world.ledgers["all"].known),
+        clock.current_time(),
+    )
