@@ -20,6 +20,7 @@ from attrs import asdict
 
 from flowd import testing
 from flowd.plugin import Source
+from flowd.stream.snapshot import Store
 from flowd.stream.stores import SqliteStore
 from flowd.values import clock
 
@@ -29,7 +30,7 @@ STEP_MAX = 40
 
 
 def daemon(
-    text: str, directory: Path, source: Source, *plugins: Any
+    text: str, directory: Path, source: Source, *plugins: Any, store: Store | None = None
 ) -> AbstractAsyncContextManager[testing.Daemon]:
     """A daemon of this configuration, which knows this source and these plugins."""
 
@@ -41,7 +42,7 @@ def daemon(
     return testing.daemon(
         text,
         registry=testing.registry(Kinds, *plugins),
-        store=SqliteStore(directory / "flowd.db"),
+        store=store or SqliteStore(directory / "flowd.db"),
         clock=clock.system_clock,
         stopwatch=clock.stopwatch,
     )
