@@ -31,8 +31,9 @@ FLOWD_CONFIG = """\
 [flowd]
 listen = "127.0.0.1:{port}"
 state = "{state}"
-max_clients = 5000
-max_clients_per_address = 5000
+max_clients = 11000
+max_clients_per_address = 11000
+max_connections_per_address = 11000
 
 [sources.force-orders]
 kind = "binance-force-order"

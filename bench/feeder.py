@@ -109,6 +109,8 @@ class Emission:
         self.rate = rate
         self.readers = readers
         self.sent = 0
+        self.left: list[float] = []
+        """When each left, by the wall clock."""
         self.started = time.monotonic()
 
     @property
@@ -128,6 +130,7 @@ class Emission:
         while self.sent < due:
             ahead = min(due, self.sent + JOIN_MAX)
             chunk = b"".join(self.messages[self.sent : ahead])
+            self.left += [time.time()] * (ahead - self.sent)
             self.sent = ahead
             for reader in self.readers:
                 reader.send(chunk)
@@ -150,6 +153,7 @@ class Feeder:
         self.publish_head = ""
         self.index = 0
         self.emission: Emission | None = None
+        self.times = False
         self.waiting: tuple[str, float] | None = None
         self.liveness = time.monotonic() + LIVENESS_S
         self.commands = b""
@@ -223,7 +227,10 @@ class Feeder:
         if self.emission:
             pause = min(pause, self.emission.advance())
             if self.emission.done:
-                answer({"started": self.emission.started, "ended": time.monotonic()})
+                ended: dict[str, Any] = {"ended": time.monotonic()}
+                if self.times:
+                    ended["left"] = self.emission.left
+                answer({"started": self.emission.started, **ended})
                 self.emission = None
         return min(max(0.0, pause), 0.02 if self.waiting else 1.0)
 
@@ -251,9 +258,18 @@ class Feeder:
         answer({"ready": True})
 
     def do_emit(
-        self, to: str, count: int, rate: float | None, shape: str = "", length: int = 0
+        self,
+        to: str,
+        count: int,
+        rate: float | None,
+        shape: str = "",
+        length: int = 0,
+        times: bool = False,
     ) -> None:
-        """Build `count` messages, then send them; the answer comes when the last one is out."""
+        """Build `count` messages, then send them; the answer comes when the last one is out, and
+        tells on demand when each left.
+        """
+        self.times = times
         first, self.index = self.index, self.index + count
         messages = [self.build(to, shape, first + n, length) for n in range(count)]
         answer({"first": first})

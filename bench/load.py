@@ -11,6 +11,7 @@ import gzip
 import json
 import select
 import socket
+import struct
 import sys
 import time
 from contextlib import suppress
@@ -25,6 +26,12 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 RECEIVE_BYTES = 256 * 1024
+ADDRESSES = 8
+# Linux notes when the last bytes of a read arrived: what is later is this process's own lateness.
+TIMESTAMPNS = 35
+TIMESPEC = struct.Struct("@ll")
+# The port is chosen when the socket is connected, so that many may share one.
+BIND_ADDRESS_NO_PORT = 24
 HEAD_BYTES = 2_048
 CONNECT_AT_ONCE = 64
 SAMPLED = 4
@@ -46,6 +53,30 @@ class Client:
         self.records = 0
         self.kept: bytearray | None = None
         self.heard = False
+
+
+class Timed:
+    """A client whose every record is timed."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.came: list[float] = []
+        self.read: list[float] = []
+
+    def receive(self, token: bytes) -> None:
+        """Read what is there."""
+        data, notes, _flags, _address = self.client.sock.recvmsg(RECEIVE_BYTES, 64)
+        now = time.time()
+        if not data:
+            raise ConnectionError("the server closed a connection")
+        came = now
+        for level, kind, note in notes:
+            if (level, kind) == (socket.SOL_SOCKET, TIMESTAMPNS):
+                seconds, nanoseconds = TIMESPEC.unpack(note[: TIMESPEC.size])
+                came = seconds + nanoseconds / 1e9
+        found = count_in(self.client, data, token)
+        self.came += [came] * found
+        self.read += [now] * found
 
 
 class WebSocketText:
@@ -195,6 +226,33 @@ class Load:
         """Receive until nothing comes for a while, so that the next count starts clean."""
         return self.do_collect(count=sys.maxsize, timeout_s=10.0, quiet_s=quiet_s)
 
+    def do_time(self, count: int, sampled: int, timeout_s: float) -> dict[str, Any]:
+        """When `count` records came to so many clients, and when they were read, by the wall clock.
+
+        The others' records wait in the kernel, where there is room for a few hundred, and are
+        counted afterwards: reading them all would make this process late.
+        """
+        everybody = list(self.clients.values())
+        chosen = everybody[:: max(1, len(everybody) // sampled)][:sampled]
+        timed = {client.sock.fileno(): Timed(client) for client in chosen}
+        epoll = select.epoll()
+        for fileno, one in timed.items():
+            one.client.sock.setsockopt(socket.SOL_SOCKET, TIMESTAMPNS, 1)
+            epoll.register(fileno, select.EPOLLIN)
+        deadline = time.monotonic() + timeout_s
+        pending = len(timed)
+        while pending and time.monotonic() < deadline:
+            for fileno, _event in epoll.poll(0.5):
+                one = timed[fileno]
+                before = len(one.read)
+                one.receive(self.token)
+                pending -= before < count <= len(one.read)
+        for client in everybody:
+            if client.sock.fileno() not in timed:
+                count_records(client, self.token, count)
+        everything = timed.values()
+        return {"came": [one.came for one in everything], "read": [one.read for one in everything]}
+
     def do_verify(self) -> dict[str, Any]:
         """Decode what the sampled clients got: how many records, whole, and each after the last."""
         checked = []
@@ -319,8 +377,10 @@ class Poller:
 def open_clients(port: int, head: bytes, count: int, receive_bytes: int) -> list[Client]:
     """Connect, send the head and wait for the response's, all at once."""
     opened = []
-    for _ in range(count):
+    for number in range(count):
         sock = socket.socket()
+        sock.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((f"127.0.0.{2 + number % ADDRESSES}", 0))
         if receive_bytes:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         sock.settimeout(20.0)
@@ -340,6 +400,27 @@ def open_clients(port: int, head: bytes, count: int, receive_bytes: int) -> list
         client.sock.setblocking(False)
         client.carry = bytes(response)
     return opened
+
+
+def count_in(client: Client, data: bytes, token: bytes) -> int:
+    """How many records are in what was read; a token that is cut in two counts with its end."""
+    whole = bytes(client.carry) + data
+    carried = max(0, len(token) - 1)
+    client.carry = whole[len(whole) - carried :]
+    if client.kept is not None:
+        client.kept += data
+    return whole.count(token)
+
+
+def count_records(client: Client, token: bytes, count: int) -> None:
+    """Wait until a client has got so many records; ConnectionError when it gets others."""
+    client.sock.settimeout(10.0)
+    found = 0
+    while found < count:
+        found += count_in(client, receive_some(client.sock), token)
+    client.sock.setblocking(False)
+    if found != count:
+        raise ConnectionError(f"a client got {found} records of {count}")
 
 
 def ask_once(port: int, request: bytes) -> dict[str, Any]:

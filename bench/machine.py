@@ -17,6 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
+FILES = 65_536
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -119,9 +120,15 @@ def free_port() -> int:
 def raise_file_limit() -> int:
     """Thousands of sockets need thousands of descriptors; children inherit the limit."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
+    if hard == resource.RLIM_INFINITY or hard >= FILES:
+        wanted = FILES if hard == resource.RLIM_INFINITY else hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    with suppress(ValueError, OSError):  # Only root may raise the hard limit.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+        return FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def describe() -> dict[str, Any]:
