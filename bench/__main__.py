@@ -32,6 +32,7 @@ from .contenders import (
     CONTENDERS,
     FASTAPI,
     FLOWD,
+    NATS,
     NCHAN,
     NODE_GZIP,
     NODE_PLAIN,
@@ -69,12 +70,12 @@ def steady(
 
 def websocket(run: Run) -> Iterator[Row]:
     """Steady fan-out over WebSocket."""
-    everybody, plan = [FLOWD, BARE, NCHAN, WEBSOCKETS, FASTAPI], run.plan
+    everybody, plan = [FLOWD, BARE, NCHAN, NATS, WEBSOCKETS, FASTAPI], run.plan
     yield from steady(run, "WebSocket", "websocket", STEADY, everybody)
     yield run.fan_out(
         f"WebSocket, {plan.crowd} clients, 100 records/s",
         STEADY,
-        everybody[:4],
+        everybody[:5],
         run.scene("websocket", plan.crowd, 100.0, plan.steady_s / 2.5),
     )
 
@@ -85,13 +86,13 @@ def burst(run: Run) -> Iterator[Row]:
     yield run.fan_out(
         "WebSocket burst, 500 clients, 2 000 records/s",
         goals,
-        [FLOWD, BARE, NCHAN, WEBSOCKETS, FASTAPI],
+        [FLOWD, BARE, NCHAN, NATS, WEBSOCKETS, FASTAPI],
         run.scene("websocket", 500, 2_000.0, run.plan.burst_s),
     )
     yield run.fan_out(
         f"WebSocket burst, {run.plan.crowd} clients, 2 000 records/s",
         goals,
-        [FLOWD, BARE, NCHAN],
+        [FLOWD, BARE, NCHAN, NATS],
         run.scene("websocket", run.plan.crowd, 2_000.0, run.plan.burst_s / 2),
     )
 

@@ -4,9 +4,7 @@ import contextlib
 import http.client
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +15,12 @@ from typing import Any
 
 from attrs import define, frozen
 
-from . import machine
+from . import machine, wire
 from .process import ROOT, BenchError, Helper, Server, launch, serving
 
 FLOWD, BARE, NCHAN = "flowd", "bare loop", "Nchan"
 WEBSOCKETS, FASTAPI = "websockets", "FastAPI"
+NATS = "nats-server"
 CRYPTOFEED = "cryptofeed"
 NODE_GZIP, NODE_PLAIN, QUART = "Node gzip", "Node plain", "Quart"
 RETAIN = 5_000
@@ -49,6 +48,11 @@ kind = "sse"
 
 [sinks.websocket]
 kind = "websocket"
+"""
+NATS_CONFIG = """\
+listen: "127.0.0.1:{own}"
+max_connections: 20000
+websocket {{ listen: "127.0.0.1:{port}", no_tls: true, compression: false }}
 """
 
 
@@ -80,6 +84,8 @@ class Contender:
     start: Start
     feed: str
     paths: dict[str, str]
+    hello: bytes = b""
+    """What a client says once it is connected."""
 
     def head(self, shape: str, port: int) -> str:
         """The request head of a client; for WebSocket with the key from RFC 6455's example."""
@@ -153,11 +159,25 @@ def start_nchan(bench: Bench, _shape: str) -> Iterator[Server]:
         .replace("@PORT@", str(port)),
         encoding="utf-8",
     )
-    nginx = find_nginx()
+    nginx = find("nginx")
     assert nginx
     command = [nginx, "-p", str(directory), "-c", str(config), "-e", str(directory / "error.log")]
     with serving(launch(NCHAN, command, port, bench.cores.server, log, of_workers=True)) as running:
-        bench.feeder.ask(do="publish_to", port=port, path="/pub")
+        bench.feeder.ask(do="publish_to", port=port, form="nchan")
+        yield running
+
+
+@contextlib.contextmanager
+def start_nats(bench: Bench, _shape: str) -> Iterator[Server]:
+    """NATS with its WebSocket listener, and the feeder as its publisher."""
+    port, own = machine.free_port(), machine.free_port()
+    log = bench.log(NATS)
+    config = log.with_suffix(".conf")
+    config.write_text(NATS_CONFIG.format(port=port, own=own), encoding="utf-8")
+    nats = find(NATS)
+    assert nats
+    with serving(launch(NATS, [nats, "-c", str(config)], port, bench.cores.server, log)) as running:
+        bench.feeder.ask(do="publish_to", port=own, form="nats")
         yield running
 
 
@@ -200,6 +220,9 @@ CONTENDERS = {
         {"websocket": "/", "sse": "/"},
     ),
     NCHAN: Contender(NCHAN, start_nchan, "publish", {"websocket": "/sub", "sse": "/sub"}),
+    NATS: Contender(
+        NATS, start_nats, "publish", {"websocket": "/"}, hello=wire.masked(wire.NATS_FOLLOW)
+    ),
     WEBSOCKETS: Contender(
         WEBSOCKETS,
         partial(start_python, name=WEBSOCKETS, module="broadcast", shaped=True),
@@ -215,21 +238,26 @@ CONTENDERS = {
 }
 
 
-def find_nginx() -> str | None:
-    """nginx, which Debian keeps where only root's path looks."""
-    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+def find(program: str) -> str | None:
+    """A program, which Debian may keep where only root's path looks."""
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin")
 
 
 def missing() -> dict[str, str]:
-    """Peers that cannot take part, each with a sentence why; Nchan is installed if we may."""
+    """Peers that cannot take part, each with a sentence why."""
     absent = {}
-    if not (find_nginx() and NCHAN_MODULE.exists()) and not install_nchan():
-        absent[NCHAN] = (
-            "Nchan was left out: `apt-get install nginx libnginx-mod-nchan` needs Debian and root."
-        )
+    if not (find("nginx") and NCHAN_MODULE.exists()):
+        absent[NCHAN] = left_out(NCHAN, "nginx libnginx-mod-nchan")
+    if not find(NATS):
+        absent[NATS] = left_out(NATS, NATS)
     if not shutil.which("node"):
         absent[NODE_GZIP] = absent[NODE_PLAIN] = "Node was left out: no `node` on the path."
     return absent | missing_packages()
+
+
+def left_out(name: str, packages: str) -> str:
+    """Why a peer of Debian's takes no part."""
+    return f"{name} was left out: `scripts/install-system {packages}` needs Debian and root."
 
 
 def missing_packages() -> dict[str, str]:
@@ -240,25 +268,6 @@ def missing_packages() -> dict[str, str]:
         for name, packages in needed.items()
         if not all(importlib.util.find_spec(package) for package in packages)
     }
-
-
-def install_nchan() -> bool:
-    """Debian's nginx and Nchan, without starting Debian's own nginx service for it."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return False
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for arguments in (["update"], ["install", "-y", "nginx", "libnginx-mod-nchan"]):
-        done = subprocess.run(
-            ["apt-get", "-q", *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=180,
-        )
-        if done.returncode:
-            return False
-    return bool(find_nginx() and NCHAN_MODULE.exists())
 
 
 def get(port: int, path: str, timeout_s: float = 10.0) -> tuple[int, bytes]:

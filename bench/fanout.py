@@ -150,6 +150,7 @@ def connect(
         count=clients or scene.clients,
         token=scene.token,
         shape=scene.shape,
+        hello=contender.hello.decode("latin-1"),
     )
     # A client's answer may leave before the server counts it as a reader.
     load.ask(do="drain", quiet_s=0.3)

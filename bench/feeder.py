@@ -150,7 +150,7 @@ class Feeder:
         self.readers: dict[str, list[Reader]] = {"exchange": [], "line": [], "publish": []}
         self.exchange = self.listen("exchange", Exchange)
         self.line = self.listen("line", Reader)
-        self.publish_head = ""
+        self.form = ""
         self.index = 0
         self.emission: Emission | None = None
         self.times = False
@@ -249,12 +249,14 @@ class Feeder:
         """Answer when somebody reads the feed."""
         self.waiting = (to, time.monotonic() + timeout_s)
 
-    def do_publish_to(self, port: int, path: str) -> None:
-        """Post messages to a server that wants them so."""
+    def do_publish_to(self, port: int, form: str) -> None:
+        """Publish messages to a server that wants them so."""
         for reader in list(self.readers["publish"]):
             self.drop("publish", reader)
-        self.publish_head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: "
-        self.add("publish", Reader(socket.create_connection(("127.0.0.1", port))))
+        self.form = form
+        publisher = Reader(socket.create_connection(("127.0.0.1", port)))
+        publisher.send(wire.HELLOS.get(form, b""))
+        self.add("publish", publisher)
         answer({"ready": True})
 
     def do_emit(
@@ -284,7 +286,7 @@ class Feeder:
         text = make(index, length).encode()
         if to == "line":
             return text + b"\n"
-        return f"{self.publish_head}{len(text)}\r\n\r\n".encode() + text
+        return wire.FORMS[self.form](text, shape)
 
 
 def now_ms() -> int:

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from .contenders import BARE, CONTENDERS, FLOWD, NCHAN, Bench, Contender
+from .contenders import BARE, CONTENDERS, FLOWD, NATS, NCHAN, Bench, Contender
 from .fanout import WARM_RECORDS, Scene, connect, emit
 from .process import BenchError, Helper
 from .report import Row
 from .run import Run
 
 SAMPLED = 200
-PEERS = [FLOWD, BARE, NCHAN]
+PEERS = {"websocket": [FLOWD, BARE, NCHAN, NATS], "sse": [FLOWD, BARE, NCHAN]}
 PER_S = 20_000
 """Records that reach clients in each second, together: such that every record is alone."""
 
@@ -91,5 +91,5 @@ def rows(run: Run) -> Iterator[Row]:
                 own.add(name, found.own_ms)
                 return found.p50_ms, ""
 
-            yield run.rounds(half, run.present(*PEERS), take)
+            yield run.rounds(half, run.present(*PEERS[shape]), take)
             yield from (most, own)

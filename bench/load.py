@@ -38,7 +38,8 @@ SAMPLED = 4
 # Linux throws the bytes of a TCP socket away instead of copying them: half the cost of a poll.
 DISCARD = socket.MSG_TRUNC
 UNTOUCHED = bytearray(RECEIVE_BYTES)
-TEXT = (Opcode.TEXT, Opcode.CONT)
+# NATS sends binary messages, and its lines need not end where a message does.
+CARRYING = (Opcode.TEXT, Opcode.CONT, Opcode.BINARY)
 
 
 class Client:
@@ -95,8 +96,10 @@ class WebSocketText:
         """The messages in `data`, one per line."""
         self.protocol.receive_data(data)
         events = self.protocol.events_received()
-        return b"\n".join(
-            event.data for event in events if isinstance(event, Frame) and event.opcode in TEXT
+        return b"".join(
+            event.data + (b"" if event.opcode is Opcode.BINARY else b"\n")
+            for event in events
+            if isinstance(event, Frame) and event.opcode in CARRYING
         )
 
 
@@ -135,15 +138,26 @@ class Load:
         self.token = b""
 
     def do_connect(
-        self, port: int, head: str, count: int, token: str, shape: str, receive_bytes: int = 0
+        self,
+        port: int,
+        head: str,
+        count: int,
+        token: str,
+        shape: str,
+        receive_bytes: int = 0,
+        hello: str = "",
     ) -> dict[str, Any]:
-        """Open connections and read their response heads; nothing after a head is lost."""
+        """Open connections, read their response heads and say hello; nothing after a head is
+        lost.
+        """
         started = time.monotonic()
         self.token = token.encode()
         opened: list[Client] = []
         while len(opened) < count:
             batch = min(CONNECT_AT_ONCE, count - len(opened))
             opened += open_clients(port, head.encode(), batch, receive_bytes)
+        for client in opened if hello else ():
+            client.sock.sendall(hello.encode("latin-1"))
         for client in opened:
             self.clients[client.sock.fileno()] = client
             self.epoll.register(client.sock.fileno(), select.EPOLLIN)

@@ -205,9 +205,9 @@ Written by `python -m bench`; do not edit. flowd is measured beside real peers i
 messages, the same number of clients, one server process at a time on a core of its own, clients and
 upstream on another core. Absolute figures belong to this machine; look at the ratios.
 
-To repeat it: `pip install -e '.[bench]'`, Node.js on the path, Debian's `nginx` and
-`libnginx-mod-nchan` (installed by the run when it is root), then `make bench`, about
-{minutes:.0f} minutes. `python -m bench --quick` gives a first impression.
+To repeat it: `make bench`, about {minutes:.0f} minutes. It installs what it measures besides: the
+`bench` extra, and as root Debian's `nginx`, `libnginx-mod-nchan`, `nats-server` and Node.js.
+`python -m bench --quick` gives a first impression.
 
 Measured on {date}: {cpu}, {cores} cores, {memory_gib} GB, Linux {kernel}, Python {python},
 {packages}. Medians of {rounds} or more interleaved rounds, lowest and highest in brackets (a peer
@@ -218,11 +218,14 @@ MEANINGS = """
 **µs per record** is the server's user and system CPU time, from the first record until every client
 has the last one, divided by the records that arrived at clients. flowd's includes receiving,
 decoding and storing the record; the peers get finished messages of the same length, Nchan by HTTP
-POST, the others as lines of text.
+POST, NATS by its own protocol, the others as lines of text.
 
 **The bare loop** is Trio with one non-blocking `send` per client and nothing else: no resume, no
 care for slow clients. **websockets** is that library's asyncio server and its `broadcast`.
 **FastAPI** runs on uvicorn and sends to one client after the other, with a deadline of 1 s each.
+**nats-server** is Debian's, with its WebSocket listener; its clients speak NATS over WebSocket and
+get the same JSON as the payload of a `MSG`. Like the bare loop it remembers nothing, so nobody can
+resume there; it speaks no SSE.
 
 **Kept up** means that every client had every record at most 0.25 s after the last was due. Where
 one did not, the share is what it achieved of the commanded pace.

@@ -17,6 +17,9 @@ SYMBOLS = (
 )
 RECORD_TOKEN = '"seq":'
 EVENT_TOKEN = "data:"
+CHANNEL = "records"
+NATS_HELLO = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
+NATS_FOLLOW = NATS_HELLO + f"SUB {CHANNEL} 1\r\n".encode()
 
 # Prices and quantities are drawn, not counted up: they must compress no better than real ones.
 _random = random.Random(2026)
@@ -89,3 +92,32 @@ def record(index: int, length: int) -> str:
     )
     filler = max(1, length - len(head) - 3)
     return f'{head}{_random.randrange(10**filler):0{filler}}"}}}}'
+
+
+def masked(data: bytes) -> bytes:
+    """A WebSocket message as a client sends it; the mask may be zeros."""
+    assert len(data) < 126
+    return bytes([0x82, 0x80 | len(data), 0, 0, 0, 0]) + data
+
+
+# -- how a message is published to a server that wants to be told --
+
+
+def post(path: str, body: bytes) -> bytes:
+    """By HTTP."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def to_nchan(text: bytes, _shape: str) -> bytes:
+    """To Nchan, which frames it for its subscribers itself."""
+    return post("/pub", text)
+
+
+def to_nats(text: bytes, _shape: str) -> bytes:
+    """To NATS, by its own protocol."""
+    return f"PUB {CHANNEL} {len(text)}\r\n".encode() + text + b"\r\n"
+
+
+FORMS = {"nchan": to_nchan, "nats": to_nats}
+HELLOS = {"nats": NATS_HELLO}
