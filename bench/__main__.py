@@ -36,6 +36,7 @@ from .contenders import (
     NCHAN,
     NODE_GZIP,
     NODE_PLAIN,
+    PUSHPIN,
     QUART,
     WEBSOCKETS,
     Bench,
@@ -56,7 +57,7 @@ def steady(
     yield run.fan_out(
         f"{name}, 500 clients, 100 records/s",
         goals,
-        everybody,
+        [*everybody, PUSHPIN],
         run.scene(shape, 500, 100.0, plan.steady_s),
         plan.more_rounds,
     )

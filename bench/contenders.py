@@ -20,7 +20,7 @@ from .process import ROOT, BenchError, Helper, Server, launch, serving
 
 FLOWD, BARE, NCHAN = "flowd", "bare loop", "Nchan"
 WEBSOCKETS, FASTAPI = "websockets", "FastAPI"
-NATS = "nats-server"
+NATS, PUSHPIN = "nats-server", "pushpin"
 CRYPTOFEED = "cryptofeed"
 NODE_GZIP, NODE_PLAIN, QUART = "Node gzip", "Node plain", "Quart"
 RETAIN = 5_000
@@ -149,22 +149,25 @@ def start_nchan(bench: Bench, _shape: str) -> Iterator[Server]:
     """nginx with Nchan, and the feeder as its publisher."""
     port = machine.free_port()
     log = bench.log(NCHAN)
-    directory = log.with_suffix("")
-    directory.mkdir(mode=0o755)
-    template = (ROOT / "bench" / "peers" / "nchan.conf").read_text(encoding="utf-8")
-    config = directory / "nginx.conf"
-    config.write_text(
-        template.replace("@MODULE@", str(NCHAN_MODULE))
-        .replace("@DIR@", str(directory))
-        .replace("@PORT@", str(port)),
-        encoding="utf-8",
-    )
+    config = filled("nchan.conf", log.with_suffix(""), module=NCHAN_MODULE, port=port)
+    directory = config.parent
     nginx = find("nginx")
     assert nginx
     command = [nginx, "-p", str(directory), "-c", str(config), "-e", str(directory / "error.log")]
     with serving(launch(NCHAN, command, port, bench.cores.server, log, of_workers=True)) as running:
         bench.feeder.ask(do="publish_to", port=port, form="nchan")
         yield running
+
+
+def filled(template: str, directory: Path, **places: object) -> Path:
+    """A peer's configuration in a new directory of its own, with its places filled in."""
+    directory.mkdir(mode=0o755)
+    text = (ROOT / "bench" / "peers" / template).read_text(encoding="utf-8")
+    for name, value in {**places, "dir": directory}.items():
+        text = text.replace(f"@{name.upper()}@", str(value))
+    path = directory / template
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 @contextlib.contextmanager
@@ -178,6 +181,26 @@ def start_nats(bench: Bench, _shape: str) -> Iterator[Server]:
     assert nats
     with serving(launch(NATS, [nats, "-c", str(config)], port, bench.cores.server, log)) as running:
         bench.feeder.ask(do="publish_to", port=own, form="nats")
+        yield running
+
+
+@contextlib.contextmanager
+def start_pushpin(bench: Bench, _shape: str) -> Iterator[Server]:
+    """Pushpin with the back end that it asks once for each client, and the feeder as its
+    publisher.
+    """
+    port, publish, backend = (machine.free_port() for _ in range(3))
+    log = bench.log(PUSHPIN)
+    config = filled("pushpin.conf", log.with_suffix(""), port=port, publish=publish)
+    (config.parent / "routes").write_text(f"* 127.0.0.1:{backend},over_http\n", encoding="utf-8")
+    pushpin = find(PUSHPIN)
+    assert pushpin
+    command = [sys.executable, "-m", "bench.peers.grip", "--port", str(backend)]
+    behind = launch("grip", command, backend, bench.cores.others, bench.log("grip"))
+    command = [pushpin, f"--config={config}", "--loglevel=0"]
+    running = launch(PUSHPIN, command, port, bench.cores.server, log, of_workers=True)
+    with serving(behind), serving(running):
+        bench.feeder.ask(do="publish_to", port=publish, form="pushpin")
         yield running
 
 
@@ -223,6 +246,7 @@ CONTENDERS = {
     NATS: Contender(
         NATS, start_nats, "publish", {"websocket": "/"}, hello=wire.masked(wire.NATS_FOLLOW)
     ),
+    PUSHPIN: Contender(PUSHPIN, start_pushpin, "publish", {"websocket": "/", "sse": "/"}),
     WEBSOCKETS: Contender(
         WEBSOCKETS,
         partial(start_python, name=WEBSOCKETS, module="broadcast", shaped=True),
@@ -248,8 +272,9 @@ def missing() -> dict[str, str]:
     absent = {}
     if not (find("nginx") and NCHAN_MODULE.exists()):
         absent[NCHAN] = left_out(NCHAN, "nginx libnginx-mod-nchan")
-    if not find(NATS):
-        absent[NATS] = left_out(NATS, NATS)
+    for name in (NATS, PUSHPIN):
+        if not find(name):
+            absent[name] = left_out(name, name)
     if not shutil.which("node"):
         absent[NODE_GZIP] = absent[NODE_PLAIN] = "Node was left out: no `node` on the path."
     return absent | missing_packages()

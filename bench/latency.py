@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from .contenders import BARE, CONTENDERS, FLOWD, NATS, NCHAN, Bench, Contender
+from .contenders import BARE, CONTENDERS, FLOWD, NATS, NCHAN, PUSHPIN, Bench, Contender
 from .fanout import WARM_RECORDS, Scene, connect, emit
 from .process import BenchError, Helper
 from .report import Row
@@ -91,5 +91,6 @@ def rows(run: Run) -> Iterator[Row]:
                 own.add(name, found.own_ms)
                 return found.p50_ms, ""
 
-            yield run.rounds(half, run.present(*PEERS[shape]), take)
+            peers = PEERS[shape] + ([PUSHPIN] if (shape, clients) == ("sse", few) else [])
+            yield run.rounds(half, run.present(*peers), take)
             yield from (most, own)

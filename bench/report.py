@@ -18,6 +18,8 @@ from .contenders import FLOWD
 # By name, because they look like other characters.
 TIMES = "\N{MULTIPLICATION SIGN}"
 NOTHING = TO = "\N{EN DASH}"
+REASONS = Path(__file__).with_name("reasons.md")
+"""Why what is not reached is not: written by who looked into it, and part of every page."""
 PACKAGES = (
     "trio",
     "websockets",
@@ -121,6 +123,20 @@ class Row:
         return ", ".join(words[self.reached(goal)] for goal in self.goals)
 
     @property
+    def missed(self) -> str:
+        """What was to be reached and was not, beside what was; empty when there is no such."""
+        failed = [goal for goal in self.goals if self.reached(goal) is False]
+        return "; ".join(
+            f"{goal} was to be reached, and it is {figure(self.against(goal))}" for goal in failed
+        )
+
+    def against(self, goal: Goal) -> float:
+        """flowd's figure as this goal looks at it."""
+        value = self.ratio(goal.than) if goal.than else self.cells[FLOWD].median
+        assert value is not None
+        return value
+
+    @property
     def columns(self) -> list[str]:
         """The line as the table shows it."""
         return [
@@ -180,6 +196,9 @@ def page(rows: list[Row], notes: list[str], about: dict[str, Any]) -> str:
         parts += ["† Did not keep up, or was not measured:", bullets(remarks)]
     meanings = [*MEANINGS.strip().split("\n\n"), *notes]
     parts += ["## What the figures mean", bullets(meanings)]
+    missed = [f"{row.what}: {row.missed}." for row in rows if row.missed]
+    reasons = REASONS.read_text(encoding="utf-8").strip()
+    parts += ["## What is not reached, and why", bullets(missed or ["All was reached."]), reasons]
     return "\n\n".join(parts) + "\n"
 
 
@@ -206,7 +225,8 @@ messages, the same number of clients, one server process at a time on a core of 
 upstream on another core. Absolute figures belong to this machine; look at the ratios.
 
 To repeat it: `make bench`, about {minutes:.0f} minutes. It installs what it measures besides: the
-`bench` extra, and as root Debian's `nginx`, `libnginx-mod-nchan`, `nats-server` and Node.js.
+`bench` extra, and as root Debian's `nginx`, `libnginx-mod-nchan`, `nats-server`, `pushpin` and
+Node.js.
 `python -m bench --quick` gives a first impression.
 
 Measured on {date}: {cpu}, {cores} cores, {memory_gib} GB, Linux {kernel}, Python {python},
@@ -218,14 +238,19 @@ MEANINGS = """
 **µs per record** is the server's user and system CPU time, from the first record until every client
 has the last one, divided by the records that arrived at clients. flowd's includes receiving,
 decoding and storing the record; the peers get finished messages of the same length, Nchan by HTTP
-POST, NATS by its own protocol, the others as lines of text.
+POST, NATS by its own protocol, Pushpin by ZeroMQ, the others as lines of text.
 
 **The bare loop** is Trio with one non-blocking `send` per client and nothing else: no resume, no
 care for slow clients. **websockets** is that library's asyncio server and its `broadcast`.
 **FastAPI** runs on uvicorn and sends to one client after the other, with a deadline of 1 s each.
 **nats-server** is Debian's, with its WebSocket listener; its clients speak NATS over WebSocket and
 get the same JSON as the payload of a `MSG`. Like the bare loop it remembers nothing, so nobody can
-resume there; it speaks no SSE.
+resume there; it speaks no SSE, so it has no figure in those rows. **pushpin** is Debian's too: a
+proxy that holds connections open for a back end, which it asks once for each client (that one runs
+on the other core, and is not counted). Its figure is that of its processes together, which pass
+every message to every client on from one to the other. It takes part with 500 clients, and in the
+latency of SSE with the fewer: tried in a burst, of 200 records to 1 000 clients each one had one
+when the time was over, and of 10 000 SSE clients it closed connections.
 
 **Kept up** means that every client had every record at most 0.25 s after the last was due. Where
 one did not, the share is what it achieved of the commanded pace.
@@ -249,14 +274,7 @@ includes the arrival of all clients; whatever else runs on its core adds to it.
 
 **Intake** is a source alone in its process, from the socket to the appended record with its JSON.
 cryptofeed gets the same frames, without TLS, up to a callback that does nothing: it checks less,
-and remembers nothing. Taken alone on a machine that was shared (about ten tasks for two cores; only
-the ratios say something): at full speed 32.3 µs of CPU per frame (28.8 to 37.9) beside cryptofeed's
-13.5 (12.9 to 21.4), 2.40 times, where the reader that gave way per message took 120 to 134; at 1
-000 frames/s 140 (130 to 161) beside 94.5 (86.2 to 111), 1.48 times. That the goals of 18 and 45 µs
-are reached was not seen there. What is left of a frame is nearly all the source's own: exact
-decimals checked and multiplied, the value, its JSON, the ids that are remembered. At a pace a frame
-is two steps of the event loop, one of the reader and one of the source, with two waits for the
-socket.
+and remembers nothing.
 
 **The journal's price** is the difference between two whole daemons that are fed from within, one
 with the journal and one without any state file, which remembers nothing; no save falls

@@ -119,5 +119,23 @@ def to_nats(text: bytes, _shape: str) -> bytes:
     return f"PUB {CHANNEL} {len(text)}\r\n".encode() + text + b"\r\n"
 
 
-FORMS = {"nchan": to_nchan, "nats": to_nats}
-HELLOS = {"nats": NATS_HELLO}
+def to_pushpin(text: bytes, shape: str) -> bytes:
+    """To Pushpin by ZeroMQ, since its HTTP publisher ends the connection after each message; it
+    wants to be told what each kind of client gets.
+    """
+    if shape == "sse":
+        formats = {"http-stream": {"content": f"data: {text.decode()}\n\n"}}
+    else:
+        formats = {"ws-message": {"content": text.decode()}}
+    body = b"J" + json.dumps({"channel": CHANNEL, "formats": formats}).encode()
+    return b"\x02" + len(body).to_bytes(8, "big") + body
+
+
+# What opens a ZeroMQ connection (ZMTP 3.0, no security), and says that we only push.
+ZMQ_READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x04PUSH"
+ZMQ_HELLO = (
+    b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+    + b"\x04" + bytes([len(ZMQ_READY)]) + ZMQ_READY
+)  # fmt: skip
+FORMS = {"nchan": to_nchan, "nats": to_nats, "pushpin": to_pushpin}
+HELLOS = {"nats": NATS_HELLO, "pushpin": ZMQ_HELLO}
