@@ -66,6 +66,8 @@ class Wire:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.slice = Slice()
         self.left = False
+        self.full = False
+        """There was no room for a message: the reader waits until all before it were taken."""
         self.flooded = False
         self.wrapped = trio.Event()
         self.heard = self.slice.began
@@ -73,12 +75,16 @@ class Wire:
         self._stream = stream
         self._head: bytes | None = b""
         self._frames = b""
+        self._waits = trio.lowlevel.ParkingLot()
 
     async def receive_some(self, _max_bytes: int | None = None) -> bytes:
         """What came; `_MORE` while something is left."""
         if self.flooded:
             raise trio.BrokenResourceError("more frames that say nothing than are allowed")
-        if self.left:
+        if self.full:
+            await self._waits.park()
+            data = _MORE
+        elif self.left:
             await trio.lowlevel.checkpoint()
             data = _MORE
         elif self._head is not None:
@@ -91,6 +97,11 @@ class Wire:
             data = bytes(await self._stream.receive_some(READ_MAX))
         self.slice.begin()
         return data
+
+    def emptied(self) -> None:
+        """All messages were taken: there is room."""
+        self.full = False
+        self._waits.unpark_all()
 
     async def _handshake(self, before: bytes) -> bytes:
         data = bytes(await self._stream.receive_some(READ_MAX))
@@ -118,6 +129,7 @@ class Messages:
         inside: Any = connection
         self._slice = Slice()
         self._say: Callable[[Any], Awaitable[None]] = inside._send
+        self._wire = wire
         self._channel: trio.MemoryReceiveChannel[str | bytes] = inside._recv_channel
         self._take: Callable[[], str | bytes] = self._channel.receive_nowait
         self._room = _Room(inside._send_channel, wire)
@@ -143,7 +155,8 @@ class Messages:
         try:
             return self._take()
         except trio.WouldBlock:
-            pass
+            if self._wire.full:
+                self._wire.emptied()
         message: str | bytes = await self._channel.receive()
         mine.begin()
         return message
@@ -183,7 +196,8 @@ class _Frames:
     and none of an upstream that floods.
 
     Nearly all that comes are texts, each whole in one frame: such a frame is opened here, and goes
-    into the room. Every other one is handed to the protocol, and so is one that finds no room, or
+    into the room; when that is full, the reader waits until it is empty, so that it and the source
+    need not take turns for each message. Every other frame is handed to the protocol, and so is one
     whose text is none.
     """
 
@@ -197,6 +211,8 @@ class _Frames:
         """Up to here all is dealt with."""
         self._handed = 0
         """So many bytes of the frame that the protocol has in part are still to come."""
+        self._fed = True
+        """The protocol may have events to tell."""
         self._in_pieces = False
         self._idle = 0.0
         self._idle_at = wire.slice.began
@@ -223,18 +239,21 @@ class _Frames:
         mine = wire.slice
         wire.left = False
         while True:
-            for event in self._protocol.events():
-                self._note(event)
-                if wire.flooded:
-                    return
-                yield event
-                if mine.now() >= mine.end:
-                    wire.left = True
-                    return
+            if self._fed:
+                for event in self._protocol.events():
+                    self._note(event)
+                    if wire.flooded:
+                        return
+                    yield event
+                    if mine.now() >= mine.end:
+                        wire.left = True
+                        return
+                self._fed = False
             if self._take():
                 wire.left = True
                 return
-            if not self._hand():
+            self._fed = self._hand()
+            if not self._fed:
                 return
 
     def _take(self) -> bool:
@@ -258,12 +277,10 @@ class _Frames:
                 break
             try:
                 put(data[start:end].decode())
-            except (
-                ValueError,
-                trio.WouldBlock,
-                trio.BrokenResourceError,
-                trio.ClosedResourceError,
-            ):
+            except trio.WouldBlock:
+                over = self._wire.full = True
+                break
+            except (ValueError, trio.BrokenResourceError, trio.ClosedResourceError):
                 break
             at = end
             over = mine.now() >= mine.end

@@ -333,6 +333,36 @@ async def test_what_came_is_taken_without_letting_others_run(
     assert passed <= 1
 
 
+class ReaderSteps(trio.abc.Instrument):
+    """How often a connection's reader had its turn."""
+
+    count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += "_reader_task" in task.name
+
+
+async def test_the_reader_is_not_woken_for_each_message_that_a_slow_source_takes(
+    autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "QUEUE_MAX", 10)
+    dial, theirs = await open_raw(nursery)
+    steps = ReaderSteps()
+    messages = []
+
+    async with open_upstream(URL, dial=dial) as upstream:
+        await theirs.send_all(b"".join(MANY))
+        await wait_all_tasks_blocked()
+        trio.lowlevel.add_instrument(steps)
+        while len(messages) < 300:
+            messages.append(await anext(upstream))
+            await trio.lowlevel.checkpoint()
+
+    trio.lowlevel.remove_instrument(steps)
+    assert messages == [f"message {n}" for n in range(300)]
+    assert steps.count < 50
+
+
 # -- frames that say nothing
 
 
