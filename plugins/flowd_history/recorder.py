@@ -86,6 +86,7 @@ class Recorder:
         """Write one stream from where the file ends until the stream does."""
         input, pace = self._streams[name], self._pace
         cursor = input.cursor(after=await self._begin(input))
+        cursor.done()  # whatever its place was before
         while True:
             batch = cursor.read(pace.batch)
             if batch.records or batch.gap is not None:

@@ -55,12 +55,17 @@ async def record(path: Path, *streams: Stream[Any], **options: Any) -> None:
     await keep(config(path, *names, **options), testing.streams(*streams), testing.desk())
 
 
-def making(store: Store, *streams: Stream[Any], pace: Pace = AT_ONCE) -> Recorder:
+def making(
+    store: Store,
+    *streams: Stream[Any],
+    pace: Pace = AT_ONCE,
+    places: dict[str, int] | None = None,
+) -> Recorder:
     """A recorder of these streams, to run."""
     return Recorder(
         store,
         [stream.name for stream in streams],
-        testing.streams(*streams),
+        testing.streams(*streams, places=places),
         testing.desk(),
         retain_ms=None,
         max_size=Size(1024**3),

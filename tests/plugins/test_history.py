@@ -101,6 +101,18 @@ async def test_records_that_come_while_it_runs_are_written_when_the_stream_ends(
     assert numbers(path) == list(range(51))
 
 
+async def test_what_it_found_in_the_stream_is_behind_it(path: Path, nursery: trio.Nursery) -> None:
+    stream, places = orders(5), {"orders": 2}  # a place of which the file knows nothing
+    store = Told(path)
+
+    nursery.start_soon(making(store, stream, places=places).run)
+    await store.reached(5)
+    stream.close()
+    await store.closed.wait()
+
+    assert (numbers(path), places) == ([0, 1, 2, 3, 4], {"orders": 5})
+
+
 async def test_rows_say_when_and_of_what(path: Path) -> None:
     stream = orders(2)
 
