@@ -18,11 +18,14 @@ T = TypeVar("T")
 Place = Callable[[], int | None]
 """The seq up to which a reader has dealt with everything; None while it reads nothing here."""
 
-COMPACT_FROM = 4096
+COMPACT_FROM = 256
 """What all have read is given back in portions of so many: one by one would cost more."""
 
-DROP_AT_MOST = 2000
+DROP_AT_MOST = 1000
 """So many are let go of at once: a whole backlog would hold the loop."""
+
+DROP_FOR_ONE = 10
+"""So many are let go of for each that comes: in one step of a source there may be hundreds."""
 
 _seq = attrgetter("seq")
 
@@ -75,7 +78,7 @@ class Held(Generic[T]):
         elif not self._records:
             self.lost = record.seq
             return
-        self._drop()
+        self._drop(DROP_FOR_ONE)
         if not self._records:
             self.lost = record.seq
 
@@ -83,16 +86,16 @@ class Held(Generic[T]):
         """Give back what all have read since."""
         if self._records:
             self._look()
-            self._drop()
+            self._drop(DROP_AT_MOST)
 
     def _look(self) -> None:
         places = [place() for place in self._places]
         self._read = min((seq for seq in places if seq is not None), default=float("inf"))
 
-    def _drop(self) -> None:
-        """Let go of what all have read, and of what is over the limit."""
+    def _drop(self, most: int) -> None:
+        """Let go of what all have read, and of what is over the limit; of so many at most."""
         records, start, limit = self._records, self._start, self.limit
-        end = min(len(records), start + DROP_AT_MOST)
+        end = min(len(records), start + most)
         while start < end and (
             records[start].seq <= self._read
             or len(records) - start > limit.count

@@ -1,8 +1,10 @@
 """What fell off a stream and readers within the daemon have still to read."""
 
+from itertools import pairwise
+
 import pytest
 
-from flowd.stream.held import Behind
+from flowd.stream.held import COMPACT_FROM, DROP_FOR_ONE, Behind
 from flowd.stream.inputs import Input
 from flowd.stream.log import Retain, Saved, Stream
 from flowd.stream.reading import Reading
@@ -69,9 +71,26 @@ def test_what_has_been_dealt_with_is_held_no_longer() -> None:
     cursor.read(limit=600)
     cursor.done()
 
-    fill(stream, 1)
+    fill(stream, 600 // DROP_FOR_ONE)
 
-    assert (stream.held.lost, len(stream.held)) == (600, 391)
+    assert (stream.held.lost, len(stream.held)) == (600, 450)
+
+
+def test_a_backlog_that_was_dealt_with_is_let_go_of_a_few_at_a_time() -> None:
+    stream = make()
+    cursor = Input(stream, {}).cursor()
+    fill(stream, 5000)
+    cursor.read()
+    cursor.done()
+    held, kept = [], []
+
+    while len(stream.held):
+        held.append(len(stream.held))
+        kept.append(len(stream.held._records))
+        fill(stream, 1)
+
+    assert max(before - after for before, after in pairwise(held)) <= DROP_FOR_ONE
+    assert max(before - after for before, after in pairwise(kept)) <= COMPACT_FROM + DROP_FOR_ONE
 
 
 def test_what_has_been_dealt_with_is_given_back_when_nothing_more_comes() -> None:
