@@ -28,13 +28,13 @@ from flowd_simulator.hydromancer.tape import Tape
 
 from flowd import testing
 from flowd.plugin import Secret
+from flowd.process import settle
 from flowd.values import clock
 
 from .contenders import FLOWD
 from .process import alone
 from .report import Goal, Row
 from .run import Run
-from .whole import settle
 
 BATCH, RETAIN = 50, 5000
 FILLS = 100_000
