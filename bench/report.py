@@ -269,8 +269,9 @@ all in order.
 **Polls** are counted per second of server CPU, so that the load generator's speed does not matter;
 the first answer of each run is unpacked and must hold all 5 000 records. 32 keep-alive connections.
 
-**The longest hold** is what the daemon says of itself in `GET /status`, from its start on, so it
-includes the arrival of all clients; whatever else runs on its core adds to it.
+**The most work at once** is the processor time of a step, as the daemon says of itself in
+`GET /status` from its start on, so it includes the arrival of all clients. On the clock a hold may
+be longer, by whatever else had the processor.
 
 **Intake** is a source alone in its process, from the socket to the appended record with its JSON.
 cryptofeed gets the same frames, without TLS, up to a callback that does nothing: it checks less,

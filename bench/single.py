@@ -1,4 +1,4 @@
-"""Everything but fan-out: polls, ingest, memory, the longest hold of the loop, start and stop."""
+"""Everything but fan-out: polls, ingest, memory, the most work at once, start and stop."""
 
 import time
 from pathlib import Path
@@ -150,34 +150,31 @@ def memory(bench: Bench, contender: Contender, steps: list[int]) -> dict[int, fl
 
 @frozen
 class Hold:
-    """The loop's longest hold as the daemon tells it: once all are connected, and at the end."""
+    """The most work of the loop at once, in processor time, as the daemon tells it: once all are
+    connected, and at the end.
+    """
 
     connecting_ms: float
     longest_ms: float
-    task: str
     complete: bool
 
 
 def hold(bench: Bench, contender: Contender, clients: int, rate: float, count: int) -> Hold:
-    """Connect so many clients, pass records to them, and ask the daemon for its longest hold."""
+    """Connect so many clients, pass records to them, and ask the daemon how much it did at once."""
     scene = Scene("websocket", clients, rate, count, {})
     with (
         contender.start(bench, scene.shape) as server,
         Helper.start("bench.load", bench.cores.others) as (load, _ready),
     ):
         connect(load, server, contender, scene)
-        connecting_ms, _task = longest_hold(server.port)
+        connecting_ms = most_work_ms(server.port)
         _started, result = emit(bench, load, contender, scene, count, rate)
-        longest_ms, task = longest_hold(server.port)
-        return Hold(connecting_ms, longest_ms, task, bool(result["complete"]))
+        return Hold(connecting_ms, most_work_ms(server.port), bool(result["complete"]))
 
 
-def longest_hold(port: int) -> tuple[float, str]:
-    """How long and by which task the loop was held longest since the daemon's start."""
-    loop = contenders.get_json(port, "/status").get("loop", {})
-    if "longest_hold_ms" not in loop:
-        raise BenchError("GET /status has no loop.longest_hold_ms")
-    return float(loop["longest_hold_ms"]), str(loop.get("longest_hold_task", ""))
+def most_work_ms(port: int) -> float:
+    """The most processor time that a step has had at once since the daemon's start."""
+    return float(contenders.get_json(port, "/status")["loop"]["longest_work_ms"])
 
 
 @frozen
