@@ -49,6 +49,13 @@ kind = "sse"
 [sinks.websocket]
 kind = "websocket"
 """
+ANOTHER_STREAM = """
+[sources.more-{number}]
+kind = "binance-force-order"
+symbols = ["*"]
+url = "ws://127.0.0.1:{feed}/market"
+retain = 5000
+"""
 NATS_CONFIG = """\
 listen: "127.0.0.1:{own}"
 max_connections: 20000
@@ -105,10 +112,12 @@ class Contender:
 
 
 @contextlib.contextmanager
-def start_flowd(bench: Bench, _shape: str, state: Path | None = None) -> Iterator[Server]:
-    """The daemon, connected to the feeder as its exchange."""
+def start_flowd(
+    bench: Bench, _shape: str, state: Path | None = None, streams: int = 1
+) -> Iterator[Server]:
+    """The daemon, connected to the feeder as its exchange; with several `streams` so many times."""
     port = machine.free_port()
-    command = flowd_command(bench, port, state)
+    command = flowd_command(bench, port, state, streams)
     log, core = bench.log(FLOWD), bench.cores.server
     with serving(launch(FLOWD, command, port, core, log, cwd=bench.directory)) as running:
         ready = bench.feeder.ask(do="wait", to="exchange", timeout_s=15.0)
@@ -118,13 +127,16 @@ def start_flowd(bench: Bench, _shape: str, state: Path | None = None) -> Iterato
         yield running
 
 
-def flowd_command(bench: Bench, port: int, state: Path | None = None) -> list[str]:
+def flowd_command(
+    bench: Bench, port: int, state: Path | None = None, streams: int = 1
+) -> list[str]:
     """The command line for a daemon on this port; without `state`, one that remembers nothing."""
     state = state or bench.directory / f"flowd-{port}.db"
     config = bench.directory / f"flowd-{port}.toml"
-    config.write_text(
-        FLOWD_CONFIG.format(port=port, state=state, feed=bench.exchange_port), encoding="utf-8"
-    )
+    text = FLOWD_CONFIG.format(port=port, state=state, feed=bench.exchange_port)
+    for number in range(2, streams + 1):
+        text += ANOTHER_STREAM.format(number=number, feed=bench.exchange_port)
+    config.write_text(text, encoding="utf-8")
     return [sys.executable, "-m", "flowd.cli", "run", "-c", str(config)]
 
 

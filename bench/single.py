@@ -185,22 +185,32 @@ class Restart:
     restored: int
 
 
-def restart(bench: Bench) -> Restart:
-    """Fill a daemon, stop it, start it again over the same state, ask until it answers."""
+def restart(bench: Bench, streams: int) -> Restart:
+    """Fill a daemon's streams, stop it, start it again over the same state, ask until it
+    answers.
+    """
     state = bench.directory / f"restart-{machine.free_port()}.db"
-    with start_flowd(bench, "", state) as server:
+    with start_flowd(bench, "", state, streams) as server:
         fill(bench, server, RETAIN)
+        contenders.wait_until(
+            lambda: retained(server.port) >= streams * RETAIN, 30.0, "all streams are full"
+        )
     port = machine.free_port()
-    command = flowd_command(bench, port, state)
+    command = flowd_command(bench, port, state, streams)
     started = time.monotonic()
     again = launch(FLOWD, command, port, bench.cores.server, bench.log(FLOWD), cwd=bench.directory)
     try:
         contenders.wait_until(lambda: answers(again), 20.0, "flowd answers /health", pause_s=0.002)
         took = time.monotonic() - started
-        body = contenders.get(port, STREAM)[1]
-        return Restart(took, body.count(wire.RECORD_TOKEN.encode()))
+        return Restart(took, retained(port))
     finally:
         end(again.process, grace_s=20.0)
+
+
+def retained(port: int) -> int:
+    """How many forced orders the daemon's streams hold."""
+    streams = contenders.get_json(port, "/status")["streams"]
+    return sum(one["records"] for one in streams if one["record"] == "Liquidation")
 
 
 def answers(server: Server) -> bool:
