@@ -40,7 +40,7 @@ async def many(port: int, how_many: int, every_s: float, attack: Attack) -> None
 
 
 async def unread(port: int) -> None:
-    """H1: ask for megabytes of one's own, and read nothing."""
+    """Ask for megabytes of one's own, and read nothing."""
     stream = await connect(port, source=HERE, receive_buffer=4096)
     try:
         path = f"/streams/orders?min_price={next(numbers) / 1e6:f}"
@@ -52,7 +52,7 @@ async def unread(port: int) -> None:
 
 
 async def heads(port: int) -> None:
-    """H2: heads that are all different, with much in them."""
+    """Heads that are all different, with much in them."""
     stream = await connect(port, source=HERE)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drain, stream)
@@ -64,14 +64,14 @@ async def heads(port: int) -> None:
 
 
 async def idle(port: int) -> None:
-    """H3: ask once, and keep the connection."""
+    """Ask once, and keep the connection."""
     stream = await connect(port, source=HERE)
     await stream.send_all(words("/streams/orders?limit=1"))
     await drain(stream)
 
 
 async def packed(port: int) -> None:
-    """H5: have something packed that nobody else asks for, again and again."""
+    """Have something packed that nobody else asks for, again and again."""
     stream = await connect(port, source=HERE)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drain, stream)
@@ -82,7 +82,7 @@ async def packed(port: int) -> None:
 
 
 async def pieces(port: int) -> None:
-    """H6: frames that complete no message."""
+    """Frames that complete no message."""
     async with websocket(port, source=HERE) as peer, trio.open_nursery() as nursery:
         nursery.start_soon(drain, peer.stream)
         await peer.stream.send_all(frame(0x01, b""))
@@ -92,7 +92,7 @@ async def pieces(port: int) -> None:
 
 
 async def resubscribe(port: int) -> None:
-    """H8: begin anew, deflated, as often as one may speak."""
+    """Begin anew, deflated, as often as one may speak."""
     async with (
         websocket(port, source=HERE, deflate=True) as peer,
         trio.open_nursery() as nursery,
@@ -104,7 +104,7 @@ async def resubscribe(port: int) -> None:
 
 
 async def deep(port: int) -> None:
-    """H9: JSON of brackets."""
+    """JSON of brackets."""
     async with websocket(port, source=HERE) as peer, trio.open_nursery() as nursery:
         nursery.start_soon(drain, peer.stream)
         while True:
@@ -113,7 +113,7 @@ async def deep(port: int) -> None:
 
 
 async def lines(port: int) -> None:
-    """H10, H11: heads that two parsers read differently, handshakes among them."""
+    """Heads that two parsers read differently, handshakes among them."""
     upgrade = words("/ws", headers=UPGRADE)
     for raw in (
         upgrade.replace(b"\r\n", b"\n", 1),
