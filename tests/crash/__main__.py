@@ -1,5 +1,6 @@
 """`python -m tests.crash --cycles 1000 --seed 7`: kill flowd again and again, and say what became
-of its promises. Ends with 1 when one was broken.
+of its promises. Ends with 1 when one was broken. The first Ctrl-C asks for the verdict on what was
+seen so far, the second ends it at once.
 """
 
 import argparse
@@ -66,6 +67,12 @@ def main() -> int:
             expect_resets=wanted.expect_resets,
             delay_ms=wanted.delay_ms,
         )
+
+        def enough(*signaled: object) -> None:
+            run.cycles = 0
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        signal.signal(signal.SIGINT, enough)
         verdict = trio.run(run.run)
     sys.stdout.write(f"{report(verdict)}\n")
     if not verdict.good:

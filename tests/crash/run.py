@@ -91,7 +91,9 @@ class Run:
         self, folder: Path, *, cycles: int, seed: int, expect_resets: int, delay_ms: int
     ) -> None:
         self._folder = folder
-        self._cycles = cycles
+        self.cycles = cycles
+        """May be lessened while it runs."""
+        self._done = 0
         self._seed = seed
         self._delay_ms = delay_ms
         self._random = Random(f"{seed} lives")
@@ -108,13 +110,15 @@ class Run:
         """
         began = time.monotonic()
         self._folder.mkdir(parents=True, exist_ok=True)
-        verdict = Verdict(self._cycles)
+        verdict = Verdict(self.cycles)
         with _exchange(self._folder / "ledger", self._seed, self._delay_ms) as exchange:
             port = await _answer(exchange)
             with self._daemon(port) as daemon:
                 try:
-                    for number in range(1, self._cycles + 1):
-                        await self._life(daemon, number, self._drawn())
+                    while self._done < self.cycles:
+                        await self._life(daemon, self._done + 1, self._drawn())
+                        self._done += 1
+                        self._progress()
                     audit = await self._last_life(daemon, exchange)
                     audit.outages(self._scene)
                     verdict.orders, verdict.unseen = audit.sent, audit.unseen
@@ -124,6 +128,7 @@ class Run:
         ends = {how: sum(one.how == how for one in self._lives) for how in ENDS}
         return evolve(
             verdict,
+            cycles=self._done,
             ends=ends,
             heard=referee.heard,
             resets=referee.resets,
@@ -151,6 +156,14 @@ class Run:
             extra=extra,
             env={"LIQUIDATION_API_BASE_URL": ""},
         )
+
+    def _progress(self) -> None:
+        if self._done % 10 == 0:
+            referee, of = self._referee, self.cycles
+            sys.stderr.write(
+                f"{self._done} of {of} cycles, {referee.heard} records told, "
+                f"{sum(referee.counts.values())} promises broken\n"
+            )
 
     def _drawn(self) -> str:
         return self._random.choices(list(ENDS), weights=list(ENDS.values()))[0]
@@ -237,7 +250,7 @@ class Run:
 
     async def _last_life(self, daemon: Flowd, exchange: subprocess.Popen[str]) -> Audit:
         """A life in which the exchange falls silent, everybody gets level, and all is compared."""
-        ended = self._begin(daemon, self._cycles + 1, STOP)
+        ended = self._begin(daemon, self._done + 1, STOP)
         port = await self._serving(daemon, ended)
         life = Life(port)
         async with trio.open_nursery() as nursery:
@@ -329,6 +342,7 @@ def _exchange(ledger: Path, seed: int, delay_ms: int) -> Iterator[subprocess.Pop
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        process_group=0,
     ) as process:
         try:
             yield process

@@ -123,7 +123,8 @@ class Flowd:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.env},
-                **options,
+                # Ctrl-C is for whoever runs it, who then ends it in order.
+                **{"process_group": 0, **options},
             )
 
     async def start(self, *, delivering: bool = True, **options: Any) -> "Flowd":
