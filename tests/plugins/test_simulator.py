@@ -37,6 +37,8 @@ from trio_websocket import (
 from typer import Typer
 from typer.testing import CliRunner
 
+from tests.plugins.exchange_client import connect, end_of, hear, hear_for, texts_for
+
 START_MS = 1_790_526_540_000
 """A full minute, on 2026-09-27."""
 
@@ -54,42 +56,12 @@ def make_exchange(**options: Any) -> Binance:
 async def dial(
     exchange: Binance, nursery: trio.Nursery, target: str, *, queue: int = 10_000
 ) -> WebSocketConnection:
-    ours, theirs = trio.testing.memory_stream_pair()
-    nursery.start_soon(exchange.serve_websocket, theirs)
-    # Typed for sockets, but made for any stream.
-    socket = cast(trio.SocketStream, ours)
-    return await wrap_client_stream(nursery, socket, "exchange", target, message_queue_size=queue)
-
-
-async def hear(connection: WebSocketConnection, within_s: float = 10) -> Any:
-    with trio.fail_after(within_s):
-        return json.loads(await connection.get_message())
-
-
-async def hear_for(connection: WebSocketConnection, seconds: float) -> list[str]:
-    """What the connection brings within this time. It must not end meanwhile."""
-    heard: list[str] = []
-    with trio.move_on_after(seconds):
-        while True:
-            heard.append(str(await connection.get_message()))
-    return heard
+    return await connect(exchange.serve_websocket, nursery, target, queue=queue)
 
 
 async def ask(connection: WebSocketConnection, **request: object) -> Any:
     await connection.send_message(json.dumps(request))
     return await hear(connection)
-
-
-async def end_of(connection: WebSocketConnection, within_s: float = 10) -> int:
-    """The close code with which the connection ends, whatever comes before."""
-    with trio.fail_after(within_s):
-        while True:
-            try:
-                await connection.get_message()
-            except ConnectionClosed:
-                break
-    assert connection.closed is not None
-    return connection.closed.code
 
 
 def order(symbol: str, time_ms: int, quantity: str, average: str = "100.0") -> ForcedOrder:
@@ -288,7 +260,7 @@ async def test_ten_messages_a_second_are_fine_and_the_eleventh_ends_the_connecti
     for number in range(11):
         await hasty.send_message(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
 
-    assert await end_of(hasty) == 1008
+    assert (await end_of(hasty))[0] == 1008
     assert patient.closed is None
 
 
@@ -301,14 +273,14 @@ async def test_a_connection_carries_1024_streams_and_no_more(autojump_clock, nur
     await client.send_message(json.dumps({"method": "SUBSCRIBE", "params": names[1024:], "id": 2}))
 
     assert reply == {"result": None, "id": 1}
-    assert await end_of(client) == 1008
+    assert (await end_of(client))[0] == 1008
 
 
 async def test_a_connection_ends_after_its_lifetime(autojump_clock, nursery):
     exchange = make_exchange()
     client = await dial(exchange, nursery, "/market/ws")
 
-    code = await end_of(client, within_s=25 * 3600)
+    code, _ = await end_of(client, within_s=25 * 3600)
 
     assert code == 1001
     assert trio.current_time() == pytest.approx(24 * 3600, abs=1)
@@ -338,7 +310,7 @@ async def test_coin_margined_orders_come_in_the_stream_of_all_only(autojump_cloc
 
     exchange.liquidate("BTCUSD_PERP", "BUY", "84500.1", "12", place="beside")
 
-    (message,) = map(json.loads, await hear_for(client, 60))
+    (message,) = await hear_for(client, 60)
     assert message["stream"] == "!forceOrder@arr"
     assert (message["data"]["ps"], message["data"]["st"]) == ("BTCUSD", 2)
 
@@ -354,7 +326,7 @@ async def test_of_the_orders_of_a_second_one_is_told_about_a_second_late(
     for offset_ms, quantity in ((0, "2.0"), (300, "9.0"), (600, "1.0")):
         exchange.fill(order("BTCUSDT", START_MS + offset_ms, quantity))
 
-    (event,) = map(json.loads, await hear_for(client, 60))
+    (event,) = await hear_for(client, 60)
     assert event["o"]["z"] == told
     assert START_MS + 1000 <= event["E"] <= START_MS + 1020
 
@@ -374,7 +346,7 @@ async def hour_of_forced_orders(nursery: trio.Nursery) -> list[Json]:
     exchange = make_exchange(rate=120)
     nursery.start_soon(exchange.run)
     client = await dial(exchange, nursery, "/market/ws/!forceOrder@arr")
-    return [json.loads(text) for text in await hear_for(client, 3600)]
+    return await hear_for(client, 3600)
 
 
 async def test_an_hour_of_forced_orders_has_all_that_recordings_show(autojump_clock, nursery):
@@ -411,7 +383,7 @@ async def test_the_same_seed_tells_the_same_story(autojump_clock):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(exchange.run)
             client = await dial(exchange, nursery, "/market/ws/!forceOrder@arr")
-            stories.append(await hear_for(client, 300))
+            stories.append(await texts_for(client, 300))
             nursery.cancel_scope.cancel()
 
     assert len(stories[0]) > 20
@@ -497,7 +469,7 @@ async def test_the_mark_price_ticks_every_second_or_every_third(autojump_clock, 
     target = "/market/stream?streams=btcusdt@markPrice@1s/btcusdt@markPrice"
     client = await dial(exchange, nursery, target)
 
-    messages = [json.loads(text) for text in await hear_for(client, 60)]
+    messages = await hear_for(client, 60)
 
     ticks = Counter(message["stream"] for message in messages)
     assert ticks["btcusdt@markPrice@1s"] == pytest.approx(60, abs=1)
@@ -510,7 +482,7 @@ async def test_trades_have_rising_ids_and_the_price_of_the_market(autojump_clock
     nursery.start_soon(exchange.run)
     client = await dial(exchange, nursery, "/market/ws/btcusdt@aggTrade")
 
-    trades = [json.loads(text) for text in await hear_for(client, 60)]
+    trades = await hear_for(client, 60)
 
     assert len(trades) > 60
     ids = [trade["a"] for trade in trades]
@@ -528,7 +500,7 @@ async def test_a_candle_closes_once_shortly_after_its_end_and_history_agrees(
     nursery.start_soon(exchange.run)
     client = await dial(exchange, nursery, "/market/ws/ethusdt@kline_1m/ethusdt@kline_5m")
 
-    events = [json.loads(text) for text in await hear_for(client, 600.5)]
+    events = await hear_for(client, 600.5)
 
     closed = [event for event in events if event["k"]["x"] and event["k"]["T"] > START_MS]
     assert Counter(event["k"]["i"] for event in closed) == {"1m": 10, "5m": 2}
@@ -549,7 +521,7 @@ async def test_an_open_candle_only_widens_and_grows(autojump_clock, nursery):
     nursery.start_soon(exchange.run)
     client = await dial(exchange, nursery, "/market/ws/btcusdt@kline_1m")
 
-    candles = [json.loads(text)["k"] for text in await hear_for(client, 900)]
+    candles = [event["k"] for event in await hear_for(client, 900)]
 
     for earlier, later in pairwise(candles):
         if earlier["t"] == later["t"]:
@@ -612,7 +584,7 @@ async def test_drop_all_cuts_connections_without_a_goodbye(autojump_clock, nurse
 
     exchange.drop_all()
 
-    assert [await end_of(client) for client in clients] == [1006, 1006]
+    assert [(await end_of(client))[0] for client in clients] == [1006, 1006]
     assert exchange.connections == 0
     again = await dial(exchange, nursery, "/market/ws")
     assert await ask(again, method="LIST_SUBSCRIPTIONS", id=1) == {"result": [], "id": 1}
@@ -624,7 +596,7 @@ async def test_close_all_says_goodbye(autojump_clock, nursery):
 
     exchange.close_all(1012, "service restart")
 
-    assert await end_of(client) == 1012
+    assert (await end_of(client))[0] == 1012
 
 
 async def test_a_stalled_exchange_keeps_connections_and_says_nothing(autojump_clock, nursery):
@@ -668,7 +640,7 @@ async def test_garbage_comes_before_good_frames_and_replaces_none(autojump_clock
     client = await dial(exchange, nursery, "/market/ws/btcusdt@forceOrder")
 
     sent = [exchange.liquidate("BTCUSDT", "SELL", "84500.10", f"{n}.000") for n in range(1, 200)]
-    heard = await hear_for(client, 1)
+    heard = await texts_for(client, 1)
 
     assert heard[1::2] == sent
     assert not set(heard[::2]) & set(sent)
@@ -709,7 +681,7 @@ async def test_duplicates_are_the_same_frame_twice(autojump_clock, nursery):
 
     event = exchange.liquidate("BTCUSDT", "SELL", "84500.10", "0.057")
 
-    assert await hear_for(client, 60) == [event, event]
+    assert await texts_for(client, 60) == [event, event]
 
 
 def test_faults_strike_at_the_rate_asked_for():
@@ -744,7 +716,7 @@ async def test_a_client_with_too_many_unsent_frames_is_cut_off(autojump_clock, n
     exchange.send("{}")
 
     assert connected == 1
-    assert await end_of(client) == 1006
+    assert (await end_of(client))[0] == 1006
 
 
 async def test_any_text_can_be_sent_to_everybody(autojump_clock, nursery):
@@ -823,7 +795,7 @@ async def test_a_recording_can_play_faster_and_again(autojump_clock, nursery):
         await exchange.replay(parse(RECORDED[:2]), speed=1000, loop=True)
 
     nursery.start_soon(play)
-    messages = [json.loads(text) for text in await hear_for(client, 10)]
+    messages = await hear_for(client, 10)
 
     assert [message["data"]["E"] for message in messages[:4]] == [1000, 3000, 1000, 3000]
     assert {message["stream"] for message in messages} == {"!forceOrder@arr"}
@@ -837,7 +809,7 @@ async def test_a_recording_silences_the_market_on_its_own_streams(autojump_clock
     target = "/market/stream?streams=btcusdt@kline_1m/btcusdt@markPrice@1s"
     client = await dial(exchange, nursery, target)
 
-    messages = [json.loads(text) for text in await hear_for(client, 120)]
+    messages = await hear_for(client, 120)
 
     heard = Counter(message["stream"] for message in messages)
     assert heard["btcusdt@kline_1m"] == 1
@@ -1100,7 +1072,7 @@ async def test_it_plays_over_a_real_socket(quiet_exchange, addresses, nursery):
         quiet_exchange.liquidate("BTCUSDT", "SELL", "84500.10", "0.057")
         message = await hear(client)
         quiet_exchange.drop_all()
-        code = await end_of(client)
+        code, _ = await end_of(client)
 
     assert message["data"]["o"]["z"] == "0.057"
     assert code == 1006
@@ -1172,12 +1144,13 @@ def start_program() -> Callable[..., subprocess.Popen[str]]:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_program_says_where_it_is_and_ends_cleanly_on_a_signal(start_program, how):
     with start_program() as program:
-        line = program.stdout.readline()
+        told = program.stdout.readline()
+        while "url = " not in told.splitlines()[-1]:
+            told += program.stdout.readline()
         program.send_signal(how)
-        rest, errors = program.communicate(timeout=20)
+        _, errors = program.communicate(timeout=20)
 
-    assert "ws://127.0.0.1:" in line
-    assert "url = " in rest
+    assert "ws://127.0.0.1:" in told
     assert errors == ""
     assert program.returncode == 0
 

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 from urllib.parse import SplitResult
 
 import flowd_hydromancer
@@ -28,7 +28,6 @@ from flowd_simulator.hydromancer.tape import Tape
 from flowd_simulator.session import Limits
 from trio.testing import MockClock
 from trio_websocket import (
-    ConnectionClosed,
     ConnectionRejected,
     WebSocketConnection,
     wrap_client_stream,
@@ -39,6 +38,7 @@ from flowd.market import EXACT, Fill
 from flowd.plugin import Secret
 from flowd.stream.log import Retain, Stream
 from flowd.upstream.feed import Feed
+from tests.plugins.exchange_client import connect, end_of, hear, hear_for, texts_for
 from tests.plugins.hydromancer_kit import MAKER, WHALE, counterparty, liquidated, row
 
 Nursery = trio.Nursery
@@ -57,42 +57,11 @@ def make(**options: Any) -> Hydromancer:
 async def dial(
     service: Hydromancer, nursery: Nursery, target: str = f"/ws?token={KEY}"
 ) -> WebSocketConnection:
-    ours, theirs = trio.testing.memory_stream_pair()
-    nursery.start_soon(service.serve_websocket, theirs)
-    # Typed for sockets, but made for any stream.
-    socket = cast(trio.SocketStream, ours)
-    return await wrap_client_stream(nursery, socket, "service", target, message_queue_size=100_000)
-
-
-async def hear(connection: WebSocketConnection, within_s: float = 10) -> Json:
-    with trio.fail_after(within_s):
-        heard: Json = json.loads(await connection.get_message())
-        return heard
-
-
-async def hear_for(connection: WebSocketConnection, seconds: float) -> list[Json]:
-    """What the connection brings within this time. It must not end meanwhile."""
-    heard: list[Json] = []
-    with trio.move_on_after(seconds):
-        while True:
-            heard.append(json.loads(await connection.get_message()))
-    return heard
+    return await connect(service.serve_websocket, nursery, target)
 
 
 async def say(connection: WebSocketConnection, message: object) -> None:
     await connection.send_message(json.dumps(message))
-
-
-async def end_of(connection: WebSocketConnection, within_s: float = 10) -> tuple[int, str | None]:
-    """The close code and reason with which the connection ends, whatever comes before."""
-    with trio.fail_after(within_s):
-        while True:
-            try:
-                await connection.get_message()
-            except ConnectionClosed:
-                break
-    assert connection.closed is not None
-    return connection.closed.code, connection.closed.reason
 
 
 async def follow(
@@ -463,10 +432,7 @@ async def test_faults_of_all_kinds_leave_the_good_frames_whole(
     for number in range(200):
         service.block(pair(row(number)))
 
-    texts: list[str] = []
-    with trio.move_on_after(5):
-        while True:
-            texts.append(str(await client.get_message()))
+    texts = await texts_for(client, 5)
     good = [one for one in map(sound, texts) if one]
     assert {fill.time_ms for rows in good for fill in rows} == {
         row(n)[1]["time"] for n in range(200)
