@@ -2,6 +2,7 @@
 that hangs fails alone, and says where.
 """
 
+import gc
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("trio") is not None:
             item.add_marker(pytest.mark.trio(run=run), append=False)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what is there for good: it would look through all modules and tests again
+    and again, which is a tenth of the time that the fast tests take.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def run(act: Callable[[], Awaitable[Any]], *, limit_s: float = LIMIT_S, **options: Any) -> Any:

@@ -4,8 +4,6 @@ Playwright's synchronous interface turns a loop of its own in this thread, so th
 and stopped by a Trio in another.
 """
 
-import os
-import shutil
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,39 +14,14 @@ from typing import Any
 
 import pytest
 import trio
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.edge.exchange import Exchange
 from tests.edge.process import Flowd
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WAIT_S = 30.0
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Debian's Chromium. Without one the test is skipped, but not where everything must run."""
-    if CHROMIUM is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("there is no Chromium, and CI runs every test: apt-get install chromium")
-        pytest.skip("there is no Chromium here; `apt-get install chromium` brings it")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, headless=True, args=FLAGS, timeout=WAIT_S * 1000
-        )
-        yield browser
-        browser.close()
 
 
 class House:
@@ -112,9 +85,9 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def page(chromium: Browser, house: House) -> Iterator[Page]:
+def page(browser: Browser, house: House) -> Iterator[Page]:
     """A page of the daemon's own origin."""
-    page = chromium.new_page()
+    page = browser.new_page()
     page.set_default_timeout(WAIT_S * 1000)
     page.goto(f"{house.url}/health")
     yield page

@@ -4,10 +4,7 @@ What is drawn is read out of the chart's own interface and compared with what RE
 """
 
 import json
-import os
-import shutil
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,22 +12,16 @@ from typing import Any
 import flowd_pages
 import pytest
 from flowd_pages import fetch
-from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from tests.browser.kit import DESKTOP, PHONE, Witness, ask, shows, start, stop, until
 from tests.edge.exchange import Exchange, order
 from tests.edge.process import Flowd
+from tests.needed import lacking
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
-DESKTOP: ViewportSize = {"width": 1280, "height": 800}
-PHONE: ViewportSize = {"width": 390, "height": 844}
 MINUTE_MS = 60_000
-PATIENCE_S = 20.0
 
 PAGES = '[sinks.pages]\nkind = "pages"'
 VOLUME = """
@@ -147,17 +138,6 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def until(good: Callable[[], Any], what: str) -> Any:
-    """Ask until the answer is good; that answer."""
-    ends = time.monotonic() + PATIENCE_S
-    while time.monotonic() < ends:
-        found = good()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {PATIENCE_S:g}s: {what}")
-
-
 class Site:
     """A daemon with pages, the exchange that feeds it, and what the browser complained of."""
 
@@ -173,43 +153,19 @@ class Site:
             extra=f"{PAGES}\n{extra}",
             arguments=["--plugins-dir", str(plugins)],
         )
-        self.complaints: list[str] = []
-        self.sockets: list[str] = []
+        self.witness = Witness(("ERR_CONNECTION_REFUSED", "WebSocket", "status of 40"))
         self.said = 0
 
     def start(self) -> None:
         """Start it, on the port that it had before if it had one."""
-        log = self.flowd.log_file
-        seen = len(log.read_text()) if log.exists() else 0
-        self.flowd.spawn()
-
-        def served() -> str:
-            return log.read_text()[seen:].partition("serves on http://127.0.0.1:")[2]
-
-        port = until(lambda: "/" in served() and served().partition("/")[0], "the daemon serves")
-        self.flowd.port = int(port)
-        if self.flowd.settings["listen"] == "127.0.0.1:0":
-            self.flowd.settings["listen"] = f"127.0.0.1:{port}"
-            self.flowd.write()
+        start(self.flowd)
         until(lambda: self.ask("/health/orders")["delivering"], "the source delivers")
 
     def stop(self) -> None:
-        assert self.flowd.process is not None
-        self.flowd.process.terminate()
-        assert self.flowd.process.wait(10) == 0
+        stop(self.flowd)
 
     def ask(self, path: str, body: object = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        url = f"http://127.0.0.1:{self.flowd.port}{path}"
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, data), timeout=5) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            text = error.read()
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text.decode()
+        return ask(self.flowd, path, body)
 
     def say(self, *orders: tuple[int, str, str], symbol: str = "BTCUSDT") -> None:
         """Forced orders: when, which side, at which price; each of one unit."""
@@ -225,30 +181,11 @@ class Site:
     def candles(self, *candles: tuple[int, str, bool]) -> None:
         assert self.ask("/say-candles", candles) == "said"
 
-    def watch(self, page: Page) -> Page:
-        """Note what goes wrong in a page, and the WebSockets that it opens."""
-
-        def heard(message: ConsoleMessage) -> None:
-            offline = "ERR_CONNECTION_REFUSED" in message.text or "WebSocket" in message.text
-            missing = "status of 40" in message.text
-            if message.type in ("error", "warning") and not offline and not missing:
-                self.complaints.append(message.text)
-
-        page.on("console", heard)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("websocket", lambda socket: self.sockets.append(socket.url))
-        return page
-
     def open(self, page: Page, path: str = "/chart/BTCUSDT?timeframe=1m") -> Page:
-        self.watch(page).goto(f"http://127.0.0.1:{self.flowd.port}{path}")
+        self.witness.watch(page).goto(f"http://127.0.0.1:{self.flowd.port}{path}")
         if path.startswith("/chart"):
             page.evaluate("flowdChart.ready()")
         return page
-
-
-def shows(page: Page, expression: str) -> None:
-    """Wait until an expression is true. The page's policy forbids Playwright's own way, `eval`."""
-    until(lambda: page.evaluate(expression), expression)
 
 
 def floor(time_ms: int) -> int:
@@ -285,33 +222,18 @@ def agree(page: Page, site: Site, count: int, frame: str = "1m") -> list[list[An
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        message = "Chromium is not installed: scripts/install-system chromium"
-        assert os.environ.get("CI") != "true", message
-        pytest.skip(message)
+def chart_library(browser: Browser) -> None:
+    """The front-end package that draws, fetched if it is not there."""
     said = fetch.fetch()
     if not (Path(flowd_pages.__file__).parent / "vendor" / "stamp").is_file():
-        assert os.environ.get("CI") != "true", said
-        pytest.skip(said)
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport=DESKTOP, color_scheme="dark", reduced_motion="reduce")
-    yield context.new_page()
-    context.close()
+        lacking(said)
 
 
 Make = Callable[[str], Site]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
+def make(tmp_path: Path, chart_library: None) -> Iterator[Make]:
     """Makes the site of a test, and sees at the end that the browser complained of nothing."""
     sites: list[Site] = []
 
@@ -325,10 +247,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
         yield made
         for site in sites:
-            if site.flowd.process is not None and site.flowd.process.poll() is None:
-                site.stop()
-            assert site.complaints == []
-            assert "Traceback" not in site.flowd.log
+            site.witness.conclude(site.flowd)
 
 
 @pytest.fixture
@@ -385,7 +304,7 @@ def test_everything_live_comes_over_one_websocket(page: Page, site: Site) -> Non
     site.say((now_ms(), "BUY", "9"), symbol="ETHUSDT")
 
     until(lambda: [bar[3] for bar in drawn(page)] == [1], "the order of the other symbol is drawn")
-    assert len(site.sockets) == 1
+    assert len(site.witness.sockets) == 1
     page.go_back()
     agree(page, site, 5)
 
@@ -572,7 +491,7 @@ def test_without_the_websocket_every_page_says_which_lines_to_add(
     site.flowd.config.write_text(text.replace('[sinks.websocket]\nkind = "websocket"\n', ""))
     site.start()
 
-    site.watch(page).goto(f"http://127.0.0.1:{site.flowd.port}{path}")
+    site.witness.watch(page).goto(f"http://127.0.0.1:{site.flowd.port}{path}")
 
     page.wait_for_selector("#offline:not([hidden]) pre")
     assert page.locator("#offline pre").inner_text() == '[sinks.websocket]\nkind = "websocket"'
@@ -647,7 +566,7 @@ def test_what_an_upstream_says_is_text(page: Page, site: Site, name: str) -> Non
 def test_a_page_of_a_hostile_address_does_nothing(page: Page, site: Site) -> None:
     page.add_init_script("window.pwned = () => { window.wasPwned = true; }")
 
-    site.watch(page).goto(
+    site.witness.watch(page).goto(
         f"http://127.0.0.1:{site.flowd.port}/chart/%22%3E%3Cimg%20src=x%20onerror=pwned()%3E"
     )
 
@@ -658,7 +577,7 @@ def test_a_page_of_a_hostile_address_does_nothing(page: Page, site: Site) -> Non
 
 def test_without_volume_the_page_says_which_lines_to_add(page: Page, make: Make) -> None:
     site = make("")
-    site.watch(page).goto(f"http://127.0.0.1:{site.flowd.port}/chart/BTCUSDT")
+    site.witness.watch(page).goto(f"http://127.0.0.1:{site.flowd.port}/chart/BTCUSDT")
 
     page.wait_for_selector("#overlay:not([hidden])")
 
@@ -701,7 +620,7 @@ def test_without_the_chart_library_the_page_says_what_to_install(page: Page, sit
         route.fulfill(response=answer, body=body)
 
     page.route("**/chart/BTCUSDT", bare)
-    site.watch(page).goto(f"http://127.0.0.1:{site.flowd.port}/chart/BTCUSDT")
+    site.witness.watch(page).goto(f"http://127.0.0.1:{site.flowd.port}/chart/BTCUSDT")
 
     page.wait_for_selector("#overlay:not([hidden])")
 

@@ -4,21 +4,18 @@ say what a test tells them.
 What is shown is compared with what REST answers.
 """
 
-import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.browser.test_chart import CHROMIUM, DESKTOP, FLAGS, PHONE, shows, until
+from tests.browser.kit import DESKTOP, PHONE, Witness, ask, shows, start, stop, until
 from tests.edge.process import Flowd, toml
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -47,8 +44,7 @@ class Feeds(Flowd):
 
     def __init__(self, folder: Path, names: tuple[str, ...], extra: str) -> None:
         self.names = names
-        self.complaints: list[str] = []
-        self.sockets: list[str] = []
+        self.witness = Witness(("WebSocket", "ERR_"))
         plugins = Path(__file__).parent / "scripted"
         super().__init__(folder, "", extra=extra, arguments=["--plugins-dir", str(plugins)])
 
@@ -66,43 +62,16 @@ class Feeds(Flowd):
 
     def begin(self) -> None:
         """Start it, on the port that it had before if it had one."""
-        seen = len(self.log) if self.log_file.exists() else 0
-        self.spawn()
-
-        def served() -> str:
-            return self.log[seen:].partition("serves on http://127.0.0.1:")[2]
-
-        self.port = int(until(lambda: served().partition("/")[0], "the daemon serves"))
-        self.settings["listen"] = f"127.0.0.1:{self.port}"
-        self.write()
-        until(self.delivers, "all sources deliver")
-
-    def delivers(self) -> bool:
-        """Whether it answers, and all its sources deliver."""
-        try:
-            return bool(self.ask("/health")["status"] == "ok")
-        except OSError:
-            return False
+        start(self)
+        until(lambda: self.ask("/health")["status"] == "ok", "all sources deliver")
 
     def end(self) -> None:
         """Stop it in order."""
-        assert self.process is not None
-        self.process.terminate()
-        assert self.process.wait(10) == 0
+        stop(self)
 
     def ask(self, path: str, body: object = None) -> Any:
         """What it answers: JSON, or the text."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data)
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            text = error.read()
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text.decode()
+        return ask(self, path, body)
 
     def say(self, *fills: dict[str, object], name: str = "all-fills") -> None:
         """Fills that differ from the plain one in this."""
@@ -121,22 +90,9 @@ class Feeds(Flowd):
         records = self.ask(f"/streams/{name}?limit={ROWS}")["records"]
         return [record["value"]["id"] for record in reversed(records)]
 
-    def watch(self, page: Page) -> Page:
-        """Note what the browser complains of, and the WebSockets that it opens."""
-
-        def heard(message: ConsoleMessage) -> None:
-            offline = "WebSocket" in message.text or "ERR_" in message.text
-            if message.type in ("error", "warning") and not offline:
-                self.complaints.append(message.text)
-
-        page.on("console", heard)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("websocket", lambda socket: self.sockets.append(socket.url))
-        return page
-
     def open(self, page: Page, path: str = "/all-fills") -> Page:
         """Open a page, and wait until it is live."""
-        self.watch(page).goto(f"http://127.0.0.1:{self.port}{path}")
+        self.witness.watch(page).goto(f"http://127.0.0.1:{self.port}{path}")
         page.wait_for_selector("#connection[data-status=connected]")
         return page
 
@@ -169,24 +125,11 @@ def until_ids(page: Page, site: Feeds, name: str = "all-fills") -> list[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        message = "Chromium is not installed: scripts/install-system chromium"
-        assert os.environ.get("CI") != "true", message
-        pytest.skip(message)
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield found
-        found.close()
-
-
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport=DESKTOP, color_scheme="dark", reduced_motion="reduce")
-    context.add_init_script("window.pwned = () => { window.wasPwned = true; }")
-    yield context.new_page()
-    context.close()
+def page(page: Page) -> Page:
+    """A page that notices when a text becomes a script."""
+    page.context.add_init_script("window.pwned = () => { window.wasPwned = true; }")
+    return page
 
 
 Make = Callable[..., Feeds]
@@ -205,10 +148,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
     yield made
     for site in sites:
-        if site.process is not None and site.process.poll() is None:
-            site.end()
-        assert site.complaints == []
-        assert "Traceback" not in site.log
+        site.witness.conclude(site)
 
 
 @pytest.fixture
@@ -315,7 +255,7 @@ def test_everything_comes_over_one_websocket_and_nothing_is_polled(page: Page, s
     site.say({})
     shows(page, "document.querySelectorAll('#rows .line').length === 2")
 
-    assert len(site.sockets) == 1
+    assert len(site.witness.sockets) == 1
     assert asked == []
 
 
@@ -778,7 +718,7 @@ def test_rankings_change_as_they_come(page: Page, site: Feeds) -> None:
 
     until(lambda: len(rows_of(page, "coins")) == 3, "the coins")
     assert page.locator("#coins-empty").is_hidden()
-    assert len(site.sockets) == 1
+    assert len(site.witness.sockets) == 1
 
 
 def test_bars_are_bought_against_sold_and_can_be_read_one_by_one(page: Page, site: Feeds) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import cattrs
 import trio
 from attrs import evolve, frozen
+from flowd_totals.records import CoinHour, Largest, Minute, Ranking, row_of
 from quart import Blueprint, request
 
 from flowd.market import EXACT, Fill, Total
@@ -15,59 +16,6 @@ from flowd.plugin import Feed, Sink, Source, Streams, UpstreamError, hookimpl
 converter = cattrs.Converter()
 converter.register_structure_hook(Decimal, lambda value, _: Decimal(str(value)))
 STEP_S = 0.05
-
-
-@frozen
-class Rank:
-    """One name of a ranking."""
-
-    name: str
-    volume: Decimal
-    buy: Decimal
-    sell: Decimal
-
-
-@frozen
-class Ranking:
-    """The largest coins or traders of a window."""
-
-    by: str
-    window: str
-    time_ms: int
-    volume: Decimal
-    count: int
-    error: Decimal
-    rows: list[Rank]
-
-
-@frozen
-class Minute:
-    """What was traded in a minute."""
-
-    time_ms: int
-    buy: Decimal
-    sell: Decimal
-    count: int
-
-
-@frozen
-class CoinHour:
-    """What was traded of a coin in an hour."""
-
-    symbol: str
-    time_ms: int
-    buy: Decimal
-    sell: Decimal
-    count: int
-
-
-@frozen
-class Largest:
-    """The largest fills of a window."""
-
-    window: str
-    time_ms: int
-    rows: list[Fill]
 
 
 @frozen
@@ -147,6 +95,12 @@ def made_up(time_ms: int) -> Fill:
     )
 
 
+def filled(feed: Feed[Any], said: dict[str, Any]) -> Fill:
+    """A made-up fill, but for what is said of it."""
+    plain = converter.unstructure(made_up(feed.clock()))
+    return converter.structure({**plain, **said}, Fill)
+
+
 async def rankings(config: Config, feed: Feed[Ranking]) -> None:
     """Publishes what is said."""
     script.feeds[feed.name] = feed
@@ -163,8 +117,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         feed = script.feeds[name]
         for one in json.loads(await request.get_data()):
             script.said += 1
-            plain = {**converter.unstructure(made_up(feed.clock())), **one}
-            say(feed, converter.structure(plain, Fill))
+            say(feed, filled(feed, one))
         return "said"
 
     @blueprint.post("/many/<name>/<int:count>")
@@ -189,7 +142,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         said = json.loads(await request.get_data())
         for one in said.get("rankings", []):
             ranking = converter.structure(one, Ranking)
-            feed.publish(ranking, key=f"{ranking.by}/{ranking.window}")
+            feed.publish(ranking, key=ranking.key)
         for one in said.get("minutes", []):
             feed.table("minutes", Minute).append(
                 converter.structure(one, Minute), key=str(one["time_ms"])
@@ -198,8 +151,9 @@ def routes(config: Config, streams: Streams) -> Blueprint:
             key = f"{one['symbol']}/{one['time_ms']}"
             feed.table("hours", CoinHour).append(converter.structure(one, CoinHour), key=key)
         for one in said.get("largest", []):
-            rows = [{**converter.unstructure(made_up(feed.clock())), **row} for row in one["rows"]]
-            largest = converter.structure({**one, "rows": rows}, Largest)
+            fills = [filled(feed, row) for row in one["rows"]]
+            rows = [row_of(fill, fill.address) for fill in fills]
+            largest = Largest(one["window"], one["time_ms"], rows)
             feed.table("largest", Largest).append(largest, key=largest.window)
         return "said"
 
