@@ -72,15 +72,13 @@ class Held(Generic[T]):
         """This record has fallen off what clients may go back to."""
         if record.seq > self._read:
             self._look()
-        if record.seq > self._read:
-            self._records.append(record)
-            self.bytes += len(record.json)
-        elif not self._records:
+        if record.seq <= self._read and not self._records:
             self.lost = record.seq
             return
+        # Also one that all have read, behind others that are still here: there must be no hole.
+        self._records.append(record)
+        self.bytes += len(record.json)
         self._drop(DROP_FOR_ONE)
-        if not self._records:
-            self.lost = record.seq
 
     def let_go(self) -> None:
         """Give back what all have read since."""
