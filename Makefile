@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .stamps
+PARALLEL := -n auto --dist worksteal
 
 .PHONY: help run test lint types unit edge sim crash bench demo pages dist clean
 
@@ -13,10 +14,11 @@ run: $(STAMP)/installed $(STAMP)/pages  ## the daemon on a demo configuration, f
 	@exec $(BIN)/python demo/run.py
 
 test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages lint types  ## everything that must be true, as CI checks it
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) -m "not edge and not browser"
+	$(BIN)/python -m pytest -m "edge or browser"
 
 unit: $(STAMP)/tools  ## the fast tests only
-	$(BIN)/python -m pytest -m "not edge and not browser" --ignore=tests/simulation
+	$(BIN)/python -m pytest $(PARALLEL) -m "not edge and not browser" --ignore=tests/simulation
 
 edge: $(STAMP)/tools $(STAMP)/system  ## the tests with real sockets, processes and browsers
 	$(BIN)/python -m pytest -m "edge or browser"
@@ -25,7 +27,7 @@ sim: $(STAMP)/tools  ## the simulation; SEED=n for one seed, SEEDS=n for many, f
 ifdef SEEDS
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(FIRST),--first $(FIRST))
 else
-	FLOWD_SEED=$(SEED) $(BIN)/python -m pytest tests/simulation
+	FLOWD_SEED=$(SEED) $(BIN)/python -m pytest $(if $(SEED),,$(PARALLEL)) tests/simulation
 endif
 
 crash: $(STAMP)/tools  ## real processes under kill -9, and a referee; CYCLES=n, SEED=n

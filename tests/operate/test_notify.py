@@ -61,7 +61,7 @@ def test_without_systemd_nobody_is_told(
     ("usec", "pid", "every_s"),
     [
         ("30000000", None, 30.0),
-        ("500000", str(os.getpid()), 0.5),
+        pytest.param("500000", str(os.getpid()), 0.5, id="ours"),
         ("30000000", "1", None),
         ("", None, None),
         ("often", None, None),
@@ -81,10 +81,10 @@ def test_how_often_the_watchdog_wants_to_hear(
 @pytest.mark.parametrize(
     ("pid", "count", "descriptors"),
     [
-        (str(os.getpid()), "2", [3, 4]),
-        (str(os.getpid()), "0", []),
-        (str(os.getpid()), "", []),
-        (str(os.getpid()), "some", []),
+        pytest.param(str(os.getpid()), "2", [3, 4], id="ours, two"),
+        pytest.param(str(os.getpid()), "0", [], id="ours, none"),
+        pytest.param(str(os.getpid()), "", [], id="ours, no count"),
+        pytest.param(str(os.getpid()), "some", [], id="ours, some"),
         ("1", "2", []),
         (None, "2", []),
     ],
