@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from random import Random
 from typing import Any, cast
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -109,6 +110,12 @@ def _end(connection: h11.Connection) -> bytes:
     return connection.send(h11.EndOfMessage()) or b""
 
 
+@cache
+def installed() -> Registry:
+    """The installed plugins, asked once: what they bring is the same for every daemon."""
+    return plugins.load()
+
+
 @asynccontextmanager
 async def daemon(
     config: str = "",
@@ -129,7 +136,7 @@ async def daemon(
     outlives it, so that the next daemon goes on from it. Plugins are the installed ones unless a
     `registry` is given, upstreams are unreachable unless `dial` reaches them.
     """
-    kinds = plugins.load() if registry is None else registry
+    kinds = installed() if registry is None else registry
     machine = Machine(clock, Random(seed), dial or upstream().dial, stopwatch, uptime)
     made = Daemon(parse(config, kinds), kinds, store=store, machine=machine)
     made._listener = _Listener()
