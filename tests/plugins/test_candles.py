@@ -534,9 +534,9 @@ async def test_a_refusing_rest_service_costs_the_live_candles_nothing(
 
 async def test_a_ban_is_not_answered_by_asking(world: World, autojump_clock: Clock) -> None:
     feed = world.feed()
-    world.exchange.rest.refuse(418, retry_after_s=1000)
+    world.exchange.rest.refuse(418, retry_after_s=300)
     async with running(world, BOTH, feed):
-        await trio.sleep(990)
+        await trio.sleep(290)
 
         assert len(world.asked) == 1
 
@@ -608,9 +608,9 @@ async def test_renewing_the_connection_loses_nothing_and_asks_for_nothing(
     world: World, autojump_clock: Clock
 ) -> None:
     feed = world.feed()
-    config = attrs.evolve(BTC, renew_every=Seconds(100.0), keep=1500)
+    config = attrs.evolve(BTC, renew_every=Seconds(50.0), keep=1500)
     async with running(world, config, feed):
-        await trio.sleep(1800)
+        await trio.sleep(900)
 
         assert feed.tally.connections > 15
         assert len(world.asked) == 1

@@ -567,6 +567,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.edge
 def test_the_types_of_the_modules_are_right() -> None:
     needs_packages(development=True)
 
@@ -575,6 +576,7 @@ def test_the_types_of_the_modules_are_right() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.edge
 def test_the_modules_pass_their_own_tests() -> None:
     needs("node")
 

@@ -43,6 +43,8 @@ from tests.plugins.hydromancer_kit import MAKER, WHALE, counterparty, liquidated
 
 Nursery = trio.Nursery
 Json = dict[str, Any]
+Sent = list[tuple[str, Json]]
+"""Rows as the service sends them, each an address and a fill."""
 
 KEY = "demo-key"
 ALL = {"type": "subscribe", "subscription": {"type": "allFills"}}
@@ -583,7 +585,7 @@ def test_a_cursor_begins_with_the_block(cursor: str, number: int | None) -> None
 # -- the market --
 
 
-def rows_of(made: list[Row]) -> list[tuple[str, Json]]:
+def rows_of(made: list[Row]) -> Sent:
     return [(address, sent) for address, sent in (json.loads(one.json) for one in made)]
 
 
@@ -593,6 +595,12 @@ def trading(seconds: int, fills_per_s: float = 100.0, seed: int = 7) -> list[Row
     return [one for block in blocks for one in block.rows]
 
 
+@pytest.fixture(scope="module")
+def traded() -> Sent:
+    """Five minutes of rows, which several tests look at and none changes."""
+    return rows_of(trading(300))
+
+
 def test_the_same_seed_trades_the_same() -> None:
     once, again, other = trading(5), trading(5), trading(5, seed=8)
 
@@ -600,9 +608,9 @@ def test_the_same_seed_trades_the_same() -> None:
     assert [one.json for one in once] != [one.json for one in other]
 
 
-def test_every_trade_has_two_rows_that_agree() -> None:
-    trades: dict[int, list[tuple[str, Json]]] = {}
-    for address, sent in rows_of(trading(60)):
+def test_every_trade_has_two_rows_that_agree(traded: Sent) -> None:
+    trades: dict[int, Sent] = {}
+    for address, sent in traded:
         trades.setdefault(sent["tid"], []).append((address, sent))
 
     for (one, mine), (other, theirs) in trades.values():
@@ -629,25 +637,26 @@ def test_every_row_is_read_by_the_source_and_positions_add_up() -> None:
         held[address, found.symbol] = start + moved
 
 
-def test_liquidations_come_in_cascades_and_single_with_all_that_is_odd_about_them() -> None:
-    rows = rows_of(trading(600))
-    stamped = [(address, sent) for address, sent in rows if "liquidation" in sent]
+def test_liquidations_come_in_cascades_and_single_with_all_that_is_odd_about_them(
+    traded: Sent,
+) -> None:
+    stamped = [(address, sent) for address, sent in traded if "liquidation" in sent]
     roles = Counter(address == sent["liquidation"]["liquidatedUser"] for address, sent in stamped)
-    words = Counter(sent["dir"] for _, sent in rows)
+    words = Counter(sent["dir"] for _, sent in traded)
     methods = Counter(sent["liquidation"]["method"] for _, sent in stamped)
 
-    assert 0.02 < len(stamped) / len(rows) < 0.3
+    assert 0.02 < len(stamped) / len(traded) < 0.3
     assert 0.9 < roles[True] / roles[False] < 1.1
     assert methods["market"] > methods["backstop"] > 0
     assert words["Auto-Deleveraging"] > 0
     assert any(word.startswith("Liquidated Isolated") for word in words)
     assert {"Open Long", "Close Long", "Open Short", "Close Short"} <= set(words)
     assert {"Long > Short", "Short > Long", "Buy", "Sell"} <= set(words)
-    assert {sent["coin"] for _, sent in rows} == {coin.name for coin in COINS}
+    assert {sent["coin"] for _, sent in traded} == {coin.name for coin in COINS}
 
 
-def test_few_accounts_trade_much_and_many_a_little() -> None:
-    counts = Counter(address for address, _ in rows_of(trading(300)))
+def test_few_accounts_trade_much_and_many_a_little(traded: Sent) -> None:
+    counts = Counter(address for address, _ in traded)
     most = sum(count for _, count in counts.most_common(20))
 
     assert len(counts) > 1000
@@ -715,9 +724,6 @@ class Dials:
 
 
 FLOWD = """
-[flowd]
-save_every = "1s"
-
 [sources.fills]
 kind = "hydromancer"
 subscription = "allFills"
@@ -797,14 +803,13 @@ async def test_through_all_weather_each_row_is_there_once_and_sums_agree(
             await trio.sleep(25)
             WEATHER[trouble](service)
         await trio.sleep(25)
-        fills, liquidations = daemon.streams["fills"], daemon.streams["liquidations"]
-        every, told = ledger.ids, ids(fills)
-        forced = [one for one in ledger.fills() if one.role == "liquidated"]
+        every = ledger.fills()
+        forced = [one for one in every if one.role == "liquidated"]
 
-        assert told == every
-        assert ids(liquidations) == sorted(one.id for one in forced)
+        assert ids(daemon.streams["fills"]) == sorted(one.id for one in every)
+        assert ids(daemon.streams["liquidations"]) == sorted(one.id for one in forced)
         assert total_of(daemon, "fills").count == len(every)
-        assert total_of(daemon, "fills").volume == exact_sum(ledger.fills())
+        assert total_of(daemon, "fills").volume == exact_sum(every)
         assert total_of(daemon, "liquidations").count == len(forced)
         assert total_of(daemon, "liquidations").volume == exact_sum(forced)
     nursery.cancel_scope.cancel()
@@ -824,7 +829,7 @@ async def test_a_daemon_that_is_back_within_half_a_minute_has_missed_nothing(
     service = make(fills_per_s=50)
     dials, ledger = Dials(service, nursery), Ledger(service)
     store = testing.MemoryStore()
-    text = FLOWD.format(more="")
+    text = '[flowd]\nsave_every = "1s"\n' + FLOWD.format(more="")
 
     async with testing.daemon(text, dial=dials, store=store, crash=crash):
         await trio.sleep(1)
