@@ -5,6 +5,9 @@ BIN := .venv/bin
 STAMP := .stamps
 PARALLEL := -n auto --dist worksteal
 
+# What a test process compiles is there for the next one, wherever that is switched off for others.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help run test lint types unit edge sim crash bench demo pages dist clean
 
 help:            ## show this
