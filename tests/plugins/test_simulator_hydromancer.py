@@ -800,9 +800,9 @@ async def test_through_all_weather_each_row_is_there_once_and_sums_agree(
         await trio.sleep(1)
         nursery.start_soon(ledger.run)
         for trouble in [*WEATHER, *WEATHER]:
-            await trio.sleep(25)
+            await trio.sleep(12)
             WEATHER[trouble](service)
-        await trio.sleep(25)
+        await trio.sleep(12)
         every = ledger.fills()
         forced = [one for one in every if one.role == "liquidated"]
 
