@@ -101,7 +101,8 @@ class Session:
 
     async def _write(self) -> None:
         async for due, text in self._unsent:
-            await trio.sleep_until(due)
+            if due > trio.current_time():
+                await trio.sleep_until(due)
             if not self._faults.stalled:
                 await self._connection.send_message(text)
         self._life.cancel()
