@@ -12,7 +12,14 @@ import trio
 from attrs import define, field, frozen
 
 from flowd import __version__
-from flowd.operate.status import ComponentStatus, LoopMeter, Rate, Status, StreamStatus
+from flowd.operate.status import (
+    ComponentStatus,
+    LoopMeter,
+    Rate,
+    Status,
+    StreamStatus,
+    trouble_with,
+)
 from flowd.setup.config import Component
 from flowd.setup.registry import Found
 from flowd.setup.supervisor import Child, State
@@ -159,7 +166,8 @@ class Observer:
             section: {name: figure for figures in parts for name, figure in figures().items()}
             for section, parts in self.sections.items()
         }
-        healthy = all(part.healthy for part in components) and told["snapshot"]["error"] is None
+        well = trouble_with(told["snapshot"]) is None
+        healthy = well and all(part.healthy for part in components)
         return Status(
             version=__version__,
             healthy=healthy,

@@ -2,6 +2,7 @@
 made from it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import trio
@@ -243,9 +244,25 @@ class Status:
     def health(self) -> dict[str, Any]:
         """The small answer of `/health`: healthy or why not."""
         wrong = {part.name: _why(part) for part in self.components if not part.healthy}
-        if self.snapshot.get("error"):
-            wrong["snapshot"] = f"state cannot be saved: {self.snapshot['error']}"
+        trouble = trouble_with(self.snapshot)
+        if trouble is not None:
+            wrong["snapshot"] = trouble
         return {"status": "ok" if self.healthy else "degraded", "problems": wrong}
+
+
+def trouble_with(snapshot: Mapping[str, Any]) -> str | None:
+    """What is wrong with how state is kept, by its figures, in a sentence; None when nothing is."""
+    if snapshot.get("error"):
+        return f"state cannot be saved: {snapshot['error']}"
+    if snapshot.get("journal_error"):
+        return f"the journal {snapshot['journal_error']}: after a crash, clients would start anew"
+    if snapshot.get("kept_bytes"):
+        kept_mib = snapshot["kept_bytes"] >> 20
+        return (
+            "somebody reads the state file in a transaction that does not end: "
+            f"{kept_mib} MiB of its write-ahead log cannot be given back"
+        )
+    return None
 
 
 def _why(part: ComponentStatus) -> str:

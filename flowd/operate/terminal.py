@@ -6,6 +6,8 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from flowd.operate.status import trouble_with
+
 _COLOURS = {"running": "green", "backoff": "yellow", "failed": "red", "starting": "yellow"}
 
 
@@ -49,8 +51,9 @@ def status(found: dict[str, Any]) -> Group:
         )
         if part["error"] and colour != "green":
             troubles.append(f"[{colour}]{part['name']}[/]: {escape(part['error'][:300])}")
-    if found["snapshot"]["error"]:
-        troubles.append(f"[red]state[/]: {escape(found['snapshot']['error'])}")
+    trouble = trouble_with(found["snapshot"])
+    if trouble is not None:
+        troubles.append(f"[red]state[/]: {escape(trouble)}")
     clients = found["clients"]
     return Group(
         f"flowd {found['version']}: {word}, up {age(found['uptime_s'] * 1000)}",

@@ -89,7 +89,9 @@ class Store(Protocol):
         ...
 
     def figures(self) -> dict[str, Any]:
-        """Where it is and what it takes, for `/status`: its `path`, None for none, and `bytes`."""
+        """Where it is and what it takes, for `/status`: its `path`, None for none, its `bytes`, and
+        `kept_bytes`, those that could not be given back.
+        """
         ...
 
 

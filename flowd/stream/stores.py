@@ -37,6 +37,8 @@ def boot_id() -> str:
         return "unknown"  # Nothing is taken for whole after a crash on a machine that cannot say.
 
 
+WAL_BYTES = 64 * 1024 * 1024
+"""Up to here SQLite's write-ahead log is left to itself."""
 LET_GO_AT_ONCE = 1000
 """Records of a save that are given back before the loop may have the interpreter."""
 
@@ -65,6 +67,7 @@ class SqliteStore:
         self._segments = DiskSegments(path)
         self.journal = Journal(self._segments)
         self._closed_in_order = False
+        self._kept_bytes = 0
 
     def claim(self) -> None:
         """Make sure that no other daemon has this file; it is made if need be. UserError when one
@@ -116,8 +119,11 @@ class SqliteStore:
         await self._thread(self._close)
 
     def figures(self) -> dict[str, Any]:
-        """Where the file is, and what it takes with its write-ahead log."""
-        return {"path": str(self.path), "bytes": size_bytes(self.path)}
+        """Where the file is, what it takes with its write-ahead log, and how much of that cannot be
+        given back, for somebody reads it in a transaction that does not end.
+        """
+        taken = size_bytes(self.path)
+        return {"path": str(self.path), "bytes": taken, "kept_bytes": self._kept_bytes}
 
     async def _thread(self, work: Callable[[], Any]) -> Any:
         # Never abandoned: a transaction that has begun is waited for, also when we are cancelled.
@@ -145,6 +151,7 @@ class SqliteStore:
             self._create(self._db)
             loaded = self._begin(self._db)
             connection.execute(f"PRAGMA synchronous={'FULL' if self._synced else 'NORMAL'}")
+            connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
             return loaded
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from None
@@ -304,6 +311,18 @@ class SqliteStore:
                 life=save.life or "",
             )
         self._closed_in_order = save.clean
+        self._kept_bytes = self._kept(db)
+
+    def _kept(self, db: Database) -> int:
+        """How much of the write-ahead log cannot be given back."""
+        try:
+            if os.stat(f"{self.path}-wal").st_size <= WAL_BYTES:
+                return 0
+        except FileNotFoundError:
+            return 0
+        _, pages, moved = db.conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        kept: int = (pages - moved) * db.conn.execute("PRAGMA page_size").fetchone()[0]
+        return kept
 
     def _save_stream(self, connection: Any, cut: Cut) -> None:
         name = cut.stream

@@ -165,4 +165,4 @@ class MemoryStore:
 
     def figures(self) -> dict[str, Any]:
         """It is nowhere."""
-        return {"path": None, "bytes": 0}
+        return {"path": None, "bytes": 0, "kept_bytes": 0}

@@ -105,7 +105,7 @@ async def test_each_section_has_what_its_parts_say_of_themselves(
         *("made_room", "slow", "gone_slow", "gaps", "requests", "refused", "gone"),
     }
     assert set(status.snapshot) == {
-        *("path", "bytes", "saves", "failures", "error", "saved_ago_ms", "took_ms"),
+        *("path", "bytes", "kept_bytes", "saves", "failures", "error", "saved_ago_ms", "took_ms"),
         *("journal_frames", "journal_bytes", "journal_failures", "journal_error"),
         "dropped_rows",
     }
@@ -325,6 +325,26 @@ async def test_state_that_cannot_be_saved_makes_the_daemon_unhealthy(
 
     assert (before, status.healthy) == (True, False)
     assert "No space left" in status.health()["problems"]["snapshot"]
+
+
+async def test_a_journal_that_cannot_be_written_makes_the_daemon_unhealthy(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+
+    async with testing.daemon(CONFIG, registry=plugins(), store=store) as daemon:
+        await trio.sleep(6)
+        before = daemon.observer.status().health()["problems"].get("snapshot")
+        store.segments.full = True
+        await trio.sleep(6)
+        during = daemon.observer.status()
+        store.segments.full = False
+        await trio.sleep(6)
+        after = daemon.observer.status().health()["problems"].get("snapshot")
+
+    assert (before, during.healthy, after) == (None, False, None)
+    told = during.health()["problems"]["snapshot"]
+    assert told.startswith("the journal cannot be begun: ")
 
 
 async def test_looking_changes_nothing(autojump_clock: MockClock) -> None:

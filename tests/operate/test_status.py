@@ -88,6 +88,14 @@ def test_state_that_cannot_be_saved_is_a_problem() -> None:
     assert found["problems"] == {"snapshot": "state cannot be saved: disk full"}
 
 
+def test_a_reader_who_keeps_the_write_ahead_log_is_a_problem() -> None:
+    found = status(part(), healthy=False, snapshot={"kept_bytes": 300 << 20}).health()
+
+    assert found["problems"]["snapshot"].endswith(
+        "300 MiB of its write-ahead log cannot be given back"
+    )
+
+
 def test_components_are_found_by_name() -> None:
     found = status(part("a"), part("b"))
 

@@ -3,6 +3,7 @@
 The contract is one for both stores. Files are real, and so is the clock where threads write them.
 """
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -16,6 +17,7 @@ import trio
 from attrs import evolve, field, frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from flowd.stream import stores
 from flowd.stream.log import Retain, Stream
 from flowd.stream.seen import SEEN_MAX
 from flowd.stream.segments import DiskSegments
@@ -852,6 +854,35 @@ async def test_closing_twice_and_without_opening_is_harmless(tmp_path: Path) -> 
 
     again = await opened(tmp_path / "flowd.db")
     await again.close()
+
+
+async def test_a_reader_who_keeps_the_write_ahead_log_from_being_emptied_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "WAL_BYTES", 100_000)
+    path = tmp_path / "flowd.db"
+    store, ticks = SqliteStore(path), make_stream()
+    life = Life(store, await store.load(), ticks)
+    kept: list[int] = []
+
+    async def save() -> None:
+        for _ in range(2000):
+            ticks.append(Tick())
+        await life.snapshots.save()
+        kept.append(store.figures()["kept_bytes"])
+
+    with contextlib.closing(sqlite3.connect(path)) as reader:
+        await save()
+        reader.execute("BEGIN").execute("SELECT * FROM meta").fetchall()
+        await save()
+        await save()
+    await save()
+    await save()
+    taken = size_bytes(path) - path.stat().st_size
+    await store.close()
+
+    assert [size > 0 for size in kept] == [False, True, True, False, False]
+    assert taken < 1_000_000
 
 
 async def test_a_save_is_all_or_nothing(tmp_path: Path) -> None:
