@@ -193,8 +193,11 @@ class SqliteStore:
         return self._read(db, clean=clean, why=why, saved_ms=meta.get("saved_ms"))
 
     def _mark(self) -> bytes:
-        """What is known of the file: a copy that was put in its place is another one."""
-        return b"inode %d" % os.stat(self.path).st_ino
+        """What is known of the file: a copy that was put in its place is another one, or was
+        changed since. The number alone would not tell: that of a file that is gone is used again.
+        """
+        found = os.stat(self.path)
+        return b"inode %d changed %d" % (found.st_ino, found.st_ctime_ns)
 
     def _note(self, db: Database, **facts: int | str) -> None:
         db.conn.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(facts.items()))

@@ -817,6 +817,37 @@ async def test_a_path_that_cannot_be_is_a_user_error(tmp_path: Path) -> None:
         await SqliteStore(tmp_path / "file" / "flowd.db").load()
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.iterdir()}
+
+
+def put_back(files: dict[Path, bytes], instead_of: dict[Path, bytes]) -> None:
+    """The state itself into the file that is there: one that is made anew may get its number."""
+    for file in instead_of.keys() - files.keys():
+        file.unlink()
+    for file, data in files.items():
+        file.write_bytes(data)
+
+
+async def test_a_copy_of_all_files_that_is_put_back_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "flowd.db"
+    kept: dict[Path, bytes] = {}
+    for _ in range(2):
+        store, ticks = SqliteStore(path), make_stream()
+        life = Life(store, await store.load(), ticks)
+        ticks.append(Tick())
+        await life.snapshots.save(clean=True)
+        await store.close()
+        kept = kept or contents(tmp_path)
+
+    put_back(kept, contents(tmp_path))
+    store = SqliteStore(path)
+    loaded = await store.load()
+    await store.close()
+
+    assert loaded.why is not None
+
+
 async def test_a_second_daemon_on_the_same_file_is_a_user_error(tmp_path: Path) -> None:
     path = tmp_path / "flowd.db"
     store = await opened(path)
