@@ -1137,6 +1137,22 @@ async def test_a_channel_ends_with_its_last_client_and_begins_anew_with_the_next
     assert second.seqs() == [1, 2, 3]
 
 
+async def test_what_was_packed_outlives_its_channel_for_the_next_who_asks(
+    channels: Channels,
+) -> None:
+    encode, made = encoder()
+    stream = make_stream()
+    fill(stream, 3)
+
+    for _ in range(5):
+        reader = Reader(channels).follow(stream, encode=encode).start()
+        await wait_all_tasks_blocked()
+        reader.client.drop("left")
+        await wait_all_tasks_blocked()
+
+    assert (len(made), len(channels.prepared)) == (1, 1)
+
+
 # -- in the middle of a pass
 
 

@@ -118,6 +118,21 @@ async def test_it_listens_on_several_addresses_and_on_a_unix_socket(
         await stream.aclose()
 
 
+async def test_a_second_daemon_that_is_refused_takes_nobodys_socket_away(
+    flowd: Start, short: Path
+) -> None:
+    path = short / "s"
+    with flowd(listen=["127.0.0.1:0", f"unix:{path}"]) as daemon:
+        await daemon.start()
+
+        second = await trio.to_thread.run_sync(command, "run", "-c", str(daemon.config))
+
+        assert second.returncode == 2
+        stream = await trio.open_unix_socket(str(path))
+        assert (await Http(stream).ask("/health")).status == 200
+        await stream.aclose()
+
+
 async def open_six(port: int) -> trio.SocketStream:
     return await trio.open_tcp_stream("::1", port)
 

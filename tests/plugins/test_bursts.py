@@ -107,3 +107,21 @@ async def test_a_crash_at_any_moment_counts_each_order_once(
 
     truth = Decimal(300 * 301 // 2 + 500), 800
     assert found == dict.fromkeys(["1m", "5m", "15m", "30m", "1h", "4h", "1d", "totals"], truth)
+
+
+async def test_a_transform_that_is_left_out_for_a_run_counts_each_order_once(
+    autojump_clock: Any,
+) -> None:
+    store = MemoryStore()
+    without = CONFIG[: CONFIG.index("[transforms.volume]")]
+    for config in (CONFIG, without, CONFIG):
+        async with testing.daemon(config, registry=REGISTRY, store=store) as daemon:
+            await wait_all_tasks_blocked()
+            for _ in range(3):
+                one = order(testing.START_MS, "BUY", "1", "1", "LEFT")
+                daemon.streams["orders"].append(one)
+            await trio.sleep(6)
+
+    found = sums(daemon)
+    truth = Decimal(9), 9
+    assert found == dict.fromkeys(["1m", "5m", "15m", "30m", "1h", "4h", "1d", "totals"], truth)

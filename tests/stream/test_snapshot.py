@@ -829,6 +829,24 @@ def put_back(files: dict[Path, bytes], instead_of: dict[Path, bytes]) -> None:
         file.write_bytes(data)
 
 
+async def test_that_a_life_has_begun_is_on_the_disk_before_it_shows_anything(
+    tmp_path: Path,
+) -> None:
+    path, synced = tmp_path / "flowd.db", tmp_path / "synced.db"
+    first = await opened(path)
+    await Life(first, Loaded(), make_stream()).snapshots.save(clean=True)
+    await first.close()
+    second = await opened(path)
+
+    # Without its write-ahead log, which nobody syncs: so the machine's death would leave it.
+    synced.write_bytes(path.read_bytes())
+    with contextlib.closing(sqlite3.connect(synced)) as left:
+        meta = dict(left.execute("SELECT name, value FROM meta"))
+    await second.close()
+
+    assert meta["clean"] == 0
+
+
 async def test_a_copy_of_all_files_that_is_put_back_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "flowd.db"
     kept: dict[Path, bytes] = {}
@@ -860,6 +878,16 @@ async def test_a_second_daemon_on_the_same_file_is_a_user_error(tmp_path: Path) 
 
     await third.close()
     assert still_saves
+
+
+async def test_a_second_name_of_the_file_lets_no_second_daemon_in(tmp_path: Path) -> None:
+    path, link = tmp_path / "flowd.db", tmp_path / "second.db"
+    store = await opened(path)
+    link.symlink_to(path)
+
+    with pytest.raises(UserError, match="in use by another flowd"):
+        await SqliteStore(link).load()
+    await store.close()
 
 
 async def test_a_failed_start_lets_go_of_the_file(tmp_path: Path) -> None:

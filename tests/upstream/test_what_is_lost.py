@@ -84,6 +84,7 @@ class Exchange:
     async def answer(self, connection: Connection) -> None:
         self._line = connection
         self._under_way = 0
+        self._waiting.clear()
         await trio.lowlevel.checkpoint()
 
     async def ticks(self, config: Config, feed: Feed[Tick]) -> None:
@@ -321,6 +322,24 @@ async def test_a_first_life_that_is_cut_short_leaves_an_outage_too(
 
         (outage,) = scene.outages()
         assert outage.reason == "the daemon was not running"
+        assert scene.unannounced() == []
+
+
+async def test_a_life_that_ends_while_it_is_behind_tells_all_that_it_lost(
+    autojump_clock: MockClock,
+) -> None:
+    exchange, store = Exchange(), MemoryStore()
+    exchange.patience_s = 1000
+
+    async with following(exchange, store, crash=True):
+        await trio.sleep(60)
+        exchange.work_s = 2
+        await trio.sleep(60)
+    exchange.work_s = 0
+    async with following(exchange, store) as scene:
+        await trio.sleep(10)
+
+        assert len(scene.lost()) > 20
         assert scene.unannounced() == []
 
 
