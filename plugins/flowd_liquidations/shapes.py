@@ -34,7 +34,7 @@ def short(number: Decimal) -> str:
     """`10K`, `12.35K`, `1.23M`, and below a thousand always two decimals: `693.00`, `-693.00`,
     `0.00`.
     """
-    size = abs(number)
+    size = number.copy_abs()  # `abs` would round it to 28 digits, and so it would be rounded twice.
     rounded = size.quantize(_CENT, context=_WIDE)
     text = format(rounded, "f") if rounded < 1000 else _scaled(size)
     return f"-{text}" if number < 0 and rounded else text

@@ -87,6 +87,7 @@ def test_the_worked_example_reads_as_documented() -> None:
         ("1000000000", "1B"),
         ("-12345", "-12.35K"),
         ("123456789012345", "123456.79B"),
+        pytest.param("1234." + "9" * 30, "1.23K", id="rounded once, however many digits"),
     ],
 )
 def test_short_forms_are_those_of_the_specification(value: str, text: str) -> None:
