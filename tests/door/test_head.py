@@ -172,9 +172,12 @@ class Turns(trio.abc.Instrument):
 def test_heads_that_are_remembered_take_so_many_bytes_and_no_more() -> None:
     heads = Heads(100_000)
 
+    heads.parse(b"GET / HTTP/1.1\r\nHost: h\r\nX: %b\r\n\r\n" % (b"x" * 3000))
+    one = heads.figures()["heads_bytes"]
     for number in range(1000):
         heads.parse(b"GET /%d HTTP/1.1\r\nHost: h\r\nX: %b\r\n\r\n" % (number, b"x" * 3000))
 
+    assert one > 3 * 3000, "its bytes, and its text in Python's strings"
     assert 50_000 < heads.figures()["heads_bytes"] <= 100_000
 
 

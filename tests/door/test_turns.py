@@ -62,7 +62,7 @@ async def test_whoever_would_wait_long_is_told_to_come_again(
         for _ in range(most):
             nursery.start_soon(prepare)
         await wait_all_tasks_blocked()
-        with pytest.raises(BadRequest) as caught:
+        with pytest.raises(BadRequest) as caught, trio.fail_after(1):
             async with turns.turn(address):
                 pass
         nursery.cancel_scope.cancel()

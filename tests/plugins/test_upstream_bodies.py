@@ -1,6 +1,7 @@
 """Bodies from upstream are limited while they are read, for both who ask by HTTP."""
 
 import gzip
+import tracemalloc
 from collections.abc import AsyncIterator
 from types import ModuleType
 
@@ -15,6 +16,8 @@ from trio.testing import MockClock
 
 from flowd import testing
 from flowd.plugin import UpstreamError
+
+ENDLESS = 200 * 1024 * 1024
 
 both = pytest.mark.parametrize("body", [flowd_binance.body, flowd_liquidations.body])
 
@@ -37,6 +40,7 @@ class Pieces(httpx2.AsyncByteStream):
     async def _send(self, piece: bytes) -> bytes:
         await trio.sleep(self._every_s)
         self.sent += len(piece)
+        assert self.sent < ENDLESS, "somebody reads this to its end"
         return piece
 
 
@@ -75,9 +79,30 @@ async def test_what_unpacks_to_gigabytes_is_not_unpacked(
     autojump_clock: MockClock, body: ModuleType
 ) -> None:
     bomb = gzip.compress(bytes(100 * 1024 * 1024))
+    tracemalloc.start()
 
     with pytest.raises(body.BadBody, match="more than"):
         await body.get(answering(Pieces(bomb), Content_Encoding="gzip"), "http://there/", {})
+
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 * body.BODY_MAX
+
+
+@both
+async def test_whoever_asks_has_the_only_timeout(
+    autojump_clock: MockClock, body: ModuleType
+) -> None:
+    asked: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(200, stream=Pieces(b"[]"))
+
+    client = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    await body.get(client, "http://there/", {})
+
+    assert set(asked[0].extensions["timeout"].values()) == {None}
 
 
 @both
