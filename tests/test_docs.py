@@ -372,6 +372,19 @@ def test_links_lead_somewhere(page):
             assert anchor in {slug(title) for title in headings(file)}, target
 
 
+def test_each_promise_names_tests_that_exist():
+    text = (DOCS / "promises.md").read_text(encoding="utf-8")
+    rows = [line for line in re.findall(r"^\| .*$", text, re.M) if "| held by |" not in line]
+
+    assert len(rows) > 50
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, name in named:
+            there = (ROOT / file).read_text(encoding="utf-8")
+            assert re.search(rf"^(async )?def {name}\(", there, re.M), f"{file}::{name}"
+
+
 def headings(page: Path) -> list[str]:
     return re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
 
