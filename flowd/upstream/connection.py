@@ -80,6 +80,7 @@ class Upstream:
         self._next = self._messages.next
         self._silence_s = silence_s
         self._silent = False
+        self._left = False
         self._pongs_count = pongs_count
         self._on_frame = on_frame
         self._on_message = on_message
@@ -97,6 +98,13 @@ class Upstream:
         """
         with suppress(trio_websocket.ConnectionClosed):
             await self._messages.leave()
+            self._left = True
+
+    @property
+    def answered(self) -> bool:
+        """Whether upstream has answered our goodbye: what it had said before is all here."""
+        reason = self._connection.closed
+        return self._left and reason is not None and reason.code != 1006
 
     def __aiter__(self) -> "Upstream":
         return self

@@ -5,26 +5,20 @@ whoever reads its signature knows what it can touch.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
-
-import trio
 
 from flowd.stream.log import Retain, Stream
 from flowd.upstream.connection import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
 from flowd.upstream.reach import Reach
+from flowd.upstream.renewal import Renewal, Run, here
 from flowd.values.clock import Clock
-from flowd.values.errors import UpstreamError, unwrap
 from flowd.values.record import Record
 from flowd.values.tally import Tally
 
 T = TypeVar("T")
 V = TypeVar("V")
-
-LEAVE_S = 30.0
-"""How long after its goodbye a connection that was renewed may take to bring what was under way."""
 
 
 class Feed(Generic[T]):
@@ -61,6 +55,7 @@ class Feed(Generic[T]):
         self._on_delivering = on_delivering
         self._on_lost = on_lost
         self._on_recovered = on_recovered
+        self._renewal = Renewal(name, self.log, clock, self.reach, self.lost)
         self._slept = False
         self._fruitful = False
 
@@ -80,6 +75,7 @@ class Feed(Generic[T]):
             # What has a key is a state, and its time may be when that began, as a candle's.
             if key is None and type(happened_ms := getattr(value, "time_ms", None)) is int:
                 self.reach.note(happened_ms, record.time_ms)
+                self._renewal.told(happened_ms)
         return record
 
     def get(self, key: str) -> T | None:
@@ -121,7 +117,7 @@ class Feed(Generic[T]):
         ends, the next outage begins.
         """
         if upto_ms is not None:
-            self.reach.upto(upto_ms, self.clock())
+            self._renewal.told(upto_ms)
         self._slept = False
         self._fruitful = True
         if not self.tally.delivering:
@@ -198,7 +194,7 @@ class Feed(Generic[T]):
 
     async def renew(
         self,
-        session: Callable[[Callable[[], None]], Awaitable[None]],
+        session: Run,
         *,
         every_s: float,
         overlap_s: float = 5.0,
@@ -212,48 +208,7 @@ class Feed(Generic[T]):
         taken. A successor that fails before is tried again after `retry_s` while the
         old one lives on.
         """
-        async with trio.open_nursery() as nursery:
-            current = _Session(session)
-            await nursery.start(current.run)
-            while True:
-                await trio.sleep(every_s)
-                newer = await self._successor(nursery, session, current, overlap_s, retry_s)
-                self.log.info("%s: connection renewed", self.name)
-                nursery.start_soon(current.leave)
-                current = newer
-
-    async def _successor(
-        self,
-        nursery: trio.Nursery,
-        session: Callable[[Callable[[], None]], Awaitable[None]],
-        current: "_Session",
-        overlap_s: float,
-        retry_s: float,
-    ) -> "_Session":
-        """A session that has proved itself beside the current one, which is then needed no more."""
-        while True:
-            newer = _Session(session)
-            newer.spare = True
-            why: BaseException | None = None
-            try:
-                with trio.fail_after(retry_s):
-                    await nursery.start(newer.run)
-            except* trio.TooSlowError:
-                why = UpstreamError(f"not ready within {retry_s:g}s")
-            except* UpstreamError as group:
-                why = unwrap(group)
-            if why is None:
-                current.spare = True
-                with trio.move_on_after(overlap_s):
-                    await newer.ended.wait()
-                current.spare = newer.spare = False
-                why = newer.error
-                if why is None:
-                    return newer
-                if current.error is not None:
-                    raise why
-            self.log.warning("%s: cannot renew yet: %s; again in %gs", self.name, why, retry_s)
-            await trio.sleep(retry_s)
+        await self._renewal.run(session, every_s, overlap_s, retry_s)
 
     def _frame(self) -> None:
         self.tally.last_frame_ms = self.clock()
@@ -280,7 +235,7 @@ class _Connection(AbstractAsyncContextManager[Upstream]):
 
     async def __aenter__(self) -> Upstream:
         upstream = await self._opening.__aenter__()
-        session = _here.get()
+        session = here.get()
         if session is not None:
             session.upstreams.append(upstream)
         tally = self._feed.tally
@@ -295,53 +250,3 @@ class _Connection(AbstractAsyncContextManager[Upstream]):
         if not tally.open:
             tally.delivering = self._feed._slept = False
         return await self._opening.__aexit__(*exc)
-
-
-_here: ContextVar["_Session | None"] = ContextVar("session", default=None)
-
-
-class _Session:
-    """One of the overlapping lives of a renewed connection."""
-
-    def __init__(self, session: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
-        self.scope = trio.CancelScope()
-        self.spare = False
-        """Whether there is another one: then the end of this one costs nothing."""
-        self.ended = trio.Event()
-        self.error: BaseException | None = None
-        """What it ended of."""
-        self.upstreams: list[Upstream] = []
-        """What it has dialled."""
-        self._session = session
-
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        ready = False
-
-        def on_ready() -> None:
-            nonlocal ready
-            if not ready:
-                ready = True
-                task_status.started()
-
-        _here.set(self)
-        with self.scope:
-            try:
-                await self._session(on_ready)
-                # Else the renewing would wait for hours beside a connection that is gone.
-                raise UpstreamError("ended")
-            except* UpstreamError as group:
-                self.error = unwrap(group)
-                self.ended.set()
-                if not (ready and self.spare):
-                    raise
-
-    async def leave(self) -> None:
-        """End it, once all has come that upstream had under way to it: after the goodbye nothing is
-        sent to it that its successor does not get.
-        """
-        self.spare = True
-        with trio.move_on_after(LEAVE_S if self.upstreams else 0):
-            for upstream in self.upstreams:
-                await upstream.leave()
-            await self.ended.wait()
-        self.scope.cancel()

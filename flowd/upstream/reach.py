@@ -46,7 +46,6 @@ class Reach:
         if self._least_ms is None or lag_ms < self._least_ms:
             self._least_ms = lag_ms
         self._noted_ms = now_ms
-        self.upto(happened_ms, now_ms)
 
     def upto(self, told_ms: int, now_ms: int) -> None:
         """All that happened until then has been told."""

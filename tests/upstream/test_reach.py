@@ -5,11 +5,17 @@ from flowd.upstream.reach import Reach
 MINUTE_MS = 60_000
 
 
+def tell(reach: Reach, happened_ms: int, now_ms: int) -> None:
+    """Upstream tells now what happened then, and has told all until then."""
+    reach.note(happened_ms, now_ms)
+    reach.upto(happened_ms, now_ms)
+
+
 def at(*pairs: tuple[int, int]) -> Reach:
     """What was learned from what happened and when it came."""
     reach = Reach()
     for happened_ms, now_ms in pairs:
-        reach.note(happened_ms, now_ms)
+        tell(reach, happened_ms, now_ms)
     return reach
 
 
@@ -74,11 +80,11 @@ def test_who_says_up_to_when_all_was_told_says_nothing_of_the_lag() -> None:
 def test_late_is_what_comes_later_than_usual() -> None:
     reach = Reach()
     for second in range(60):
-        reach.note(1_000_000 + second * 1000, 1_000_800 + second * 1000)
+        tell(reach, 1_000_000 + second * 1000, 1_000_800 + second * 1000)
     assert reach.late_ms(1_060_000) == 0
 
     for second in range(60, 90):
-        reach.note(1_000_000 + second * 1000, 1_008_800 + second * 1000)
+        tell(reach, 1_000_000 + second * 1000, 1_008_800 + second * 1000)
 
     assert reach.late_ms(1_099_000) == 8_000
 
@@ -105,7 +111,7 @@ def test_who_is_very_late_is_late_too_though_it_says_nothing_of_the_end() -> Non
 def test_the_usual_lag_is_of_the_last_hour() -> None:
     reach = at((1_000_000, 1_000_000))
     for second in range(1, 4000):
-        reach.note(1_000_000 + second * 1000, 1_004_000 + second * 1000)
+        tell(reach, 1_000_000 + second * 1000, 1_004_000 + second * 1000)
 
     assert reach.usual_ms == 4_000
 
@@ -114,7 +120,7 @@ def test_what_was_learned_by_a_clock_that_was_set_is_forgotten() -> None:
     reach = at((1_000_000, 1_000_000))
 
     reach.forget()
-    reach.note(1_010_000, 1_310_000)
+    tell(reach, 1_010_000, 1_310_000)
 
     assert (reach.usual_ms, reach.late_ms(1_310_000)) == (300_000, 0)
     assert reach.ends_ms(alive_ms=1_320_000) == 1_010_000

@@ -1,5 +1,7 @@
 """A connection that is renewed while what upstream says is long under way."""
 
+import logging
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +11,10 @@ import trio_websocket
 from trio.testing import MockClock
 
 from flowd import testing
-from flowd.upstream.feed import LEAVE_S, Feed
+from flowd.upstream.feed import Feed
+from flowd.upstream.reach import Reach
+from flowd.upstream.renewal import LEAVE_S, LOST, Renewal, Session, here
+from flowd.values.errors import UpstreamError
 from tests.simulation.parts import Line
 
 
@@ -91,3 +96,85 @@ async def test_one_that_does_not_answer_a_goodbye_is_let_go_after_a_while(
     ended = [time for what, time in exchange.log if what == "ends"]
     assert ended[0] == pytest.approx(began[1] + 3 + LEAVE_S, abs=2)
     nursery.cancel_scope.cancel()
+
+
+class Backlog:
+    """A feed with two sessions side by side: the old one has not brought all that it was told."""
+
+    def __init__(self, end: Callable[[Session], None]) -> None:
+        self.lost: list[tuple[str, int]] = []
+        self.reach = Reach()
+        self.renewal = Renewal(
+            "orders",
+            logging.getLogger("test"),
+            testing.clock,
+            self.reach,
+            lambda reason, from_ms: self.lost.append((reason, from_ms)),
+        )
+        self.began: list[Session] = []
+        self._end = end
+
+    async def session(self, ready: Callable[[], None]) -> None:
+        mine = here.get()
+        assert mine is not None
+        self.began.append(mine)
+        ready()
+        if len(self.began) == 1:
+            self.renewal.told(testing.clock() - 1000)
+            await trio.sleep(12)
+            self._end(mine)
+        else:
+            self.renewal.told(testing.clock() + 1000)
+        await trio.sleep_forever()
+
+    def ends_s(self) -> float | None:
+        ends_ms = self.reach.ends_ms(None)
+        return None if ends_ms is None else (ends_ms - testing.START_MS) / 1000
+
+
+def dies(session: Session) -> None:
+    raise UpstreamError("connection lost")
+
+
+def catches_up(session: Session) -> None:
+    pass
+
+
+async def test_data_ends_where_the_old_connection_has_come_to_while_both_live(
+    autojump_clock: MockClock,
+) -> None:
+    feed = Backlog(catches_up)
+
+    with trio.move_on_after(13):
+        await feed.renewal.run(feed.session, every_s=10, overlap_s=5, retry_s=60)
+
+    assert len(feed.began) == 2
+    assert (feed.ends_s(), feed.lost) == (-1, [])
+
+
+async def test_an_old_connection_that_dies_with_a_backlog_is_told_as_a_loss(
+    autojump_clock: MockClock,
+) -> None:
+    feed = Backlog(dies)
+
+    with trio.move_on_after(20):
+        await feed.renewal.run(feed.session, every_s=10, overlap_s=5, retry_s=60)
+
+    assert feed.lost == [(LOST, testing.START_MS - 1000)]
+    assert feed.ends_s() == 11
+
+
+async def test_an_old_connection_that_has_caught_up_may_die(autojump_clock: MockClock) -> None:
+    feed = Backlog(dies)
+
+    async def caught_up(ready: Callable[[], None]) -> None:
+        with trio.move_on_after(11):
+            await feed.session(ready)
+        feed.renewal.told(testing.clock() + 500)
+        await trio.sleep(1)
+        raise UpstreamError("connection lost")
+
+    with trio.move_on_after(20):
+        await feed.renewal.run(caught_up, every_s=10, overlap_s=5, retry_s=60)
+
+    assert feed.lost == []
