@@ -18,6 +18,7 @@ from attrs import frozen
 
 from flowd.market import Liquidation
 from flowd.plugin import Feed, Source
+from flowd.process import settle
 from flowd.stream.journal import Journal
 from flowd.stream.segments import DiskSegments
 from flowd.stream.snapshot import Loaded, Save, Store
@@ -119,7 +120,7 @@ async def measure(directory: Path, name: str, rate: int, seconds: float) -> Foun
     text = CONFIG.format(rate=rate)
     async with whole.daemon(text, directory, SOURCE, store=store(name, directory)) as daemon:
         await trio.sleep(WARM_S)
-        whole.settle()
+        settle()
         stream = daemon.streams["orders"]
         first, spent, began = stream.seq, time.process_time(), time.perf_counter()
         await trio.sleep(seconds)
