@@ -75,7 +75,7 @@ class Feed(Generic[T]):
             # What has a key is a state, and its time may be when that began, as a candle's.
             if key is None and type(happened_ms := getattr(value, "time_ms", None)) is int:
                 self.reach.note(happened_ms, record.time_ms)
-                self._renewal.told(happened_ms)
+                self._renewal.told(happened_ms, record.time_ms)
         return record
 
     def get(self, key: str) -> T | None:
@@ -117,7 +117,7 @@ class Feed(Generic[T]):
         ends, the next outage begins.
         """
         if upto_ms is not None:
-            self._renewal.told(upto_ms)
+            self._renewal.told(upto_ms, self.clock())
         self._slept = False
         self._fruitful = True
         if not self.tally.delivering:
@@ -205,8 +205,8 @@ class Feed(Generic[T]):
 
         The old one ends when the new one has lived `overlap_s` beside it, so records must be
         published with ids. Its connection says goodbye then, and what was still under way to it is
-        taken. A successor that fails before is tried again after `retry_s` while the
-        old one lives on.
+        taken. A successor that fails before is tried again after `retry_s` while the old one lives
+        on.
         """
         await self._renewal.run(session, every_s, overlap_s, retry_s)
 

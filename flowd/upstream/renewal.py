@@ -112,22 +112,22 @@ class Renewal:
         self._reach = reach
         self._on_lost = on_lost
 
-    def told(self, upto_ms: int) -> None:
+    def told(self, upto_ms: int, now_ms: int) -> None:
         """By upstream's clock, all that happened until then has been told: in this task, so by its
         session, if it has one.
         """
         session = here.get()
         if session is None:
-            self._reach.upto(upto_ms, self._clock())
+            self._reach.upto(upto_ms, now_ms)
         else:
             session.upto_ms = max(session.upto_ms, upto_ms)
             if session.counts:
-                self._advance(session)
+                self._advance(session, now_ms)
 
-    def _advance(self, session: Session | None) -> None:
+    def _advance(self, session: Session | None, now_ms: int) -> None:
         while session is not None and session.counts:
             if session.upto_ms:
-                self._reach.upto(session.upto_ms, self._clock())
+                self._reach.upto(session.upto_ms, now_ms)
             newer = session.successor
             if newer is not None and newer.began_ms and session.upto_ms >= newer.began_ms:
                 session.done = True
@@ -152,7 +152,7 @@ class Renewal:
             if not all_came and ends_ms is not None:
                 self._on_lost(LOST, ends_ms)
             old.done = True
-            self._advance(old.successor)
+            self._advance(old.successor, self._clock())
 
     async def _successor(
         self, nursery: trio.Nursery, run: Run, current: Session, overlap_s: float, retry_s: float

@@ -120,11 +120,11 @@ class Backlog:
         self.began.append(mine)
         ready()
         if len(self.began) == 1:
-            self.renewal.told(testing.clock() - 1000)
+            self.renewal.told(testing.clock() - 1000, testing.clock())
             await trio.sleep(12)
             self._end(mine)
         else:
-            self.renewal.told(testing.clock() + 1000)
+            self.renewal.told(testing.clock() + 1000, testing.clock())
         await trio.sleep_forever()
 
     def ends_s(self) -> float | None:
@@ -170,7 +170,7 @@ async def test_an_old_connection_that_has_caught_up_may_die(autojump_clock: Mock
     async def caught_up(ready: Callable[[], None]) -> None:
         with trio.move_on_after(11):
             await feed.session(ready)
-        feed.renewal.told(testing.clock() + 500)
+        feed.renewal.told(testing.clock() + 500, testing.clock())
         await trio.sleep(1)
         raise UpstreamError("connection lost")
 
