@@ -231,9 +231,13 @@ class World:
                     await daemon.ended.wait()
                 self.trace(end, daemon.loop.steps)
                 # What is there now, everybody may have been shown: all steps before this one are
-                # over. What tasks do while they come to an end, has never been.
+                # over. What tasks do while they come to an end, has never been: nothing of it is
+                # kept, and nobody hears of it.
                 self.sync()
+                for reader in self.readers:
+                    reader.lose(clean=end == "stop")
                 self.disk.freeze()
+                self.daemon = None
                 taps.cancel_scope.cancel()
         self._ended(daemon, end)
 
@@ -280,9 +284,6 @@ class World:
         if self.random("damage").random() < 0.3 and self.disk.damage(self.random("damage")):
             self.trace("damage")
             self.goes_on = False
-        for reader in self.readers:
-            reader.lose(clean=end == "stop")
-        self.daemon = None
 
     async def _tap(self, daemon: testing.Daemon, name: str) -> None:
         stream = daemon.streams[name]
