@@ -18,6 +18,7 @@ import flowd_websocket
 import trio
 import trio.testing
 from attrs import define, frozen
+from flowd_simulator.binance.exchange import HANDSHAKE_S
 from flowd_simulator.faults import Faults, spoil
 
 from flowd import testing
@@ -247,8 +248,16 @@ class World:
         await trio.testing.wait_all_tasks_blocked()
         await trio.testing.wait_all_tasks_blocked()
         assert self.exchange.connections == 0
-        living = trio.lowlevel.current_statistics().tasks_living
-        assert living <= self._tasks, f"{living - self._tasks} tasks were left behind"
+        if self._living() > self._tasks:
+            # The exchange's codec does not notice that a client left in its handshake: such a one
+            # is given up after a while.
+            await trio.sleep(HANDSHAKE_S)
+            await trio.testing.wait_all_tasks_blocked()
+        left = self._living() - self._tasks
+        assert left <= 0, f"{left} tasks were left behind"
+
+    def _living(self) -> int:
+        return trio.lowlevel.current_statistics().tasks_living
 
     def _begin(self, daemon: testing.Daemon) -> None:
         """What a new daemon must have made of the snapshot."""
