@@ -238,9 +238,9 @@ class World:
                 for reader in self.readers:
                     reader.lose(clean=end == "stop")
                 self.disk.freeze()
-                self.daemon = None
+                self.daemon, journaled = None, daemon.memory.journal.error is None
                 taps.cancel_scope.cancel()
-        self._ended(daemon, end)
+        self._ended(end, journaled=journaled)
 
     async def _down(self) -> None:
         """Between two lives: nothing of the daemon may be left."""
@@ -284,14 +284,14 @@ class World:
     goes_on = False
     """The next life must go on as if nothing had happened."""
 
-    def _ended(self, daemon: testing.Daemon, end: str) -> None:
+    def _ended(self, end: str, *, journaled: bool) -> None:
         if not self.disk.full:
             assert self.disk.clean or end != "stop"
         if end == "power loss":
             self.disk.die(unsynced=self.random("lives").random() < 0.5)
             self.goes_on = self.disk.clean
         else:
-            self.goes_on = self.disk.clean or daemon.memory.journal.error is None
+            self.goes_on = self.disk.clean or journaled
         if self.random("damage").random() < 0.3 and self.disk.damage(self.random("damage")):
             self.trace("damage")
             self.goes_on = False
