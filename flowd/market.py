@@ -188,3 +188,69 @@ class Candle:
     def key(self) -> str:
         """Its key in a table of candles."""
         return f"{self.symbol}/{self.interval}/{self.time_ms}"
+
+
+@frozen
+class Trade:
+    """One public trade: `price` in quote units, `quantity` in base units, `notional` their exact
+    product.
+
+    `side` is the aggressor's: BUY took the seller's price. `buyer` and `seller` are the accounts,
+    where the venue tells them. `backfilled` marks what happened before the connection that told of
+    it, or was told as recent history: it is no new activity. `id` names the trade for ever.
+    """
+
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    notional: Decimal
+    time_ms: int
+    id: str
+    venue: str
+    buyer: str | None = None
+    seller: str | None = None
+    backfilled: bool = False
+
+
+@frozen
+class Level:
+    """What would be liquidated if the price came to this bin: notional in quote units. `price` is
+    the bin's lower edge.
+    """
+
+    price: Decimal
+    long: Decimal
+    short: Decimal
+
+
+@frozen
+class LiquidationMap:
+    """Where open positions would be liquidated, by price; a table, by `symbol`.
+
+    `source` says whether liquidation prices are the venue's own (`observed`) or a model's
+    (`estimated`). `levels` are in ascending order, only bins that hold something; what lies
+    further from `mark_price` than is shown is summed up in `outside_long` and `outside_short`,
+    what has no liquidation price in `unplaced`. `derived` is the share of the placed notional
+    whose price was computed here. `coverage` is the share of the market's open interest that the
+    positions seen make up, where one contract counts `oi_sides` times; None when it is unknown.
+    `created` and `consumed` count what opened and what was liquidated since the last map.
+    """
+
+    symbol: str
+    venue: str
+    source: Literal["observed", "estimated"]
+    time_ms: int
+    mark_price: Decimal | None
+    bin: Decimal
+    levels: tuple[Level, ...]
+    outside_long: Decimal
+    outside_short: Decimal
+    unplaced: Decimal
+    derived: float
+    coverage: float | None
+    oi_sides: int
+    accounts: int
+    positions: int
+    created: int
+    consumed: int
