@@ -228,9 +228,15 @@ class Daemon:
                 partial(self._delivery, name),
                 reading,
                 web.may_read(self.readers),
+                partial(self._ask, name),
             )
             for name, reading in readings.items()
         )
+
+    def _ask(self, stream: str, what: str) -> None:
+        feed = self.feeds.get(self.plan.writers.get(stream, ""))
+        if feed is not None:
+            feed.ask(what)
 
     def _live(self, component: str, run: Callable[[], Awaitable[None]]) -> Awaitable[None]:
         """One life of a component."""

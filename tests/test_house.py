@@ -36,7 +36,7 @@ INSIDE = """
 values    buckets clock codec errors limits settings tally / filters record
 stream    cursor cut held journal seek seen / log segments / reading / inputs snapshot
           / memory stores volatile
-upstream  slices / connection outages reach / renewal / feed misses / watch
+upstream  asked slices / connection outages reach / renewal / feed misses / watch
 channel   guard packing prepared / client / row / channel / channels
 door      desk head / addresses outgoing readable readers rules visit websocket
           / loan paths room turns / clients polls routes / door

@@ -51,6 +51,7 @@ class Input(Generic[T]):
         delivery: Callable[[], Delivery] = Delivery,
         reading: Reading | None = None,
         check: Callable[[str], None] = lambda stream: None,
+        ask: Callable[[str], None] = lambda what: None,
     ) -> None:
         self.delivery = delivery
         """How the component behind the stream stands at this instant."""
@@ -58,6 +59,7 @@ class Input(Generic[T]):
         self._reading = reading or Reading(stream, places)
         self._on_gap = on_gap
         self._check = check
+        self._ask = ask
 
     @property
     def name(self) -> str:
@@ -98,6 +100,14 @@ class Input(Generic[T]):
         """
         self._check(self.name)
         return self._stream.read(after, first=first, upto=upto, limit=limit, filter=filter)
+
+    def ask(self, what: str) -> None:
+        """Ask something of the component that writes this stream: a short text, whose meaning is
+        that component's affair. Nothing is answered; what comes of it is in the streams. A hundred
+        questions may wait, the oldest make room; who does not listen, hears nothing.
+        """
+        self._check(self.name)
+        self._ask(what)
 
     def knows(self, position: Position) -> bool:
         """Whether a reader may go on at `position`: same epoch, and not from the future."""

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
 from flowd.stream.log import Retain, Stream
+from flowd.upstream.asked import Asked
 from flowd.upstream.connection import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
 from flowd.upstream.reach import Reach
 from flowd.upstream.renewal import Renewal, Run, here
@@ -49,6 +50,7 @@ class Feed(Generic[T]):
         self.log = logging.getLogger(f"flowd.{name}")
         self.tally = Tally()
         self.reach = Reach()
+        self._asked = Asked(self.tally)
         self._stream = stream
         self._dial = dial
         self._table = table
@@ -94,6 +96,18 @@ class Feed(Generic[T]):
     def forget(self, key: str) -> None:
         """Drop what was published under `key`: it has outlived its retention."""
         self._stream.forget(key)
+
+    def ask(self, what: str) -> None:
+        """Put a question to this component, which may take it by `asked`: what readers of its
+        stream do by `Input.ask`.
+        """
+        self._asked.put(what)
+
+    async def asked(self) -> str:
+        """What a reader of this component's stream asks of it, by `Input.ask`: waits for a
+        question, and takes it. Nothing is answered: what comes of it is published.
+        """
+        return await self._asked.take()
 
     def table(self, name: str, record: type[V]) -> Stream[V]:
         """A further stream of the component, for state that must survive: saved like any other.
