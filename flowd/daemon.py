@@ -35,6 +35,7 @@ from flowd.stream.reading import Reading
 from flowd.stream.snapshot import Store
 from flowd.stream.volatile import MemoryStore
 from flowd.upstream.feed import Feed
+from flowd.upstream.http import Services
 from flowd.upstream.misses import Misses
 from flowd.upstream.outages import ALIVE, Alive, Outage, Outages
 from flowd.upstream.outages import NAME as OUTAGES
@@ -74,6 +75,7 @@ class Daemon:
         self._store: Store = store or MemoryStore()
         self.memory = Memory(self._store, machine.clock, machine.random, lambda: self.watch.note())
         self.streams, self.snapshots = self.memory.streams, self.memory.snapshots
+        self.services = Services(machine.clock, machine.transport)
         self.feeds: dict[str, Feed[Any]] = {}
         self.running: dict[str, Running] = {}
         self.supervisor = Supervisor(machine.random, self._changed)
@@ -133,6 +135,7 @@ class Daemon:
         """Close the store, if it is not: the last thing that counts."""
         if not self.ended.is_set():
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+                await self.services.aclose()
                 await self._store.close()
             self.ended.set()
 
@@ -179,13 +182,9 @@ class Daemon:
             sections={
                 "clients": [clients.figures, self.channels.figures, self.door.figures],
                 "snapshot": [self.snapshots.figures],
+                "budgets": [self.services.budgets.figures],
                 "loop": [self.loop.figures],
-                "memory": [
-                    resident,
-                    prepared.figures,
-                    self.door.heads.figures,
-                    self.door.outgoing.figures,
-                ],
+                "memory": [resident, prepared.figures, *self.door.memory],
                 "limits": [
                     clients.bounds,
                     self.channels.bounds,
@@ -234,8 +233,7 @@ class Daemon:
         )
 
     def _ask(self, stream: str, what: str) -> None:
-        feed = self.feeds.get(self.plan.writers.get(stream, ""))
-        if feed is not None:
+        if feed := self.feeds.get(self.plan.writers.get(stream, "")):
             feed.ask(what)
 
     def _live(self, component: str, run: Callable[[], Awaitable[None]]) -> Awaitable[None]:
@@ -255,6 +253,7 @@ class Daemon:
                 clock=self.machine.clock,
                 check_admin=self._check_admin,
                 reconnect=self._reconnect,
+                services=self.services,
             )
             tally = desk.tally
             if definition.run is not None:
@@ -274,6 +273,7 @@ class Daemon:
                 on_delivering=partial(self.outages.close, name),
                 on_lost=partial(self.outages.past, name),
                 on_recovered=partial(self.outages.recovered, name),
+                services=self.services,
             )
             self.feeds[name] = feed
             tally = feed.tally

@@ -20,8 +20,10 @@ from flowd.door.paths import Hot, Live, Session, Tail, Wish, follow_path
 from flowd.stream.cursor import Cursor
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.log import Stream
+from flowd.upstream.budget import Budget
 from flowd.upstream.connection import Upstream
 from flowd.upstream.feed import Feed
+from flowd.upstream.http import Answer, BadBody, Http, NoAnswer, RateLimited
 from flowd.upstream.outages import Outage
 from flowd.values import codec, filters
 from flowd.values.clock import Clock
@@ -31,8 +33,11 @@ from flowd.values.record import Batch, Gap, Position, Record
 from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds
 
 __all__ = [
+    "Answer",
+    "BadBody",
     "BadRequest",
     "Batch",
+    "Budget",
     "Clock",
     "Cursor",
     "Delivery",
@@ -42,10 +47,13 @@ __all__ = [
     "Filter",
     "Gap",
     "Hot",
+    "Http",
     "Input",
     "Live",
+    "NoAnswer",
     "Outage",
     "Position",
+    "RateLimited",
     "Record",
     "Seconds",
     "Secret",

@@ -36,13 +36,13 @@ INSIDE = """
 values    buckets clock codec errors limits settings tally / filters record
 stream    cursor cut held journal seek seen / log segments / reading / inputs snapshot
           / memory stores volatile
-upstream  asked slices / connection outages reach / renewal / feed misses / watch
+upstream  asked budget slices / connection http outages reach / renewal / feed misses / watch
 channel   guard packing prepared / client / row / channel / channels
 door      desk head / addresses outgoing readable readers rules visit websocket
           / loan paths room turns / clients polls routes / door
 setup     hooks machine structure supervisor / registry / config / paths remarks / wiring
 operate   log notify status terminal watchdog / metrics openapi / observe web
-testing   scripts / clients components / daemons
+testing   rest scripts / clients components / daemons
 """
 """Within each folder: who stands further right may import who stands further left."""
 

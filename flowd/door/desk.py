@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from flowd.stream.inputs import Streams
+from flowd.upstream.http import Services
 from flowd.values.clock import Clock
 from flowd.values.tally import Tally
 
@@ -31,11 +32,14 @@ class Desk:
         clock: Clock,
         check_admin: Callable[[str], None] = lambda authorization: None,
         reconnect: Callable[[str], None] = lambda stream: None,
+        services: Services | None = None,
     ) -> None:
         self.name = name
         """The sink's name in the configuration."""
         self.tally = Tally()
         """What the sink counts, for `/status`: `published`, and `figures` of its own by name."""
+        self.http = (services or Services(clock)).http(self.tally)
+        """The client for who pushes to a service: `await desk.http.post(url, content=...)`."""
         self.now_ms = clock
         """Wall time, in milliseconds since 1970."""
         self.check_admin = check_admin

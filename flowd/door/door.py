@@ -84,6 +84,8 @@ class Door:
         self.heads = Heads(limits.heads_bytes)
         self.room = Room(limits)
         self.outgoing = Outgoing(limits.outgoing_bytes)
+        self.memory = (self.heads.figures, self.outgoing.figures)
+        """What it takes of the memory, for `/status`."""
         self._limits = limits
         self._readers = clients.readers
         self._rules = rules

@@ -62,6 +62,30 @@ class _Metrics(Collector):
             [((stream.name,), int(stream.position.split(".")[1])) for stream in status.streams],
             ("stream",),
         )
+        budgets = status.budgets.items()
+        for name, words in (
+            ("used", "Weight that counts, of the last minute"),
+            ("limit", "Weight per minute"),
+            ("waiting", "Questions that wait for their turn"),
+        ):
+            yield _gauge(
+                f"flowd_budget_{name}",
+                words,
+                [((service,), told[name]) for service, told in budgets],
+                ("service",),
+            )
+        yield _counter(
+            "flowd_budget_refused",
+            "Times that the service refused us for having asked too much",
+            [((service,), told["refused"]) for service, told in budgets],
+            ("service",),
+        )
+        yield _counter(
+            "flowd_budget_spent",
+            "Weight spent, by component",
+            [((s, who), weight) for s, told in budgets for who, weight in told["spent"].items()],
+            ("service", "component"),
+        )
         clients = status.clients
         for name in ("live", "behind", "channels", "connections_open"):
             yield _gauge(f"flowd_clients_{name}", f"Clients: {name}", [((), clients[name])])

@@ -232,6 +232,7 @@ class Status:
     streams: list[StreamStatus]
     clients: dict[str, Any]
     snapshot: dict[str, Any]
+    budgets: dict[str, Any]
     loop: dict[str, Any]
     memory: dict[str, Any]
     limits: dict[str, Any]

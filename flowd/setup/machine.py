@@ -1,11 +1,15 @@
 """The machine that a daemon runs on, as far as it asks: its clocks, its chance and its network."""
 
 from random import Random, SystemRandom
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from flowd.upstream.connection import Dial, dial
 from flowd.values.clock import Clock, Stopwatch, stopwatch, system_clock, uptime
+
+if TYPE_CHECKING:
+    import httpx2
 
 
 @frozen
@@ -17,3 +21,5 @@ class Machine:
     dial: Dial = dial
     stopwatch: Stopwatch = stopwatch
     uptime: Stopwatch = uptime
+    transport: "httpx2.AsyncBaseTransport | None" = None
+    """What HTTP requests go over; None for the network."""

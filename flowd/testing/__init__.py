@@ -24,6 +24,7 @@ from flowd.testing.components import (
     streams,
 )
 from flowd.testing.daemons import Answer, Daemon, daemon
+from flowd.testing.rest import SILENT, Reply, Request, Rest, rest, turns
 from flowd.testing.scripts import (
     Connection,
     Script,
@@ -45,6 +46,7 @@ from flowd.testing.scripts import (
 
 __all__ = [
     "EPOCH",
+    "SILENT",
     "START_MS",
     "Answer",
     "Client",
@@ -52,6 +54,9 @@ __all__ = [
     "Daemon",
     "FakeSocket",
     "MemoryStore",
+    "Reply",
+    "Request",
+    "Rest",
     "Script",
     "ScriptedFeed",
     "ScriptedUpstream",
@@ -68,10 +73,12 @@ __all__ = [
     "plays",
     "refuses",
     "registry",
+    "rest",
     "says",
     "sends_garbage",
     "stream",
     "streams",
+    "turns",
     "unreachable",
     "upstream",
     "waits",

@@ -9,8 +9,10 @@ from flowd.door.desk import Desk
 from flowd.setup.registry import Registry
 from flowd.stream.inputs import Input, Streams
 from flowd.stream.log import Retain, Stream
+from flowd.testing.rest import Rest
 from flowd.testing.scripts import Script, ScriptedUpstream, upstream
 from flowd.upstream.feed import Feed
+from flowd.upstream.http import Services
 from flowd.values.clock import Clock
 
 T = TypeVar("T")
@@ -32,7 +34,12 @@ class ScriptedFeed(Feed[T], Generic[T]):
     """A feed whose `websocket` dials the `upstream`. What was published is in its `stream`."""
 
     def __init__(
-        self, upstream: ScriptedUpstream, stream: Stream[T], clock: Clock, retain: Retain
+        self,
+        upstream: ScriptedUpstream,
+        stream: Stream[T],
+        clock: Clock,
+        retain: Retain,
+        rest: Rest,
     ) -> None:
         super().__init__(
             stream.name,
@@ -41,7 +48,9 @@ class ScriptedFeed(Feed[T], Generic[T]):
             dial=upstream.dial,
             table=self._keep,
             on_recovered=lambda *told: self.recoveries.append(told),
+            services=Services(clock, rest),
         )
+        self.rest = rest
         self.recoveries: list[tuple[int, int, int]] = []
         """What `recovered` was told."""
         self.stream = stream
@@ -69,11 +78,14 @@ def feed(
     clock: Clock = clock,
     retain: int = 5000,
     name: str = "test",
+    rest: Rest | None = None,
 ) -> ScriptedFeed[Any]:
-    """A feed for a source or transform under test, whose upstream plays these scripts."""
+    """A feed for a source or transform under test, whose upstream plays these scripts, and whose
+    REST services answer as `rest` says.
+    """
     kept = Retain(retain)
     own: Stream[Any] = Stream(name, record, clock=clock, epoch=EPOCH, retain=kept)
-    return ScriptedFeed(upstream(*scripts), own, clock, kept)
+    return ScriptedFeed(upstream(*scripts), own, clock, kept, rest or Rest({}))
 
 
 def stream(
@@ -92,9 +104,9 @@ def streams(*inputs: Stream[Any], places: dict[str, int] | None = None) -> Strea
     return Streams(Input(one, kept) for one in inputs)
 
 
-def desk(name: str = "test", *, clock: Clock = clock) -> Desk:
+def desk(name: str = "test", *, clock: Clock = clock, rest: Rest | None = None) -> Desk:
     """A desk for a sink under test: everybody is an admin, and nothing is started again."""
-    return Desk(name, clock=clock)
+    return Desk(name, clock=clock, services=Services(clock, rest or Rest({})))
 
 
 def registry(*modules: Any) -> Registry:

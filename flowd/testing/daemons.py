@@ -22,6 +22,7 @@ from flowd.stream.snapshot import Store
 from flowd.stream.volatile import MemoryStore
 from flowd.testing.clients import Client, FakeSocket
 from flowd.testing.components import clock
+from flowd.testing.rest import Rest
 from flowd.testing.scripts import upstream
 from flowd.upstream.connection import Dial
 from flowd.values import codec
@@ -127,6 +128,7 @@ async def daemon(
     clock: Clock = clock,
     stopwatch: Stopwatch = trio.current_time,
     uptime: Stopwatch = trio.current_time,
+    rest: Rest | None = None,
     crash: bool = False,
 ) -> AsyncGenerator[Daemon, None]:
     """A running daemon, configured by a TOML text; at the end of the block it is stopped.
@@ -134,10 +136,13 @@ async def daemon(
     With `crash` it is abandoned there instead, with nothing saved or said: its tasks still come to
     an end, and leave no trace in a `MemoryStore`. A `store` that is given
     outlives it, so that the next daemon goes on from it. Plugins are the installed ones unless a
-    `registry` is given, upstreams are unreachable unless `dial` reaches them.
+    `registry` is given, upstreams are unreachable unless `dial` reaches them, and REST services
+    answer 404 but where `rest` says otherwise.
     """
     kinds = installed() if registry is None else registry
-    machine = Machine(clock, Random(seed), dial or upstream().dial, stopwatch, uptime)
+    machine = Machine(
+        clock, Random(seed), dial or upstream().dial, stopwatch, uptime, rest or Rest({})
+    )
     made = Daemon(parse(config, kinds), kinds, store=store, machine=machine)
     made._listener = _Listener()
     try:

@@ -11,7 +11,9 @@ from typing import Any, Generic, TypeVar
 
 from flowd.stream.log import Retain, Stream
 from flowd.upstream.asked import Asked
+from flowd.upstream.budget import Budget
 from flowd.upstream.connection import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
+from flowd.upstream.http import Services
 from flowd.upstream.reach import Reach
 from flowd.upstream.renewal import Renewal, Run, here
 from flowd.values.clock import Clock
@@ -44,12 +46,16 @@ class Feed(Generic[T]):
         on_delivering: Callable[[int], None] = lambda from_ms: None,
         on_lost: Callable[[str, int], None] = lambda reason, from_ms: None,
         on_recovered: Callable[[int, int, int], None] = lambda from_ms, to_ms, count: None,
+        services: Services | None = None,
     ) -> None:
         self.name = name
         self.clock = clock
         self.log = logging.getLogger(f"flowd.{name}")
         self.tally = Tally()
         self.reach = Reach()
+        self._services = services or Services(clock)
+        self.http = self._services.http(self.tally)
+        """The client for REST services: `await feed.http.get(url)`, `post(url, json=...)`."""
         self._asked = Asked(self.tally)
         self._stream = stream
         self._dial = dial
@@ -96,6 +102,13 @@ class Feed(Generic[T]):
     def forget(self, key: str) -> None:
         """Drop what was published under `key`: it has outlived its retention."""
         self._stream.forget(key)
+
+    def budget(self, name: str, *, per_minute: int, share: int | None = None) -> Budget:
+        """The budget of weight of a REST service that counts by our address: one for each name in
+        the whole daemon, whoever asks. Of several `per_minute` the lowest counts; this component
+        spends at most its `share` of it. UserError for less than 1.
+        """
+        return self._services.budgets.budget(self.name, name, per_minute, share)
 
     def ask(self, what: str) -> None:
         """Put a question to this component, which may take it by `asked`: what readers of its

@@ -46,6 +46,9 @@ def status(**more: Any) -> Status:
             "requests": {"hot": 9, "live": 10},
         },
         "snapshot": {"saves": 11, "failures": 12},
+        "budgets": {
+            "venue": {"used": 21, "limit": 22, "waiting": 23, "refused": 24, "spent": {"one": 25}}
+        },
         "loop": {"longest_hold_ms": 2.5},
         "memory": {"rss_bytes": 123456},
         "limits": {},
@@ -102,6 +105,9 @@ def test_streams_are_measured() -> None:
 
 
 def test_clients_are_measured() -> None:
+    assert value("flowd_budget_used", service="venue") == 21
+    assert value("flowd_budget_refused_total", service="venue") == 24
+    assert value("flowd_budget_spent_total", service="venue", component="one") == 25
     assert value("flowd_clients_live") == 3
     assert value("flowd_clients_behind") == 1
     assert value("flowd_clients_channels") == 2

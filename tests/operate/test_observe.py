@@ -373,6 +373,7 @@ def test_a_section_is_what_its_parts_say_together() -> None:
         sections={
             "clients": [lambda: {"live": 3}, lambda: {"gone": {"left": 1}}],
             "snapshot": [lambda: {"error": None}],
+            "budgets": [dict],
             "loop": [],
             "memory": [resident],
             "limits": [partial(dict, max_clients=7)],

@@ -33,6 +33,7 @@ def status(*parts: ComponentStatus, **more: Any) -> Status:
         streams=[],
         clients={},
         snapshot={"error": None},
+        budgets={},
         loop={},
         memory={},
         limits={},
