@@ -98,6 +98,8 @@ class Fill:
     mark_price: Decimal | None = None
     method: str | None = None
     inferred: bool = False
+    start_position: Decimal | None = None
+    venue: str = "hyperliquid"
 
     @property
     def liquidation(self) -> Liquidation | None:
@@ -234,7 +236,8 @@ class LiquidationMap:
     what has no liquidation price in `unplaced`. `derived` is the share of the placed notional
     whose price was computed here. `coverage` is the share of the market's open interest that the
     positions seen make up, where one contract counts `oi_sides` times; None when it is unknown.
-    `created` and `consumed` count what opened and what was liquidated since the last map.
+    `accounts` were looked at and have so many `positions` here. `created` and `consumed` count what
+    opened and what was liquidated since the last map.
     """
 
     symbol: str

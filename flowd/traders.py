@@ -76,6 +76,46 @@ class Account:
     positions: tuple[OpenPosition, ...]
 
 
+@frozen
+class Equity:
+    """How an account's equity went, as far as it was tracked; a table, by `address`.
+
+    `points` are `time_ms:equity`, oldest first, with spaces between them: the more of them come,
+    the further apart are the old ones.
+    """
+
+    address: str
+    venue: str
+    points: str
+
+    @property
+    def samples(self) -> list[tuple[int, Decimal]]:
+        """Times and equities, oldest first."""
+        pairs = (point.split(":") for point in self.points.split())
+        return [(int(time_ms), Decimal(equity)) for time_ms, equity in pairs]
+
+
+@frozen
+class Round:
+    """How far the visits to all traders have come: a table, under the key `round`.
+
+    `tracked` traders have been visited, `waiting` have not yet. `oldest_tracked_ms` is when the
+    one was visited whose turn is next, `round_s` how long a whole round takes at this pace.
+    `weight_used` is what was spent of the budget in the last minute, by everybody on this address.
+    """
+
+    venue: str
+    time_ms: int
+    traders: int
+    tracked: int
+    waiting: int
+    oldest_tracked_ms: int | None
+    round_s: float
+    events: int
+    weight_used: int
+    weight_per_minute: int
+
+
 Change = Literal["OPEN", "INCREASE", "DECREASE", "CLOSE", "FLIP"]
 
 
