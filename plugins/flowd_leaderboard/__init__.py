@@ -1,0 +1,1 @@
+"""A flowd plugin: how traders did, and how they compare."""
