@@ -40,14 +40,22 @@ def trimmed(value: Decimal) -> Decimal:
 _ZERO, _ONE = Decimal(0), Decimal(1)
 
 
+PriceKind = Literal["fill", "mark", "limit", "bankruptcy"]
+"""What a liquidation's price is: what it was filled at, or what its venue tells instead."""
+Coverage = Literal["all", "sampled"]
+"""Whether a venue tells all liquidations or some of them. Sums of the latter are lower bounds."""
+
+
 @frozen
 class Liquidation:
     """One forced order, as far as it was filled.
 
     `side` is that of the forced order: SELL closed a long, BUY closed a short. `price` is the
-    average fill price, `quantity` what was filled (base units), `notional` their exact product
-    (quote units), `time_ms` the trade time. `id` names the order for ever: the same event seen
-    again has the same id.
+    average fill price, or what `price_kind` says, `quantity` what was filled (base units),
+    `notional` their exact product (quote units), `time_ms` the trade time. `id` names the order for
+    ever: the same event seen again has the same id. `coverage` is the venue's.
+
+    The last three have defaults for what was saved before they were: it was all Binance's.
     """
 
     symbol: str
@@ -57,6 +65,9 @@ class Liquidation:
     notional: Decimal
     time_ms: int
     id: str
+    venue: str = "binance"
+    price_kind: PriceKind = "fill"
+    coverage: Coverage = "sampled"
 
 
 Role = Literal["liquidated", "counterparty"]
@@ -76,7 +87,8 @@ class Fill:
     `role` is None for a plain trade. In a liquidation `liquidated` marks the account that was
     closed by force, `counterparty` the one that took it over; `liquidated_user`, `mark_price` and
     `method` ("market" or "backstop") are what the exchange says of it. `inferred` marks a
-    liquidated row that was concluded from its counterparty.
+    liquidated row that was concluded from its counterparty. `start_position` is how large the
+    account's position was before, signed, where the exchange tells it.
     """
 
     symbol: str
@@ -116,18 +128,23 @@ class Fill:
             self.notional,
             self.time_ms,
             self.id,
+            self.venue,
+            "fill",
+            "all",
         )
 
 
 @frozen
 class Total:
     """All that a stream of fills or liquidations ever carried, since its state began: `volume` is
-    the sum of notionals, in quote units, `count` how many were summed.
+    the sum of notionals, in quote units, `count` how many were summed. `venue` is empty where the
+    sum began before venues were noted.
     """
 
     volume: Decimal
     count: int
     since_ms: int
+    venue: str = ""
 
 
 @frozen
@@ -136,7 +153,8 @@ class Bucket:
 
     `time_ms` is the span's beginning, UTC; `buy` is shorts liquidated (forced buying), `sell`
     longs; `count` how many orders. `late` says that a newer bucket of this series was published
-    before.
+    before. `venue` is where it was liquidated, empty where nobody knows: of before venues were
+    noted, or of another's history.
     """
 
     symbol: str
@@ -150,6 +168,7 @@ class Bucket:
     """Not seen by this daemon, but taken from another's history."""
     incomplete: bool = False
     """Orders were missed that may belong here."""
+    venue: str = ""
 
     @property
     def total(self) -> Decimal:
@@ -185,6 +204,7 @@ class Candle:
     taker_buy_volume: Decimal
     taker_buy_quote_volume: Decimal
     closed: bool
+    venue: str = "binance"
 
     @property
     def key(self) -> str:

@@ -27,7 +27,7 @@ from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 from typer.testing import CliRunner
 
-from flowd import cli, market, plugin, testing
+from flowd import cli, market, plugin, testing, traders
 from flowd.door.desk import bind
 from flowd.door.paths import Hot, Live
 from flowd.door.readers import Readers
@@ -583,9 +583,18 @@ def test_every_error_code_is_described():
     assert written | {"INTERNAL_ERROR", "UNKNOWN_COMPONENT"} <= set(told)
 
 
+SHARED = [
+    value
+    for module in (market, traders)
+    for value in vars(module).values()
+    if isinstance(value, type) and attrs.has(value) and value.__module__ == module.__name__
+]
+
+
 @pytest.mark.parametrize(
     "record",
-    [market.Liquidation, market.Bucket, market.Candle, market.Fill, market.Total, outage.Outage],
+    [*SHARED, outage.Outage],
+    ids=lambda record: record.__name__,
 )
 def test_every_field_of_the_shared_records_is_described(record):
     told = rows(section(REFERENCE / "records.md", f"`{record.__name__}`"))
@@ -594,10 +603,9 @@ def test_every_field_of_the_shared_records_is_described(record):
 
 
 def test_every_shared_record_is_described():
-    records = {
-        name for name, value in vars(market).items() if isinstance(value, type) and attrs.has(value)
-    }
+    records = {record.__name__ for record in SHARED}
 
+    assert {"Liquidation", "Standing"} <= records
     assert records <= {title.strip("`") for title in headings(REFERENCE / "records.md")}
 
 

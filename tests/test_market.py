@@ -3,11 +3,14 @@
 import re
 from decimal import Decimal, Inexact, InvalidOperation, Overflow
 
+import attrs
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowd.market import EXACT, Bucket, Liquidation, number, trimmed
+from flowd import market
+from flowd.market import EXACT, Bucket, Candle, Fill, Liquidation, Total, number, trimmed
 from flowd.values import codec
 
 NUMBERS = st.from_regex(r"-?[0-9]{1,24}(\.[0-9]{1,24})?", fullmatch=True).filter(str.isascii)
@@ -125,3 +128,55 @@ def test_the_sums_of_a_bucket_are_plain_numbers() -> None:
     bucket = Bucket("BTCUSDT", "1m", 0, buy=Decimal("1.2500"), sell=Decimal("0.2500"), count=2)
 
     assert (str(bucket.total), str(bucket.delta)) == ("1.5", "1")
+
+
+OLDER = {
+    Liquidation: b'{"value":{"symbol":"BTCUSDT","side":"SELL","price":"50000","quantity":"0.1",'
+    b'"notional":"5000","time_ms":1700000000000,"id":"b:1"}}',
+    Candle: b'{"value":{"symbol":"BTCUSDT","interval":"5m","time_ms":0,"close_time_ms":299999,'
+    b'"open":"1","high":"2","low":"1","close":"2","volume":"3","quote_volume":"4","trades":5,'
+    b'"taker_buy_volume":"1","taker_buy_quote_volume":"1","closed":true}}',
+    Fill: b'{"value":{"symbol":"BTC","side":"BUY","price":"1","quantity":"1","notional":"1",'
+    b'"time_ms":1,"id":"h:1","address":"0x","dir":"Open Long","pnl":"0","fee":"0",'
+    b'"fee_token":"USDC","taker":true,"hash":"0x","role":null,"liquidated_user":null,'
+    b'"mark_price":null,"method":null,"inferred":false}}',
+    Bucket: b'{"value":{"symbol":"BTCUSDT","timeframe":"1m","time_ms":0,"buy":"1","sell":"0",'
+    b'"count":1,"late":false,"backfilled":false,"incomplete":false}}',
+    Total: b'{"value":{"volume":"1","count":1,"since_ms":1}}',
+}
+"""Records as they were saved before venues were noted."""
+
+
+@pytest.mark.parametrize(
+    ("record", "venue"),
+    [
+        (Liquidation, "binance"),
+        (Candle, "binance"),
+        (Fill, "hyperliquid"),
+        (Bucket, ""),
+        (Total, ""),
+    ],
+)
+def test_what_was_saved_before_venues_were_noted_is_still_read(record: type, venue: str) -> None:
+    read = codec.loads_value(OLDER[record], record)
+
+    assert read.venue == venue  # type: ignore[attr-defined]
+
+
+def test_an_older_liquidation_was_a_sample_at_the_price_it_was_filled_at() -> None:
+    read = codec.loads_value(OLDER[Liquidation], Liquidation)
+
+    assert (read.price_kind, read.coverage) == ("fill", "sampled")
+
+
+def test_the_liquidation_in_a_fill_is_hyperliquids_and_one_of_all() -> None:
+    fill = evolve(codec.loads_value(OLDER[Fill], Fill), role="liquidated")
+
+    assert fill.liquidation is not None
+    assert (fill.liquidation.venue, fill.liquidation.coverage) == ("hyperliquid", "all")
+
+
+def test_every_market_record_has_a_venue() -> None:
+    records = [one for one in vars(market).values() if isinstance(one, type) and attrs.has(one)]
+
+    assert [one.__name__ for one in records if not hasattr(one, "venue")] == ["Level"]

@@ -39,8 +39,9 @@ class ScriptedFeed(Feed[T], Generic[T]):
         stream: Stream[T],
         clock: Clock,
         retain: Retain,
-        rest: Rest,
+        rest: Rest | None = None,
     ) -> None:
+        rest = rest or Rest({})
         super().__init__(
             stream.name,
             stream,

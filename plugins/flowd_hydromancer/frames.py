@@ -38,6 +38,7 @@ class Row(msgspec.Struct, rename="camel", gc=False):
     closed_pnl: str | None = None
     fee: str | None = None
     fee_token: str | None = None
+    start_position: str | None = None
     hash: str | None = None
     oid: int | None = None
     tid: int | None = None

@@ -21,6 +21,7 @@ SLICE: Final = 100
 """Rows dealt with between two checkpoints: a large block must not hold the loop."""
 INFER_EVERY_S: Final = 0.5
 
+VENUE = "hyperliquid"
 _ZERO = Decimal(0)
 
 Where = Callable[[Fill], bool]
@@ -51,7 +52,7 @@ class Intake:
         self._waiting = Waiting() if infer else None
         self._totals = feed.table("totals", Total)
         if self._totals.get(TOTAL) is None:
-            self._totals.append(Total(_ZERO, 0, feed.clock()), key=TOTAL)
+            self._totals.append(Total(_ZERO, 0, feed.clock(), VENUE), key=TOTAL)
 
     async def take(self, items: Sequence[Item], bad: Sequence[Bad] = ()) -> None:
         """Publish these rows, in their order."""
@@ -90,7 +91,9 @@ class Intake:
             before = self._totals.get(TOTAL)
             assert before is not None
             volume = trimmed(add(before.volume, volume))
-            self._totals.append(Total(volume, before.count + count, before.since_ms), key=TOTAL)
+            self._totals.append(
+                Total(volume, before.count + count, before.since_ms, VENUE), key=TOTAL
+            )
 
     def _all(self, items: Sequence[Item]) -> Iterator[Fill]:
         make = parse.fill

@@ -46,7 +46,8 @@ def fill(address: str, row: Row) -> Fill:
     address = address.lower()
     hash, token = row.hash or "", row.fee_token or "USDC"
     _check_labels(direction, token, hash)
-    made = Fill(
+    special = _liquidation(address, row) if _is_special(row) else (None, None, None, None)
+    return Fill(
         coin,
         side,
         price,
@@ -63,9 +64,9 @@ def fill(address: str, row: Row) -> Fill:
         token,
         bool(row.crossed),
         hash,
-        *(_liquidation(address, row) if _is_special(row) else ()),
+        *special,
+        start_position=_position(row.start_position),
     )
-    return made
 
 
 def inferred(counterparty: Fill) -> Fill:
@@ -157,6 +158,14 @@ def _signed(text: str | None) -> Decimal:
         return number(text)
     except ValueError:
         raise Unusable("bad number") from None
+
+
+def _position(text: str | None) -> Decimal | None:
+    """A fill is of use without it, so a bad one is none."""
+    try:
+        return None if text is None else trimmed(number(text))
+    except ValueError:
+        return None
 
 
 def _check_labels(direction: str, token: str, hash: str) -> None:

@@ -37,10 +37,17 @@ class Accumulator:
         if batch.gap is not None:
             self._tear(batch)
         sums, unit_ms, newest_ms = self._sums, self._unit_ms, self._newest_ms
+        venue = self._shelf.venue
         for record in batch.records:
             order = order_of(record.value)
             if order is None:
                 continue
+            if order.venue != venue:
+                if venue:
+                    # Venues are never added up in silence: each has buckets of its own.
+                    self._feed.drop(f"not of {venue}", order.id)
+                    continue
+                venue = self._shelf.venue = order.venue
             time_ms = order.time_ms
             if time_ms > newest_ms:
                 newest_ms = time_ms

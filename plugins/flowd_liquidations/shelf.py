@@ -38,11 +38,14 @@ class Shelf:
         self._on_begin: Begin = lambda symbol, timeframe, time_ms: None
         self._keys: dict[str, dict[int, list[str]]] = {frame.name: {} for frame in timeframes}
         self._oldest: dict[str, int] = {}
+        self.venue = ""
+        """Whose orders are in our own buckets; empty before the first."""
         self._holes: Stream[Hole] = feed.table("holes", Hole)
         for record in feed.records():
             bucket = record.value
             self._note(bucket)
             if not bucket.backfilled:
+                self.venue = bucket.venue or self.venue
                 series = (bucket.symbol, bucket.timeframe)
                 self._begun[series] = min(bucket.time_ms, self._begun.get(series, bucket.time_ms))
 
@@ -90,7 +93,9 @@ class Shelf:
             count += before.count
         late = time_ms < self._last.get(series, time_ms)
         torn = len(self._holes) > 0 and self._torn(frame, time_ms)
-        bucket = Bucket(symbol, frame.name, time_ms, buy, sell, count, late, False, torn)
+        bucket = Bucket(
+            symbol, frame.name, time_ms, buy, sell, count, late, False, torn, self.venue
+        )
         self._feed.publish(bucket, key=name)
         if before is None:
             self._note(bucket)

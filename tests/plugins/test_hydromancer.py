@@ -96,6 +96,7 @@ def test_the_documented_liquidation_is_read_as_it_says() -> None:
         liquidated_user="0x742d35cc6634c0532925a3b844bc9e7595f7f2e2",
         mark_price=Decimal("2150.00"),
         method="market",
+        start_position=Decimal("1.5"),
     )
 
 

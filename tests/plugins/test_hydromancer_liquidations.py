@@ -136,7 +136,7 @@ async def test_totals_go_on_from_what_the_state_has(autojump_clock: MockClock) -
     with trio.move_on_after(1):
         await fills(ALL, feed)
 
-    assert table.get("total") == Total(Decimal("42250.5"), 42, 1_600_000_000_000)
+    assert table.get("total") == Total(Decimal("42250.5"), 42, 1_600_000_000_000, "hyperliquid")
 
 
 async def test_sums_of_the_largest_numbers_stay_exact(autojump_clock: MockClock) -> None:

@@ -327,6 +327,29 @@ def test_a_late_order_is_added_and_marked() -> None:
     assert not same.late
 
 
+def test_orders_of_a_second_venue_are_not_added_to_the_first_ones() -> None:
+    rig = Rig()
+    adding = accumulator(rig)
+    here = order(NOW_MS, "BUY", "1", "10")
+    rig.happen([here, evolve(here, venue="bybit", id="y:1")])
+
+    add(adding, rig)
+
+    assert rig.bar("1d", FRAMES[-1].start(NOW_MS)) == ("10", "0", 1)
+    assert rig.feed.tally.dropped == {"not of binance": 1}
+    assert {record.value.venue for record in rig.buckets.after(0)} == {"binance"}
+
+
+def test_a_restart_remembers_whose_orders_it_adds_up() -> None:
+    rig = accumulate([order(NOW_MS, "BUY", "1", "10")])
+    adding = accumulator(rig)
+    rig.happen([evolve(order(NOW_MS, "SELL", "1", "10"), venue="bybit", id="y:1")])
+
+    add(adding, rig, 1)
+
+    assert rig.feed.tally.dropped == {"not of binance": 1}
+
+
 def test_an_order_older_than_its_buckets_retention_is_dropped_and_counted() -> None:
     rig = Rig()
     adding = accumulator(rig)
