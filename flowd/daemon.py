@@ -14,7 +14,7 @@ import trio
 from flowd import __version__
 from flowd.channel.channels import Channels
 from flowd.door.clients import Clients
-from flowd.door.desk import Desk, bind
+from flowd.door.desk import Desk, bind, needed
 from flowd.door.door import Door
 from flowd.door.polls import Polls
 from flowd.door.readers import Readers
@@ -279,6 +279,7 @@ class Daemon:
             tally = feed.tally
             if part.table == "sources":
                 self.watch.add(feed)
+            if part.table == "sources" and needed(definition.run) < 3:
                 run = partial(definition.run, part.settings, feed)
             else:
                 run = partial(definition.run, part.settings, streams, feed)

@@ -86,11 +86,15 @@ hookimpl = pluggy.HookimplMarker("flowd")
 @frozen
 class Source:
     """A kind of source: `run(config, feed)` publishes records of class `record` until it ends or
-    raises.
+    raises. If it takes three arguments it is `run(config, streams, feed)`: it reads the streams
+    that its settings name, records of class `reads`, beside its upstream.
     """
 
     kind: str
-    run: Callable[[Any, Feed[Any]], Awaitable[None]]
+    run: (
+        Callable[[Any, Feed[Any]], Awaitable[None]]
+        | Callable[[Any, Streams, Feed[Any]], Awaitable[None]]
+    )
     config: type
     record: type
     retain: int = 5000
@@ -99,6 +103,7 @@ class Source:
     """Further streams that it keeps beside its own, with their classes of record: `totals` of the
     component `fills` is the stream `fills.totals`, which `feed.table("totals", ...)` writes.
     """
+    reads: type | tuple[type, ...] | None = None
 
 
 @frozen

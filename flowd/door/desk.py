@@ -62,11 +62,15 @@ def bind(
     """A sink's `run` or `routes` with its arguments. Like a pluggy hook it takes what it needs: the
     desk is for who has a third parameter without a default, which is the function's own affair.
     """
-    needed = [
-        parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        and parameter.default is parameter.empty
-    ]
     arguments: tuple[Any, ...] = (config, streams, desk)
-    return partial(function, *arguments[: max(2, len(needed))])
+    return partial(function, *arguments[: max(2, needed(function))])
+
+
+def needed(function: Callable[..., Any]) -> int:
+    """How many arguments a function of a plugin's asks for: parameters without a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return sum(
+        parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is parameter.empty
+        for parameter in parameters
+    )

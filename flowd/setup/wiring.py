@@ -52,6 +52,8 @@ def plan(config: Config) -> Plan:
             records[full] = record
     records[OUTAGES] = Outage
     inputs = {component.name: _inputs(component, records) for component in config.components}
+    # Sources start together and end before any stream is closed, so they may read each other, and
+    # what is made of their own.
     order: list[Component] = config.of("sources")
     waiting = config.of("transforms")
     while waiting:
