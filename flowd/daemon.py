@@ -149,7 +149,8 @@ class Daemon:
             if part.table != "sinks":
                 memory.open(part.name, part.definition.record, part.retain, part.behind)
                 for table, record in part.definition.tables.items():
-                    memory.open(wiring.table_name(part.name, table), record, TABLE_RETAIN)
+                    count = part.definition.tables_retain.get(table, TABLE_RETAIN.count)
+                    memory.open(wiring.table_name(part.name, table), record, Retain(count))
         outages = memory.open(OUTAGES, Outage, OUTAGES_RETAIN)
         self.outages = Outages(outages, machine.clock)
         self.misses = Misses(self.outages, machine.clock)

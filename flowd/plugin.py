@@ -104,6 +104,8 @@ class Source:
     component `fills` is the stream `fills.totals`, which `feed.table("totals", ...)` writes.
     """
     reads: type | tuple[type, ...] | None = None
+    tables_retain: Mapping[str, int] = Factory(dict)
+    """How many records further streams retain, where that is not 100 000."""
 
 
 @frozen
@@ -121,6 +123,8 @@ class Transform:
     """How many records its stream retains where the configuration does not say."""
     tables: Mapping[str, type] = Factory(dict)
     """Further streams, as a source's."""
+    tables_retain: Mapping[str, int] = Factory(dict)
+    """As a source's."""
 
 
 @frozen

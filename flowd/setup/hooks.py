@@ -141,8 +141,11 @@ def _check(definition: Source | Transform | Sink) -> None:
     for name, record in {"record": definition.record, **definition.tables}.items():
         if not isinstance(record, type) or typing.get_origin(record) is not None:
             raise Unfit(f"{what}: its {name} is {record!r:.60}; expected a class")
-    if type(definition.retain) is not int or not 1 <= definition.retain <= RETAIN_MAX:
-        raise Unfit(f"{what}: retain={definition.retain!r}; expected a number up to {RETAIN_MAX}")
+    if unknown := [name for name in definition.tables_retain if name not in definition.tables]:
+        raise Unfit(f"{what}: its tables_retain names {unknown[0]!r}, which is none of its tables")
+    for retain in (definition.retain, *definition.tables_retain.values()):
+        if type(retain) is not int or not 1 <= retain <= RETAIN_MAX:
+            raise Unfit(f"{what}: retain={retain!r}; expected a number up to {RETAIN_MAX}")
 
 
 def _is_async(run: Callable[..., Any]) -> bool:

@@ -157,6 +157,16 @@ def test_a_plugin_that_does_not_import_leaves_a_module_of_its_name_alone(folder:
         ('pair: str = "btcusd"', 'pair: "Missing" = 5', "types of its settings cannot be read"),
         ("record=Trade", "record=list[int]", "its record is list[int]; expected a class"),
         ("record=Trade", "record=Trade, retain=0", "retain=0; expected a number up to"),
+        (
+            "record=Trade",
+            'record=Trade, tables={"all": Trade}, tables_retain={"all": 0}',
+            "retain=0; expected a number up to",
+        ),
+        (
+            "record=Trade",
+            'record=Trade, tables_retain={"all": 1}',
+            "its tables_retain names 'all', which is none of its tables",
+        ),
         ("record=Trade", "record=Trade, replay=1", "it was made for another flowd than"),
         ('Source("x"', 'Source(""', "a kind has a name"),
     ],
