@@ -1,9 +1,30 @@
-"""A flowd plugin: traders on Hyperliquid, where everybody's positions are public."""
+"""A flowd plugin: Hyperliquid, where everybody's positions are public. Who trades there, found in
+its public trades, and what they hold and do.
+"""
 
-from flowd.market import LiquidationMap
-from flowd.plugin import Transform, hookimpl
+from flowd.market import LiquidationMap, Trade
+from flowd.plugin import Source, Transform, hookimpl
 from flowd.traders import Account, Equity, PositionEvent, Round, Trader
-from flowd_hyperliquid.tracking import Config, tracking
+from flowd_hyperliquid import discovery, tracking
+from flowd_hyperliquid.discovery import TRADERS_MAX, TRADES, TRADES_RETAIN
+
+EVENTS_RETAIN = 20_000
+
+
+@hookimpl
+def flowd_sources() -> list[Source]:
+    """The kind `hyperliquid-discovery`."""
+    return [
+        Source(
+            "hyperliquid-discovery",
+            discovery.discover,
+            discovery.Config,
+            record=Trader,
+            retain=TRADERS_MAX,
+            tables={TRADES: Trade},
+            tables_retain={TRADES: TRADES_RETAIN},
+        )
+    ]
 
 
 @hookimpl
@@ -12,11 +33,11 @@ def flowd_transforms() -> list[Transform]:
     return [
         Transform(
             "hyperliquid-tracking",
-            tracking,
-            Config,
+            tracking.tracking,
+            tracking.Config,
             record=PositionEvent,
             reads=Trader,
-            retain=20_000,
+            retain=EVENTS_RETAIN,
             tables={
                 "accounts": Account,
                 "equity": Equity,
