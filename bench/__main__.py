@@ -15,6 +15,7 @@ from rich.console import Console
 
 from . import (
     contenders,
+    discovery,
     fanout,
     history,
     hydromancer,
@@ -259,6 +260,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "history": history.rows,
     "volume": volume.rows,
     "hydromancer": hydromancer.rows,
+    "discovery": discovery.rows,
     "totals": totals.rows,
 }
 

@@ -21,7 +21,7 @@ from flowd_hyperliquid.sight import Sight
 EVERY_S: Final = 1.0
 READ: Final = 500
 """Records that are read between two checkpoints."""
-WRITE: Final = 50
+WRITE: Final = 25
 """Accounts that are written between two checkpoints: a step takes about a millisecond."""
 PASS_MAX: Final = 20_000
 """Records of one stream that are counted together."""
@@ -90,7 +90,7 @@ class Census:
     async def run(self) -> None:
         """Count for ever."""
         while True:
-            for _ in self._count(self._inputs):
+            for _ in self.count():
                 await trio.lowlevel.checkpoint()
             await trio.sleep(EVERY_S)
 
@@ -100,17 +100,19 @@ class Census:
         left = trades.seq - counted.seqs.get(trades.name, 0)
         left += sum(upto - counted.seqs.get(name, 0) for name, upto in counted.ahead.items())
         if left <= FINISH_MAX:
-            for _ in self._count([trades.name]):
+            for _ in self.count([trades.name]):
                 pass
 
-    def _count(self, names: Iterable[str]) -> Iterator[None]:
-        """Count what is new in these streams. Wherever this stops, it can be left."""
+    def count(self, names: Iterable[str] | None = None) -> Iterator[None]:
+        """Count what is new in these streams, or in all, a step at a time. Wherever this stops, it
+        can be left.
+        """
         counted = self._counted
         if counted.ahead:
             # An earlier pass was left in the middle, and first comes to its end.
             yield from self._write(counted.ahead, counted.done)
         ahead: dict[str, int] = {}
-        for name in names:
+        for name in self._inputs if names is None else names:
             cursor = self._cursor(name, self._counted.seqs.get(name))
             start, head = cursor.position.seq, self._inputs[name].head.seq
             ahead[name] = min(head, start + PASS_MAX)

@@ -81,7 +81,7 @@ class Connection:
             nursery.start_soon(self._prove_life, upstream)
             async for text in upstream:
                 self._heard_at = trio.current_time()
-                await self._receive(text)
+                await self.receive(text)
 
     # -- asking
 
@@ -99,13 +99,17 @@ class Connection:
 
     async def _ask(self, upstream: Upstream, coins: list[str]) -> None:
         for coin in coins:
-            self._subscriptions.asked(coin, trio.current_time())
-            self._asked_ms[coin] = self._feed.clock()
+            self.asked(coin)
             wanted = {"type": "trades", "coin": coin}
             if not await _say(upstream, {"method": "subscribe", "subscription": wanted}):
                 return
             await trio.sleep(PACE_S)
             self._check()
+
+    def asked(self, coin: str) -> None:
+        """A subscription is on its way."""
+        self._subscriptions.asked(coin, trio.current_time())
+        self._asked_ms[coin] = self._feed.clock()
 
     def _check(self) -> None:
         """Coins that are not confirmed in time cost the others nothing, unless there is none."""
@@ -133,7 +137,7 @@ class Connection:
 
     # -- being told
 
-    async def _receive(self, text: str | bytes) -> None:
+    async def receive(self, text: str | bytes) -> None:
         """One message. What cannot be used is counted, never fatal."""
         first, self._first = self._first, False
         try:
