@@ -513,6 +513,7 @@ sources.orders = { kind = "binance-force-order", symbols = ["*"] }
 sources.candles = { kind = "binance-candles", symbols = ["BTCUSDT"], interval = "1m" }
 transforms.volume = { kind = "liquidation-volume", input = "orders" }
 sources.fills = { kind = "hydromancer", subscription = "allFills", api_key = { env = "KEY" } }
+sources.traders = { kind = "hyperliquid-discovery", coins = ["BTC"] }
 transforms.totals = { kind = "totals", input = "fills" }
 sinks.a = { kind = "http" }
 sinks.feed = { kind = "http-feed", path = "/api/all-fills", input = "fills", items = "fills" }
