@@ -25,7 +25,7 @@ WRITE: Final = 25
 """Accounts that are written between two checkpoints: a step takes about a millisecond."""
 PASS_MAX: Final = 20_000
 """Records of one stream that are counted together."""
-FINISH_MAX: Final = 5000
+FINISH_MAX: Final = 1000
 """What is counted when a run ends, in one step; the next run counts what is more."""
 COUNTED: Final = "counted"
 

@@ -27,10 +27,13 @@ class Subscriptions:
     def __init__(self, feed: Feed[Any], coins: Iterable[str]) -> None:
         self._feed = feed
         self._coins = {coin: _Coin() for coin in coins}
+        self._waiting = set(self._coins)
         self._count()
 
     def __contains__(self, coin: str) -> bool:
-        return coin in self._coins
+        """Whether it was asked for."""
+        found = self._coins.get(coin)
+        return found is not None and found.asked_at is not None
 
     def __len__(self) -> int:
         return len(self._coins)
@@ -41,22 +44,20 @@ class Subscriptions:
     def asked(self, coin: str, now: float) -> None:
         """A subscription is on its way. The next trades of this coin are old ones."""
         self._coins[coin] = _Coin(now)
+        self._waiting.add(coin)
 
     def confirm(self, coin: str | None) -> bool:
         """Upstream follows this coin; False when nobody asked it to."""
-        found = None if coin is None else self._coins.get(coin)
-        if found is None or found.asked_at is None:
+        if coin is None or coin not in self:
             return False
-        found.state = "confirmed"
-        self._count()
+        self._answered(coin, "confirmed")
         return True
 
     def refuse(self, coin: str | None, text: object) -> bool:
         """Upstream does not follow this coin; False when nobody asked it to."""
-        found = None if coin is None else self._coins.get(coin)
-        if coin is None or found is None or found.asked_at is None or found.state == "confirmed":
+        if coin is None or coin not in self or self._coins[coin].state == "confirmed":
             return False
-        found.state = "refused"
+        self._answered(coin, "refused")
         reason = f"refused: {coin}"
         if not self._feed.tally.dropped[reason]:
             self._feed.log.error(
@@ -66,7 +67,6 @@ class Subscriptions:
                 coin,
             )
         self._feed.drop(reason, text)
-        self._count()
         return True
 
     def first(self, coin: str) -> bool:
@@ -86,17 +86,15 @@ class Subscriptions:
         late = [
             coin
             for coin, one in self._coins.items()
-            if one.state == "waiting" and one.asked_at is not None and now >= one.asked_at + ECHO_S
+            if coin in self._waiting and one.asked_at is not None and now >= one.asked_at + ECHO_S
         ]
         for coin in late:
-            self._coins[coin].state = "late"
+            self._answered(coin, "late")
             self._feed.log.error(
                 "%s: the subscription to %r was not confirmed within %gs; it is asked for again",
                 *(self._feed.name, coin, ECHO_S),
             )
             self._feed.drop(f"not confirmed: {coin}")
-        if late:
-            self._count()
         return late
 
     def of(self, state: str) -> list[str]:
@@ -106,7 +104,12 @@ class Subscriptions:
     @property
     def settled(self) -> bool:
         """Whether upstream has answered for every coin, or been given the time to."""
-        return all(one.state != "waiting" for one in self._coins.values())
+        return not self._waiting
+
+    def _answered(self, coin: str, state: str) -> None:
+        self._coins[coin].state = state
+        self._waiting.discard(coin)
+        self._count()
 
     def _count(self) -> None:
         figures, states = self._feed.tally.figures, [one.state for one in self._coins.values()]

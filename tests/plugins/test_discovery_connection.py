@@ -22,6 +22,7 @@ from tests.plugins.discovery_kit import (
     feed,
     frames,
     numbers,
+    refused,
     sent,
     told,
     trades,
@@ -174,6 +175,20 @@ async def test_trades_without_an_echo_confirm_their_coin(
 
     assert source.tally.figures["coins_confirmed"] == 1
     assert source.tally.delivering
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_comes_before_it_was_asked_for_is_counted_and_left(
+    autojump_clock: MockClock, nursery: Nursery
+) -> None:
+    early = told(sent(1, coin="ETH"), sent(2, coin="ZZZ"))
+    source = feed(exchange() + testing.says(early, echoed("ETH"), refused("ZZZ"), early))
+    start(nursery, Config([*(f"C{number}" for number in range(50)), "ZZZ", "ETH"]), source)
+
+    await trio.sleep(10)
+
+    assert source.tally.dropped == {"not asked for": 5, "error from upstream": 1}
+    assert source.tally.figures["coins_confirmed"] == 52
     nursery.cancel_scope.cancel()
 
 
