@@ -491,6 +491,35 @@ async def test_an_interruption_whose_trades_were_told_again_is_recovered(
     assert all(one.to_ms is not None for one in outages)
 
 
+@pytest.mark.parametrize(("missed", "recovered"), [(20, [20]), (40, [])])
+async def test_a_restart_of_the_daemon_costs_no_trades_where_the_old_ones_reach_back(
+    autojump_clock: MockClock, missed: int, recovered: list[int]
+) -> None:
+    store = MemoryStore()
+    before = [sent(number) for number in range(30)]
+    first = testing.upstream(exchange({"BTC": before}))
+    async with testing.daemon(TOML, registry=REGISTRY, dial=first.dial, store=store):
+        await trio.sleep(10)
+
+    after = [sent(number, time=T0 + 10_000 + number) for number in range(30, 30 + missed)]
+    second = testing.upstream(exchange({"BTC": [*before, *after][-30:]}))
+    await trio.sleep(5)
+    async with testing.daemon(TOML, registry=REGISTRY, dial=second.dial, store=store) as daemon:
+        await trio.sleep(30)
+
+        outages = [record.value for record in daemon.streams["outages"].after(0)]
+        trades = daemon.streams["traders.trades"].after(0)
+        (trader,) = [
+            record.value
+            for record in daemon.streams["traders"].after(0)
+            if record.value.address == account(1)
+        ]
+
+    assert [one.recovered for one in outages if one.recovered is not None] == recovered
+    assert len(trades) == trader.trades == 30 + min(missed, 30)
+    assert all(record.value.backfilled for record in trades)
+
+
 def check(keys: str) -> None:
     parse(f'[sources.traders]\nkind = "hyperliquid-discovery"\n{keys}\n', REGISTRY)
 
