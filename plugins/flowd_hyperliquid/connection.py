@@ -10,6 +10,7 @@ from flowd.market import Trade
 from flowd.plugin import Feed, Stream, Upstream, UpstreamError, UpstreamSilent, codec
 from flowd_hyperliquid import parse
 from flowd_hyperliquid.gap import Gap
+from flowd_hyperliquid.intake import Intake
 from flowd_hyperliquid.newest import Newest
 from flowd_hyperliquid.parse import Message, Sent, Unusable
 from flowd_hyperliquid.subscriptions import ECHO_S, Subscriptions
@@ -29,8 +30,6 @@ a trade may be, by this machine's clock, and pass for old.
 """
 LATE_MS: Final = 1000
 """The trades of one block come in several messages."""
-SLICE: Final = 100
-"""Trades dealt with between two checkpoints: a large message must not hold the loop."""
 BUSY: Final = frozenset({"BTC", "ETH"})
 """Coins of which one always trades."""
 
@@ -51,8 +50,7 @@ class Connection:
         silence_s: float,
     ) -> None:
         self._feed = feed
-        self._trades = trades
-        self._newest = newest
+        self._intake = Intake(feed, trades, newest)
         self._url = url
         self._silence_s = silence_s
         self._busy = not BUSY.isdisjoint(coins)
@@ -210,58 +208,22 @@ class Connection:
 
     async def _take(self, sent: list[Sent]) -> None:
         """Trades as they happen."""
-        newest_ms = 0
-        for number, one in enumerate(sent, 1):
-            trade = self._made(one, backfilled=False)
-            if trade is not None:
-                self._publish(trade)
-                newest_ms = max(newest_ms, trade.time_ms)
-            if number % SLICE == 0:
-                await trio.lowlevel.checkpoint()
-        if newest_ms and self._subscriptions.settled:
+        newest_ms = await self._intake.live(sent)
+        if newest_ms is not None and self._subscriptions.settled:
             self._feed.reach.note(newest_ms, self._feed.clock())
             self._feed.delivering(newest_ms - LATE_MS)
 
     async def _take_old(self, coin: str, sent: list[Sent]) -> None:
         """A coin's first message: what happened before we asked, unless it is so new that it cannot
-        have. A trade that was told in an earlier life is no news, however long ago that was.
+        have.
         """
-        old_ms = self._asked_ms[coin] + round(OLD_S * 1000)
+        upto_ms = self._asked_ms[coin] + round(OLD_S * 1000)
         since_ms = 0 if self._gap is None else self._gap.since_ms
-        old: list[Trade] = []
-        published = 0
-        for number, one in enumerate(sorted(sent, key=attrgetter("time")), 1):
-            trade = self._made(one, backfilled=one.time <= old_ms)
-            if trade is not None:
-                old.append(trade)
-                if self._newest.knows(trade):
-                    self._feed.tally.duplicates += 1
-                elif self._publish(trade) and trade.time_ms > since_ms:
-                    published += 1
-            if number % SLICE == 0:
-                await trio.lowlevel.checkpoint()
+        old, missed = await self._intake.old(sent, upto_ms, since_ms)
         self._settled()
         if self._gap is not None:
-            self._gap.told(coin, old, published)
+            self._gap.told(coin, old, missed)
             self._close_gap(wait=True)
-
-    def _made(self, sent: Sent, *, backfilled: bool) -> Trade | None:
-        try:
-            trade = parse.trade(sent, backfilled=backfilled)
-        except Unusable as error:
-            self._feed.drop(error.reason, sent)
-            return None
-        if sent.users is not None and None in (trade.buyer, trade.seller):
-            self._feed.drop("bad address", sent)
-        return trade
-
-    def _publish(self, trade: Trade) -> bool:
-        """Append it, unless it is known; whether it was news."""
-        if self._trades.append(trade, id=trade.id) is None:
-            self._feed.tally.duplicates += 1
-            return False
-        self._newest.note(trade)
-        return True
 
     def _close_gap(self, *, wait: bool) -> None:
         """Say so if nothing of the time before is missing: once all old trades have come, or when
