@@ -11,7 +11,7 @@ from typing import Any
 import flowd_hyperliquid
 import trio
 import trio_websocket
-from flowd_hyperliquid import Config
+from flowd_hyperliquid.discovery import Config
 
 from flowd import testing
 from flowd.market import Trade

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from flowd_hyperliquid import Config, discover
+from flowd_hyperliquid.discovery import Config, discover
 from trio.testing import MockClock
 
 from flowd import testing
