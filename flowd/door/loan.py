@@ -87,6 +87,7 @@ class Loan(trio.abc.HalfCloseableStream):
         except BadRequest as error:
             # The answer has begun, or it is large: there is no other way to say it.
             raise trio.BrokenResourceError(str(error)) from None
+        await trio.lowlevel.checkpoint()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room."""

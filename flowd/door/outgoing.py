@@ -1,9 +1,11 @@
 """Answers on their way to who asked: sent in slices of the bytes that all share, and counted.
 
-A body that many are sent counts once. When there is no room for another, whoever has not taken a
-byte for a while makes room; else the newest request is refused.
+What a socket takes at once was never on its way, and for most answers that is all of it. Of the
+others a body that many are sent counts once. When there is no room for another, whoever has not
+taken a byte for a while makes room; else the newest request is refused.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +15,10 @@ from attrs import define, field
 
 from flowd.values.errors import BadRequest
 
+AT_ONCE_BYTES = 256 * 1024
+"""Given to a socket before others are let run: copying much more would hold the loop."""
 SLICE_BYTES = 64 * 1024
-"""Sent at once: whoever takes one, has moved on."""
+"""Sent at once when there is waiting: whoever takes one, has moved on."""
 SMALL_BYTES = 64 * 1024
 """What a socket's own buffer takes, if it is empty. The last quarter is for answers of this size,
 so that large ones shut nobody out who asks for little.
@@ -48,16 +52,22 @@ class Outgoing:
         """In the order in which they last moved."""
 
     async def send(self, stream: trio.abc.SendStream, parts: Sequence[bytes]) -> None:
-        """Send all parts. BadRequest, before the first byte, when there is no room for them;
-        BrokenResourceError when the client takes too long, or was in the way of others.
+        """Send all parts; nobody else is let run when the socket takes them at once. BadRequest,
+        before the first byte, when there is no room for them; BrokenResourceError when the client
+        takes too long, is gone, or was in the way of others.
         """
+        holders = self._holders
+        self.check_room(sum([len(part) for part in parts if id(part) not in holders]))
+        left = _written(stream, parts) if isinstance(stream, trio.SocketStream) else parts
+        if not left:
+            return
         with self._counted(parts) as sending:
             with sending.scope:
                 sending.scope.deadline = trio.current_time() + SEND_TIMEOUT_S
-                if sum(map(len, parts)) <= SLICE_BYTES:
-                    await stream.send_all(parts[0] if len(parts) == 1 else b"".join(parts))
+                if sum(map(len, left)) <= SLICE_BYTES:
+                    await stream.send_all(left[0] if len(left) == 1 else b"".join(left))
                     return
-                for part in parts:
+                for part in left:
                     view = memoryview(part)
                     for start in range(0, len(part), SLICE_BYTES):
                         await stream.send_all(view[start : start + SLICE_BYTES])
@@ -89,7 +99,6 @@ class Outgoing:
     @contextmanager
     def _counted(self, parts: Sequence[bytes]) -> Iterator[Sending]:
         holders = self._holders
-        self.check_room(sum(len(part) for part in parts if id(part) not in holders))
         for part in parts:
             held = holders.get(id(part), 0)
             holders[id(part)] = held + 1
@@ -130,3 +139,26 @@ class Outgoing:
     def bounds(self) -> dict[str, Any]:
         """The limit that it keeps, for `/status`."""
         return {"outgoing_bytes": self.most_bytes}
+
+
+def _written(stream: trio.SocketStream, parts: Sequence[bytes]) -> Sequence[bytes | memoryview]:
+    """Write what the socket takes without waiting; what is left of the parts."""
+    some: list[bytes | memoryview] = []
+    room = AT_ONCE_BYTES
+    for part in parts:
+        some.append(part if len(part) <= room else memoryview(part)[:room])
+        room -= len(some[-1])
+        if not room:
+            break
+    try:
+        taken = os.writev(stream.socket.fileno(), some)
+    except BlockingIOError:
+        return parts
+    except OSError as error:
+        raise trio.BrokenResourceError(str(error)) from error
+    left: list[bytes | memoryview] = []
+    for part in parts:
+        if taken < len(part):
+            left.append(memoryview(part)[taken:] if taken else part)
+        taken = max(0, taken - len(part))
+    return left

@@ -61,6 +61,9 @@ class Visit:
         """The next request's head, None when the client has gone; BadHead when it is none."""
         rests, self._asked = self._asked, True
         began = trio.current_time()
+        if self._buffer:
+            # Who asks ahead waits for nothing, and others are to be let run in between.
+            await trio.lowlevel.checkpoint()
         try:
             while (end := self._buffer.find(b"\r\n\r\n")) < 0:
                 if len(self._buffer) > HEAD_MAX:

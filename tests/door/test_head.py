@@ -6,6 +6,7 @@ from itertools import pairwise
 import h11
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from flowd.door.head import (
     refusal,
     response,
 )
+from flowd.door.visit import Visit, Waiting
 from flowd.values.errors import BadRequest
 
 
@@ -343,3 +345,14 @@ def test_a_refusal_says_in_a_header_what_would_work(status: int, header: bytes) 
     answer = refusal(BadRequest("no", parameter="x", status=status))
 
     assert header in answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
+
+
+async def test_who_asks_much_ahead_lets_others_run_between_its_requests() -> None:
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        visit = Visit(trio.SocketStream(ours), Heads(100_000), Waiting())
+        await theirs.send(3 * b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+        for _ in range(3):
+            with trio.testing.assert_checkpoints():
+                assert await visit.next_head() is not None

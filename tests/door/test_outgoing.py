@@ -39,7 +39,7 @@ class Pipe(trio.abc.SendStream):
         await trio.lowlevel.checkpoint()
 
 
-async def lost(outgoing: Outgoing, pipe: Pipe, *parts: bytes) -> None:
+async def lost(outgoing: Outgoing, pipe: trio.abc.SendStream, *parts: bytes) -> None:
     with pytest.raises(trio.BrokenResourceError):
         await outgoing.send(pipe, parts)
 
@@ -124,3 +124,39 @@ async def test_who_takes_too_long_over_an_answer_is_let_go(autojump_clock: MockC
 
     assert trio.current_time() - began == pytest.approx(SEND_TIMEOUT_S)
     assert outgoing.bytes == 0
+
+
+async def test_what_a_socket_takes_at_once_waits_for_nobody() -> None:
+    outgoing = Outgoing(10 * BODY)
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        stream = trio.SocketStream(ours)
+
+        with trio.testing.assert_no_checkpoints():
+            await outgoing.send(stream, [b"head", b"body"])
+
+        assert await theirs.recv(65536) == b"headbody"
+
+
+async def test_what_a_socket_does_not_take_at_once_counts_until_it_has_taken_it() -> None:
+    outgoing, parts = Outgoing(100 * BODY), [b"head", b"x" * (20 * BODY), b"tail"]
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outgoing.send, trio.SocketStream(ours), parts)
+            await wait_all_tasks_blocked()
+            held, came = outgoing.bytes, b""
+            while len(came) < held:
+                came += await theirs.recv(65536)
+
+    assert came == b"".join(parts)
+    assert held == len(came)
+    assert outgoing.bytes == 0
+
+
+async def test_a_socket_that_is_gone_is_a_broken_one() -> None:
+    ours, theirs = trio.socket.socketpair()
+    with ours:
+        theirs.close()
+
+        await lost(Outgoing(BODY), trio.SocketStream(ours), b"answer")
