@@ -3,6 +3,7 @@ strict limits.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -29,7 +30,10 @@ PART_BYTES = 300
 
 @frozen
 class Head:
-    """The head of one HTTP/1.1 request; header names in lower case, `raw` the bytes as is."""
+    """The head of one HTTP/1.1 request; header names in lower case, `raw` the bytes as is.
+
+    What it says is made out when it is first asked for: who polls sends the same head again.
+    """
 
     method: str
     path: str
@@ -38,18 +42,18 @@ class Head:
     http_11: bool
     raw: bytes
 
-    @property
+    @cached_property
     def keep_alive(self) -> bool:
         """Whether the client wants to send another request on this connection."""
         connection = self.headers.get("connection", "").lower()
         return self.http_11 and "close" not in connection
 
-    @property
+    @cached_property
     def has_body(self) -> bool:
         """Whether bytes of a body follow the head."""
         return "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
 
-    @property
+    @cached_property
     def gzip(self) -> bool:
         """Whether the client takes gzip; what it says of `*` counts only if it does not name it."""
         takes: dict[str, bool] = {}
@@ -59,7 +63,7 @@ class Head:
             takes[name.strip()] = not refused
         return takes.get("gzip", takes.get("*", False))
 
-    @property
+    @cached_property
     def wants_websocket(self) -> bool:
         """Whether this is a request to become a WebSocket."""
         return self.headers.get("upgrade", "").lower() == "websocket"

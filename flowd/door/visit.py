@@ -1,6 +1,7 @@
 """One connection before it is decided what becomes of it."""
 
 import socket
+from functools import cached_property
 
 import trio
 from attrs import define, field
@@ -41,7 +42,7 @@ class Visit:
             peer = ""
         self.address = str(peer[0]) if isinstance(peer, tuple) else "local"
 
-    @property
+    @cached_property
     def bound(self) -> str:
         """Our own address, at which this connection arrived; empty where that is no address."""
         try:
