@@ -5,6 +5,7 @@ An answer is the parts that it is sent in. The body is one of them, the same byt
 
 from collections import deque
 from collections.abc import Hashable
+from functools import lru_cache
 from typing import Any
 
 import trio
@@ -113,7 +114,7 @@ class Polls:
         tail = self._tail(hot)
         etag = _etag(stream.version, tail)
         if _matches(head.headers.get("if-none-match"), etag):
-            return (response(304, headers=(("ETag", etag), *HEADERS), close=close),)
+            return _unchanged(etag, close=close)
         instead = self._instead(head, hot)
         if instead is not None:
             parts = _parts(packing.Open(instead), b"", HEADERS)
@@ -192,6 +193,11 @@ async def _open(body: bytes, *, gzip: bool) -> packing.Open:
     if len(body) > IN_THREAD_BYTES:
         return await trio.to_thread.run_sync(packing.gzip_open, body)
     return packing.gzip_open(body)
+
+
+@lru_cache(maxsize=1024)
+def _unchanged(etag: str, *, close: bool) -> Parts:
+    return (response(304, headers=(("ETag", etag), *HEADERS), close=close),)
 
 
 def _whole(body: packing.Open, tail: bytes, etag: str) -> Parts:
