@@ -143,22 +143,28 @@ class Outgoing:
 
 def _written(stream: trio.SocketStream, parts: Sequence[bytes]) -> Sequence[bytes | memoryview]:
     """Write what the socket takes without waiting; what is left of the parts."""
-    some: list[bytes | memoryview] = []
-    room = AT_ONCE_BYTES
-    for part in parts:
-        some.append(part if len(part) <= room else memoryview(part)[:room])
-        room -= len(some[-1])
-        if not room:
-            break
     try:
-        taken = os.writev(stream.socket.fileno(), some)
+        taken = os.writev(stream.socket.fileno(), _first(parts, AT_ONCE_BYTES))
     except BlockingIOError:
         return parts
     except OSError as error:
         raise trio.BrokenResourceError(str(error)) from error
+    if taken == sum(map(len, parts)):
+        return ()
     left: list[bytes | memoryview] = []
     for part in parts:
         if taken < len(part):
             left.append(memoryview(part)[taken:] if taken else part)
         taken = max(0, taken - len(part))
     return left
+
+
+def _first(parts: Sequence[bytes], most: int) -> Sequence[bytes | memoryview]:
+    """So many bytes of the parts, from their beginning."""
+    if sum(map(len, parts)) <= most:
+        return parts
+    some: list[bytes | memoryview] = []
+    for part in parts:
+        some.append(part if len(part) <= most else memoryview(part)[:most])
+        most -= len(some[-1])
+    return some
