@@ -514,6 +514,7 @@ sources.candles = { kind = "binance-candles", symbols = ["BTCUSDT"], interval = 
 transforms.volume = { kind = "liquidation-volume", input = "orders" }
 sources.fills = { kind = "hydromancer", subscription = "allFills", api_key = { env = "KEY" } }
 sources.traders = { kind = "hyperliquid-discovery", coins = ["BTC"] }
+transforms.positions = { kind = "hyperliquid-tracking", input = "traders" }
 transforms.totals = { kind = "totals", input = "fills" }
 sinks.a = { kind = "http" }
 sinks.feed = { kind = "http-feed", path = "/api/all-fills", input = "fills", items = "fills" }

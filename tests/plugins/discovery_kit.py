@@ -11,7 +11,7 @@ from typing import Any
 import flowd_hyperliquid
 import trio
 import trio_websocket
-from flowd_hyperliquid.discovery import Config
+from flowd_hyperliquid.discovery import Config, discover
 
 from flowd import testing
 from flowd.market import Trade
@@ -131,7 +131,7 @@ def numbers(feed: Any) -> list[int]:
 async def failure(settings: Config, feed: Any) -> BaseException:
     """What the source dies of."""
     try:
-        await flowd_hyperliquid.discover(settings, testing.streams(), feed)
+        await discover(settings, testing.streams(), feed)
     except Exception as died:
         return unwrap(died)
     raise AssertionError("the source ended by itself")

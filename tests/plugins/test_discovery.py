@@ -9,8 +9,8 @@ import flowd_hyperliquid
 import pytest
 import trio
 from attrs import evolve, frozen
-from flowd_hyperliquid.discovery import Config, discover
 from flowd_hyperliquid.census import Counted
+from flowd_hyperliquid.discovery import Config, discover
 from flowd_hyperliquid.parse import message
 from flowd_hyperliquid.parse import trade as made
 from trio.testing import MockClock

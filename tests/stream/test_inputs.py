@@ -100,7 +100,19 @@ def test_a_component_has_nothing_by_which_it_could_change_what_it_reads() -> Non
     offered = {name for name in (*dir(found), *dir(found.cursor())) if not name.startswith("_")}
 
     assert offered == {
-        *("name", "record", "head", "get", "read", "cursor", "news", "knows", "ended", "delivery"),
+        *(
+            "name",
+            "record",
+            "head",
+            "get",
+            "read",
+            "cursor",
+            "news",
+            "knows",
+            "ended",
+            "delivery",
+            "ask",
+        ),
         *("position", "done", "records"),
     }
 
