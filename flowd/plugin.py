@@ -16,7 +16,7 @@ from quart import Blueprint
 
 from flowd.channel.channel import Encode
 from flowd.door.desk import Desk
-from flowd.door.paths import Hot, Live, Session, Tail, Wish, follow_path
+from flowd.door.paths import Asked, Hot, Live, Session, Tail, Wish, follow_path
 from flowd.stream.cursor import Cursor
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.log import Stream
@@ -34,6 +34,7 @@ from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds
 
 __all__ = [
     "Answer",
+    "Asked",
     "BadBody",
     "BadRequest",
     "Batch",

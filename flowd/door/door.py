@@ -122,7 +122,17 @@ class Door:
 
     def owns(self, head: Head) -> bool:
         """Whether a request is the door's own business."""
-        return head.wants_websocket or any(route.serves(head) is not None for route in self.routes)
+        return head.wants_websocket or any(
+            route.serves(head) is not None and not self._for_page(route, head)
+            for route in self.routes
+        )
+
+    def _for_page(self, route: Route, head: Head) -> bool:
+        """Whether a browser asks at a poll's path for the page that the app has there."""
+        hot = route.leads_to
+        if not (isinstance(hot, Hot) and hot.page and head.wants_page):
+            return False
+        return "GET" in self._app.methods(head.path)
 
     async def _connection(self, stream: trio.SocketStream) -> None:
         """One connection, from its first byte to its end or until a live client stays."""
@@ -190,7 +200,7 @@ class Door:
         self._check_pace(address, head)
         for route in self.routes:
             path = route.serves(head)
-            if path is not None:
+            if path is not None and not self._for_page(route, head):
                 break
         else:
             if head.wants_websocket:
@@ -208,8 +218,10 @@ class Door:
             stream = visible(self._streams, route.leads_to.stream or path["stream"])
             shown = head.headers.get("authorization", "")
             self._readers.check(shown, stream.name, *route.reads)
-            answer = self.polls.answer(head, route.leads_to, stream, address, self.outgoing)
-            await self.outgoing.send(visit.stream, await answer)
+            answer = await self.polls.answer(
+                head, route.leads_to, stream, address, self.outgoing, path
+            )
+            await self.outgoing.send(visit.stream, answer)
             return head.keep_alive
         self.counts.requests["live"] += 1
         return await self._stay(visit, head, route.leads_to, path, address)

@@ -68,6 +68,11 @@ class Head:
         """Whether this is a request to become a WebSocket."""
         return self.headers.get("upgrade", "").lower() == "websocket"
 
+    @property
+    def wants_page(self) -> bool:
+        """Whether a browser asks for something to show."""
+        return "text/html" in self.headers.get("accept", "")
+
     def parameters(self) -> dict[str, str]:
         """The query, each name once; BadRequest when a name is repeated."""
         found: dict[str, str] = {}

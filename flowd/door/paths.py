@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 import trio
-from attrs import frozen
+from attrs import Factory, frozen
 
 from flowd.channel.channel import Encode, Warn
 from flowd.channel.channels import Channels
@@ -23,7 +23,7 @@ from flowd.values import filters
 from flowd.values.buckets import Bucket
 from flowd.values.clock import Clock
 from flowd.values.errors import BadRequest
-from flowd.values.record import Batch, Position, Record
+from flowd.values.record import Position, Record
 
 ERRORS_MAX = 20
 """Mistakes that a WebSocket client may make in one connection before it is closed."""
@@ -77,31 +77,54 @@ class Tail:
 
 
 @frozen
+class Asked:
+    """What a poll asks for beside its filters: a value for each of the path's options, and how many
+    records at most, None for all.
+    """
+
+    options: Mapping[str, str]
+    limit: int | None
+
+
+@frozen
 class Hot:
     """A path that many clients poll: `render` makes the body, JSON, from a stream's newest records.
 
-    The stream is the path's `{stream}`, or `stream` if given. The door keeps the body, plain and
+    The stream is the path's `{stream}`, or `stream` if given; further names in the path are filters
+    like those in the query. The door keeps the body, plain and
     gzipped, until what the stream retains changes, and answers `ETag`, 304, `after=`, `limit=` and
     the filters by itself.
 
     `prepare` is called for each record before `render`, with the loop let go in between: what it
     makes should be kept by whoever made it. `tail(streams, now_ms)` ends the body with what changes
     without the stream: it is made anew for every answer, at most 64 KiB of it. `instead(query,
-    streams, now_ms)` may answer by itself. `limit_max` is the default of `limit` and the most of
-    it. With `others`, the sink's own `routes` answer the methods that are not GET.
+    streams, now_ms)` may answer by itself, from the query and the path's names: bytes, or a `Tail`
+    whose `state` names the body and so is its ETag. `limit_max` is the most of `limit`, and its
+    default unless `limit` says another.
+
+    With `options`, parameters of the query and what each may be (the first where the query says
+    nothing), the order is the sink's affair: `render(batch, asked)` gets all that the filters let
+    pass, and an `Asked`, by whose `limit` it cuts; there is no `after`.
+
+    With `others`, the sink's own `routes` answer the methods that are not GET. With `page`, some
+    sink's `routes` answer a browser that wants a page (`Accept: text/html`), where one has this
+    path.
 
     `tail` and `instead` may raise BadRequest, which is answered. Whatever else one of them raises
     is a 500 for who asked, and is logged once a minute.
     """
 
     path: str
-    render: Callable[[Batch[Any]], bytes]
+    render: Callable[..., bytes]
     stream: str | None = None
     prepare: Callable[[Record[Any]], object] = attrgetter("json")
     tail: Callable[[Streams, int], Tail] | None = None
-    instead: Callable[[Mapping[str, str], Streams, int], bytes | None] | None = None
+    instead: Callable[[Mapping[str, str], Streams, int], bytes | Tail | None] | None = None
     limit_max: int = RETAIN_MAX
+    limit: int | None = None
+    options: Mapping[str, tuple[str, ...]] = Factory(dict)
     others: bool = False
+    page: bool = False
 
 
 @frozen

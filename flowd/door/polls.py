@@ -4,24 +4,25 @@ An answer is the parts that it is sent in. The body is one of them, the same byt
 """
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from flowd.channel import packing
 from flowd.channel.guard import Guard
 from flowd.channel.prepared import Prepared
 from flowd.door.head import Head, response, response_head
 from flowd.door.outgoing import SMALL_BYTES, Outgoing
-from flowd.door.paths import Hot, Tail, count, position
+from flowd.door.paths import Asked, Hot, Tail, count, position
 from flowd.door.turns import Turns
 from flowd.stream.inputs import Streams
 from flowd.stream.log import RETAIN_MAX, Stream
 from flowd.values import filters
 from flowd.values.clock import Clock
+from flowd.values.errors import BadRequest
 from flowd.values.record import Batch, Gap, Position, Record
 
 IN_THREAD_BYTES = 32 * 1024
@@ -33,9 +34,14 @@ FEW_RECORDS = 1000
 """
 LOOK_AT_ONCE = 5000
 """Records that are looked at before others are let run."""
-HEADERS = (("Cache-Control", "no-cache"), ("Vary", "Accept-Encoding"))
+Headers = tuple[tuple[str, str], ...]
+
+HEADERS: Headers = (("Cache-Control", "no-cache"), ("Vary", "Accept-Encoding"))
+SHARED_HEADERS: Headers = (("Cache-Control", "no-cache"), ("Vary", "Accept, Accept-Encoding"))
+"""Where a browser gets a page."""
 
 NO_TAIL = Tail(b"")
+NOTHING_NAMED: Mapping[str, str] = {}
 
 
 Parts = tuple[bytes, ...]
@@ -64,25 +70,30 @@ class Query:
     filter: filters.Filter
     after: Position | None
     limit: int | None
+    options: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, head: Head, hot: Hot, stream: Stream[Any]) -> "Query":
+    def of(cls, wanted: dict[str, str], hot: Hot, stream: Stream[Any]) -> "Query":
         """BadRequest names what is wrong with it."""
-        wanted = head.parameters()
         least = 0 if hot.limit_max == RETAIN_MAX else 1
-        after = position(wanted.pop("after", None))
         limit = count(wanted.pop("limit", None), least=least, most=hot.limit_max)
-        if limit is None and least:
-            limit = hot.limit_max
+        if limit is None:
+            limit = _limit(hot)
+        if hot.options:
+            options = tuple((name, _option(name, hot, wanted)) for name in hot.options)
+            return cls(filters.parse(stream.record, wanted), None, limit, options)
+        after = position(wanted.pop("after", None))
         return cls(filters.parse(stream.record, wanted), after, limit)
 
     def is_common(self, hot: Hot) -> bool:
         """Whether it is what all ask who ask for nothing of their own."""
-        default = None if hot.limit_max == RETAIN_MAX else hot.limit_max
-        return not self.filter and self.after is None and self.limit == default
+        usual = all(value == hot.options[name][0] for name, value in self.options)
+        return usual and not self.filter and self.after is None and self.limit == _limit(hot)
 
     def is_small(self, stream: Stream[Any]) -> bool:
         """Whether few records are looked at for it, and make its body."""
+        if self.options:
+            return len(stream) <= FEW_RECORDS
         if not self.filter and self.limit is not None and self.limit <= FEW_RECORDS:
             return True
         since = 0
@@ -105,26 +116,39 @@ class Polls:
         self._turns = Turns()
 
     async def answer(
-        self, head: Head, hot: Hot, stream: Stream[Any], address: str, outgoing: Outgoing
+        self,
+        head: Head,
+        hot: Hot,
+        stream: Stream[Any],
+        address: str,
+        outgoing: Outgoing,
+        named: Mapping[str, str] = NOTHING_NAMED,
     ) -> Parts:
-        """The whole HTTP answer to a poll. BadRequest when its query is wrong or there is no room
-        for what it wants, SinkFailed when the sink fails to word it.
+        """The whole HTTP answer to a poll; `named` are the values of the path's names. BadRequest
+        when its query is wrong or there is no room for what it wants, SinkFailed when the sink
+        fails to word it.
         """
         close = not head.keep_alive
-        tail = self._tail(hot)
-        etag = _etag(stream.version, tail)
-        if _matches(head.headers.get("if-none-match"), etag):
-            return _unchanged(etag, close=close)
-        instead = self._instead(head, hot)
-        if instead is not None:
-            parts = _parts(packing.Open(instead), b"", HEADERS)
+        seen, headers = head.headers.get("if-none-match"), _headers(hot)
+        instead = self._instead(head, hot, named)
+        if isinstance(instead, Tail):
+            etag = f'"{instead.state}"'
+            if _matches(seen, etag):
+                return _unchanged(etag, headers, close=close)
+            parts = _whole(packing.Open(instead.body), b"", etag, headers)
+        elif instead is not None:
+            parts = _parts(packing.Open(instead), b"", headers)
         else:
-            answer = await self._answer(head, hot, stream, address, outgoing)
+            tail = self._tail(hot)
+            etag = _etag(stream.version, tail)
+            if _matches(seen, etag):
+                return _unchanged(etag, headers, close=close)
+            answer = await self._answer(head, hot, stream, address, outgoing, named)
             parts = answer.parts
             if answer.body is not None:
                 # Asked again: preparing took time, and the stream may have gone on.
                 tail = self._tail(hot)
-                parts = _whole(answer.body, tail.body, _etag(answer.version, tail))
+                parts = _whole(answer.body, tail.body, _etag(answer.version, tail), headers)
         first, *others = parts
         if head.method == "HEAD":
             first, others = first[: first.index(b"\r\n\r\n") + 4], []
@@ -137,17 +161,26 @@ class Polls:
             return NO_TAIL
         return self._guard.ask(hot.path, "tail", hot.tail, self._streams, self._clock())
 
-    def _instead(self, head: Head, hot: Hot) -> bytes | None:
+    def _instead(self, head: Head, hot: Hot, named: Mapping[str, str]) -> bytes | Tail | None:
         if hot.instead is None:
             return None
+        query = {**head.parameters(), **named}
         return self._guard.ask(
-            hot.path, "instead", hot.instead, head.parameters(), self._streams, self._clock()
+            hot.path, "instead", hot.instead, query, self._streams, self._clock()
         )
 
     async def _answer(
-        self, head: Head, hot: Hot, stream: Stream[Any], address: str, outgoing: Outgoing
+        self,
+        head: Head,
+        hot: Hot,
+        stream: Stream[Any],
+        address: str,
+        outgoing: Outgoing,
+        named: Mapping[str, str],
     ) -> Answer:
-        query = Query.of(head, hot, stream)
+        wanted = head.parameters()
+        wanted |= {name: value for name, value in named.items() if name != "stream"}
+        query = Query.of(wanted, hot, stream)
         key = ("poll", hot.path, stream.name, query, head.gzip)
         version, seq = stream.version, stream.seq
         while True:
@@ -175,16 +208,19 @@ class Polls:
         return answer
 
     async def _prepare(self, query: Query, hot: Hot, stream: Stream[Any], *, gzip: bool) -> Answer:
-        batch = await newest(stream, query)
+        batch = await newest(stream, evolve(query, limit=None) if query.options else query)
         version, seq = stream.version, stream.seq
         for index, record in enumerate(batch.records):
             self._guard.call(hot.path, "prepare", hot.prepare, record)
             if index % PREPARE_AT_ONCE == PREPARE_AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
-        body = await _open(self._guard.payload(hot.path, "render", hot.render, batch), gzip=gzip)
+        asked = (Asked(dict(query.options), query.limit),) if query.options else ()
+        made = self._guard.payload(hot.path, "render", hot.render, batch, *asked)
+        body = await _open(made, gzip=gzip)
         if hot.tail is not None:
             return Answer(version, seq, (), body)
-        return Answer(version, seq, _whole(body, b"", _etag(version, NO_TAIL)))
+        whole = _whole(body, b"", _etag(version, NO_TAIL), _headers(hot))
+        return Answer(version, seq, whole)
 
 
 async def _open(body: bytes, *, gzip: bool) -> packing.Open:
@@ -196,15 +232,35 @@ async def _open(body: bytes, *, gzip: bool) -> packing.Open:
 
 
 @lru_cache(maxsize=1024)
-def _unchanged(etag: str, *, close: bool) -> Parts:
-    return (response(304, headers=(("ETag", etag), *HEADERS), close=close),)
+def _unchanged(etag: str, headers: Headers, *, close: bool) -> Parts:
+    return (response(304, headers=(("ETag", etag), *headers), close=close),)
 
 
-def _whole(body: packing.Open, tail: bytes, etag: str) -> Parts:
-    return _parts(body, tail, (("ETag", etag), *HEADERS))
+def _headers(hot: Hot) -> Headers:
+    return SHARED_HEADERS if hot.page else HEADERS
 
 
-def _parts(body: packing.Open, tail: bytes, headers: tuple[tuple[str, str], ...]) -> Parts:
+def _limit(hot: Hot) -> int | None:
+    """How many records are given to who names no limit; None for all."""
+    return hot.limit or (None if hot.limit_max == RETAIN_MAX else hot.limit_max)
+
+
+def _option(name: str, hot: Hot, wanted: dict[str, str]) -> str:
+    """What the query says of an option, or the first that it may be."""
+    allowed = hot.options[name]
+    value = wanted.pop(name, allowed[0])
+    if value not in allowed:
+        raise BadRequest(
+            f"{name} is never {value!r:.60}", parameter=name, value=value, allowed=allowed
+        )
+    return value
+
+
+def _whole(body: packing.Open, tail: bytes, etag: str, headers: Headers) -> Parts:
+    return _parts(body, tail, (("ETag", etag), *headers))
+
+
+def _parts(body: packing.Open, tail: bytes, headers: Headers) -> Parts:
     if body.gzip:
         headers = (*headers, ("Content-Encoding", "gzip"))
     ending = body.ending(tail)

@@ -107,10 +107,13 @@ def _sink_path(path: str, leads_to: Live | Hot, streams: list[Stream[Any]]) -> t
         else:
             parameters.append(_parameter(name, "path", _TEXT, f"a {name}"))
     limit = {"type": "integer", "minimum": 0}
-    parameters += [
-        _parameter("after", "query", _TEXT, "a position: only what is newer"),
-        _parameter("limit", "query", limit, "how many of the newest records"),
-    ]
+    options = leads_to.options if isinstance(leads_to, Hot) else {}
+    for name, values in options.items():
+        schema = {"type": "string", "enum": list(values), "default": values[0]}
+        parameters.append(_parameter(name, "query", schema, "how the answer is arranged"))
+    if not options:
+        parameters.append(_parameter("after", "query", _TEXT, "a position: only what is newer"))
+    parameters.append(_parameter("limit", "query", limit, "how many of the newest records"))
     found = {name for stream in streams for name in filters.names(stream.record)}
     parameters += [
         _parameter(name, "query", _TEXT, "a filter, on streams that have this field")
