@@ -1,1 +1,1 @@
-"""A flowd plugin: how traders did, and how they compare."""
+"""A flowd transform: traders' past, measured from what is public, and how they compare."""
