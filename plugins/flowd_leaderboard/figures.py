@@ -1,0 +1,143 @@
+"""What is measured of one trader's past, each figure from the best evidence that there is, which it
+names. Nothing is estimated: what is not known is None.
+"""
+
+from decimal import Decimal
+from typing import Final
+
+from attrs import frozen
+
+from flowd.market import EXACT
+from flowd.traders import Account, Evidence, Trader
+from flowd_leaderboard.drawdown import Drawdown
+from flowd_leaderboard.score import Contender
+from flowd_leaderboard.trips import Sums
+
+RATIO_MAX: Final = 3.0
+DAY_MS: Final = 86_400_000
+
+
+@frozen
+class Portfolio:
+    """What Hyperliquid said of an account's past, as far as it is needed, at `time_ms`.
+
+    `volume` is what it ever traded of perpetuals, `since_ms` the first point of its history.
+    `seen` is how much it was seen to trade until then: who trades much since is asked about again.
+    """
+
+    address: str
+    time_ms: int
+    volume: Decimal | None
+    since_ms: int | None
+    max_drawdown: float | None
+    seen: Decimal = Decimal(0)
+
+
+@frozen
+class Known:
+    """All evidence about one account at one instant."""
+
+    address: str
+    trader: Trader | None = None
+    account: Account | None = None
+    sums: Sums | None = None
+    portfolio: Portfolio | None = None
+    drawdown: Drawdown | None = None
+
+    @property
+    def trips(self) -> int:
+        """How many completed trips are known."""
+        return 0 if self.sums is None else self.sums.trips
+
+    @property
+    def seen(self) -> Decimal:
+        """How much it was seen to trade, by fills or else by public trades."""
+        fills = Decimal(0) if self.sums is None else self.sums.volume
+        trades = Decimal(0) if self.trader is None else self.trader.volume
+        return max(fills, trades)
+
+
+def win_rate(known: Known) -> float | None:
+    """The share of completed trips with a net above zero."""
+    sums = known.sums
+    return sums.wins / sums.trips if sums is not None and sums.trips else None
+
+
+def risk_ratio(known: Known) -> float | None:
+    """What a winning trip brings on average, over what a losing one costs; at most 3."""
+    sums = known.sums
+    if sums is None or not sums.trips:
+        return None
+    if not sums.wins:
+        return 0.0
+    if not sums.losses:
+        return RATIO_MAX
+    won, lost = float(sums.won) / sums.wins, float(sums.lost) / sums.losses
+    return min(won / lost, RATIO_MAX)
+
+
+def volume(known: Known) -> tuple[Decimal | None, Evidence | None]:
+    """What was traded, in quote units. What the exchange says is whole; the others are not added to
+    it, nor to each other.
+    """
+    if known.portfolio is not None and known.portfolio.volume is not None:
+        return known.portfolio.volume, "portfolio"
+    if known.sums is not None and known.sums.fills:
+        return known.sums.volume, "fills"
+    if known.trader is not None and known.trader.trades:
+        return known.trader.volume, "trades"
+    return None, None
+
+
+def max_drawdown(known: Known) -> tuple[float | None, Evidence | None]:
+    """How much was ever lost from the best."""
+    if known.portfolio is not None and known.portfolio.max_drawdown is not None:
+        return known.portfolio.max_drawdown, "portfolio"
+    fraction = None if known.drawdown is None else known.drawdown.fraction
+    return fraction, None if fraction is None else "account_value"
+
+
+def first_evidence(known: Known) -> tuple[int | None, Evidence | None]:
+    """When the account was first there, as far as anything tells."""
+    times: list[tuple[int, Evidence]] = []
+    if known.portfolio is not None and known.portfolio.since_ms is not None:
+        times.append((known.portfolio.since_ms, "portfolio"))
+    if known.sums is not None and known.sums.first_ms is not None:
+        times.append((known.sums.first_ms, "fills"))
+    if known.trader is not None:
+        times.append((known.trader.first_seen_ms, "trades"))
+    if known.account is not None:
+        times.append((known.account.time_ms, "snapshots"))
+    return min(times, key=_time) if times else (None, None)
+
+
+def age_days(since_ms: int | None, now_ms: int) -> int | None:
+    """Whole days since then, at least 0."""
+    return None if since_ms is None else max((now_ms - since_ms) // DAY_MS, 0)
+
+
+def unrealized_pnl(account: Account) -> Decimal:
+    """What its open positions would bring now."""
+    total = Decimal(0)
+    for position in account.positions:
+        total = EXACT.add(total, position.unrealized_pnl)
+    return total
+
+
+def contender(known: Known) -> Contender:
+    """What is compared of it."""
+    traded, _ = volume(known)
+    lost, _ = max_drawdown(known)
+    sums = known.sums
+    return Contender(
+        known.address,
+        win_rate(known),
+        None if traded is None else float(traded),
+        lost,
+        risk_ratio(known),
+        None if sums is None or not sums.trips else float(sums.most_won),
+    )
+
+
+def _time(found: tuple[int, Evidence]) -> int:
+    return found[0]
