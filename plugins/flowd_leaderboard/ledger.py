@@ -5,7 +5,7 @@ again is not counted again (`flowd_leaderboard.trips`), so that past fills may c
 stream's.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -41,7 +41,7 @@ class Ledger:
 
     def __init__(
         self,
-        feed: Feed[object],
+        feed: Feed[Any],
         table: Stream[SavedTrips],
         *,
         accounts_max: int = ACCOUNTS_MAX,

@@ -5,45 +5,16 @@ the arithmetic, since in Python alone it would take several times as long.
 """
 
 from collections.abc import Generator, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-from attrs import field, fields, frozen
 from numpy.typing import NDArray
 
 from flowd.traders import Shares
+from flowd_leaderboard.weights import VolumeScale, Weights
 
 SLICE: Final = 2_000
 """So many names are put in order between two yields."""
-TOLERANCE: Final = 1e-9
-
-VolumeScale = Literal["linear", "log"]
-
-
-def _positive(_: object, attribute: Any, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"weights.{attribute.name} = {value}: expected a number from 0 to 1")
-
-
-@frozen
-class Weights:
-    """What each figure is worth: not below 0, and 1 in sum."""
-
-    win_rate: float = field(default=0.30, validator=_positive)
-    volume: float = field(default=0.20, validator=_positive)
-    max_drawdown: float = field(default=0.25, validator=_positive)
-    risk_ratio: float = field(default=0.15, validator=_positive)
-    max_profit: float = field(default=0.10, validator=_positive)
-
-    def __attrs_post_init__(self) -> None:
-        total = sum(self.each)
-        if abs(total - 1) > TOLERANCE:
-            raise ValueError(f"weights: they sum up to {total:g}, expected 1")
-
-    @property
-    def each(self) -> list[float]:
-        """In the order of the figures of a `Contender`."""
-        return [getattr(self, one.name) for one in fields(Weights)]
 
 
 class Contender(NamedTuple):
@@ -86,6 +57,10 @@ class Ranking:
         rank, index = self._places[address]
         shares = Shares(*self._parts[:, index].tolist())
         return Scored(rank, float(self._scores[index]), shares)
+
+    def get(self, address: str) -> Scored | None:
+        """How this one came out; None who was not compared."""
+        return self[address] if address in self._places else None
 
     def __contains__(self, address: object) -> bool:
         return address in self._places

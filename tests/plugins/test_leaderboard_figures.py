@@ -9,8 +9,9 @@ from attrs import astuple
 from flowd_leaderboard import figures
 from flowd_leaderboard.drawdown import Drawdown, of_portfolio, of_values
 from flowd_leaderboard.figures import Known, Portfolio
-from flowd_leaderboard.score import Contender, Ranking, VolumeScale, Weights, ranking
+from flowd_leaderboard.score import Contender, Ranking, ranking
 from flowd_leaderboard.trips import Sums, Trip
+from flowd_leaderboard.weights import VolumeScale, Weights
 from hypothesis import given
 from hypothesis import strategies as st
 
