@@ -22,6 +22,7 @@ from . import (
     intake,
     journal,
     latency,
+    leaderboard,
     machine,
     report,
     single,
@@ -262,6 +263,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "hydromancer": hydromancer.rows,
     "discovery": discovery.rows,
     "totals": totals.rows,
+    "leaderboard": leaderboard.rows,
 }
 
 

@@ -3,7 +3,7 @@ names. Nothing is estimated: what is not known is None.
 """
 
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from attrs import frozen
 
@@ -33,8 +33,7 @@ class Portfolio:
     seen: Decimal = Decimal(0)
 
 
-@frozen
-class Known:
+class Known(NamedTuple):
     """All evidence about one account at one instant."""
 
     address: str
@@ -126,17 +125,11 @@ def unrealized_pnl(account: Account) -> Decimal:
 
 def contender(known: Known) -> Contender:
     """What is compared of it."""
-    traded, _ = volume(known)
-    lost, _ = max_drawdown(known)
     sums = known.sums
-    return Contender(
-        known.address,
-        win_rate(known),
-        None if traded is None else float(traded),
-        lost,
-        risk_ratio(known),
-        None if sums is None or not sums.trips else float(sums.most_won),
-    )
+    won = None if sums is None or not sums.trips else float(sums.most_won)
+    traded, lost = volume(known)[0], max_drawdown(known)[0]
+    amount = None if traded is None else float(traded)
+    return Contender(known.address, win_rate(known), amount, lost, risk_ratio(known), won)
 
 
 def _time(found: tuple[int, Evidence]) -> int:

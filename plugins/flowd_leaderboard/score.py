@@ -4,7 +4,9 @@ Ten thousand are compared in a few steps, between which the caller may let other
 the arithmetic, since in Python alone it would take several times as long.
 """
 
-from collections.abc import Generator, Sequence
+from array import array
+from collections.abc import Generator
+from math import nan
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -28,6 +30,30 @@ class Contender(NamedTuple):
     max_profit: float | None
 
 
+class Contenders:
+    """The population: addresses, and a table of figures in which what is not known is NaN."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+        self.places: dict[str, int] = {}
+        self._figures = array("d")
+
+    def __len__(self) -> int:
+        return len(self.addresses)
+
+    def add(self, one: Contender) -> None:
+        """One more, who is not among them."""
+        self.places[one.address] = len(self.addresses)
+        self.addresses.append(one.address)
+        self._figures.extend([nan if value is None else value for value in one[1:]])
+
+    @property
+    def columns(self) -> "_Column":
+        """The table, a row for each figure."""
+        flat = np.frombuffer(self._figures) if self._figures else np.empty(0)
+        return flat.reshape(-1, _FIGURES).T
+
+
 class Scored(NamedTuple):
     """How a contender came out."""
 
@@ -39,14 +65,18 @@ class Scored(NamedTuple):
 _SCALED: Final = ("volume", "max_profit")
 _INVERTED: Final = "max_drawdown"
 _VOLUME: Final = Contender._fields.index("volume") - 1
+_FIGURES: Final = len(Contender._fields) - 1
 _Column = NDArray[np.float64]
 
 
 class Ranking:
     """How all contenders came out."""
 
-    def __init__(self, places: dict[str, tuple[int, int]], parts: _Column, scores: _Column) -> None:
+    def __init__(
+        self, places: dict[str, int], ranks: NDArray[np.intp], parts: _Column, scores: _Column
+    ) -> None:
         self._places = places
+        self._ranks = ranks
         self._parts = parts
         self._scores = scores
 
@@ -54,9 +84,9 @@ class Ranking:
         return len(self._places)
 
     def __getitem__(self, address: str) -> Scored:
-        rank, index = self._places[address]
-        shares = Shares(*self._parts[:, index].tolist())
-        return Scored(rank, float(self._scores[index]), shares)
+        place = self._places[address]
+        shares = Shares(*self._parts[:, place].tolist())
+        return Scored(int(self._ranks[place]), float(self._scores[place]), shares)
 
     def get(self, address: str) -> Scored | None:
         """How this one came out; None who was not compared."""
@@ -67,33 +97,28 @@ class Ranking:
 
 
 def ranking(
-    contenders: Sequence[Contender], weights: Weights, scale: VolumeScale = "linear"
+    contenders: Contenders, weights: Weights, scale: VolumeScale = "linear"
 ) -> Generator[None, None, Ranking]:
     """Score and rank all of them, the best first. Yields after each step."""
-    columns: list[_Column] = []
+    columns = contenders.columns
     parts: list[_Column] = []
-    names = Contender._fields[1:]
-    for index, (name, weight) in enumerate(zip(names, weights.each, strict=True), 1):
-        # What is not known becomes NaN.
-        column = np.array([one[index] for one in contenders], dtype=np.float64)
-        columns.append(column)
-        if scale == "log" and name in _SCALED:
-            column = np.log1p(np.maximum(column, 0.0))
-        parts.append(_part(column, weight, name == _INVERTED))
-        yield
+    yield
+    for column, name, weight in zip(columns, Contender._fields[1:], weights.each, strict=True):
+        scaled = scale == "log" and name in _SCALED
+        shown = np.log1p(np.maximum(column, 0.0)) if scaled else column
+        parts.append(_part(shown, weight, name == _INVERTED))
+    yield
     table = np.array(parts)
     scores = np.round(np.clip(table.sum(axis=0), 0.0, 1.0), 4)
     volumes = np.nan_to_num(columns[_VOLUME], nan=-1.0)
     yield
     order = np.lexsort((-volumes, -scores))
     yield
-    yield from _untie(order, scores[order], volumes[order], contenders)
-    places: dict[str, tuple[int, int]] = {}
-    for start in range(0, len(order), SLICE):
-        for rank, index in enumerate(order[start : start + SLICE].tolist(), start + 1):
-            places[contenders[index].address] = rank, index
-        yield
-    return Ranking(places, table, scores)
+    addresses = contenders.addresses
+    yield from _untie(order, scores[order], volumes[order], addresses)
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(1, len(order) + 1)
+    return Ranking(contenders.places, ranks, table, scores)
 
 
 def _part(column: _Column, weight: float, inverted: bool) -> _Column:
@@ -107,15 +132,18 @@ def _part(column: _Column, weight: float, inverted: bool) -> _Column:
 
 
 def _untie(
-    order: NDArray[np.intp], scores: _Column, volumes: _Column, contenders: Sequence[Contender]
+    order: NDArray[np.intp], scores: _Column, volumes: _Column, addresses: list[str]
 ) -> Generator[None, None, None]:
     """Who is equal in score and volume stands in the order of the addresses."""
     same = (np.diff(scores) == 0) & (np.diff(volumes) == 0)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], same, [False])).astype(np.int8)))
+    sorted_since = 0
     for first, last in edges.reshape(-1, 2).tolist():
         tied = order[first : last + 1].tolist()
-        tied.sort(key=lambda index: contenders[index].address)
+        tied.sort(key=addresses.__getitem__)
         order[first : last + 1] = tied
-        if last - first > SLICE:
+        sorted_since += len(tied)
+        if sorted_since >= SLICE // 4:
+            sorted_since = 0
             yield
     yield

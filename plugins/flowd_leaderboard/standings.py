@@ -7,7 +7,6 @@ published in slices, in between of which others run and the originals change.
 from collections.abc import Callable, Generator, Iterator, Mapping
 from decimal import Decimal
 from heapq import heappush, heappushpop
-from operator import attrgetter
 from typing import Final, TypeVar
 
 import trio
@@ -19,7 +18,7 @@ from flowd_leaderboard import figures
 from flowd_leaderboard.drawdown import Drawdown
 from flowd_leaderboard.figures import Known, Portfolio
 from flowd_leaderboard.records import Computation
-from flowd_leaderboard.score import Contender, Ranking, ranking
+from flowd_leaderboard.score import Contenders, Ranking, ranking
 from flowd_leaderboard.trips import Trips
 from flowd_leaderboard.weights import VolumeScale, Weights
 
@@ -47,18 +46,24 @@ class Evidence:
 
     def __iter__(self) -> Iterator[str]:
         """All addresses, each once."""
-        return iter({**self.traders, **self.accounts, **self.trips, **self.portfolios})
+        before: list[Mapping[str, object]] = []
+        for some in (self.traders, self.accounts, self.trips, self.portfolios):
+            for address in some:
+                if not any(address in others for others in before):
+                    yield address
+            before.append(some)
 
     def of(self, address: str) -> Known:
         """What is known of one account."""
-        trips = self.trips.get(address)
+        trips, sums = self.trips.get(address), None
         if trips is not None:
             trips.settle(self.time_ms - SETTLED_MS)
+            sums = trips.sums
         return Known(
             address,
             self.traders.get(address),
             self.accounts.get(address),
-            None if trips is None else trips.sums,
+            sums,
             self.portfolios.get(address),
             self.drawdowns.get(address),
         )
@@ -125,12 +130,12 @@ def standings(
 ) -> Generator[None, None, Standings]:
     """Measure and compare all of them. Yields every so often."""
     known: list[Known] = []
-    contenders: list[Contender] = []
+    contenders = Contenders()
     for number, address in enumerate(evidence):
         one = evidence.of(address)
         known.append(one)
         if one.trips >= min_trips:
-            contenders.append(figures.contender(one))
+            contenders.add(figures.contender(one))
         if number % STEP == 0:
             yield
     found = yield from ranking(contenders, weights, scale)
@@ -172,12 +177,12 @@ def publish(feed: Feed[Standing], found: Standings) -> Generator[None, None, Non
     time_ms = found.evidence.time_ms
     listed = {one.address for one in found.known}
     yield
-    gone = [record.value.address for record in feed.records() if record.key not in listed]
-    for number, address in enumerate(gone):
-        feed.forget(address)
+    for number, record in enumerate(feed.records()):
+        if record.value.address not in listed:
+            feed.forget(record.value.address)
         if number % STEP == 0:
             yield
-    for number, one in enumerate(sorted(found.known, key=attrgetter("address"))):
+    for number, one in enumerate(found.known):
         before = feed.get(one.address)
         row = found.row(one, time_ms if before is None else before.time_ms)
         if row != before:

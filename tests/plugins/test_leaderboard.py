@@ -11,7 +11,7 @@ from typing import Any
 import flowd_leaderboard
 import pytest
 import trio
-from attrs import evolve
+from attrs import evolve, frozen
 from flowd_leaderboard import leaderboard
 from flowd_leaderboard.config import PAGE, Config
 from flowd_leaderboard.figures import Portfolio
@@ -49,6 +49,29 @@ def account(address: str, equity: int, at_ms: int = NOW_MS, pnl: int = 0) -> Acc
     )
     return Account(
         address, "hyperliquid", at_ms, Decimal(equity), zero, zero, zero, (position, position)
+    )
+
+
+def changed(address: str, notional: int) -> PositionEvent:
+    amount, zero = Decimal(notional), Decimal(0)
+    return PositionEvent(
+        id="1",
+        address=address,
+        venue="hyperliquid",
+        symbol="BTC",
+        event="OPEN",
+        side="LONG",
+        prev_size=zero,
+        size=amount,
+        prev_entry_price=None,
+        entry_price=None,
+        implied_price=None,
+        mark_price=None,
+        notional=amount,
+        from_ms=NOW_MS,
+        time_ms=NOW_MS,
+        detected_ms=NOW_MS,
+        sampled=True,
     )
 
 
@@ -185,6 +208,18 @@ class Bench:
     def asked(self, kind: str) -> list[Any]:
         found = [request.json for request in self.rest.requests]
         return [one for one in found if one["type"] == kind]
+
+
+@frozen
+class Sampled:
+    """As `positions.equity` has it: what was sampled, also of later than our first look."""
+
+    address: str
+
+    @property
+    def samples(self) -> list[tuple[int, Decimal]]:
+        equities = (1000, 500, 1)
+        return [(NOW_MS - 2 + at, Decimal(equity)) for at, equity in enumerate(equities)]
 
 
 # -- standings --
@@ -360,13 +395,10 @@ async def test_drawdown_goes_on_after_a_restart(autojump_clock: Clock) -> None:
 
 
 async def test_what_was_sampled_before_is_part_of_the_drawdown(autojump_clock: Clock) -> None:
-    class Equity:
-        samples = ((NOW_MS - 2, Decimal(1000)), (NOW_MS - 1, Decimal(500)), (NOW_MS, Decimal(1)))
-
     bench = Bench()
     bench.account(account(A, 600))
     equity = testing.stream("positions.equity")
-    equity._latest[A] = type("Kept", (), {"value": Equity})  # type: ignore[assignment]  # no JSON
+    equity.append(Sampled(A), key=A)
 
     streams = testing.streams(bench.positions, bench.accounts, equity)
     async with trio.open_nursery() as nursery:
@@ -425,6 +457,20 @@ async def test_who_traded_much_since_is_asked_about_again_before(autojump_clock:
         await trio.sleep(3 * 3600)
 
     assert early == 2
+    assert [one["user"] for one in bench.asked("portfolio")][2:] == [A]
+
+
+async def test_who_changed_positions_much_is_asked_about_again_before(
+    autojump_clock: Clock,
+) -> None:
+    bench = Bench(info({}), enrich_weight_per_min=200)
+    bench.trader(trader(A, 10), trader(B, 10))
+
+    async with bench.running():
+        await trio.sleep(60)
+        bench.positions.append(changed(A, 11))
+        await trio.sleep(2 * 3600)
+
     assert [one["user"] for one in bench.asked("portfolio")][2:] == [A]
 
 

@@ -9,7 +9,7 @@ from attrs import astuple
 from flowd_leaderboard import figures
 from flowd_leaderboard.drawdown import Drawdown, of_portfolio, of_values
 from flowd_leaderboard.figures import Known, Portfolio
-from flowd_leaderboard.score import Contender, Ranking, ranking
+from flowd_leaderboard.score import Contender, Contenders, Ranking, ranking
 from flowd_leaderboard.trips import Sums, Trip
 from flowd_leaderboard.weights import VolumeScale, Weights
 from hypothesis import given
@@ -240,7 +240,10 @@ def test_age_is_counted_from_the_first_evidence() -> None:
 def ranked(
     *contenders: Contender, weights: Weights | None = None, scale: VolumeScale = "linear"
 ) -> Ranking:
-    steps = ranking(contenders, weights or Weights(), scale)
+    population = Contenders()
+    for one in contenders:
+        population.add(one)
+    steps = ranking(population, weights or Weights(), scale)
     while True:
         try:
             next(steps)
