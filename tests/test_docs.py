@@ -516,6 +516,7 @@ sources.fills = { kind = "hydromancer", subscription = "allFills", api_key = { e
 sources.traders = { kind = "hyperliquid-discovery", coins = ["BTC"] }
 transforms.positions = { kind = "hyperliquid-tracking", input = "traders" }
 transforms.totals = { kind = "totals", input = "fills" }
+transforms.leaderboard = { kind = "leaderboard", fills = "fills" }
 sinks.a = { kind = "http" }
 sinks.feed = { kind = "http-feed", path = "/api/all-fills", input = "fills", items = "fills" }
 sinks.b = { kind = "sse" }

@@ -26,17 +26,16 @@ def _stream(default: str, reads: type | None) -> Any:
 
 @frozen
 class Config:
-    """`positions` is the stream of a `hyperliquid-tracking`; `traders`, its `accounts` and
-    `equity`, and `fills` of all accounts are read where there are such streams.
+    """`positions` is the stream of a `hyperliquid-tracking`, with its `accounts` and `equity`,
+    `traders` that of a `hyperliquid-discovery`, `fills` one of the fills of all accounts. Each is
+    read where there is such a stream.
 
     Every `every` all are measured and compared; who has fewer than `min_trips` completed trips is
     listed without score. `enrich_weight_per_min` of the weight that Hyperliquid grants is spent on
     asking `info_url` for what streams do not tell; 0 asks nothing.
     """
 
-    positions: StreamName = field(
-        default=StreamName("positions"), metadata={"reads": PositionEvent}
-    )
+    positions: StreamName = _stream("positions", PositionEvent)
     every: Seconds = Seconds(600.0)
     min_trips: int = 3
     weights: Weights = field(factory=Weights)

@@ -13,7 +13,7 @@ import trio
 from attrs import frozen
 
 from flowd.market import Fill
-from flowd.plugin import Answer, Cursor, Feed, Input, Streams
+from flowd.plugin import Answer, Cursor, Feed, Input, Streams, UserError
 from flowd.traders import Account, PositionEvent, Standing, Trader
 from flowd_leaderboard import legs
 from flowd_leaderboard.config import Config
@@ -43,8 +43,9 @@ PAUSE_S: Final = 0.05
 
 
 async def run(config: Config, streams: Streams, feed: Feed[Standing]) -> None:
-    """Read, save, ask, compute and publish; ends when its inputs do."""
+    """Read, save, ask, compute and publish; ends when its inputs do. UserError without any."""
     inputs = _Inputs.of(config, streams)
+    feed.log.info("%s: reads %s", feed.name, ", ".join(inputs.names))
     ledger = Ledger(feed, feed.table("trips", SavedTrips))
     await ledger.load()
     cursor = None if inputs.fills is None else inputs.fills.cursor()
@@ -65,7 +66,11 @@ async def run(config: Config, streams: Streams, feed: Feed[Standing]) -> None:
         if config.enrich_weight_per_min:
             nursery.start_soon(enrichment.run)
         async with trio.open_nursery() as reading:
-            reading.start_soon(_positions, inputs.positions, enrichment)
+            for one in (inputs.positions, inputs.traders):
+                if one is not None:
+                    reading.start_soon(one.ended)
+            if inputs.positions is not None:
+                reading.start_soon(_positions, inputs.positions, enrichment)
             if inputs.accounts is not None:
                 reading.start_soon(drawdowns.run, inputs.accounts)
             if inputs.fills is not None and cursor is not None:
@@ -75,17 +80,26 @@ async def run(config: Config, streams: Streams, feed: Feed[Standing]) -> None:
 
 @frozen
 class _Inputs:
-    positions: Input[PositionEvent]
+    """What there is of what may be read."""
+
+    positions: Input[PositionEvent] | None
     traders: Input[Trader] | None
     accounts: Input[Account] | None
     equity: Input[Any] | None
     fills: Input[Fill] | None
+    names: list[str]
 
     @classmethod
     def of(cls, config: Config, streams: Streams) -> "_Inputs":
-        names = (config.traders, config.accounts, config.equity, config.fills)
+        names = (config.positions, config.traders, config.accounts, config.equity, config.fills)
         there = {name: streams[name] for name in names if name in streams}
-        return cls(streams[config.positions], *[there.get(name) for name in names])
+        if not there:
+            raise UserError(
+                f"there is none of the streams that it reads ({', '.join(names)}): configure a "
+                "hyperliquid-discovery, a hyperliquid-tracking, or hydromancer's allFills"
+            )
+        positions, traders, accounts, equity, fills = (there.get(name) for name in names)
+        return cls(positions, traders, accounts, equity, fills, list(there))
 
 
 class Board:

@@ -20,7 +20,7 @@ from flowd_leaderboard.weights import Weights
 
 from flowd import testing
 from flowd.market import Fill
-from flowd.plugin import Seconds, Stream
+from flowd.plugin import Seconds, Stream, UserError
 from flowd.testing import ScriptedFeed
 from flowd.traders import Account, OpenPosition, PositionEvent, Standing, Trader
 
@@ -339,6 +339,25 @@ async def test_a_daemon_without_further_streams_has_an_empty_leaderboard(
 
     assert feed.values == []
     assert len(feed.tables["computed"].after(0)) == 1
+
+
+async def test_without_any_stream_it_says_which_it_would_read() -> None:
+    with pytest.raises(UserError, match=r"there is none of the streams .* all-fills"):
+        await leaderboard(Config(), testing.streams(), testing.feed(record=Standing))
+
+
+async def test_fills_alone_are_enough(autojump_clock: Clock) -> None:
+    feed: ScriptedFeed[Standing] = testing.feed(record=Standing)
+    known = testing.stream("all-fills", fills(A, *ROUND_TRIPS), record=Fill)
+
+    async with trio.open_nursery() as nursery:
+        config = Config(enrich_weight_per_min=0)
+        nursery.start_soon(leaderboard, config, testing.streams(known), feed)
+        await trio.sleep(20)
+        known.close()
+
+    (row,) = feed.values
+    assert (row.address, row.trips, row.rank) == (A, 3, 1)
 
 
 async def test_it_ends_with_its_inputs_and_has_saved_what_came(autojump_clock: Clock) -> None:
