@@ -525,6 +525,7 @@ sinks.d = { kind = "liquidation-websocket", orders = "orders", volume = "volume"
 sinks.e = { kind = "candles", inputs = ["candles"] }
 sinks.f = { kind = "pages" }
 sinks.g = { kind = "history", inputs = ["orders"] }
+sinks.i = { kind = "traders-http" }
 sinks.h = { kind = "webhook", input = "orders", url = "http://127.0.0.1:9000/" }
 transforms.alerts = { kind = "alerts", input = "volume" }
 """

@@ -1,8 +1,11 @@
-"""A flowd transform: traders' past, measured from what is public, and how they compare."""
+"""A flowd plugin: traders' past, measured from what is public, how they compare, and the endpoints
+that tell of it.
+"""
 
 from flowd.market import Fill
-from flowd.plugin import Feed, Streams, Transform, hookimpl
+from flowd.plugin import Feed, Sink, Streams, Transform, hookimpl
 from flowd.traders import Account, PositionEvent, Standing, Trader
+from flowd_leaderboard import sink
 from flowd_leaderboard.config import Config
 from flowd_leaderboard.records import Computation
 
@@ -31,3 +34,9 @@ def flowd_transforms() -> list[Transform]:
             tables={"computed": Computation},
         )
     ]
+
+
+@hookimpl
+def flowd_sinks() -> list[Sink]:
+    """The kind `traders-http`."""
+    return [Sink("traders-http", sink.Config, hot=sink.hot, live=sink.live)]

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from flowd.market import Fill
 from flowd.plugin import Seconds, StreamName
-from flowd.traders import Account, PositionEvent, Trader
+from flowd.traders import Account, Equity, PositionEvent, Trader
 from flowd_leaderboard.weights import VolumeScale, Weights
 
 EVERY_MIN_S = 10.0
@@ -19,7 +19,7 @@ PAGE_WEIGHT = FILLS_WEIGHT + PAGE // 20
 WEIGHT_MIN = PORTFOLIO_WEIGHT + PAGE_WEIGHT
 
 
-def _stream(default: str, reads: type | None) -> Any:
+def _stream(default: str, reads: type) -> Any:
     """A stream that the leaderboard does without."""
     return field(default=StreamName(default), metadata={"reads": reads, "optional": True})
 
@@ -44,7 +44,7 @@ class Config:
     info_url: str = "https://api.hyperliquid.xyz/info"
     traders: StreamName = _stream("traders", Trader)
     accounts: StreamName = _stream("positions.accounts", Account)
-    equity: StreamName = _stream("positions.equity", None)
+    equity: StreamName = _stream("positions.equity", Equity)
     fills: StreamName = _stream("all-fills", Fill)
 
     def __attrs_post_init__(self) -> None:

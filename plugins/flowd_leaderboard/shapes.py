@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from flowd.plugin import Batch, codec
-from flowd.traders import Account, OpenPosition, PositionEvent, Round, Standing, Trader
+from flowd.market import Fill
+from flowd.plugin import BadRequest, Batch, codec
+from flowd.traders import Account, Equity, OpenPosition, PositionEvent, Round, Standing, Trader
 
 ALIASES = {"OPEN": "OPEN_POSITION", "CLOSE": "CLOSE_POSITION"}
 """What the seed's project calls two of the five kinds."""
@@ -113,27 +114,24 @@ def standing(one: Standing) -> dict[str, Any]:
 
 
 def leaderboard(rows: list[Standing], sort_by: str, order: str, limit: int) -> bytes:
-    """The answer but for its end, which says how old it is."""
-    newest_ms = max((row.time_ms for row in rows), default=None)
-    population = next((row.population for row in rows if row.time_ms == newest_ms), 0)
+    """The answer but for its end, which says of when it is."""
     chosen = sorted_by(rows, sort_by, order, limit)
     return codec.encode(
         {
             "leaderboard": [standing(row) for row in chosen],
             "count": len(chosen),
             "total": len(rows),
-            "population": population,
             "sort_by": sort_by,
             "order": order,
-            "updated_at": iso(newest_ms),
         }
     )[:-1]
 
 
-def aged(time_ms: int | None, now_ms: int) -> bytes:
-    """How such an answer ends: how many seconds ago its figures were made."""
+def computed(time_ms: int | None, population: int, now_ms: int) -> bytes:
+    """How such an answer ends: how many were compared, when, and how many seconds ago."""
     age = b"null" if time_ms is None else b"%.3f" % (max(now_ms - time_ms, 0) / 1000)
-    return b',"age_s":%b}\n' % age
+    at = codec.encode(iso(time_ms))
+    return b',"population":%d,"updated_at":%b,"age_s":%b}\n' % (population, at, age)
 
 
 # -- traders and what they do --
@@ -187,6 +185,28 @@ def account(one: Account) -> dict[str, Any]:
     }
 
 
+def equity(one: Equity) -> list[dict[str, Any]]:
+    """How an account's equity went, oldest first."""
+    return [{"time": iso(at), "equity_usd": amount(value)} for at, value in one.samples]
+
+
+def fill(one: Fill) -> dict[str, Any]:
+    """One of its fills."""
+    return {
+        "time": iso(one.time_ms),
+        "coin": one.symbol,
+        "side": one.side,
+        "action": one.dir,
+        "price": amount(one.price),
+        "size": amount(one.quantity),
+        "notional_usd": amount(one.notional),
+        "pnl_usd": amount(one.pnl),
+        "fee": amount(one.fee),
+        "fee_token": one.fee_token,
+        "liquidation": one.role,
+    }
+
+
 def event(one: PositionEvent) -> dict[str, Any]:
     """One event, in the seed's envelope."""
     return {
@@ -214,8 +234,10 @@ def event(one: PositionEvent) -> dict[str, Any]:
     }
 
 
-def stats(one: Round, now_ms: int, events: int) -> dict[str, Any]:
-    """How far tracking has come."""
+def stats(one: Round | None, now_ms: int, events: int) -> dict[str, Any]:
+    """How far tracking has come; nothing but the events before it has begun."""
+    if one is None:
+        return {"traders_total": 0, "traders_tracked": 0, "traders_waiting": 0, "events": events}
     oldest_ms = one.oldest_tracked_ms
     return {
         "traders_total": one.traders,
@@ -264,3 +286,18 @@ def updates(batch: Batch[PositionEvent]) -> list[bytes]:
         }
         made.append(codec.encode(message))
     return made
+
+
+def slow(stream: str, behind: int) -> bytes:
+    """The warning for who was stalled."""
+    return codec.encode({"type": "warning", "code": "SLOW_CONSUMER", "behind": behind})
+
+
+def error(mistake: BadRequest) -> bytes:
+    """What a client did wrong, and what would have been right."""
+    return codec.encode({"type": "error", **mistake.body()})
+
+
+def heartbeat(now_ms: int) -> bytes:
+    """Said after half a minute without a message."""
+    return codec.encode({"type": "heartbeat", "timestamp": iso(now_ms)})

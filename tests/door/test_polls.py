@@ -1,5 +1,6 @@
 """Answers to polls: prepared once for all who ask the same, and true while they are kept."""
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -15,7 +16,19 @@ from trio.testing import MockClock
 from flowd import testing
 from flowd.door.polls import FEW_RECORDS, LOOK_AT_ONCE, Query, newest
 from flowd.door.turns import WAITING_MAX
-from flowd.plugin import BadRequest, Batch, Feed, Gap, Hot, Position, Record, Sink, Source, Tail
+from flowd.plugin import (
+    Asked,
+    BadRequest,
+    Batch,
+    Feed,
+    Gap,
+    Hot,
+    Position,
+    Record,
+    Sink,
+    Source,
+    Tail,
+)
 from flowd.values import filters
 
 
@@ -325,3 +338,80 @@ async def test_the_newest_are_told_with_a_gap_for_what_is_left_out(
         missed = 0 if batch.gap is None else batch.gap.last - batch.gap.first + 1
         assert after is not None
         assert missed + len(told) == count - after
+
+
+# -- what is arranged as it is asked for
+
+
+def arranged(config: Config) -> list[Hot]:
+    def prices(batch: Batch[Any], asked: Asked) -> bytes:
+        found = sorted(record.value.price for record in batch.records)
+        if asked.options["order"] == "desc":
+            found.reverse()
+        return json.dumps(found[: asked.limit]).encode()
+
+    def named(query: Any, streams: Any, now_ms: int) -> Tail | None:
+        return Tail(b"one", "one") if query["price"] == "1" else None
+
+    return [
+        Hot("/sorted", prices, stream="ticks", options={"order": ("asc", "desc")}, limit=2),
+        Hot("/of/{min_price}", plain(config).render, stream="ticks"),
+        Hot("/named/{price}", plain(config).render, stream="ticks", instead=named),
+    ]
+
+
+@asynccontextmanager
+async def arranging() -> AsyncGenerator[testing.Daemon, None]:
+    kinds = SimpleNamespace(
+        flowd_sources=lambda: [Source("idle", idle, Config, record=Tick)],
+        flowd_sinks=lambda: [Sink("arranged", Config, hot=arranged)],
+    )
+    config = '[sources.ticks]\nkind = "idle"\n[sinks.arranged]\nkind = "arranged"\n'
+    async with testing.daemon(config, registry=testing.registry(kinds)) as daemon:
+        fill(daemon, 5)
+        yield daemon
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", [0, 1]),
+        ("?order=desc", [4, 3]),
+        ("?order=desc&limit=1", [4]),
+        ("?min_price=2", [2, 3]),
+    ],
+)
+async def test_a_sink_arranges_all_and_cuts_by_itself(
+    query: str, found: list[int], autojump_clock: MockClock
+) -> None:
+    async with arranging() as daemon:
+        answer = await daemon.get(f"/sorted{query}")
+
+    assert answer.json() == found
+
+
+async def test_an_option_that_there_is_not_is_a_400_that_lists_them(
+    autojump_clock: MockClock,
+) -> None:
+    async with arranging() as daemon:
+        answer = await daemon.get("/sorted?order=random")
+
+    assert answer.status == 400
+    assert answer.json()["error"]["allowed"] == ["asc", "desc"]
+
+
+async def test_a_name_in_the_path_is_a_filter(autojump_clock: MockClock) -> None:
+    async with arranging() as daemon:
+        answer = await daemon.get("/of/3")
+
+    assert answer.body == b"2"
+
+
+async def test_what_is_answered_instead_may_have_an_etag(autojump_clock: MockClock) -> None:
+    async with arranging() as daemon:
+        first = await daemon.get("/named/1")
+        again = await daemon.get("/named/1", headers={"If-None-Match": first.headers["etag"]})
+        other = await daemon.get("/named/2")
+
+    assert (first.body, first.headers["etag"], again.status) == (b"one", '"one"', 304)
+    assert other.status == 400

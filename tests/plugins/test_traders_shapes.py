@@ -77,7 +77,7 @@ def test_a_row_shows_its_score_as_five_parts_and_where_figures_come_from() -> No
 
 
 def test_an_answer_says_of_how_many_it_tells_and_how_old_it_is() -> None:
-    body = shapes.leaderboard(ROWS, "trader_score", "desc", 2) + shapes.aged(T, T + 1500)
+    body = shapes.leaderboard(ROWS, "trader_score", "desc", 2) + shapes.computed(T, 2, T + 1500)
 
     told = json.loads(body)
     assert (told["count"], told["total"], told["population"]) == (2, 3, 2)
@@ -85,7 +85,7 @@ def test_an_answer_says_of_how_many_it_tells_and_how_old_it_is() -> None:
 
 
 def test_an_empty_leaderboard_has_no_age() -> None:
-    told = json.loads(shapes.leaderboard([], "rank", "asc", 5) + shapes.aged(None, T))
+    told = json.loads(shapes.leaderboard([], "rank", "asc", 5) + shapes.computed(None, 0, T))
 
     assert (told["leaderboard"], told["age_s"], told["updated_at"]) == ([], None, None)
 
