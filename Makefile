@@ -8,7 +8,7 @@ PARALLEL := -n auto --dist worksteal
 # What a test process compiles is there for the next one, wherever that is switched off for others.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test lint types unit edge sim crash bench demo pages dist clean
+.PHONY: help run test lint types unit edge sim week crash bench demo pages dist clean
 
 help:            ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -32,6 +32,9 @@ ifdef SEEDS
 else
 	FLOWD_SEED=$(SEED) $(BIN)/python -m pytest $(if $(SEED),,$(PARALLEL)) tests/simulation
 endif
+
+week: $(STAMP)/tools  ## tracking ten thousand traders for a simulated week, with storms; HOURS=n for less
+	$(BIN)/python -m tests.plugins.hyperliquid_week $(HOURS)
 
 crash: $(STAMP)/tools  ## real processes under kill -9, and a referee; CYCLES=n, SEED=n
 	$(BIN)/python -m tests.crash $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))

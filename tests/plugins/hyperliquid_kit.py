@@ -1,12 +1,12 @@
 """Accounts, positions and fills, for the tests of what is made of them."""
 
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import evolve
 
 from flowd.market import EXACT, Fill, trimmed
-from flowd.traders import Account, OpenPosition
+from flowd.traders import Account, OpenPosition, Trader
 
 T = 1_790_000_000_000
 ALICE, BOB, CAROL = ("0x" + digit * 40 for digit in "abc")
@@ -80,3 +80,29 @@ def fill(
         start_position=Decimal(start),
     )
     return evolve(made, role="liquidated", liquidated_user=address) if forced else made
+
+
+def trader(address: str, seen_ms: int = T) -> Trader:
+    return Trader(address, "hyperliquid", seen_ms, seen_ms, Decimal(1), 1, ("BTC",))
+
+
+def state(time_ms: int, **sizes: str) -> dict[str, Any]:
+    """What Hyperliquid answers of who holds so much of each coin."""
+    zero = {"accountValue": "1000", "totalNtlPos": "0", "totalMarginUsed": "0"}
+    return {
+        "marginSummary": zero,
+        "withdrawable": "0",
+        "time": time_ms,
+        "assetPositions": [
+            {
+                "position": {
+                    "coin": coin,
+                    "szi": size,
+                    "entryPx": "100",
+                    "positionValue": str(abs(Decimal(size)) * 100),
+                    "liquidationPx": "80",
+                }
+            }
+            for coin, size in sizes.items()
+        ],
+    }

@@ -15,38 +15,8 @@ from flowd import testing
 from flowd.market import Fill, LiquidationMap
 from flowd.plugin import Outage, Seconds, StreamName
 from flowd.traders import Account, PositionEvent, Round, Trader
-from tests.plugins.hyperliquid_kit import ALICE, BOB, CAROL, T, fill
-
-MARKETS: list[Any] = [
-    {"universe": [{"name": "BTC"}, {"name": "ETH"}]},
-    [{"markPx": "100", "openInterest": "1000"}, {"markPx": "10", "openInterest": "50"}],
-]
-
-
-def trader(address: str, seen_ms: int = T) -> Trader:
-    return Trader(address, "hyperliquid", seen_ms, seen_ms, Decimal(1), 1, ("BTC",))
-
-
-def state(time_ms: int, **sizes: str) -> dict[str, Any]:
-    """What Hyperliquid answers of who holds so much of each coin."""
-    zero = {"accountValue": "1000", "totalNtlPos": "0", "totalMarginUsed": "0"}
-    return {
-        "marginSummary": zero,
-        "withdrawable": "0",
-        "time": time_ms,
-        "assetPositions": [
-            {
-                "position": {
-                    "coin": coin,
-                    "szi": size,
-                    "entryPx": "100",
-                    "positionValue": str(abs(Decimal(size)) * 100),
-                    "liquidationPx": "80",
-                }
-            }
-            for coin, size in sizes.items()
-        ],
-    }
+from tests.plugins.hyperliquid_kit import ALICE, BOB, CAROL, T, fill, state, trader
+from tests.plugins.hyperliquid_week import MARKETS, week
 
 
 @frozen
@@ -350,3 +320,57 @@ def test_the_seeds_pace_fits_the_budget() -> None:
 
     assert (config.batch_size, config.every) == (50, 75.0)
     assert json.dumps(MARKETS)
+
+
+# -- for a long time
+
+
+async def test_each_trader_is_visited_within_the_stated_round_and_budget(
+    autojump_clock: Any,
+) -> None:
+    """A quarter of an hour, in which each is visited three times; `make week` is the whole."""
+    feed, ledger = await week(1000, hours=0.25)
+
+    (told,) = [record.value for record in feed.tables["round"].after(0)]
+    assert (told.traders, told.waiting, told.round_s) == (1000, 0, 4 * 75.0)
+    assert max(ledger.rounds) <= told.round_s + 75
+    assert ledger.most_in_a_minute() <= 600
+    assert len(ledger.visited) == 1000
+
+
+async def test_in_storms_nobody_is_lost_and_the_budget_is_kept(autojump_clock: Any) -> None:
+    feed, ledger = await week(300, hours=0.25, storms=True)
+
+    (told,) = [record.value for record in feed.tables["round"].after(0)]
+    assert (told.traders, told.waiting) == (300, 0)
+    assert len(feed.tables["accounts"]) == 300
+    assert ledger.most_in_a_minute() <= 600
+    assert feed.values == []
+    assert {"visit failed", "state makes no sense"} <= feed.tally.dropped.keys()
+
+
+async def test_a_crash_in_the_middle_of_a_batch_loses_no_trader_and_repeats_no_event(
+    autojump_clock: Any,
+) -> None:
+    one = scene(*(f"0x{number:040x}" for number in range(1, 21)), batch_size=10)
+    for number in range(1, 21):
+        one.venue.holds[f"0x{number:040x}"] = {"BTC": "1"}
+    with trio.move_on_after(130):
+        await one.run()
+    for number in range(1, 21):
+        one.venue.holds[f"0x{number:040x}"] = {"BTC": "3"}
+
+    for steps in range(1, 40):
+        # Each life is a little longer than the one before, and ends wherever it is.
+        with trio.CancelScope() as life:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(one.run)
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                life.cancel()
+    with trio.move_on_after(130):
+        await one.run()
+
+    assert len(one.feed.values) == 20
+    assert {value.event for value in one.feed.values} == {"INCREASE"}
+    assert len({value.address for value in one.feed.values}) == 20
