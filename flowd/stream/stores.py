@@ -5,13 +5,13 @@ import logging
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import trio
 from attrs import evolve
-from sqlite_utils import Database
 
 from flowd.stream.cut import Cut
 from flowd.stream.journal import Broken, Frame, Head, Journal, Saved, newest, unbroken
@@ -62,7 +62,7 @@ class SqliteStore:
         self._synced = durability == "disk"
         self._boot = boot or boot_id()
         self._limiter = trio.CapacityLimiter(1)
-        self._db: Database | None = None
+        self._db: sqlite3.Connection | None = None
         self._file: int | None = None
         self._segments = DiskSegments(path)
         self.journal = Journal(self._segments)
@@ -146,21 +146,21 @@ class SqliteStore:
         self.claim()
         try:
             connection = sqlite3.connect(self.path, check_same_thread=False, timeout=5.0)
-            self._db = Database(connection, execute_plugins=False)
-            self._db.enable_wal()
-            self._create(self._db)
-            loaded = self._begin(self._db)
+            self._db = connection
+            connection.execute("PRAGMA journal_mode=WAL")
+            self._create(connection)
+            loaded = self._begin(connection)
             connection.execute(f"PRAGMA synchronous={'FULL' if self._synced else 'NORMAL'}")
             connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
             return loaded
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from None
 
-    def _begin(self, db: Database) -> Loaded:
+    def _begin(self, db: sqlite3.Connection) -> Loaded:
         """Take up what is there, and note, for good, that this life has begun: only then may it
         show anything to anybody.
         """
-        meta = dict(db.conn.execute("SELECT name, value FROM meta"))
+        meta = dict(db.execute("SELECT name, value FROM meta"))
         clean, frame = bool(meta.get("clean", 0)), int(meta.get("frame", 0))
         saved = Saved(meta.get("life") or None, clean, frame, self._mark())
         segments = self._segments.read()
@@ -179,9 +179,9 @@ class SqliteStore:
         self.journal = Journal(self._segments)
         head = Head(self._segments.newest() + 1, life, self._boot, self._synced)
         self.journal.begin(head, number)
-        execute = db.conn.execute
+        execute = db.execute
         execute("PRAGMA synchronous=FULL")
-        with db.atomic():
+        with _whole(db):
             if frames:
                 self._replay(db, frames)
             if why is not None:
@@ -199,12 +199,12 @@ class SqliteStore:
         found = os.stat(self.path)
         return b"inode %d changed %d" % (found.st_ino, found.st_ctime_ns)
 
-    def _note(self, db: Database, **facts: int | str) -> None:
-        db.conn.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(facts.items()))
+    def _note(self, db: sqlite3.Connection, **facts: int | str) -> None:
+        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(facts.items()))
 
-    def _replay(self, db: Database, frames: Iterable[Frame]) -> None:
+    def _replay(self, db: sqlite3.Connection, frames: Iterable[Frame]) -> None:
         """Save what the journal has, as if a save had come after its last frame."""
-        execute = db.conn.execute
+        execute = db.execute
         heads = {
             name: (floor, 0 if newest_id is None else newest_id + 1)
             for name, floor, newest_id in execute(
@@ -214,32 +214,39 @@ class SqliteStore:
         cuts, places = cuts_of(frames, heads)
         for cut in cuts:
             before = execute("SELECT seq FROM streams WHERE name = ?", [cut.stream]).fetchone()
-            self._save_stream(db.conn, evolve(cut, seq=max(cut.seq, before[0] if before else 0)))
+            self._save_stream(db, evolve(cut, seq=max(cut.seq, before[0] if before else 0)))
             execute(
                 "UPDATE streams SET length = (SELECT COUNT(*) FROM records WHERE stream = name) "
                 "WHERE name = ?",
                 [cut.stream],
             )
-        db.conn.executemany(
+        db.executemany(
             "INSERT OR REPLACE INTO places VALUES (?, ?, ?)",
             [(component, stream, seq) for (component, stream), seq in places.items()],
         )
 
-    def _create(self, db: Database) -> None:
-        version = db.conn.execute("PRAGMA user_version").fetchone()[0]
+    def _create(self, db: sqlite3.Connection) -> None:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:
             raise UserError(
                 f"flowd.state: {self.path} was written by a newer flowd (format {version}, this "
                 f"one knows {SCHEMA}); install that one, or move the file away"
             )
-        with db.atomic():
-            db.table("meta").create({"name": str, "value": int}, pk="name", if_not_exists=True)
-            db.table("streams").create(
+        if version == SCHEMA:
+            return
+        # Late: it is a twentieth of a start, with the NumPy that it loads where there is one a
+        # sixth, and a file is made once.
+        from sqlite_utils import Database
+
+        made = Database(db, execute_plugins=False)
+        with made.atomic():
+            made.table("meta").create({"name": str, "value": int}, pk="name", if_not_exists=True)
+            made.table("streams").create(
                 {"name": str, "epoch": str, "seq": int, "floor": int}, pk="name", if_not_exists=True
             )
             # A slot is a table's key, or a history's seq: what supersedes a record overwrites its
             # row.
-            db.table("records").create(
+            made.table("records").create(
                 {
                     "stream": str,
                     "slot": str,
@@ -253,21 +260,23 @@ class SqliteStore:
             )
             if version < 2:
                 # What was saved before has neither, and is not checked.
-                db.table("streams").add_column("length", int)
-                db.table("records").add_column("crc", int)
-            db.table("records").create_index(["stream", "seq"], if_not_exists=True)
-            db.table("seen").create(
+                made.table("streams").add_column("length", int)
+                made.table("records").add_column("crc", int)
+            made.table("records").create_index(["stream", "seq"], if_not_exists=True)
+            made.table("seen").create(
                 {"stream": str, "n": int, "id": str}, pk=("stream", "n"), if_not_exists=True
             )
-            db.table("places").create(
+            made.table("places").create(
                 {"component": str, "stream": str, "seq": int},
                 pk=("component", "stream"),
                 if_not_exists=True,
             )
-            db.conn.execute(f"PRAGMA user_version = {SCHEMA}")
+            db.execute(f"PRAGMA user_version = {SCHEMA}")
 
-    def _read(self, db: Database, *, clean: bool, why: str | None, saved_ms: int | None) -> Loaded:
-        execute = db.conn.execute
+    def _read(
+        self, db: sqlite3.Connection, *, clean: bool, why: str | None, saved_ms: int | None
+    ) -> Loaded:
+        execute = db.execute
         streams: dict[str, Rows] = {}
         found = execute("SELECT name, epoch, seq, floor, length FROM streams").fetchall()
         for name, epoch, seq, floor, length in found:
@@ -298,11 +307,11 @@ class SqliteStore:
         if os.stat(self.path).st_ino != os.fstat(self._file).st_ino:
             raise OSError(f"{self.path} is not the file that was opened: it was replaced")
         db = self._db
-        with db.atomic():
+        with _whole(db):
             for cut in save.cuts:
-                self._save_stream(db.conn, cut)
-            db.conn.execute("DELETE FROM places")
-            db.conn.executemany(
+                self._save_stream(db, cut)
+            db.execute("DELETE FROM places")
+            db.executemany(
                 "INSERT INTO places VALUES (?, ?, ?)",
                 [(component, stream, seq) for (component, stream), seq in save.places.items()],
             )
@@ -316,15 +325,15 @@ class SqliteStore:
         self._closed_in_order = save.clean
         self._kept_bytes = self._kept(db)
 
-    def _kept(self, db: Database) -> int:
+    def _kept(self, db: sqlite3.Connection) -> int:
         """How much of the write-ahead log cannot be given back."""
         try:
             if os.stat(f"{self.path}-wal").st_size <= WAL_BYTES:
                 return 0
         except FileNotFoundError:
             return 0
-        _, pages, moved = db.conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        kept: int = (pages - moved) * db.conn.execute("PRAGMA page_size").fetchone()[0]
+        _, pages, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        kept: int = (pages - moved) * db.execute("PRAGMA page_size").fetchone()[0]
         return kept
 
     def _save_stream(self, connection: Any, cut: Cut) -> None:
@@ -358,7 +367,7 @@ class SqliteStore:
 
     def _close(self) -> None:
         if self._db is not None:
-            self._db.conn.close()
+            self._db.close()
             self._db = None
             if self._closed_in_order:
                 self._segments.seal(self._mark())
@@ -366,6 +375,14 @@ class SqliteStore:
         if self._file is not None:
             os.close(self._file)  # Not before SQLite is done: this gives back its locks too.
             self._file = None
+
+
+@contextmanager
+def _whole(db: sqlite3.Connection) -> Iterator[None]:
+    """All of the block in one transaction, or nothing of it."""
+    db.execute("BEGIN")
+    with db:
+        yield
 
 
 def _slot(record: Record[Any]) -> str:

@@ -972,14 +972,14 @@ async def test_a_disk_that_is_full_fails_the_save_and_not_the_daemon(tmp_path: P
     store = SqliteStore(path)
     life = Life(store, await store.load(), stream)
     assert store._db is not None
-    pages = store._db.conn.execute("PRAGMA page_count").fetchone()[0]
-    store._db.conn.execute(f"PRAGMA max_page_count = {pages + 1}")
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count = {pages + 1}")
     for _ in range(200):
         stream.append(Tick("x" * 500))
 
     failed = await life.snapshots.save()
     error = life.snapshots.error
-    store._db.conn.execute("PRAGMA max_page_count = 1000000")
+    store._db.execute("PRAGMA max_page_count = 1000000")
     saved = await life.snapshots.save(clean=True)
     await store.close()
     again = SqliteStore(path)
