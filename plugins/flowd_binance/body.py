@@ -5,8 +5,10 @@ not be who we think.
 import zlib
 from collections.abc import Mapping
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
-import httpx2
+if TYPE_CHECKING:
+    import httpx2
 
 BODY_MAX = 8 * 1024 * 1024
 """Bytes, after decompression. The largest answer that is asked for has some 300 kB."""
@@ -17,8 +19,8 @@ class BadBody(Exception):
 
 
 async def get(
-    client: httpx2.AsyncClient, url: str, query: Mapping[str, str | int]
-) -> tuple[httpx2.Response, bytes]:
+    client: "httpx2.AsyncClient", url: str, query: Mapping[str, str | int]
+) -> "tuple[httpx2.Response, bytes]":
     """The answer to a GET, and its body. BadBody, or what `httpx2` raises. There is no timeout
     here: whoever asks, has one.
     """

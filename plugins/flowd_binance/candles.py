@@ -6,9 +6,9 @@ one rule for the first start, for a connection that was lost across a boundary, 
 the daemon was off.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import httpx2
 import trio
 from attrs import Factory, evolve, field, frozen
 
@@ -20,6 +20,9 @@ from flowd_binance.connection import check_symbols, check_url
 from flowd_binance.parse import INTERVALS, Unusable, candle, kline
 from flowd_binance.rest import KLINES_MAX, Rejected, Rest
 from flowd_binance.shelf import Shelf
+
+if TYPE_CHECKING:
+    import httpx2
 
 CANDLES_MAX = 1_000_000
 """Candles of all symbols together that one source may keep."""
@@ -66,6 +69,8 @@ class Config:
     renew_overlap: Seconds = Seconds(5.0)
 
     def __attrs_post_init__(self) -> None:
+        # Only who configures candles pays for it, and before the loop turns.
+        import_module("httpx2")
         check_url(self.url)
         if not self.rest_url.startswith(("http://", "https://")):
             raise ValueError(f'rest_url = "{self.rest_url}": expected "https://fapi.binance.com"')
@@ -96,11 +101,13 @@ class Config:
 
 
 async def candles(
-    config: Config, feed: Feed[Candle], transport: httpx2.AsyncBaseTransport | None = None
+    config: Config, feed: Feed[Candle], transport: "httpx2.AsyncBaseTransport | None" = None
 ) -> None:
     """Follow the candles and fetch what is missing, for ever. A REST service that fails costs the
     live candles nothing.
     """
+    import httpx2  # The configuration has loaded it already.
+
     retain, needed = feed.retain, config.keep * len(config.names)
     if retain.age_s is not None or retain.count < needed:
         raise UserError(

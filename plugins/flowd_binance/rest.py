@@ -10,13 +10,16 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from random import Random
+from typing import TYPE_CHECKING
 
-import httpx2
 import trio
 
 from flowd.plugin import Clock, UpstreamError, codec
 from flowd_binance.body import BadBody, get
 from flowd_binance.budget import Budget
+
+if TYPE_CHECKING:
+    import httpx2
 
 TIMEOUT_S = 10.0
 ATTEMPTS = 4
@@ -51,7 +54,9 @@ def klines_weight(limit: int) -> int:
 class Rest:
     """The calls. One object for all who share a budget."""
 
-    def __init__(self, url: str, client: httpx2.AsyncClient, budget: Budget, clock: Clock) -> None:
+    def __init__(
+        self, url: str, client: "httpx2.AsyncClient", budget: Budget, clock: Clock
+    ) -> None:
         self.budget = budget
         self._url = url.rstrip("/")
         self._client = client
@@ -83,6 +88,8 @@ class Rest:
         return await self._ask_once(path, query, weight)
 
     async def _ask_once(self, path: str, query: Mapping[str, str], weight: int) -> object:
+        import httpx2  # The configuration has loaded it already.
+
         await self.budget.spend(weight)
         try:
             with trio.fail_after(TIMEOUT_S):
@@ -105,7 +112,7 @@ class Rest:
             raise Unanswered(f"Binance: expected JSON, got {_text(body)!r:.80}") from None
         return found
 
-    def _refusal(self, answer: httpx2.Response, body: bytes) -> UpstreamError:
+    def _refusal(self, answer: "httpx2.Response", body: bytes) -> UpstreamError:
         """What an answer other than 200 means, in words."""
         status, said = answer.status_code, _said(body)
         if status in (418, 429):
@@ -124,7 +131,7 @@ class Rest:
             return Rejected(f"Binance refused (HTTP {status}): {said}")
         return UpstreamError(f"Binance: unexpected HTTP {status}; is rest_url right?")
 
-    def _retry_after_s(self, answer: httpx2.Response, body: bytes) -> float:
+    def _retry_after_s(self, answer: "httpx2.Response", body: bytes) -> float:
         """How long to ask nothing: by the header, else by the text of a ban."""
         header = answer.headers.get("Retry-After", "")
         if header.isascii() and header.isdigit():

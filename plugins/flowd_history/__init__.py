@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -59,6 +60,9 @@ class Config:
     unique: str = "id"
 
     def __attrs_post_init__(self) -> None:
+        # It brings NumPy where there is one: only who configures a history pays for that, and
+        # before the loop turns.
+        import_module("sqlite_utils")
         if not self.inputs:
             raise ValueError("inputs = []: name at least one stream")
         if not self.path:

@@ -8,23 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from attrs import evolve
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from flowd.plugin import BadRequest
 from flowd_history import formats, query, state_directory
 from flowd_history.columns import Columns
 from flowd_history.query import LIMIT_MAX, Query
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 CANNOT = 2
 
@@ -157,7 +152,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _rows(path: Path, wanted: Query, bar: Progress) -> Iterator[tuple[str, bytes]]:
+def _rows(path: Path, wanted: Query, bar: "Progress") -> Iterator[tuple[str, bytes]]:
     """All records of the range, page by page, so that none keeps the daemon's log for long."""
     task = bar.task_ids[0]
     while True:
@@ -171,7 +166,17 @@ def _rows(path: Path, wanted: Query, bar: Progress) -> Iterator[tuple[str, bytes
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Progress]:
+def _bar(total: int) -> "Iterator[Progress]":
+    # Late: every command reads this one's options.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         bar.add_task("export", total=total)
@@ -201,6 +206,8 @@ def _write(
 
 
 def _fail(message: str) -> NoReturn:
+    from rich.console import Console
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"flowd export: {message}", markup=False)
     raise typer.Exit(CANNOT)

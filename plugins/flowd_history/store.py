@@ -10,13 +10,15 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from attrs import define, evolve, field
-from sqlite_utils import Database
 
 from flowd.plugin import Gap, Position, Record, UserError, codec
 from flowd_history.columns import Columns
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 APPLICATION_ID = 0x666C7764
 """`flwd`, in the file's header: this database is one of ours."""
@@ -70,13 +72,15 @@ class Store:
         self.kept: dict[str, Kept] = {}
 
     @property
-    def db(self) -> Database:
+    def db(self) -> "Database":
         """The open database."""
         assert self._db is not None
         return self._db
 
     def open(self) -> None:
         """Open the file, made if need be. UserError when it is in use or is no history."""
+        from sqlite_utils import Database  # The configuration has loaded it already.
+
         try:
             self._claim()
             # What SQLite puts beside it gets the same mode.
@@ -106,7 +110,7 @@ class Store:
                 f"history: {self.path} cannot be opened: {error.strerror}; give another path"
             ) from None
 
-    def _prepare(self, db: Database) -> None:
+    def _prepare(self, db: "Database") -> None:
         ours, version, tables = (
             db.conn.execute(f"SELECT * FROM {table}").fetchone()[0]
             for table in (

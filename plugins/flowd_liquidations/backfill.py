@@ -5,9 +5,9 @@ slowly. How far it came is kept in a private table, so that a restart goes on th
 is marked, and never touches a bucket of our own.
 """
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import httpx2
 import trio
 from attrs import evolve, frozen
 
@@ -18,6 +18,9 @@ from flowd_liquidations.body import BadBody, get
 from flowd_liquidations.series import Gap, merged
 from flowd_liquidations.shelf import Shelf
 from flowd_liquidations.timeframe import DAY_MS
+
+if TYPE_CHECKING:
+    import httpx2
 
 PATH = "/api/v1/liquidation-volume"
 EVERY_S = 0.5
@@ -73,7 +76,7 @@ class Backfill:
         base: str,
         shelf: Shelf,
         feed: Feed[Bucket],
-        transport: httpx2.AsyncBaseTransport | None = None,
+        transport: "httpx2.AsyncBaseTransport | None" = None,
     ) -> None:
         self._transport = transport
         self._base = base.rstrip("/")
@@ -101,6 +104,8 @@ class Backfill:
         """Fill whatever is not yet filled, for ever. A series that cannot be filled is tried again
         later, and holds up no other.
         """
+        import httpx2  # The configuration has loaded it already.
+
         async with httpx2.AsyncClient(transport=self._transport) as client:
             while True:
                 name = await self._next()
@@ -135,7 +140,7 @@ class Backfill:
         del self._line[name]
         self._line[name] = trio.current_time() + wait_s
 
-    async def _fill(self, client: httpx2.AsyncClient, name: str) -> None:
+    async def _fill(self, client: "httpx2.AsyncClient", name: str) -> None:
         """Fill one range more, back to the end of the series' retention."""
         progress = self._table.get(name)
         assert progress is not None
@@ -155,8 +160,10 @@ class Backfill:
         self._note(evolve(progress, reached_ms=reached_ms, done=done))
 
     async def _ask(
-        self, client: httpx2.AsyncClient, progress: Progress, start_ms: int, end_ms: int
+        self, client: "httpx2.AsyncClient", progress: Progress, start_ms: int, end_ms: int
     ) -> Answer:
+        import httpx2
+
         path = f"{PATH}/{quote(progress.symbol, safe='')}/{progress.timeframe}"
         query = {"start": start_ms, "end": end_ms}
         try:

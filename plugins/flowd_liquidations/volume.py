@@ -11,6 +11,7 @@ is published, they have one of their own.
 """
 
 import os
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -78,6 +79,9 @@ class Config:
                 f'{name} = "{self.history}": expected an address such as '
                 '"https://flowd.example.org"'
             )
+        if self.history is not None:
+            # Only who has another flowd to ask pays for it, and before the loop turns.
+            import_module("httpx2")
 
     @property
     def wide(self) -> float:

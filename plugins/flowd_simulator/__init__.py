@@ -10,7 +10,7 @@ from flowd.plugin import hookimpl
 @hookimpl
 def flowd_commands() -> Iterable[typer.Typer]:
     """`flowd simulate`."""
-    from flowd_simulator.command import simulate  # Late, since it brings a web server along.
+    from flowd_simulator.command import simulate  # Late: only who asks for commands needs it.
 
     app = typer.Typer()
     app.command()(simulate)

@@ -7,21 +7,17 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import trio
 import typer
 from attrs import evolve
-from rich.console import Console
 
-from flowd_simulator.binance import Addresses, Binance
 from flowd_simulator.durations import duration, share
-from flowd_simulator.faults import Faults
-from flowd_simulator.hydromancer import DEMO_KEY, Hydromancer
 from flowd_simulator.instruments import DEFAULT_SYMBOLS
-from flowd_simulator.recording import load
-from flowd_simulator.session import Limits
-from flowd_simulator.web import loopback
+
+if TYPE_CHECKING:
+    from flowd_simulator.binance import Addresses
 
 SPEED_MAX = 1000.0
 CANNOT_START = 2
@@ -102,6 +98,14 @@ def simulate(
 
         flowd simulate --replay hour.jsonl --speed 120 --loop --shift-to-now
     """
+    # Late, here and below: each command of flowd's reads these options, and only this one plays.
+    from flowd_simulator.binance import Binance
+    from flowd_simulator.faults import Faults
+    from flowd_simulator.hydromancer import Hydromancer
+    from flowd_simulator.recording import load
+    from flowd_simulator.session import Limits
+    from flowd_simulator.web import loopback
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         loopback(host)
@@ -163,7 +167,11 @@ async def _main(
             nursery.cancel_scope.cancel()
 
 
-def _welcome(addresses: Addresses, hydromancer: str) -> None:
+def _welcome(addresses: "Addresses", hydromancer: str) -> None:
+    from rich.console import Console
+
+    from flowd_simulator.hydromancer import DEMO_KEY
+
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Binance is played at {addresses.market} and {addresses.rest},")
     console.print(f'Hydromancer at {hydromancer} for the key "{DEMO_KEY}". In flowd.toml:\n')
@@ -173,6 +181,8 @@ def _welcome(addresses: Addresses, hydromancer: str) -> None:
 
 
 def _cannot_start(error: Exception) -> typer.Exit:
+    from rich.console import Console
+
     Console(stderr=True, highlight=False, soft_wrap=True).print(
         f"flowd simulate cannot start: {error}", markup=False
     )

@@ -5,9 +5,9 @@ is down for a while, and what fell off the stream when it was down for too long 
 """
 
 from collections.abc import Iterator
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import httpx2
 import trio
 from attrs import field, frozen
 
@@ -27,7 +27,11 @@ from flowd.plugin import (
     filters,
     hookimpl,
 )
-from flowd_webhook.receiver import Receiver
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from flowd_webhook.receiver import Receiver
 
 BATCH_MAX = 1000
 BODY_MAX = 1024 * 1024
@@ -56,6 +60,8 @@ class Config:
     start: str = field(default="now")
 
     def __attrs_post_init__(self) -> None:
+        # It brings httpx2: only who configures a webhook pays for that, and before the loop turns.
+        import_module("flowd_webhook.receiver")
         if not self.names:
             raise ValueError("neither input nor inputs: name the streams to deliver")
         if isinstance(self.url, str):
@@ -75,6 +81,8 @@ class Config:
 
 def check_url(url: str) -> None:
     """ValueError for what cannot be posted to; it does not show it, since it may be secret."""
+    import httpx2  # The configuration loads it.
+
     try:
         parts = httpx2.URL(url)
     except httpx2.InvalidURL:
@@ -87,9 +95,13 @@ async def webhook(
     config: Config,
     streams: Streams,
     desk: Desk,
-    transport: httpx2.AsyncBaseTransport | None = None,
+    transport: "httpx2.AsyncBaseTransport | None" = None,
 ) -> None:
     """Deliver each stream by a task of its own, until all of them end."""
+    import httpx2
+
+    from flowd_webhook.receiver import Receiver
+
     inputs = [streams[name] for name in config.names]
     try:
         url = config.url if isinstance(config.url, str) else config.url.reveal()
@@ -116,7 +128,7 @@ async def webhook(
 
 
 async def deliver(
-    config: Config, source: Input[Any], wanted: Filter, receiver: Receiver, desk: Desk
+    config: Config, source: Input[Any], wanted: Filter, receiver: "Receiver", desk: Desk
 ) -> None:
     """Send what is new in one stream, and move on when it was taken or refused for good."""
     cursor = source.cursor(filter=wanted)
