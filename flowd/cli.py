@@ -7,30 +7,23 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from urllib.parse import quote
 
-import httpx2
-import trio
 import typer
-from rich.console import Console
-from rich.live import Live as RichLive
-from rich.markup import escape
 
-from flowd import __version__, process
-from flowd.operate import log, terminal
-from flowd.operate.watchdog import ENDING, Watchdog
-from flowd.setup import config, registry, remarks, wiring
-from flowd.upstream.connection import dial, open_upstream
-from flowd.values import codec
-from flowd.values.errors import UserError, unwrap
-from flowd.values.record import Position
+from flowd import __version__
+
+if TYPE_CHECKING:
+    from flowd.operate.watchdog import Watchdog
+    from flowd.setup.config import Config
+    from flowd.setup.registry import Registry
+
+# Each command imports what it needs itself: `status` no web server, and `run`, unless it has
+# something to say, nothing of what draws tables.
 
 HEALTHY, DEGRADED, CANNOT, ABSENT = 0, 1, 2, 3
 DEFAULT_URL = "http://127.0.0.1:4200"
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 app = typer.Typer(
     name="flowd",
@@ -57,6 +50,8 @@ Url = Annotated[
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from flowd.operate.terminal import out
+
         out.print(f"flowd {__version__}")
         raise typer.Exit
 
@@ -82,20 +77,32 @@ def run(
     SIGTERM, SIGHUP or Ctrl-C ends it in order, saved and with a goodbye to all clients. Exits 0
     when stopped, 1 when its state could not be saved then, 2 when it cannot start.
     """
+    from flowd.operate import log
+    from flowd.operate.watchdog import Watchdog
+
     log.configure()
     with Watchdog() as watchdog:
         if not _run(file, plugins_dir, watchdog):
             raise typer.Exit(DEGRADED)
 
 
-def _run(file: Path, plugins_dir: Path | None, watchdog: Watchdog) -> bool:
+def _run(file: Path, plugins_dir: Path | None, watchdog: "Watchdog") -> bool:
     """Whether what is to survive was saved at the end."""
+    import trio
+
+    from flowd import process
+    from flowd.operate import log
+    from flowd.setup import config
+    from flowd.values.errors import UserError, unwrap
+
     loaded, found = _load(file, plugins_dir)
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
     state = config.state_path(loaded.settings)
 
     def ready(addresses: list[str]) -> None:
         if sys.stderr.isatty():
+            from flowd.operate.terminal import err
+
             err.print(f"[bold]flowd[/] {__version__} is running. Look at:")
             for address in addresses:
                 err.print(f"  {address}", style="bold cyan")
@@ -104,16 +111,11 @@ def _run(file: Path, plugins_dir: Path | None, watchdog: Watchdog) -> bool:
         return trio.run(
             process.serve, loaded, found, state, watchdog, ready, strict_exception_groups=True
         )
-    except BaseExceptionGroup as group:
-        _end_with(unwrap(group))
-    except UserError as error:
-        _end_with(error)
-
-
-def _end_with(error: BaseException) -> NoReturn:
-    if isinstance(error, UserError):
-        _fail(str(error))
-    raise error
+    except (UserError, BaseExceptionGroup) as error:
+        cause = unwrap(error)
+    if isinstance(cause, UserError):
+        _fail(str(cause))
+    raise cause
 
 
 @app.command()
@@ -121,6 +123,10 @@ def check(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None)
     """Check a configuration and show what would run; start nothing. Exits 0, or 2 with what is
     wrong.
     """
+    from flowd.operate import terminal
+    from flowd.operate.terminal import escape, out
+    from flowd.setup import config, remarks, wiring
+
     loaded, _ = _load(file, plugins_dir)
     plan = wiring.plan(loaded)
     table = terminal.table("component", "kind", "reads", "publishes", "keeps", whole=2)
@@ -148,6 +154,9 @@ def plugins(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = Non
     """List the plugins that were found, where from, which kinds they bring, and what failed. Of the
     configuration, if there is one, only `flowd.plugins` counts.
     """
+    from flowd.operate import terminal
+    from flowd.operate.terminal import escape, out
+
     table = terminal.table("plugin", "from", "brings")
     listed = _registry(file, plugins_dir, quiet=True).found
     for found in listed:
@@ -169,12 +178,19 @@ def status(
     """Ask a running daemon how it is. Exits 0 when healthy, 1 when degraded, 3 when it is not
     there.
     """
+    from flowd.operate import terminal
+    from flowd.operate.terminal import out
+
     _is_address(url)
     found = _ask(url)
     if json:
+        from flowd.values import codec
+
         sys.stdout.write(codec.encode(found).decode() + "\n")
     elif watch:
-        with RichLive(terminal.status(found), console=out, auto_refresh=False) as live:
+        from rich.live import Live
+
+        with Live(terminal.status(found), console=out, auto_refresh=False) as live:
             try:
                 while True:
                     live.update(terminal.status(found), refresh=True)
@@ -193,12 +209,16 @@ def _is_address(url: str) -> None:
 
 
 def _ask(url: str) -> dict[str, Any]:
+    import httpx2
+
+    from flowd.operate.terminal import escape, say
+
     try:
         answer = httpx2.get(f"{url.rstrip('/')}/status", timeout=10)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-        _say(f"flowd is not answering at {escape(url)}: {escape(str(error) or repr(error))}")
+        say(f"flowd is not answering at {escape(url)}: {escape(str(error) or repr(error))}")
         raise typer.Exit(ABSENT) from None
     return found
 
@@ -220,6 +240,13 @@ def tail(
     """Follow a stream in the terminal, one JSON record per line; gaps and resets are marked on
     standard error. A stream that is read with a token: FLOWD_READ_TOKEN.
     """
+    import trio
+
+    from flowd.operate.follow import follow
+    from flowd.operate.terminal import escape, say
+    from flowd.values.errors import unwrap
+    from flowd.values.record import Position
+
     _is_address(url)
     query = [f"streams={quote(stream, safe='')}"]
     if after is not None:
@@ -236,35 +263,19 @@ def tail(
         query.append(f"{quote(name, safe='')}={quote(value, safe='')}")
     base = url.rstrip("/").replace("http", "ws", 1)
     logging.disable()
+    accepted = True
     try:
-        trio.run(_follow, f"{base}/ws?{'&'.join(query)}")
+        accepted = trio.run(follow, f"{base}/ws?{'&'.join(query)}")
     except* KeyboardInterrupt:
         pass
     except* BrokenPipeError:
         # Whoever read our output has enough. Python would complain again as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except* Exception as group:
-        _say(f"flowd at {escape(url)}: {escape(str(unwrap(group)))}")
+        say(f"flowd at {escape(url)}: {escape(str(unwrap(group)))}")
         raise typer.Exit(ABSENT) from None
-
-
-async def _follow(address: str) -> None:
-    # Not an option: what stands on a command line can be read by everybody on the machine.
-    token = os.environ.get("FLOWD_READ_TOKEN")
-    headers = [(b"Authorization", f"Bearer {token}".encode())] if token else None
-    async with open_upstream(address, dial=dial, headers=headers) as upstream:
-        async for text in upstream:
-            message = codec.decode(text)
-            if message["type"] == "records":
-                for record in message["records"]:
-                    sys.stdout.write(codec.encode(record).decode() + "\n")
-                sys.stdout.flush()
-            elif message["type"] == "error":
-                allowed = escape(codec.encode(message["allowed"]).decode())
-                _say(f"[red]error:[/] {escape(message['message'])}; allowed: {allowed}")
-                sys.exit(CANNOT)
-            else:
-                _say(f"[yellow]-- {escape(codec.encode(message).decode())}[/]")
+    if not accepted:
+        raise typer.Exit(CANNOT)
 
 
 @app.command()
@@ -273,6 +284,8 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
 ) -> None:
     """Write a configuration to begin with, each line explained."""
+    from flowd.operate.terminal import escape, out
+
     if file.exists() and not force:
         _fail(f"{file} exists; give another name, or --force to overwrite it")
     here = Path(__file__).parent
@@ -289,7 +302,10 @@ def init(
     )
 
 
-def _load(file: Path, plugins_dir: Path | None) -> tuple[config.Config, registry.Registry]:
+def _load(file: Path, plugins_dir: Path | None) -> "tuple[Config, Registry]":
+    from flowd.setup import config, wiring
+    from flowd.values.errors import UserError
+
     found = _registry(file, plugins_dir)
     try:
         loaded = config.load(file, found)
@@ -299,9 +315,10 @@ def _load(file: Path, plugins_dir: Path | None) -> tuple[config.Config, registry
     return loaded, found
 
 
-def _registry(
-    file: Path, plugins_dir: Path | None = None, *, quiet: bool = False
-) -> registry.Registry:
+def _registry(file: Path, plugins_dir: Path | None = None, *, quiet: bool = False) -> "Registry":
+    from flowd.setup import config, registry
+    from flowd.values.errors import UserError
+
     disable = config.disabled(file)
     try:
         return registry.load(plugins_dir, disable=disable, taken=_own_commands(), quiet=quiet)
@@ -310,26 +327,48 @@ def _registry(
 
 
 def _fail(message: str) -> NoReturn:
-    _say(f"[red]error:[/] {escape(message)}")
+    from flowd.operate.terminal import escape, say
+
+    say(f"[red]error:[/] {escape(message)}")
     raise typer.Exit(CANNOT)
-
-
-def _say(message: str) -> None:
-    """One line on standard error, however long."""
-    err.print(message, soft_wrap=True)
 
 
 def main() -> None:
     """The `flowd` command, with what plugins add to it."""
-    if sys.argv[1:2] == ["run"]:
+    words = sys.argv[1:]
+    if words[:1] == ["run"]:
+        from flowd.operate.watchdog import ENDING
+
         # Nothing has begun that would have to end in order; `run` hears signals in another way.
         for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: os._exit(HEALTHY))
-    # Quiet: the commands that need plugins say what is wrong with one.
-    for extra in _registry(_config_named(sys.argv[1:]), quiet=True).commands:
-        app.add_typer(extra)
+    plain = _plain(words)
+    if plain is not None:
+        try:
+            run(**plain) if words[0] == "run" else check(**plain)
+        except typer.Exit as end:
+            sys.exit(end.exit_code)
+        return
+    if not words or words[0] not in _own_commands():
+        # Quiet: the commands that need plugins say what is wrong with one.
+        for extra in _registry(_config_named(words), quiet=True).commands:
+            app.add_typer(extra)
     app()
+
+
+def _plain(words: list[str]) -> dict[str, Path] | None:
+    """What `run` or `check` is told, where it is told the usual in the usual words; None for all
+    else, and for what is wrong, which is Typer's. Typer checks each word with pydantic, and that
+    takes a fifth of the time until a daemon serves.
+    """
+    if words[:1] not in (["run"], ["check"]) or len(words) % 2 == 0:
+        return None
+    names = {"-c": "file", "--config": "file", "--plugins-dir": "plugins_dir"}
+    pairs = list(zip(words[1::2], words[2::2], strict=True))
+    if any(name not in names or value[:1] in ("", "-") for name, value in pairs):
+        return None
+    return {names[name]: Path(value) for name, value in pairs}
 
 
 @cache

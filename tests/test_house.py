@@ -41,7 +41,7 @@ channel   guard packing prepared / client / row / channel / channels
 door      desk head / addresses outgoing readable readers rules visit websocket
           / loan paths room turns / clients polls routes / door
 setup     hooks machine structure supervisor / registry / config / paths remarks / wiring
-operate   log notify status terminal watchdog / metrics openapi / observe web
+operate   log notify status terminal watchdog / follow metrics openapi / observe web
 testing   rest scripts / clients components / daemons
 """
 """Within each folder: who stands further right may import who stands further left."""

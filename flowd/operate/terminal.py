@@ -2,13 +2,23 @@
 
 from typing import Any
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
 from flowd.operate.status import trouble_with
 
+__all__ = ["age", "err", "escape", "out", "retained", "say", "status", "table"]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
 _COLOURS = {"running": "green", "backoff": "yellow", "failed": "red", "starting": "yellow"}
+
+
+def say(message: str) -> None:
+    """One line on standard error, however long."""
+    err.print(message, soft_wrap=True)
 
 
 def table(*headings: str, whole: int = 1) -> Table:
