@@ -38,8 +38,8 @@ class Seen:
 
     def restore(self, ids: Sequence[str], total: int) -> None:
         """Go on from these, of so many."""
-        for id in ids[-SEEN_MAX:]:
-            self.remember(id)
+        self._order = deque(ids[-SEEN_MAX:])
+        self._ids = set(self._order)
         self.total = total
 
     def bounds(self) -> dict[str, Any]:
