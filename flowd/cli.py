@@ -1,5 +1,6 @@
 """The command line: run, status, check, plugins, tail, init, and what plugins add."""
 
+import gc
 import logging
 import os
 import signal
@@ -337,6 +338,7 @@ def main() -> None:
     """The `flowd` command, with what plugins add to it."""
     words = sys.argv[1:]
     if words[:1] == ["run"]:
+        gc.disable()  # What is imported stays; the daemon has it looked for once it serves.
         from flowd.operate.watchdog import ENDING
 
         # Nothing has begun that would have to end in order; `run` hears signals in another way.

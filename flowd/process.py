@@ -62,7 +62,14 @@ async def serve(
     daemon = Daemon(config, registry, store=store)
     watchdog.watch(daemon.stop, daemon.loop)
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(daemon.run, listeners))
+        # What is restored stays as well: looking for garbage in it meanwhile would be a third of the
+        # work, and would hold the loop later.
+        gc.disable()
+        try:
+            await nursery.start(partial(daemon.run, listeners))
+        finally:
+            gc.freeze()
+            gc.enable()
         ready(where_to_look(listeners))
         logger.info("flowd %s serves on %s", __version__, ", ".join(where_to_look(listeners)))
         await daemon.ended.wait()
