@@ -167,9 +167,17 @@ def launch(
     cwd: Path = ROOT,
 ) -> Server:
     """Start a server on its core, without waiting for anything."""
+    # What is installed has its bytecode. Where Python is told to write none, as here and there in
+    # development, a start would compile all that it imports of a checkout, each time.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     with pinned(core), log.open("ab") as out:
         process = subprocess.Popen(
-            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
         )
     return Server(name, process, port, log, of_workers)
 
