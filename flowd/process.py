@@ -62,8 +62,8 @@ async def serve(
     daemon = Daemon(config, registry, store=store)
     watchdog.watch(daemon.stop, daemon.loop)
     async with trio.open_nursery() as nursery:
-        # What is restored stays as well: looking for garbage in it meanwhile would be a third of the
-        # work, and would hold the loop later.
+        # What is restored stays as well: looking for garbage in it would be a third of the work,
+        # and would hold the loop later.
         gc.disable()
         try:
             await nursery.start(partial(daemon.run, listeners))
