@@ -8,7 +8,7 @@ from math import gcd
 from flowd.market import EXACT, Bucket, Fill, Liquidation
 from flowd.plugin import Batch, Feed
 from flowd_liquidations.shelf import Shelf
-from flowd_liquidations.timeframe import DAY_MS, Timeframe
+from flowd_liquidations.timeframe import DAY_MS, MINUTE_MS, Timeframe
 
 Sum = tuple[Decimal, Decimal, int]
 """What was bought, what was sold, by how many orders."""
@@ -26,6 +26,8 @@ class Accumulator:
         self._unit_ms = gcd(DAY_MS, *(frame.width_ms for frame in timeframes))
         self._sums: dict[tuple[str, int], Sum] = {}
         self._newest_ms = shelf.newest_ms
+        self._swept = -1
+        """The minute in which what had outlived its retention was forgotten."""
 
     @property
     def changed(self) -> int:
@@ -65,8 +67,8 @@ class Accumulator:
         """
         shelf = self._shelf
         shelf.saw(self._newest_ms)
+        now_ms = shelf.now_ms
         if self._sums:
-            now_ms = shelf.now_ms
             changed = self._buckets()
             for bucket in sorted(changed, key=_by_time) if len(changed) > 1 else changed:
                 symbol, frame, start_ms = bucket
@@ -78,7 +80,11 @@ class Accumulator:
                     # The other daemon counted this order; ours would come on top.
                     self._feed.drop("older than our own history")
             self._sums.clear()
-        shelf.forget_old(self._frames)
+        minute = now_ms // MINUTE_MS
+        if minute != self._swept:
+            # Every span begins with a minute, so nothing outlives its retention within one.
+            self._swept = minute
+            shelf.forget_old(self._frames)
 
     def _buckets(self) -> dict[tuple[str, Timeframe, int], Sum]:
         changed: dict[tuple[str, Timeframe, int], Sum] = {}

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from attrs import frozen
 
+MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
 MONDAY_MS = 4 * DAY_MS
@@ -16,7 +17,7 @@ MONDAY_MS = 4 * DAY_MS
 
 STANDARD = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
 
-_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": DAY_MS, "w": WEEK_MS}
+_UNITS_MS = {"m": MINUTE_MS, "h": 3_600_000, "d": DAY_MS, "w": WEEK_MS}
 _NAME = re.compile(r"([1-9][0-9]{0,3})([mhdwM])", re.ASCII)
 _KEEP_DAYS = {"1m": 1, "5m": 3, "15m": 7, "30m": 14, "1h": 30, "4h": 90, "1d": 365}
 WEEKS_KEEP_DAYS = 5 * 365
