@@ -6,10 +6,12 @@ and says that it is done, all in one step: so a restart at any moment neither lo
 counts one twice, and the stream itself is all the state there is.
 
 A lone order changes one bucket in each timeframe, and publishing costs far more than adding. So
-wide buckets, of which it is a small part, are published less often; since a place belongs to what
-is published, they have one of their own.
+wide buckets, of which it is a small part, are published less often: at once after a quiet time,
+and then no more for a while, in which what comes is gathered. Since a place belongs to what is
+published, they have one of their own.
 """
 
+import math
 import os
 from importlib import import_module
 from typing import Any
@@ -33,7 +35,7 @@ PAUSE_S = 0.05
 """Between reads, so that a busy input is read in slices and not order by order."""
 WIDE_MS = 300_000
 """Buckets of this width and wider are published less often than the narrow ones."""
-WIDER = 5
+WIDER = 15
 """So many times less often."""
 BUCKETS_MAX = 1_000_000
 BASE_URL = "LIQUIDATION_API_BASE_URL"
@@ -59,7 +61,7 @@ def _retain(_: object, attribute: Any, retain: int | str | None) -> None:
 @frozen
 class Config:
     """`input` is a stream of liquidations or of fills; `every` how often changed buckets are
-    published, and a fifth as often those of five minutes and wider.
+    published at most, and a fifteenth as often those of five minutes and wider.
 
     `backfill_from` is another flowd, whose buckets fill the time before our own; without it the
     environment's LIQUIDATION_API_BASE_URL, if set. `retain` cannot be chosen here.
@@ -104,42 +106,86 @@ async def volume(config: Config, streams: Streams, feed: Feed[Bucket]) -> None:
     async with trio.open_nursery() as nursery:
         if config.history is not None:
             nursery.start_soon(Backfill(config.history, shelf, feed).run)
-        async with trio.open_nursery() as adding:
-            # Each has a place of its own, and goes on from it also without timeframes: who
-            # configures one later must not count anew what the others have.
-            for place, wide, every_s in (("", False, config.every), ("wide", True, config.wide)):
-                own = [frame for frame in frames if (not 0 < frame.width_ms < WIDE_MS) == wide]
-                cursor = orders.cursor(place=place)
-                adding.start_soon(
-                    accumulate, orders, cursor, Accumulator(own, shelf, feed), every_s
-                )
+        # Each has a place of its own, and goes on from it also without timeframes: who configures
+        # one later must not count anew what the others have.
+        paces = []
+        for place, wide, every_s in (("", False, config.every), ("wide", True, config.wide)):
+            own = [frame for frame in frames if (not 0 < frame.width_ms < WIDE_MS) == wide]
+            cursor = orders.cursor(place=place)
+            paces.append(Pace(orders, cursor, Accumulator(own, shelf, feed), every_s))
+        await accumulate(orders, paces)
         nursery.cancel_scope.cancel()
 
 
-async def accumulate(
-    orders: Input[Any], cursor: Cursor[Any], accumulator: Accumulator, every_s: float
-) -> None:
-    """Add up what comes at once, and publish what changed once in a while; ends with its input."""
-    due, done = trio.current_time(), cursor.position.seq
+class Pace:
+    """Some timeframes that are published equally often, and how far their orders were read."""
+
+    def __init__(
+        self, orders: Input[Any], cursor: Cursor[Any], accumulator: Accumulator, every_s: float
+    ) -> None:
+        self._orders = orders
+        self._cursor = cursor
+        self._accumulator = accumulator
+        self._every_s = every_s
+        self._due = trio.current_time()
+        self._done = cursor.position.seq
+
+    @property
+    def seq(self) -> int:
+        """Up to here it was read."""
+        return self._cursor.position.seq
+
+    @property
+    def due(self) -> float:
+        """When there is something to publish, by Trio's clock; never, where nothing is."""
+        return self._due if self.seq > self._done else math.inf
+
+    def turn(self) -> bool:
+        """Add a slice of what came, and publish if it is time; true when there was so much that
+        others should run before the next turn.
+        """
+        now = trio.current_time()
+        if self.seq == self._done:
+            self._due = max(self._due, now)
+        self._accumulator.add(self._cursor.read(limit=SLICE))
+        level = self._cursor.position == self._orders.head
+        full = self._accumulator.changed >= CHANGED_MAX
+        # What came together is shown together, unless it does not end.
+        late = now >= (self._due if level else self._due + self._every_s)
+        if full or (late and self.seq > self._done):
+            self.publish()
+        return full or not level
+
+    def publish(self) -> None:
+        """Publish what changed: buckets and place belong to the same instant."""
+        self._accumulator.publish()
+        self._cursor.done()
+        self._due, self._done = trio.current_time() + self._every_s, self.seq
+
+
+async def accumulate(orders: Input[Any], paces: list[Pace]) -> None:
+    """Add up what comes at once, and publish what changed once in a while; ends with its input.
+
+    Waking up costs far more than an order, so one task serves all paces, and an order that comes
+    alone wakes it once.
+    """
+    soonest = trio.current_time()
     while True:
-        with trio.move_on_at(due if cursor.position.seq > done else float("inf")):
-            if not await orders.news(cursor.position.seq):
+        with trio.move_on_at(min(pace.due for pace in paces)) as waiting:
+            if not await orders.news(min(pace.seq for pace in paces)):
                 break
-        accumulator.add(cursor.read(limit=SLICE))
-        if accumulator.changed >= CHANGED_MAX or trio.current_time() >= due:
-            # No checkpoint in between: buckets and place belong to the same instant.
-            accumulator.publish()
-            cursor.done()
-            due, done = trio.current_time() + every_s, cursor.position.seq
-        if cursor.position == orders.head:
-            await pause(orders, PAUSE_S)
-        else:
-            await trio.lowlevel.checkpoint()
-    accumulator.publish()
-    cursor.done()
+        if not waiting.cancelled_caught:
+            await pause(orders, soonest - trio.current_time())
+        soonest = trio.current_time() + PAUSE_S
+        for pace in paces:
+            while pace.turn():
+                await trio.lowlevel.checkpoint()
+    for pace in paces:
+        pace.publish()
 
 
 async def pause(orders: Input[Any], seconds: float) -> None:
     """Sleep, but not beyond the end of the input."""
-    with trio.move_on_after(seconds):
-        await orders.ended()
+    if seconds > 0:
+        with trio.move_on_after(seconds):
+            await orders.ended()

@@ -25,7 +25,7 @@ RETAIN = 6000
 LEAVE_S = 20.0
 """For clients to notice that the daemon is gone."""
 SETTLE_S = 60.0
-LAST_S = 2.0
+LAST_S = 4.0
 """How long the last life is under load."""
 KILL, EARLY, TORN, STOP = "kill -9", "kill -9 at start", "kill -9 in a stop", "stop"
 ENDS = {KILL: 55, EARLY: 15, TORN: 15, STOP: 15}

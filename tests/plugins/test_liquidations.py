@@ -196,14 +196,14 @@ async def test_changed_buckets_are_published_once_a_second(autojump_clock: Any) 
     assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
 
 
-async def test_wide_buckets_are_published_every_five_seconds(autojump_clock: Any) -> None:
+async def test_wide_buckets_are_published_every_fifteen_seconds(autojump_clock: Any) -> None:
     rig = Rig()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rig.run())
         rig.happen(WORKED_EXAMPLE[:1])
         await trio.sleep(1)
         rig.happen(WORKED_EXAMPLE[1:3])
-        await trio.sleep(3.9)
+        await trio.sleep(13.9)
         before = rig.bar("1m", 1699999980000), rig.bar("5m", 1699999800000)
         await trio.sleep(0.2)
         after = rig.bar("5m", 1699999800000)
@@ -211,6 +211,101 @@ async def test_wide_buckets_are_published_every_five_seconds(autojump_clock: Any
 
     assert before == (("10000", "5000", 3), ("5000", "0", 1))
     assert after == ("10000", "5000", 3)
+
+
+async def test_an_order_after_a_quiet_time_is_shown_at_once_in_every_timeframe(
+    autojump_clock: Any,
+) -> None:
+    rig = Rig()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run())
+        rig.happen(WORKED_EXAMPLE[:1])
+        await trio.sleep(20)
+        rig.happen(WORKED_EXAMPLE[1:2])
+        await wait_all_tasks_blocked()
+        shown = [rig.bar(frame.name, frame.start(1700000005000)) for frame in FRAMES]
+        nursery.cancel_scope.cancel()
+
+    assert shown == [("10000", "0", 2)] * len(FRAMES)
+
+
+async def test_an_order_that_comes_alone_wakes_the_transform_once(autojump_clock: Any) -> None:
+    rig = Rig()
+    woken: list[str] = []
+
+    class Steps(trio.abc.Instrument):
+        def before_task_step(self, task: Any) -> None:
+            woken.append(task.name)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run(), name="volume")
+        await trio.sleep(20)
+        instrument = Steps()
+        trio.lowlevel.add_instrument(instrument)
+        rig.happen(WORKED_EXAMPLE[:1])
+        await trio.sleep(20)
+        trio.lowlevel.remove_instrument(instrument)
+        nursery.cancel_scope.cancel()
+
+    assert len(rig.buckets) == len(FRAMES)
+    assert [name for name in woken if name == "volume" or "liquidations" in name] == ["volume"]
+
+
+async def test_a_burst_after_a_quiet_time_is_shown_together(autojump_clock: Any) -> None:
+    rig = Rig()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run())
+        await trio.sleep(20)
+        rig.happen(order(1700000001000 + i, "BUY", "1", "10") for i in range(1000))
+        await wait_all_tasks_blocked()
+        shown = rig.bar("1m", 1699999980000), rig.bar("1d", 1699920000000)
+        nursery.cancel_scope.cancel()
+
+    assert shown == (("10000", "0", 1000),) * 2
+
+
+async def test_a_wide_bucket_that_is_over_is_shown_whole_before_the_next_one(
+    autojump_clock: Any,
+) -> None:
+    rig = Rig(1700000101000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run())
+        rig.happen([order(1700000098000, "BUY", "1", "10")])
+        await trio.sleep(1)
+        rig.happen([order(1700000099999, "BUY", "1", "20")])
+        await trio.sleep(1)
+        rig.happen([order(1700000100000, "BUY", "1", "40")])
+        await trio.sleep(15)
+        nursery.cancel_scope.cancel()
+
+    values = [record.value for record in rig.buckets.after(0)]
+    fives = [(one.time_ms, one.buy, one.late) for one in values if one.timeframe == "5m"]
+    assert fives == [
+        (1699999800000, Decimal(30), False),
+        (1700000100000, Decimal(40), False),
+    ]
+
+
+async def test_a_restart_between_two_publications_of_wide_buckets_counts_each_order_once(
+    autojump_clock: Any,
+) -> None:
+    rig = Rig()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run())
+        rig.happen(WORKED_EXAMPLE[:1])
+        await trio.sleep(1)
+        rig.happen(WORKED_EXAMPLE[1:3])
+        await trio.sleep(9)
+        killed = rig.bar("1m", 1699999980000), rig.bar("1h", 1699999200000)
+        nursery.cancel_scope.cancel()
+    rig.feed = rig.new_feed()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run())
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert killed == (("10000", "5000", 3), ("5000", "0", 1))
+    assert rig.bar("1m", 1699999980000) == rig.bar("1h", 1699999200000) == ("10000", "5000", 3)
 
 
 async def test_a_burst_is_added_up_in_slices_and_published_in_portions(
