@@ -10,6 +10,8 @@ from flowd.plugin import Batch, Feed
 from flowd_liquidations.shelf import Shelf
 from flowd_liquidations.timeframe import DAY_MS, MINUTE_MS, Timeframe
 
+Key = tuple[str, str, Timeframe, int]
+"""Of which symbol and venue, how wide, and when it begins."""
 Sum = tuple[Decimal, Decimal, int]
 """What was bought, what was sold, by how many orders."""
 
@@ -24,7 +26,7 @@ class Accumulator:
         self._shelf = shelf
         self._feed = feed
         self._unit_ms = gcd(DAY_MS, *(frame.width_ms for frame in timeframes))
-        self._sums: dict[tuple[str, int], Sum] = {}
+        self._sums: dict[tuple[str, str, int], Sum] = {}
         self._newest_ms = shelf.newest_ms
         self._swept = -1
         """The minute in which what had outlived its retention was forgotten."""
@@ -39,21 +41,14 @@ class Accumulator:
         if batch.gap is not None:
             self._tear(batch)
         sums, unit_ms, newest_ms = self._sums, self._unit_ms, self._newest_ms
-        venue = self._shelf.venue
         for record in batch.records:
             order = order_of(record.value)
             if order is None:
                 continue
-            if order.venue != venue:
-                if venue:
-                    # Venues are never added up in silence: each has buckets of its own.
-                    self._feed.drop(f"not of {venue}", order.id)
-                    continue
-                venue = self._shelf.venue = order.venue
             time_ms = order.time_ms
             if time_ms > newest_ms:
                 newest_ms = time_ms
-            span = order.symbol, time_ms - time_ms % unit_ms
+            span = order.symbol, order.venue, time_ms - time_ms % unit_ms
             buy, sell, count = sums.get(span, _NOTHING)
             if order.side == "BUY":
                 sums[span] = EXACT.add(buy, order.notional), sell, count + 1
@@ -71,14 +66,21 @@ class Accumulator:
         if self._sums:
             changed = self._buckets()
             for bucket in sorted(changed, key=_by_time) if len(changed) > 1 else changed:
-                symbol, frame, start_ms = bucket
+                symbol, venue, frame, start_ms = bucket
                 buy, sell, count = changed[bucket]
+                before = shelf.get(symbol, frame, start_ms)
                 if start_ms < now_ms - frame.keep_ms:
                     for _ in range(count):
                         self._feed.drop(f"too late for {frame.name}")
-                elif not shelf.add(symbol, frame, start_ms, buy, sell, count):
+                elif before is not None and before.backfilled:
                     # The other daemon counted this order; ours would come on top.
                     self._feed.drop("older than our own history")
+                elif before is not None and before.venue not in ("", venue):
+                    # Venues are never added up in silence. What an older flowd saved names none.
+                    for _ in range(count):
+                        self._feed.drop(f"not of {before.venue} in {frame.name}", symbol)
+                else:
+                    shelf.add(symbol, frame, start_ms, buy, sell, count, venue)
             self._sums.clear()
         minute = now_ms // MINUTE_MS
         if minute != self._swept:
@@ -86,11 +88,11 @@ class Accumulator:
             self._swept = minute
             shelf.forget_old(self._frames)
 
-    def _buckets(self) -> dict[tuple[str, Timeframe, int], Sum]:
-        changed: dict[tuple[str, Timeframe, int], Sum] = {}
-        for (symbol, span_ms), (buy, sell, count) in self._sums.items():
+    def _buckets(self) -> dict[Key, Sum]:
+        changed: dict[Key, Sum] = {}
+        for (symbol, venue, span_ms), (buy, sell, count) in self._sums.items():
             for frame in self._frames:
-                bucket = symbol, frame, frame.start(span_ms)
+                bucket = symbol, venue, frame, frame.start(span_ms)
                 before = changed.get(bucket)
                 if before is None:
                     changed[bucket] = buy, sell, count
@@ -117,6 +119,6 @@ def order_of(value: Liquidation | Fill) -> Liquidation | Fill | None:
 _NOTHING = (Decimal(0), Decimal(0), 0)
 
 
-def _by_time(bucket: tuple[str, Timeframe, int]) -> tuple[int, str, int]:
-    symbol, frame, start_ms = bucket
+def _by_time(bucket: Key) -> tuple[int, str, int]:
+    symbol, _, frame, start_ms = bucket
     return start_ms, symbol, frame.width_ms

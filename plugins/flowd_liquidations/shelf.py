@@ -38,14 +38,11 @@ class Shelf:
         self._on_begin: Begin = lambda symbol, timeframe, time_ms: None
         self._keys: dict[str, dict[int, list[str]]] = {frame.name: {} for frame in timeframes}
         self._oldest: dict[str, int] = {}
-        self.venue = ""
-        """Whose orders are in our own buckets; empty before the first."""
         self._holes: Stream[Hole] = feed.table("holes", Hole)
         for record in feed.records():
             bucket = record.value
             self._note(bucket)
             if not bucket.backfilled:
-                self.venue = bucket.venue or self.venue
                 series = (bucket.symbol, bucket.timeframe)
                 self._begun[series] = min(bucket.time_ms, self._begun.get(series, bucket.time_ms))
 
@@ -72,10 +69,17 @@ class Shelf:
         self._note(bucket)
 
     def add(
-        self, symbol: str, frame: Timeframe, time_ms: int, buy: Decimal, sell: Decimal, count: int
-    ) -> bool:
-        """Add to a bucket of our own and publish its full totals, marked as late where a newer one
-        of its series came before. False when it was counted elsewhere, and stays as it is.
+        self,
+        symbol: str,
+        frame: Timeframe,
+        time_ms: int,
+        buy: Decimal,
+        sell: Decimal,
+        count: int,
+        venue: str,
+    ) -> None:
+        """Add to a bucket of our own, which names no other venue, and publish its full totals,
+        marked as late where a newer one of its series came before.
         """
         name = key(symbol, frame.name, time_ms)
         before = self._feed.get(name)
@@ -86,20 +90,17 @@ class Shelf:
                 self._on_begin(symbol, frame.name, time_ms)
             buy, sell = trimmed(buy), trimmed(sell)
         else:
-            if before.backfilled:
-                return False
+            assert not before.backfilled
+            assert before.venue in ("", venue)
             buy = trimmed(EXACT.add(before.buy, buy)) if buy else before.buy
             sell = trimmed(EXACT.add(before.sell, sell)) if sell else before.sell
             count += before.count
         late = time_ms < self._last.get(series, time_ms)
         torn = len(self._holes) > 0 and self._torn(frame, time_ms)
-        bucket = Bucket(
-            symbol, frame.name, time_ms, buy, sell, count, late, False, torn, self.venue
-        )
+        bucket = Bucket(symbol, frame.name, time_ms, buy, sell, count, late, False, torn, venue)
         self._feed.publish(bucket, key=name)
         if before is None:
             self._note(bucket)
-        return True
 
     def tear(self, from_ms: int, to_ms: int) -> None:
         """Between these times some orders were missed: the buckets there are incomplete."""

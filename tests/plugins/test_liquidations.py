@@ -422,6 +422,9 @@ def test_a_late_order_is_added_and_marked() -> None:
     assert not same.late
 
 
+NOT_OF_BINANCE = {f"not of binance in {frame.name}": 1 for frame in FRAMES}
+
+
 def test_orders_of_a_second_venue_are_not_added_to_the_first_ones() -> None:
     rig = Rig()
     adding = accumulator(rig)
@@ -431,7 +434,7 @@ def test_orders_of_a_second_venue_are_not_added_to_the_first_ones() -> None:
     add(adding, rig)
 
     assert rig.bar("1d", FRAMES[-1].start(NOW_MS)) == ("10", "0", 1)
-    assert rig.feed.tally.dropped == {"not of binance": 1}
+    assert rig.feed.tally.dropped == NOT_OF_BINANCE
     assert {record.value.venue for record in rig.buckets.after(0)} == {"binance"}
 
 
@@ -442,7 +445,46 @@ def test_a_restart_remembers_whose_orders_it_adds_up() -> None:
 
     add(adding, rig, 1)
 
-    assert rig.feed.tally.dropped == {"not of binance": 1}
+    assert rig.feed.tally.dropped == NOT_OF_BINANCE
+
+
+def test_another_symbol_or_a_later_bucket_may_be_of_another_venue() -> None:
+    here = order(NOW_MS, "BUY", "1", "10")
+    rig = accumulate([here])
+    adding = accumulator(rig)
+    later_ms = NOW_MS + timeframe.DAY_MS // 2  # the next day
+    rig.now_ms = later_ms
+    coin = evolve(here, symbol="BTC", venue="hyperliquid", id="h:1")
+    rig.happen([coin, evolve(here, time_ms=later_ms, venue="bybit", id="y:1")])
+
+    add(adding, rig, 1)
+
+    venues = {(one.symbol, one.time_ms): one.venue for one in _values(rig, "1d")}
+    today_ms, tomorrow_ms = FRAMES[-1].start(NOW_MS), FRAMES[-1].start(later_ms)
+    assert rig.feed.tally.dropped == {}
+    assert venues == {
+        ("BTCUSDT", today_ms): "binance",
+        ("BTC", today_ms): "hyperliquid",
+        ("BTCUSDT", tomorrow_ms): "bybit",
+    }
+
+
+def test_a_bucket_of_before_venues_were_noted_goes_on_and_says_whose_it_is() -> None:
+    rig = Rig()
+    start_ms = FRAMES[-1].start(NOW_MS)
+    older = Bucket("BTCUSDT", "1d", start_ms, Decimal(5), Decimal(0), 1)
+    rig.buckets.append(older, key=timeframe.key("BTCUSDT", "1d", start_ms))
+    adding = accumulator(rig)
+    rig.happen([order(NOW_MS, "BUY", "1", "10")])
+
+    add(adding, rig)
+
+    (bucket,) = _values(rig, "1d")
+    assert (bucket.buy, bucket.count, bucket.venue) == (15, 2, "binance")
+
+
+def _values(rig: Rig, name: str) -> list[Bucket]:
+    return [one.value for one in rig.buckets.after(0) if one.value.timeframe == name]
 
 
 def test_an_order_older_than_its_buckets_retention_is_dropped_and_counted() -> None:
