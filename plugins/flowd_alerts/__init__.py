@@ -87,7 +87,7 @@ class Alert:
 
     `value` is the bucket's total when it was noticed. The rule `threshold` says which amount was
     reached; the rule `unusual` the `z` of the total and the `median` of the `past` buckets.
-    `level` is 0, and one more for each escalation that was passed.
+    `level` is 0, and one more for each escalation that was passed. `venue` is the bucket's.
     """
 
     symbol: str
@@ -101,6 +101,7 @@ class Alert:
     median: Decimal | None
     past: int | None
     text: str
+    venue: str = ""
 
     @property
     def key(self) -> str:
@@ -207,6 +208,7 @@ class Watch:
             median=None if past is None else past.median,
             past=None if past is None else past.count,
             text=text,
+            venue=bucket.venue,
         )
         before = self._feed.get(alert.key)
         if before is not None and before.level >= level:

@@ -142,6 +142,12 @@ def test_of_normal_data_the_score_reads_like_standard_deviations() -> None:
 # -- the threshold --
 
 
+async def test_an_alert_says_of_which_venue_its_bucket_is(rig: Rig, autojump_clock: Clock) -> None:
+    (alert,) = rig.see(bucket("1000000", venue="bybit"))
+
+    assert alert.venue == "bybit"
+
+
 async def test_a_bucket_that_reaches_the_threshold_is_told_of(
     rig: Rig, autojump_clock: Clock
 ) -> None:
