@@ -6,6 +6,7 @@ from typing import Any
 from flowd.market import EXACT, Candle, Liquidation, Side, number, trimmed
 from flowd.plugin import codec
 
+VENUE = "binance"
 COIN_M = 2
 _HOURS = ("1h", "2h", "4h", "6h", "8h", "12h")
 INTERVALS = ("1m", "3m", "5m", "15m", "30m", *_HOURS, "1d", "3d", "1w", "1M")
@@ -77,7 +78,9 @@ def forced_order(event: dict[str, Any]) -> Liquidation:
     # texts.
     id = f"b:{symbol}:{time_ms}:{side}:{trimmed(quantity):f}:{trimmed(price):f}"
     notional = trimmed(EXACT.multiply(quantity, price))
-    return Liquidation(symbol, side, price, quantity, notional, time_ms, id)
+    return Liquidation(
+        symbol, side, price, quantity, notional, time_ms, id, VENUE, "fill", "sampled"
+    )
 
 
 def _looks_like_coin_m(order: dict[str, Any]) -> bool:
@@ -136,6 +139,7 @@ def candle(symbol: str, interval: str, row: object, *, closed: bool) -> Candle:
         taker_buy_volume=base_bought,
         taker_buy_quote_volume=quote_bought,
         closed=closed,
+        venue=VENUE,
     )
 
 

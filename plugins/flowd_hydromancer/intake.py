@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Final
 
 import trio
+from attrs import evolve
 
 from flowd.market import EXACT, Fill, Total, trimmed
 from flowd.plugin import Feed
@@ -21,7 +22,6 @@ SLICE: Final = 100
 """Rows dealt with between two checkpoints: a large block must not hold the loop."""
 INFER_EVERY_S: Final = 0.5
 
-VENUE = "hyperliquid"
 _ZERO = Decimal(0)
 
 Where = Callable[[Fill], bool]
@@ -51,8 +51,9 @@ class Intake:
         self._balance = Balance(feed, place)
         self._waiting = Waiting() if infer else None
         self._totals = feed.table("totals", Total)
-        if self._totals.get(TOTAL) is None:
-            self._totals.append(Total(_ZERO, 0, feed.clock(), VENUE), key=TOTAL)
+        total = self._totals.get(TOTAL) or Total(_ZERO, 0, feed.clock())
+        # One that an older flowd saved does not say whose it is; but nobody else writes this table.
+        self._totals.append(evolve(total, venue=parse.VENUE), key=TOTAL)
 
     async def take(self, items: Sequence[Item], bad: Sequence[Bad] = ()) -> None:
         """Publish these rows, in their order."""
@@ -91,9 +92,8 @@ class Intake:
             before = self._totals.get(TOTAL)
             assert before is not None
             volume = trimmed(add(before.volume, volume))
-            self._totals.append(
-                Total(volume, before.count + count, before.since_ms, VENUE), key=TOTAL
-            )
+            total = evolve(before, volume=volume, count=before.count + count)
+            self._totals.append(total, key=TOTAL)
 
     def _all(self, items: Sequence[Item]) -> Iterator[Fill]:
         make = parse.fill

@@ -6,6 +6,7 @@ from decimal import Decimal
 from flowd.market import EXACT, Fill, Role, Side, number, trimmed
 from flowd_hydromancer.frames import Row, Stamp, Unusable
 
+VENUE = "hyperliquid"
 SIDES: dict[str, Side] = {"B": "BUY", "A": "SELL"}
 LABEL_MAX = 64
 HASH_MAX = 80
@@ -66,6 +67,7 @@ def fill(address: str, row: Row) -> Fill:
         hash,
         *special,
         start_position=_position(row.start_position),
+        venue=VENUE,
     )
 
 
@@ -95,6 +97,7 @@ def inferred(counterparty: Fill) -> Fill:
         counterparty.mark_price,
         counterparty.method,
         inferred=True,
+        venue=VENUE,
     )
 
 

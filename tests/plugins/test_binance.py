@@ -130,6 +130,14 @@ def test_a_recorded_order_is_read_as_filled_at_its_average_price(
     assert found.notional == Decimal(quantity) * Decimal(price)
 
 
+def test_what_binance_tells_is_a_sample_at_the_price_of_the_fill() -> None:
+    (frame,) = frames("documented_example")
+
+    found = liquidation(frame)
+
+    assert (found.venue, found.price_kind, found.coverage) == ("binance", "fill", "sampled")
+
+
 def test_ten_recorded_orders_are_ten_liquidations_in_their_order() -> None:
     recorded = frames("ten_within_18_seconds")
 

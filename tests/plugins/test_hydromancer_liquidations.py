@@ -139,6 +139,19 @@ async def test_totals_go_on_from_what_the_state_has(autojump_clock: MockClock) -
     assert table.get("total") == Total(Decimal("42250.5"), 42, 1_600_000_000_000, "hyperliquid")
 
 
+async def test_a_total_of_an_older_flowd_says_at_once_whose_it_is(
+    autojump_clock: MockClock,
+) -> None:
+    feed = testing.feed(ACCEPTS)
+    table = feed.table("totals", Total)
+    table.append(Total(Decimal("0.5"), 41, 1_600_000_000_000), key="total")
+
+    with trio.move_on_after(1):
+        await fills(ALL, feed)
+
+    assert table.get("total") == Total(Decimal("0.5"), 41, 1_600_000_000_000, "hyperliquid")
+
+
 async def test_sums_of_the_largest_numbers_stay_exact(autojump_clock: MockClock) -> None:
     large = {"px": "9" * 18 + "." + "9" * 18, "sz": "9" * 18 + "." + "9" * 18}
 
