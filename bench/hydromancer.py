@@ -24,7 +24,7 @@ from flowd_hydromancer.frames import decode
 from flowd_hydromancer.intake import Intake
 from flowd_hydromancer.place import Place
 from flowd_hydromancer.veil import Veil
-from flowd_simulator.hydromancer.tape import Tape
+from flowd_simulator.chain.tape import Tape
 
 from flowd import testing
 from flowd.plugin import Secret

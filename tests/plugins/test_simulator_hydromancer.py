@@ -16,15 +16,15 @@ import pytest
 import trio
 from flowd_hydromancer.frames import Unusable, decode
 from flowd_hydromancer.parse import fill
+from flowd_simulator.chain.accounts import Position
+from flowd_simulator.chain.coins import COINS
+from flowd_simulator.chain.rows import Row
+from flowd_simulator.chain.tape import Tape
 from flowd_simulator.command import simulate
 from flowd_simulator.faults import Faults
 from flowd_simulator.hydromancer import Hydromancer, Terms
-from flowd_simulator.hydromancer.accounts import Position
-from flowd_simulator.hydromancer.coins import COINS
 from flowd_simulator.hydromancer.garbage import GARBAGE
 from flowd_simulator.hydromancer.history import place
-from flowd_simulator.hydromancer.rows import Row
-from flowd_simulator.hydromancer.tape import Tape
 from flowd_simulator.session import Limits
 from trio.testing import MockClock
 from trio_websocket import (

@@ -6,8 +6,8 @@ from typing import Any, Final, Protocol
 
 import trio
 
+from flowd_simulator.chain.rows import Block
 from flowd_simulator.hydromancer import texts
-from flowd_simulator.hydromancer.rows import Block
 from flowd_simulator.hydromancer.terms import Terms
 from flowd_simulator.hydromancer.visits import Visit
 from flowd_simulator.hydromancer.wish import Wish, wish

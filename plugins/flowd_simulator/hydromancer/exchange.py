@@ -7,14 +7,14 @@ from urllib.parse import parse_qsl
 import trio
 from trio_websocket import WebSocketRequest, wrap_server_stream
 
+from flowd_simulator.chain.accounts import digits
+from flowd_simulator.chain.rows import Block, Row, row
+from flowd_simulator.chain.tape import Tape
 from flowd_simulator.faults import Faults
 from flowd_simulator.hydromancer import texts
-from flowd_simulator.hydromancer.accounts import digits
 from flowd_simulator.hydromancer.client import POLICY, Client
 from flowd_simulator.hydromancer.garbage import GARBAGE
 from flowd_simulator.hydromancer.history import History, place
-from flowd_simulator.hydromancer.rows import Block, Row, row
-from flowd_simulator.hydromancer.tape import Tape
 from flowd_simulator.hydromancer.terms import Terms
 from flowd_simulator.hydromancer.visits import Visit, Visits
 from flowd_simulator.hydromancer.wish import Wish

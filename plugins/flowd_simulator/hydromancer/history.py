@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from flowd_simulator.hydromancer.rows import Block
+from flowd_simulator.chain.rows import Block
 
 
 class History:

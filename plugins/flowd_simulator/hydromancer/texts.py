@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from flowd_simulator.hydromancer.rows import Block
+from flowd_simulator.chain.rows import Block
 from flowd_simulator.hydromancer.wish import Wish
 
 CHUNKED = "chunked-v1"

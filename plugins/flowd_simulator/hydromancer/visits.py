@@ -5,7 +5,7 @@ from typing import Final
 
 from attrs import define, field
 
-from flowd_simulator.hydromancer.accounts import digits
+from flowd_simulator.chain.accounts import digits
 from flowd_simulator.hydromancer.terms import Terms
 from flowd_simulator.hydromancer.wish import Wish
 from flowd_simulator.session import Clock

@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import frozen
 
-from flowd_simulator.hydromancer.rows import Row
+from flowd_simulator.chain.rows import Row
 
 FEEDS = ("allFills", "liquidationFills")
 

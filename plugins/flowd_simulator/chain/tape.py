@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from attrs import define
 
-from flowd_simulator.hydromancer.accounts import ZERO_HASH, Accounts, digits
-from flowd_simulator.hydromancer.coins import COINS, PERPETUALS, Coin
-from flowd_simulator.hydromancer.rows import Block, Row, row
+from flowd_simulator.chain.accounts import ZERO_HASH, Accounts, digits
+from flowd_simulator.chain.coins import COINS, PERPETUALS, Coin
+from flowd_simulator.chain.rows import Block, Row, row
 from flowd_simulator.noise import key
 
 TAKER_FEE, MAKER_FEE, REBATE = 0.00045, 0.00015, -0.00003

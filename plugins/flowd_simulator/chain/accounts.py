@@ -5,7 +5,7 @@ from typing import Final
 
 from attrs import define
 
-from flowd_simulator.hydromancer.coins import Coin
+from flowd_simulator.chain.coins import Coin
 from flowd_simulator.noise import key, mix
 
 ACCOUNTS: Final = 3000
