@@ -96,6 +96,21 @@ CATALOGUE = {
     )
 }
 DEFAULT_SYMBOLS = tuple(CATALOGUE)
+ELSEWHERE = {
+    instrument.symbol: instrument
+    for instrument in (
+        _instrument("HYPE", 38.4, "0.001", 3, 2, 0.8),
+        _instrument("ARB", 0.0748, "0.00001", 5, 1, 0.1),
+        _instrument("FARTCOIN", 0.387, "0.0001", 4, 1, 0.1),
+        _instrument("1000PEPE", 0.00912, "0.000001", 6, 0, 0.1),
+        _instrument("TSLA", 425.3, "0.01", 2, 3, 0.05),
+        _instrument("SP500", 6_712.5, "0.1", 1, 4, 0.05),
+        _instrument("CRWV", 116.8, "0.01", 2, 2, 0.05),
+        _instrument("PURR", 0.121, "0.00001", 5, 0, 0.02),
+        _instrument("OUTCOME90", 0.453, "0.001", 3, 0, 0.02),
+    )
+}
+"""Traded on Hyperliquid's chain, and here only if asked for."""
 
 COIN_MARGINED = tuple(
     evolve(
@@ -113,7 +128,10 @@ COIN_MARGINED = tuple(
 def instruments(symbols: Iterable[str]) -> dict[str, Instrument]:
     """The instruments of these symbols, in this order; symbols nobody heard of are made up."""
     wanted = {symbol.upper(): None for symbol in symbols}
-    return {symbol: CATALOGUE.get(symbol) or _made_up(symbol) for symbol in wanted}
+    return {
+        symbol: CATALOGUE.get(symbol) or ELSEWHERE.get(symbol) or _made_up(symbol)
+        for symbol in wanted
+    }
 
 
 def _made_up(symbol: str) -> Instrument:

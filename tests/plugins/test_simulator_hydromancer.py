@@ -16,8 +16,8 @@ import pytest
 import trio
 from flowd_hydromancer.frames import Unusable, decode
 from flowd_hydromancer.parse import fill
-from flowd_simulator.chain.accounts import Position
 from flowd_simulator.chain.coins import COINS
+from flowd_simulator.chain.positions import Position
 from flowd_simulator.chain.rows import Row
 from flowd_simulator.chain.tape import Tape
 from flowd_simulator.command import simulate
@@ -683,13 +683,12 @@ def test_it_trades_as_fast_as_it_is_told(fills_per_s: float) -> None:
 def test_a_position_says_what_a_trade_does_to_it(
     steps: list[int], words: list[str], profits: list[float]
 ) -> None:
-    coin = next(coin for coin in COINS if coin.size_decimals == 0 and not coin.spot)
-    position = Position()
+    position = Position(20)
 
-    told = [position.trade(coin, step, 10.0 + n) for n, step in enumerate(steps)]
+    told = [position.trade(step, 10_000_000 + n * 1_000_000) for n, step in enumerate(steps)]
 
-    assert [word for _, word, _ in told] == words
-    assert [profit for _, _, profit in told] == pytest.approx(profits)
+    assert [change.word for change in told] == words
+    assert [change.profit / 1e6 for change in told] == pytest.approx(profits)
 
 
 async def test_blocks_come_every_70_to_200_ms(autojump_clock: MockClock, nursery: Nursery) -> None:

@@ -10,13 +10,15 @@ encode = msgspec.json.encode
 
 @frozen(eq=False)
 class Row:
-    """One side of one trade. `liquidation` says that it was part of one, `forced` that it is the
-    side that was closed.
+    """One side of one trade: an address and a fill. `liquidation` says that it was part of one,
+    `forced` that it is the side that was closed.
     """
 
     coin: str
     liquidation: bool
     forced: bool
+    address: str
+    fill: dict[str, Any]  # Any: JSON
     json: bytes
 
     @property
@@ -38,7 +40,14 @@ def row(address: str, fill: dict[str, Any]) -> Row:
     stamp = fill.get("liquidation")
     liquidated = fill["dir"].startswith("Liquidated")
     forced = liquidated if stamp is None else stamp["liquidatedUser"] == address
-    return Row(fill["coin"], stamp is not None or liquidated, forced, encode([address, fill]))
+    return Row(
+        coin=fill["coin"],
+        liquidation=stamp is not None or liquidated,
+        forced=forced,
+        address=address,
+        fill=fill,
+        json=encode([address, fill]),
+    )
 
 
 @frozen(eq=False)

@@ -1,4 +1,4 @@
-"""The trading: seeded random walks, orders that meet several others, and liquidation cascades.
+"""The trading: orders that meet several others, and liquidations where the mark has come too far.
 
 Both rows of every trade are made, as the chain has them: number and hash are the same; position,
 direction, fee and profit are each side's own.
@@ -8,55 +8,100 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any, Final
 
-from attrs import define
+from attrs import frozen
 
-from flowd_simulator.chain.accounts import ZERO_HASH, Accounts, digits
-from flowd_simulator.chain.coins import COINS, PERPETUALS, Coin
-from flowd_simulator.chain.rows import Block, Row, row
-from flowd_simulator.noise import key
+from flowd_simulator.chain.accounts import ZERO_HASH, Account, Accounts, digits
+from flowd_simulator.chain.coins import COINS, Coin
+from flowd_simulator.chain.liquidator import SAMPLE_MS, Liquidator
+from flowd_simulator.chain.past import Past
+from flowd_simulator.chain.prices import Prices
+from flowd_simulator.chain.rows import Block, Row
+from flowd_simulator.chain.sides import Said, side
+from flowd_simulator.chain.turnover import Turnover
+from flowd_simulator.intervals import HOUR_MS
+from flowd_simulator.market import Market
 
-TAKER_FEE, MAKER_FEE, REBATE = 0.00045, 0.00015, -0.00003
-CASCADES_PER_S: Final = 1 / 45
-QUIET_SHARE: Final = 0.01
-"""Share of the orders that are forced when there is no cascade."""
-CASCADE_SHARE: Final = 0.5
+FORCED_SHARE: Final = 0.75
+"""Share of the orders that liquidations have while there are any."""
+ZERO_HASH_SHARE: Final = 0.25
+RECKLESS_SHARE: Final = 0.16
+"""Share of a bold account's orders after which it leaves itself next to no margin."""
 FIRST_BLOCK: Final = 1_052_000_000
 TID_MAX: Final = 2**50
 
 
-@define
-class Cascade:
-    """Forced orders of one side in one market, until it is over."""
+@frozen
+class Order:
+    """What somebody wants: so many steps, sold if negative. `stamp` says of a liquidation whose,
+    and `word` what the chain calls it if it is not called by what happens to the position.
+    """
 
     coin: Coin
-    sells: bool
-    left_s: float
+    taker: Account
+    steps: int
+    oid: int
+    hash: str
+    index: int
+    stamp: dict[str, Any] | None = None  # Any: JSON
+    word: str | None = None
 
 
 class Tape:
-    """Makes one block after the other. The same seed and the same times make the same blocks."""
+    """Makes one block after the other. The same seed and the same times make the same blocks.
 
-    def __init__(self, seed: int, fills_per_s: float = 40.0) -> None:
+    Prices are those of `market`. There is a past from the first block on: see `begin`.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        fills_per_s: float = 40.0,
+        *,
+        market: Market | None = None,
+        past: Past | None = None,
+    ) -> None:
         assert fills_per_s >= 0
         self.fills_per_s = fills_per_s
         self.accounts = Accounts(seed)
+        self.prices = Prices(market or Market(seed, rate=1.0))
+        self.turnover = Turnover()
+        self.marks: dict[str, int] = {}
+        """What a step of each coin was worth in the newest block."""
+        self._past: Past | None = past or Past()
+        self._liquidator = Liquidator(self.accounts, self.prices)
         self._random = Random(f"{seed}/tape")
-        self._prices = {coin.name: coin.price for coin in COINS}
         self._weights = [coin.weight for coin in COINS]
-        self._cascade: Cascade | None = None
+        self._time_ms = 0
         self._owed = 0.0
         self._oid = 481_000_000_000
         self._number = FIRST_BLOCK
 
+    def begin(self, now_ms: int) -> list[Row]:
+        """Have the past happen, unless it has: its newest rows, oldest first."""
+        past, self._past = self._past, None
+        rows: list[Row] = []
+        if past is None:
+            return rows
+        for time_ms, orders in past.moments(now_ms):
+            self._look(time_ms, 0.1, past.sample_ms)
+            for _ in range(orders):
+                rows += self._next()
+            del rows[: -past.rows_kept]
+        self._look(now_ms, 1.0)
+        while (forced := self._liquidator.next(self.marks)) is not None:
+            rows += self._forced(*forced, 0)
+        return rows[-past.rows_kept :]
+
     def block(self, time_ms: int, seconds: float) -> Block:
         """The trading of the last `seconds`."""
+        if not self.fills_per_s:
+            return self.seal(time_ms, [])
+        self.begin(time_ms)
         self._owed += self.fills_per_s * seconds
-        self._move(seconds)
+        self._look(time_ms, seconds)
         rows: list[Row] = []
-        index = 0
         while self._owed >= 2:
-            made = list(self._order(time_ms, index))
-            index += 1
+            made = self._next(len(rows))
             self._owed -= len(made)
             rows += made
         return self.seal(time_ms, rows)
@@ -66,186 +111,135 @@ class Tape:
         self._number += 1
         return Block(self._number, time_ms, tuple(rows))
 
-    def _move(self, seconds: float) -> None:
-        """Prices walk, cascades begin and end."""
-        random, cascade = self._random, self._cascade
-        step = seconds**0.5
-        for coin in COINS:
-            self._prices[coin.name] *= 1 + random.gauss(0, coin.volatility) * step
-        if cascade is not None:
-            cascade.left_s -= seconds
-            push = -0.0015 if cascade.sells else 0.0015
-            self._prices[cascade.coin.name] *= 1 + push * min(seconds, 1)
-            if cascade.left_s <= 0:
-                self._cascade = None
-        elif random.random() < CASCADES_PER_S * seconds:
-            coin = random.choice(PERPETUALS[:8])
-            self._cascade = Cascade(coin, random.random() < 0.6, random.uniform(3, 15))
+    def _look(self, time_ms: int, share: float, sample_ms: int = SAMPLE_MS) -> None:
+        """It is now `time_ms`: prices have moved, and some have too little left."""
+        self._time_ms = time_ms
+        self.marks = self.prices.marks(time_ms)
+        self._liquidator.look(time_ms, self.marks, share, sample_ms)
 
-    def _order(self, time_ms: int, index: int) -> Iterator[Row]:
+    def _next(self, index: int = 0) -> list[Row]:
         """The rows of one order, which meets one or several others."""
-        random, cascade = self._random, self._cascade
-        chance = random.random()
-        if cascade is not None and chance < CASCADE_SHARE:
-            yield from self._forced(cascade.coin, cascade.sells, time_ms, index)
-        elif chance < QUIET_SHARE:
-            coin = random.choice(PERPETUALS)
-            yield from self._forced(coin, random.random() < 0.5, time_ms, index)
-        else:
-            (coin,) = random.choices(COINS, self._weights)
-            taker = self.accounts.taker(random)
-            buys = random.random() < 0.5
-            usd = random.lognormvariate(6, 1.8)
-            yield from self._meet(coin, taker, buys, usd, time_ms, index)
+        random = self._random
+        if random.random() < FORCED_SHARE:
+            forced = self._liquidator.next(self.marks)
+            if forced is not None:
+                return list(self._forced(*forced, index))
+        (coin,) = random.choices(COINS, self._weights)
+        taker = self.accounts.taker(random)
+        steps = self._wanted(taker, coin, random.lognormvariate(6, 1.8))
+        hash = "0x" + digits(random.getrandbits(64), 64)
+        if random.random() < ZERO_HASH_SHARE:
+            hash = ZERO_HASH
+        rows = list(self._meet(Order(coin, taker, steps, self._new_oid(), hash, index)))
+        if taker.bold and random.random() < RECKLESS_SHARE and taker.held(coin):
+            taker.strip(coin, self.marks, random.uniform(0.0001, 0.002))
+        return rows
 
-    def _forced(self, coin: Coin, sells: bool, time_ms: int, index: int) -> Iterator[Row]:
+    def _wanted(self, taker: Account, coin: Coin, usd: float) -> int:
+        """What somebody does next: who holds something closes it, adds to it, or turns it over."""
+        random = self._random
+        size = max(1, int(usd * 1e6 / self.marks[coin.name]))
+        held, chance = taker.held(coin), random.random()
+        if not held:
+            return size if chance < 0.5 else -size
+        sign = 1 if held > 0 else -1
+        patience = 0.4 if taker.bold else 1.0
+        if chance < 0.35 * patience:
+            return -held
+        if chance < 0.5 * patience:
+            return -sign * max(1, int(abs(held) * random.uniform(0.2, 0.8)))
+        if chance < 0.58 * patience:
+            return -held - sign * size
+        return sign * size
+
+    def _forced(self, account: Account, coin: Coin, index: int) -> Iterator[Row]:
         """A liquidation: of a whole position, mostly in the market, now and then by the vault."""
         random = self._random
-        address = self.accounts.taker(random)
-        usd = random.lognormvariate(7.5, 1.6)
-        chance = random.random()
-        if chance < 0.01:
-            yield from self._deleverage(coin, sells, usd, time_ms, index)
-            return
+        steps, chance = account.held(coin), random.random()
+        vault = chance < 0.06
         stamp = {
-            "liquidatedUser": address,
-            "markPx": self._price(coin, 1.0),
-            "method": "backstop" if chance < 0.05 else "market",
+            "liquidatedUser": account.address,
+            "markPx": coin.price_text(self.marks[coin.name] // coin.micro),
+            "method": "backstop" if vault else "market",
         }
-        steps = self._steps(coin, usd)
-        position = self.accounts.position(address, coin)
-        position.steps = steps if sells else -steps
-        position.entry = self._prices[coin.name] * (1.05 if sells else 0.95)
-        # Takeovers by the vault carry a word of their own, and no stamp on this side.
-        word = f"Liquidated Isolated {'Long' if sells else 'Short'}" if chance < 0.02 else None
+        # Takeovers by the vault may carry a word of their own, and no stamp on this side.
+        kind = "Isolated" if account.positions[coin.name].isolated else "Cross"
+        side = "Long" if steps > 0 else "Short"
+        word = f"Liquidated {kind} {side}" if chance < 0.03 else None
+        hash = "0x" + digits(random.getrandbits(64), 64)
         yield from self._meet(
-            coin, address, not sells, usd, time_ms, index, stamp=stamp, word=word, steps=steps
+            Order(coin, account, -steps, self._new_oid(), hash, index, stamp, word)
         )
+        if vault and random.random() < 0.5:
+            yield from self._deleverage(coin, index)
 
-    def _deleverage(
-        self, coin: Coin, sells: bool, usd: float, time_ms: int, index: int
-    ) -> Iterator[Row]:
-        address = self.accounts.taker(self._random)
+    def _deleverage(self, coin: Coin, index: int) -> Iterator[Row]:
+        """The vault hands a position on to somebody who holds the opposite of it."""
+        vault = self.accounts.vault
+        held = vault.held(coin)
+        account = self.accounts.against(self._random, coin, held) if held else None
+        if account is None:
+            return
+        steps = min(abs(held), abs(account.held(coin))) * (-1 if held > 0 else 1)
         stamp = {
-            "liquidatedUser": self.accounts.vault,
-            "markPx": self._price(coin, 1.0),
+            "liquidatedUser": vault.address,
+            "markPx": coin.price_text(self.marks[coin.name] // coin.micro),
             "method": "backstop",
         }
-        trade = self._trade(coin, self._steps(coin, usd), time_ms, index, ZERO_HASH)
-        trade["liquidation"] = stamp
         word = "Auto-Deleveraging"
-        yield self._side(trade, coin, self.accounts.vault, not sells, taker=True, word=word)
-        yield self._side(trade, coin, address, sells, taker=False, word=word)
+        order = Order(coin, vault, steps, self._new_oid(), ZERO_HASH, index, stamp, word)
+        yield from self._trade(order, account, steps, word)
 
-    def _meet(
-        self,
-        coin: Coin,
-        taker: str,
-        buys: bool,
-        usd: float,
-        time_ms: int,
-        index: int,
-        *,
-        stamp: dict[str, Any] | None = None,
-        word: str | None = None,
-        steps: int | None = None,
-    ) -> Iterator[Row]:
+    def _meet(self, order: Order) -> Iterator[Row]:
         """Split an order over those who had quoted; each part is a trade, and so two rows."""
         random = self._random
-        left = self._steps(coin, usd) if steps is None else steps
-        hash = "0x" + digits(random.getrandbits(64), 64)
-        self._oid += 1
-        oid = self._oid
+        left, sign = abs(order.steps), 1 if order.steps > 0 else -1
+        whole = 0.6 if order.stamp is None else 0.3
         while left > 0:
-            part = left if random.random() < 0.6 else random.randint(1, left)
+            part = left if random.random() < whole else random.randint(1, left)
             left -= part
-            trade = self._trade(coin, part, time_ms, index, hash)
-            vault = stamp is not None and stamp["method"] == "backstop"
-            maker = self.accounts.vault if vault else self.accounts.other(random, taker)
-            mine = {**trade, "oid": oid}
-            self._oid += 1
-            theirs = {**trade, "oid": self._oid - random.randrange(1, 10**6)}
-            if stamp is not None:
-                theirs["liquidation"] = stamp
-                if word is None:
-                    mine["liquidation"] = stamp
-            yield self._side(mine, coin, taker, buys, taker=True, word=word)
-            yield self._side(theirs, coin, maker, not buys, taker=False)
+            maker = self.accounts.other(random, order.coin, sign * part, order.taker)
+            if order.stamp is not None and order.stamp["method"] == "backstop":
+                maker = self.accounts.vault
+            yield from self._trade(order, maker, sign * part)
 
-    def _trade(self, coin: Coin, steps: int, time_ms: int, index: int, hash: str) -> dict[str, Any]:
-        """What both sides have in common. Any is JSON."""
-        return {
+    def _trade(
+        self, order: Order, maker: Account, steps: int, word: str | None = None
+    ) -> Iterator[Row]:
+        random, coin, taker = self._random, order.coin, order.taker
+        factor = random.gauss(0, 0.00003)
+        if order.stamp is not None:
+            # Who must trade gets a worse price.
+            factor = random.uniform(0, 0.0004) * (1 if steps > 0 else -1)
+        price = self.prices.price(coin, self._time_ms) * (1 + factor)
+        ticks = coin.ticks(price)
+        for account in (taker, maker):
+            self.accounts.meet(account, self.prices, self._time_ms)
+        if order.stamp is None and not coin.spot:
+            spare = 3 * random.random() * (1 - taker.appetite)
+            taker.fund(coin, steps, ticks * coin.micro, self.marks, spare)
+        self.turnover.add(coin, self._time_ms // HOUR_MS, abs(steps), ticks)
+        trade = {
             "coin": coin.name,
-            "px": self._price(coin, 1 + self._random.gauss(0, 0.00003)),
-            "sz": _amount(steps, coin.size_decimals),
-            "steps": steps,
-            "time": time_ms,
-            "hash": hash,
-            "oid": self._oid,
-            "tid": self._random.randrange(TID_MAX),
-            "txIndex": index,
-        }
-
-    def _side(
-        self,
-        trade: dict[str, Any],
-        coin: Coin,
-        address: str,
-        buys: bool,
-        *,
-        taker: bool,
-        word: str | None = None,
-    ) -> Row:
-        steps = trade["steps"] if buys else -trade["steps"]
-        price = float(trade["px"])
-        if coin.spot:
-            before, said, pnl = abs(steps) * 3, "Buy" if buys else "Sell", 0.0
-        else:
-            before, said, pnl = self.accounts.position(address, coin).trade(coin, steps, price)
-        rate = TAKER_FEE if taker else REBATE if key(address) % 4 == 0 else MAKER_FEE
-        paid_in_base = coin.spot and buys and not coin.name.startswith("#")
-        size = abs(steps) * 10.0**-coin.size_decimals
-        fill: dict[str, Any] = {
-            "coin": coin.name,
-            "px": trade["px"],
-            "sz": trade["sz"],
-            "side": "B" if buys else "A",
-            "time": trade["time"],
-            "startPosition": _amount(before, coin.size_decimals),
-            "dir": word or said,
-            "closedPnl": _money(pnl),
-            "hash": trade["hash"],
-            "oid": trade["oid"],
-            "crossed": taker,
-            "fee": _money(rate * size * (1 if paid_in_base else price)),
-            "tid": trade["tid"],
-            "feeToken": coin.base if paid_in_base else "USDC",
+            "px": coin.price_text(ticks),
+            "sz": coin.size_text(abs(steps)),
+            "time": self._time_ms,
+            "hash": order.hash,
+            "tid": random.randrange(TID_MAX),
             "twapId": None,
-            "txIndex": trade["txIndex"],
+            "txIndex": order.index,
         }
-        if "liquidation" in trade:
-            fill["liquidation"] = trade["liquidation"]
-        return row(address, fill)
+        resting = self._new_oid() - random.randrange(1, 10**6)
+        stamp = {} if order.stamp is None else {"liquidation": order.stamp}
+        # Of a takeover with a word of its own only the vault's side has the stamp.
+        told = {} if order.word is not None and word is None else stamp
+        index = self.prices.index(coin, self._time_ms // HOUR_MS)
+        for account, signed, mine in (
+            (taker, steps, Said(order.oid, True, order.word, told)),
+            (maker, -steps, Said(resting, False, word, stamp)),
+        ):
+            yield side(account, coin, signed, ticks, trade, mine, index, self.turnover)
 
-    def _price(self, coin: Coin, factor: float) -> str:
-        price = max(self._prices[coin.name] * factor, 10.0**-coin.price_decimals)
-        return f"{price:.{max(coin.price_decimals, 1)}f}"
-
-    def _steps(self, coin: Coin, usd: float) -> int:
-        return max(1, int(usd / self._prices[coin.name] * 10**coin.size_decimals))
-
-
-def _amount(steps: int, decimals: int) -> str:
-    """So many of the smallest steps, written as the exchange does."""
-    sign, whole = "-" if steps < 0 else "", abs(steps)
-    if not decimals:
-        return f"{sign}{whole}.0"
-    unit = 10**decimals
-    text = f"{sign}{whole // unit}.{whole % unit:0{decimals}d}".rstrip("0")
-    return text + "0" if text.endswith(".") else text
-
-
-def _money(amount: float) -> str:
-    text = f"{amount:.6f}".rstrip("0")
-    text = text + "0" if text.endswith(".") else text
-    return "0.0" if text == "-0.0" else text
+    def _new_oid(self) -> int:
+        self._oid += 1
+        return self._oid

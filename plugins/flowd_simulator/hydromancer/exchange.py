@@ -8,8 +8,8 @@ import trio
 from trio_websocket import WebSocketRequest, wrap_server_stream
 
 from flowd_simulator.chain.accounts import digits
+from flowd_simulator.chain.live import Chain
 from flowd_simulator.chain.rows import Block, Row, row
-from flowd_simulator.chain.tape import Tape
 from flowd_simulator.faults import Faults
 from flowd_simulator.hydromancer import texts
 from flowd_simulator.hydromancer.client import POLICY, Client
@@ -22,9 +22,6 @@ from flowd_simulator.session import Clock, Limits, Session, guarded
 from flowd_simulator.web import loopback, serve_streams
 
 PATH: Final = "/ws"
-BLOCK_MIN_S, BLOCK_MAX_S = 0.07, 0.2
-BEHIND_MAX_S: Final = 1.0
-"""A clock that leaps is not followed further back than this."""
 HANDSHAKE_S: Final = 10.0
 
 
@@ -33,6 +30,7 @@ class Hydromancer:
 
     `serve` plays it on loopback. Tests run `run` in a nursery instead, or not at all, and give
     `serve_websocket` one end of a stream; `block` then speaks at once.
+    It tells of the `chain`, which others may tell of too: then somebody else runs it.
     """
 
     def __init__(
@@ -41,6 +39,7 @@ class Hydromancer:
         clock: Clock,
         *,
         fills_per_s: float = 0.0,
+        chain: Chain | None = None,
         terms: Terms | None = None,
         faults: Faults | None = None,
         limits: Limits | None = None,
@@ -49,7 +48,9 @@ class Hydromancer:
         self.terms = terms or Terms()
         self.faults = faults or Faults()
         self.limits = limits or Limits(messages_per_s=1000)
-        self.tape = Tape(seed, fills_per_s)
+        self._own = chain is None
+        self.chain = chain or Chain(seed, clock, fills_per_s=fills_per_s)
+        self.chain.listeners.append(self._happen)
         self.clients: list[Client] = []
         """In the order in which they came."""
         self.accepted = 0
@@ -65,15 +66,13 @@ class Hydromancer:
 
     def block(self, *pairs: tuple[str, dict[str, Any]]) -> Block:
         """Have these fills happen, each an address with what the chain says, and tell of them."""
-        made = self.tape.seal(self.clock(), [row(address, fill) for address, fill in pairs])
+        made = self.chain.tape.seal(self.clock(), [row(address, fill) for address, fill in pairs])
         self._happen(made)
         return made
 
     def trade(self, seconds: float = 1.0) -> list[Row]:
         """Have the trading of so many seconds happen in one block, now."""
-        made = self.tape.block(self.clock(), seconds)
-        self._happen(made)
-        return list(made.rows)
+        return list(self.chain.advance(seconds).rows)
 
     def send(self, raw_text: str) -> None:
         """Send every client this text, as it is."""
@@ -128,7 +127,8 @@ class Hydromancer:
     async def run(self) -> None:
         """Let the trading go on, and the scheduled faults happen, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._trade)
+            if self._own:
+                nursery.start_soon(self.chain.run)
             nursery.start_soon(self.faults.run, "Hydromancer", self._cut)
 
     async def serve_websocket(self, stream: trio.abc.Stream) -> None:
@@ -275,15 +275,6 @@ class Hydromancer:
         """Send a message, with whatever faults are on."""
         for frame in self.faults.frames(text, self._chance, GARBAGE):
             client.session.send(frame)
-
-    async def _trade(self) -> None:
-        """Block after block."""
-        before = trio.current_time()
-        while True:
-            await trio.sleep(self._random.uniform(BLOCK_MIN_S, BLOCK_MAX_S))
-            now = trio.current_time()
-            self._happen(self.tape.block(self.clock(), min(now - before, BEHIND_MAX_S)))
-            before = now
 
     def _cut(self) -> int:
         count = len(self.clients)
