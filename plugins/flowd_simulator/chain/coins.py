@@ -42,7 +42,7 @@ class Coin:
 
     def ticks(self, price: float) -> int:
         """The nearest price that is quoted, at least one tick."""
-        return max(1, round(price * 10**self.price_decimals))
+        return max(1, round(price * float(10**self.price_decimals)))
 
     def price_text(self, ticks: int) -> str:
         """A price, as the exchange writes it."""

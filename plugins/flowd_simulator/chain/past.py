@@ -1,10 +1,13 @@
 """When the trading was that happened before anybody looked."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from attrs import frozen
 
 from flowd_simulator.intervals import DAY_MS
+
+SPREAD_MS: Final = 30_000
 
 
 @frozen
@@ -14,7 +17,7 @@ class Past:
     days: float = 1.0
     orders: int = 1500
     steps: int = 40
-    rows_kept: int = 2000
+    rows_kept: int = 4000
 
     @property
     def sample_ms(self) -> int:
@@ -28,7 +31,11 @@ class Past:
             orders = self.orders * (step + 1) // self.steps - self.orders * step // self.steps
             yield now_ms - round(self.days * DAY_MS * age), orders
 
+    def apart_ms(self, orders: int) -> int:
+        """How far apart the orders of one such time are, so that all are within its minute."""
+        return SPREAD_MS // max(1, orders)
+
 
 NO_PAST = Past(0.0, 0, 0)
-LONG_PAST = Past(30.0, 9000, 300)
-"""For who wants to see something: takes about a second."""
+LONG_PAST = Past(30.0, 4000, 120)
+"""For who wants to see something: takes a few seconds."""

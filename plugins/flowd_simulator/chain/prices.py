@@ -13,6 +13,8 @@ USUAL_FUNDING: Final = 0.0000125
 """What longs pay shorts for an hour, as a share of what they hold."""
 
 
+FUNDED_HOURS: Final = 4
+"""Funding is paid on the price at the beginning of so many hours."""
 BEFORE_HOURS: Final = 24
 """Funding is summed up from so long before it is first asked for."""
 
@@ -63,6 +65,6 @@ class Prices:
         assert hour >= known.since_hour, "nobody held anything that long ago"
         while known.since_hour + len(known.paid) <= hour:
             latest = known.since_hour + len(known.paid) - 1
-            worth = self.mark(coin, (latest + 1) * HOUR_MS) * coin.micro
+            worth = self.mark(coin, latest // FUNDED_HOURS * FUNDED_HOURS * HOUR_MS) * coin.micro
             known.paid.append(known.paid[-1] + round(self.funding(coin, latest) * worth * 1e9))
         return known.paid[hour - known.since_hour]

@@ -65,6 +65,8 @@ class Tape:
         self.accounts = Accounts(seed)
         self.prices = Prices(market or Market(seed, rate=1.0))
         self.turnover = Turnover()
+        self.past_rows: list[Row] = []
+        """The newest rows of the past, oldest first."""
         self.marks: dict[str, int] = {}
         """What a step of each coin was worth in the newest block."""
         self._past: Past | None = past or Past()
@@ -76,21 +78,22 @@ class Tape:
         self._oid = 481_000_000_000
         self._number = FIRST_BLOCK
 
-    def begin(self, now_ms: int) -> list[Row]:
-        """Have the past happen, unless it has: its newest rows, oldest first."""
+    def begin(self, now_ms: int) -> None:
+        """Have the past happen, unless it has."""
         past, self._past = self._past, None
-        rows: list[Row] = []
         if past is None:
-            return rows
+            return
+        rows = self.past_rows
         for time_ms, orders in past.moments(now_ms):
             self._look(time_ms, 0.1, past.sample_ms)
             for _ in range(orders):
+                self._time_ms += past.apart_ms(orders)
                 rows += self._next()
             del rows[: -past.rows_kept]
         self._look(now_ms, 1.0)
         while (forced := self._liquidator.next(self.marks)) is not None:
             rows += self._forced(*forced, 0)
-        return rows[-past.rows_kept :]
+        del rows[: -past.rows_kept]
 
     def block(self, time_ms: int, seconds: float) -> Block:
         """The trading of the last `seconds`."""

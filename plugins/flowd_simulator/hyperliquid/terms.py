@@ -1,0 +1,56 @@
+"""What the exchange grants to one network address, and how its REST side misbehaves.
+
+All of it may be changed while it runs.
+"""
+
+from typing import Final
+
+from attrs import define, frozen
+
+JSON: Final = "application/json"
+PLAIN: Final = "text/plain; charset=utf-8"
+HTML: Final = "text/html"
+
+
+@define
+class Terms:
+    """Limits are of one address, as documented, but for what tests need."""
+
+    connections: int = 10
+    connections_per_min: int = 30
+    subscriptions: int = 1000
+    messages_per_min: int = 2000
+    weight_per_min: int = 1200
+    silence_s: float = 60.0
+    """A connection to which nothing was sent for so long is closed."""
+    recent: int = 30
+    """Trades in the first message after a subscription."""
+    greeting: str | None = None
+    """Sent first, as in earlier times: `Websocket connection established.`"""
+    users: bool = True
+    """Whether trades name their buyer and seller, which they once did not."""
+    fills_max: int = 2000
+    """In one answer."""
+    padding: int = 0
+    """So many more positions, in made-up coins, in every state that is not empty."""
+
+
+@frozen
+class Answer:
+    """What a request is answered with."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+
+
+TOO_MUCH: Final = Answer(429, b"null")
+NOT_UNDERSTOOD: Final = Answer(
+    422, b"Failed to deserialize the JSON body into the target type", PLAIN
+)
+BAD_GATEWAY: Final = Answer(
+    502,
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
+    b"<center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n",
+    HTML,
+)
