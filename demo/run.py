@@ -15,6 +15,8 @@ ADDRESSES = {
     "url": "ws://127.0.0.1:4300/market",
     "rest": "http://127.0.0.1:4301",
     "hydromancer": "ws://127.0.0.1:4302/ws",
+    "hyperliquid": "ws://127.0.0.1:4303/ws",
+    "hyperliquid_info": "http://127.0.0.1:4303/info",
 }
 """Where demo/flowd.toml looks for the exchanges. The real ports are whichever are free."""
 EXCHANGES = ["simulate", "--port=0", "--rest-port=0", "--rate=240", "--garbage=0.002"]

@@ -1,6 +1,7 @@
 """`flowd simulate`: the exchange simulator as a program."""
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -18,11 +19,12 @@ from flowd_simulator.instruments import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
     from flowd_simulator.binance import Addresses
+    from flowd_simulator.hyperliquid import Addresses as HyperliquidAddresses
 
 SPEED_MAX = 1000.0
 CANNOT_START = 2
 MESSAGES_PER_S = 1000
-"""Hydromancer counts messages by the minute, and says so in its own words."""
+"""Hydromancer and Hyperliquid count messages by the minute, and say so in their own words."""
 
 
 class Sampling(StrEnum):
@@ -51,6 +53,12 @@ def simulate(
             help="Hydromancer's port; 0 takes a free one.", show_default="--port and two more"
         ),
     ] = None,
+    hyperliquid_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Hyperliquid's port; 0 takes a free one.", show_default="--port and three more"
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     seed: Annotated[int, typer.Option(help="The same seed has the same prices.")] = 1,
     symbols: Annotated[str, typer.Option(help="Traded symbols.")] = ",".join(DEFAULT_SYMBOLS),
@@ -58,7 +66,7 @@ def simulate(
         float, typer.Option(min=0, help="Forced orders per minute, most of them in cascades.")
     ] = 60,
     fills: Annotated[
-        float, typer.Option(min=0, help="Hydromancer's fills per second: two for each trade.")
+        float, typer.Option(min=0, help="Hyperliquid's fills per second: two for each trade.")
     ] = 40,
     sampling: Annotated[
         Sampling, typer.Option(help="Which forced order of a symbol and second is told.")
@@ -83,8 +91,8 @@ def simulate(
     lifetime: Annotated[float, _duration("Close connections this old.", "24h")] = 86400.0,
     ping_every: Annotated[float, _duration("Send a ping frame so often.", "3m")] = 180.0,
 ) -> None:
-    """Play crypto exchanges on this machine: the protocols of Binance and of Hydromancer over
-    made-up markets.
+    """Play crypto exchanges on this machine: the protocols of Binance, Hyperliquid and Hydromancer
+    over made-up markets.
 
     For demonstrations, development and tests, without a network. The exchanges can be told to
     misbehave as real ones do. Durations are written 200ms, 30s, 3m or 24h.
@@ -100,8 +108,11 @@ def simulate(
     """
     # Late, here and below: each command of flowd's reads these options, and only this one plays.
     from flowd_simulator.binance import Binance
+    from flowd_simulator.chain.live import Chain
+    from flowd_simulator.chain.past import LONG_PAST
     from flowd_simulator.faults import Faults
     from flowd_simulator.hydromancer import Hydromancer
+    from flowd_simulator.hyperliquid import Hyperliquid
     from flowd_simulator.recording import load
     from flowd_simulator.session import Limits
     from flowd_simulator.web import loopback
@@ -130,21 +141,29 @@ def simulate(
         faults=faults,
         limits=limits,
     )
-    hydromancer = Hydromancer(
+    chain = Chain(seed, _clock, fills_per_s=fills, market=binance.market, past=LONG_PAST)
+    counted = evolve(limits, messages_per_s=MESSAGES_PER_S)
+    hydromancer = Hydromancer(seed, _clock, chain=chain, faults=evolve(faults), limits=counted)
+    hyperliquid = Hyperliquid(
         seed,
         _clock,
-        fills_per_s=fills,
+        chain=chain,
         faults=evolve(faults),
-        limits=evolve(limits, messages_per_s=MESSAGES_PER_S),
+        limits=evolve(counted, ping_every_s=math.inf),
     )
     if hydromancer_port is None:
         hydromancer_port = port and port + 2
+    if hyperliquid_port is None:
+        hyperliquid_port = port and port + 3
     play = partial(binance.replay, frames, speed=speed, loop=loop, shift_to_now=shift_to_now)
     serve = partial(binance.serve, host=host, port=port, rest_port=rest_port)
     serve_hydromancer = partial(hydromancer.serve, host=host, port=hydromancer_port)
+    serve_hyperliquid = partial(hyperliquid.serve, host=host, port=hyperliquid_port)
+    chain.tape.begin(_clock())
+    services = serve, serve_hydromancer, serve_hyperliquid
     failures: list[OSError] = []
     try:
-        trio.run(_main, serve, serve_hydromancer, play if frames else None)
+        trio.run(_main, services, chain.run, play if frames else None)
     except* OSError as errors:
         failures += leaves(errors)
     if failures:
@@ -152,14 +171,14 @@ def simulate(
 
 
 async def _main(
-    serve: Callable[..., Awaitable[None]],
-    serve_hydromancer: Callable[..., Awaitable[None]],
+    services: tuple[Callable[..., Awaitable[None]], ...],
+    trade: Callable[[], Awaitable[None]],
     play: Callable[[], Awaitable[None]] | None,
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            addresses = await nursery.start(serve)
-            _welcome(addresses, await nursery.start(serve_hydromancer))
+            _welcome(*[await nursery.start(serve) for serve in services])
+            nursery.start_soon(trade)
             if play is not None:
                 nursery.start_soon(play)
             async for _ in signals:
@@ -167,16 +186,21 @@ async def _main(
             nursery.cancel_scope.cancel()
 
 
-def _welcome(addresses: "Addresses", hydromancer: str) -> None:
+def _welcome(addresses: "Addresses", hydromancer: str, hyperliquid: "HyperliquidAddresses") -> None:
     from rich.console import Console
 
     from flowd_simulator.hydromancer import DEMO_KEY
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Binance is played at {addresses.market} and {addresses.rest},")
-    console.print(f'Hydromancer at {hydromancer} for the key "{DEMO_KEY}". In flowd.toml:\n')
+    console.print(
+        f'Hydromancer at {hydromancer} for the key "{DEMO_KEY}", '
+        f"Hyperliquid at {hyperliquid.base}. In flowd.toml:\n"
+    )
     console.print(f'    url = "{addresses.market}"\n    rest = "{addresses.rest}"', markup=False)
-    console.print(f'    hydromancer = "{hydromancer}"\n', markup=False)
+    console.print(f'    hydromancer = "{hydromancer}"', markup=False)
+    console.print(f'    hyperliquid = "{hyperliquid.websocket}"', markup=False)
+    console.print(f'    hyperliquid_info = "{hyperliquid.info}"\n', markup=False)
     console.print("Ctrl+C ends it.")
 
 
