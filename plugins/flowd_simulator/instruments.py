@@ -100,6 +100,7 @@ ELSEWHERE = {
     instrument.symbol: instrument
     for instrument in (
         _instrument("HYPE", 38.4, "0.001", 3, 2, 0.8),
+        _instrument("AVAX", 21.4, "0.001", 3, 2, 0.2),
         _instrument("ARB", 0.0748, "0.00001", 5, 1, 0.1),
         _instrument("FARTCOIN", 0.387, "0.0001", 4, 1, 0.1),
         _instrument("1000PEPE", 0.00912, "0.000001", 6, 0, 0.1),

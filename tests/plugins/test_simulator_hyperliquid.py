@@ -165,6 +165,19 @@ async def test_mistakes_are_told_and_the_connection_stays(
     assert await hear(client) == {"channel": "pong"}
 
 
+async def test_trades_can_be_those_of_earlier_times_without_accounts(
+    autojump_clock: MockClock, nursery: Nursery
+) -> None:
+    exchange = make(fills_per_s=100, terms=Terms(users=False))
+    client = await follow(exchange, nursery)
+
+    exchange.advance(5)
+
+    told = [one for each in await hear_for(client, 1) for one in each["data"]]
+    assert told
+    assert not any("users" in one for one in told)
+
+
 async def test_who_unsubscribes_hears_no_more(autojump_clock: MockClock, nursery: Nursery) -> None:
     exchange = make(fills_per_s=60)
     client = await follow(exchange, nursery)

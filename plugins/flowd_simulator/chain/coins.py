@@ -75,6 +75,7 @@ COINS = (
     Coin("HYPE", "HYPEUSDT", 3, 2, 14, 10),
     Coin("XRP", "XRPUSDT", 4, 0, 4, 20),
     Coin("DOGE", "DOGEUSDT", 5, 0, 3, 10),
+    Coin("AVAX", "AVAXUSDT", 3, 2, 3, 10),
     Coin("ARB", "ARBUSDT", 5, 1, 2, 10),
     Coin("FARTCOIN", "FARTCOINUSDT", 4, 1, 3, 10),
     Coin("kPEPE", "1000PEPEUSDT", 6, 0, 2, 10),

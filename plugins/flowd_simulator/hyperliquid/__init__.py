@@ -1,6 +1,21 @@
 """Hyperliquid, played on loopback: its WebSocket and its `/info`, over the simulated chain."""
 
-from flowd_simulator.hyperliquid.exchange import Addresses, Hyperliquid
-from flowd_simulator.hyperliquid.terms import Answer, Terms
+from flowd_simulator.hyperliquid.exchange import Hyperliquid
+from flowd_simulator.hyperliquid.terms import (
+    BAD_GATEWAY,
+    NOT_UNDERSTOOD,
+    TOO_MUCH,
+    Addresses,
+    Answer,
+    Terms,
+)
 
-__all__ = ["Addresses", "Answer", "Hyperliquid", "Terms"]
+__all__ = [
+    "BAD_GATEWAY",
+    "NOT_UNDERSTOOD",
+    "TOO_MUCH",
+    "Addresses",
+    "Answer",
+    "Hyperliquid",
+    "Terms",
+]

@@ -6,7 +6,6 @@ from random import Random
 from typing import Any, Final
 
 import trio
-from attrs import frozen
 from trio_websocket import wrap_server_stream
 
 from flowd_simulator.chain.coins import BY_NAME
@@ -18,7 +17,7 @@ from flowd_simulator.hyperliquid.answers import Answers
 from flowd_simulator.hyperliquid.client import Client, Wish
 from flowd_simulator.hyperliquid.door import address_of, opened, serve_http
 from flowd_simulator.hyperliquid.garbage import GARBAGE
-from flowd_simulator.hyperliquid.terms import BAD_GATEWAY, Answer, Terms
+from flowd_simulator.hyperliquid.terms import BAD_GATEWAY, Addresses, Answer, Terms
 from flowd_simulator.hyperliquid.weights import Count
 from flowd_simulator.session import Clock, Limits, Session, guarded
 from flowd_simulator.web import loopback, serve_streams
@@ -30,28 +29,6 @@ LIMITS: Final = Limits(ping_every_s=math.inf, messages_per_s=100_000)
 """The exchange sends no pings, and counts messages by the minute."""
 
 Json = dict[str, Any]  # Any: JSON
-
-
-@frozen
-class Addresses:
-    """Where the exchange listens: one port for both."""
-
-    at: str
-
-    @property
-    def websocket(self) -> str:
-        """flowd's `url`."""
-        return f"ws://{self.at}/ws"
-
-    @property
-    def info(self) -> str:
-        """flowd's `info_url`."""
-        return f"http://{self.at}/info"
-
-    @property
-    def base(self) -> str:
-        """The `base_url` of the exchange's own SDK."""
-        return f"http://{self.at}"
 
 
 class Hyperliquid:

@@ -1,7 +1,4 @@
-"""What the exchange grants to one network address, and how its REST side misbehaves.
-
-All of it may be changed while it runs.
-"""
+"""What the exchange grants to one network address, where it is, and its answers of refusal."""
 
 from typing import Final
 
@@ -14,7 +11,9 @@ HTML: Final = "text/html"
 
 @define
 class Terms:
-    """Limits are of one address, as documented, but for what tests need."""
+    """Limits are of one address, as documented, but for what tests need. All of it may be changed
+    while the exchange runs.
+    """
 
     connections: int = 10
     connections_per_min: int = 30
@@ -33,6 +32,28 @@ class Terms:
     """In one answer."""
     padding: int = 0
     """So many more positions, in made-up coins, in every state that is not empty."""
+
+
+@frozen
+class Addresses:
+    """Where the exchange listens: one port for both."""
+
+    at: str
+
+    @property
+    def websocket(self) -> str:
+        """flowd's `url`."""
+        return f"ws://{self.at}/ws"
+
+    @property
+    def info(self) -> str:
+        """flowd's `info_url`."""
+        return f"http://{self.at}/info"
+
+    @property
+    def base(self) -> str:
+        """The `base_url` of the exchange's own SDK."""
+        return f"http://{self.at}"
 
 
 @frozen
