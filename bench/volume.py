@@ -3,7 +3,7 @@ take to remember them?
 
 `python -m bench.volume` measures on its own; `rows` is for `python -m bench`. The transform's own
 accumulators run in a process of its own, over a real stream, without a network, at their pace: so
-many orders in each second, narrow buckets published every second and wide ones every fifteen. How
+many orders in each second, narrow buckets published every second and wide ones every five. How
 many come together matters, and of how many symbols: each time every bucket that was changed is
 published once.
 """

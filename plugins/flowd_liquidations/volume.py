@@ -35,7 +35,7 @@ PAUSE_S = 0.05
 """Between reads, so that a busy input is read in slices and not order by order."""
 WIDE_MS = 300_000
 """Buckets of this width and wider are published less often than the narrow ones."""
-WIDER = 15
+WIDER = 5
 """So many times less often."""
 BUCKETS_MAX = 1_000_000
 BASE_URL = "LIQUIDATION_API_BASE_URL"

@@ -196,14 +196,14 @@ async def test_changed_buckets_are_published_once_a_second(autojump_clock: Any) 
     assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
 
 
-async def test_wide_buckets_are_published_every_fifteen_seconds(autojump_clock: Any) -> None:
+async def test_wide_buckets_are_published_every_five_seconds(autojump_clock: Any) -> None:
     rig = Rig()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rig.run())
         rig.happen(WORKED_EXAMPLE[:1])
         await trio.sleep(1)
         rig.happen(WORKED_EXAMPLE[1:3])
-        await trio.sleep(13.9)
+        await trio.sleep(3.9)
         before = rig.bar("1m", 1699999980000), rig.bar("5m", 1699999800000)
         await trio.sleep(0.2)
         after = rig.bar("5m", 1699999800000)
@@ -295,7 +295,7 @@ async def test_a_restart_between_two_publications_of_wide_buckets_counts_each_or
         rig.happen(WORKED_EXAMPLE[:1])
         await trio.sleep(1)
         rig.happen(WORKED_EXAMPLE[1:3])
-        await trio.sleep(9)
+        await trio.sleep(3)
         killed = rig.bar("1m", 1699999980000), rig.bar("1h", 1699999200000)
         nursery.cancel_scope.cancel()
     rig.feed = rig.new_feed()
