@@ -34,9 +34,9 @@ BODY_MAX: Final = 4 * 1024 * 1024
 FIRST_S: Final = 10.0
 """After a start: what was read by then is in the first standings."""
 SAVE_EVERY_S: Final = 2.0
-BATCH: Final = 100
+BATCH: Final = 16
 """Fills taken without letting other tasks run."""
-CHANGED_MAX: Final = 64
+CHANGED_MAX: Final = 16
 """With so many changed accounts it is time to save, so that saving holds nobody up."""
 PAUSE_S: Final = 0.05
 """Between reads, so that a busy stream is read in batches and not fill by fill."""
