@@ -33,27 +33,16 @@ class NoAnswer(UpstreamError):
     """The service did not answer this time. It may the next."""
 
 
-class BadBody(UpstreamError):
-    """A body that was not read to its end: too large, or packed in a way that was not asked for."""
-
-
-class RateLimited(UpstreamError):
-    """The service refuses us for having asked too much; `after_s` is for how long we ask nothing,
-    None where there is no budget that would keep us from it and the service did not say.
-    """
-
-    def __init__(self, message: str, after_s: float | None) -> None:
-        super().__init__(message)
-        self.after_s = after_s
-
-
 @define(eq=False)
 class Answer:
-    """What a service answered: any status. `headers` are in lower case."""
+    """What a service answered: any status. `headers` are in lower case, `after_s` is when it asks to
+    be asked again, in seconds from now; None where it does not say.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    after_s: float | None = None
     _spent: Spent | None = None
 
     def json(self) -> Any:
@@ -65,15 +54,32 @@ class Answer:
         """The body as text, whatever it is."""
         return self.body.decode(errors="replace")
 
-    @property
-    def retry_after(self) -> str:
-        """What it says of when to ask again, as it was written."""
-        return self.headers.get("retry-after", "")
-
     def cost(self, weight: int) -> None:
         """What this answer really weighed: the difference is given back, or charged."""
         if self._spent is not None:
             self._spent.settle(weight)
+
+
+class BadBody(UpstreamError):
+    """A body that was not read to its end: too large, or packed in a way that was not asked for.
+    The `answer` is what came before it.
+    """
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+class RateLimited(UpstreamError):
+    """The service refuses us for having asked too much; `after_s` is for how long we ask nothing,
+    None where there is no budget that would keep us from it and the service did not say. The
+    `answer` says so.
+    """
+
+    def __init__(self, message: str, answer: Answer, after_s: float | None) -> None:
+        super().__init__(message)
+        self.answer = answer
+        self.after_s = after_s
 
 
 @frozen
@@ -211,10 +217,9 @@ class Http:
         answer._spent = spent
         if answer.status in (418, 429):
             self._count("rate_limited")
-            asked_s = retry_after_s(answer.retry_after, self._clock())
-            after_s = asked_s if budget is None else budget.refused(asked_s)
+            after_s = answer.after_s if budget is None else budget.refused(answer.after_s)
             again = "" if after_s is None else f"; again in {after_s:g}s"
-            raise RateLimited(f"asked too much (HTTP {answer.status}){again}", after_s)
+            raise RateLimited(f"asked too much (HTTP {answer.status}){again}", answer, after_s)
         if budget is not None and answer.status < 500:
             budget.accepted()
         return answer
@@ -251,23 +256,26 @@ class Http:
             aclosing(answer.aiter_raw()) as pieces,
         ):
             coding = answer.headers.get("Content-Encoding", "identity").lower()
+            after_s = retry_after_s(answer.headers.get("Retry-After", ""), self._clock())
+            told = Answer(answer.status_code, dict(answer.headers), b"", after_s)
             if coding not in ("gzip", "identity"):
-                raise self._bad(f"expected gzip, got {coding:.20}", question)
+                raise self._bad(f"expected gzip, got {coding:.20}", question, told)
             unpack = zlib.decompressobj(31) if coding == "gzip" else None
             body = bytearray()
             async for piece in pieces:
                 try:
                     body += unpack.decompress(piece, body_max + 1 - len(body)) if unpack else piece
                 except zlib.error as error:
-                    raise self._bad(f"bad gzip: {error}", question) from None
+                    raise self._bad(f"bad gzip: {error}", question, told) from None
                 if len(body) > body_max:
-                    raise self._bad(f"more than {body_max} bytes", question)
+                    raise self._bad(f"more than {body_max} bytes", question, told)
             self._count("bytes", len(body))
-            return Answer(answer.status_code, dict(answer.headers), bytes(body))
+            told.body = bytes(body)
+            return told
 
-    def _bad(self, why: str, question: Question) -> BadBody:
+    def _bad(self, why: str, question: Question, told: Answer) -> BadBody:
         self._count("failures")
-        return BadBody(f"{why} ({host(question.url)})")
+        return BadBody(f"{why} ({host(question.url)})", told)
 
     def _count(self, name: str, number: int = 1) -> None:
         figures, full = self._tally.figures, f"http_{name}"
