@@ -2,11 +2,10 @@
 
 from decimal import Decimal
 
-import httpx2
 from attrs import frozen
 
 from flowd.market import Liquidation
-from flowd.plugin import Sink, StreamName, Streams, UpstreamError, hookimpl
+from flowd.plugin import Desk, Sink, StreamName, Streams, UpstreamError, hookimpl
 
 
 @frozen
@@ -18,25 +17,21 @@ class Config:
     at_least_usd: Decimal = Decimal(1_000_000)
 
 
-async def tell(config: Config, streams: Streams) -> None:
+async def tell(config: Config, streams: Streams, desk: Desk) -> None:
     """Post the record of each liquidation that is worth at least so much, from now on."""
     stream = streams[config.input]
-    async with httpx2.AsyncClient(
-        timeout=10, headers={"Content-Type": "application/json"}
-    ) as client:
-        async for batch in stream.cursor(after=stream.head):
-            for record in batch.records:
-                if record.value.notional >= config.at_least_usd:
-                    await post(client, config.webhook, record.json)
+    async for batch in stream.cursor(after=stream.head):
+        for record in batch.records:
+            if record.value.notional >= config.at_least_usd:
+                await post(desk, config.webhook, record.json)
 
 
-async def post(client: httpx2.AsyncClient, webhook: str, body: bytes) -> None:
+async def post(desk: Desk, webhook: str, body: bytes) -> None:
     """One POST. That a webhook is down is weather: UpstreamError, and the sink starts again."""
-    try:
-        answer = await client.post(webhook, content=body)
-        answer.raise_for_status()
-    except httpx2.HTTPError as error:
-        raise UpstreamError(f"the webhook failed: {error!r}") from None
+    headers = {"Content-Type": "application/json"}
+    answer = await desk.http.post(webhook, content=body, headers=headers, timeout_s=10)
+    if not 200 <= answer.status < 300:
+        raise UpstreamError(f"the webhook failed: HTTP {answer.status}")
 
 
 @hookimpl

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
+import httpx2
 import trio
 
 from flowd.door.desk import Desk
@@ -105,7 +106,9 @@ def streams(*inputs: Stream[Any], places: dict[str, int] | None = None) -> Strea
     return Streams(Input(one, kept) for one in inputs)
 
 
-def desk(name: str = "test", *, clock: Clock = clock, rest: Rest | None = None) -> Desk:
+def desk(
+    name: str = "test", *, clock: Clock = clock, rest: httpx2.AsyncBaseTransport | None = None
+) -> Desk:
     """A desk for a sink under test: everybody is an admin, and nothing is started again."""
     return Desk(name, clock=clock, services=Services(clock, rest or Rest({})))
 

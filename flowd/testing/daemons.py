@@ -8,6 +8,7 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import h11
+import httpx2
 import trio
 import trio.testing
 from attrs import frozen
@@ -128,7 +129,7 @@ async def daemon(
     clock: Clock = clock,
     stopwatch: Stopwatch = trio.current_time,
     uptime: Stopwatch = trio.current_time,
-    rest: Rest | None = None,
+    rest: httpx2.AsyncBaseTransport | None = None,
     crash: bool = False,
 ) -> AsyncGenerator[Daemon, None]:
     """A running daemon, configured by a TOML text; at the end of the block it is stopped.

@@ -35,8 +35,8 @@ class NoAnswer(UpstreamError):
 
 @define(eq=False)
 class Answer:
-    """What a service answered: any status. `headers` are in lower case, `after_s` is when it asks to
-    be asked again, in seconds from now; None where it does not say.
+    """What a service answered: any status. `headers` are in lower case, `after_s` is in how many
+    seconds it wants to be asked again; None where it does not say.
     """
 
     status: int

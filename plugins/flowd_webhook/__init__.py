@@ -6,7 +6,8 @@ is down for a while, and what fell off the stream when it was down for too long 
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlsplit
 
 import trio
 from attrs import field, frozen
@@ -27,11 +28,7 @@ from flowd.plugin import (
     filters,
     hookimpl,
 )
-
-if TYPE_CHECKING:
-    import httpx2
-
-    from flowd_webhook.receiver import Receiver
+from flowd_webhook.receiver import Receiver
 
 BATCH_MAX = 1000
 BODY_MAX = 1024 * 1024
@@ -61,7 +58,7 @@ class Config:
 
     def __attrs_post_init__(self) -> None:
         # It brings httpx2: only who configures a webhook pays for that, and before the loop turns.
-        import_module("flowd_webhook.receiver")
+        import_module("httpx2")
         if not self.names:
             raise ValueError("neither input nor inputs: name the streams to deliver")
         if isinstance(self.url, str):
@@ -81,27 +78,18 @@ class Config:
 
 def check_url(url: str) -> None:
     """ValueError for what cannot be posted to; it does not show it, since it may be secret."""
-    import httpx2  # The configuration loads it.
-
     try:
-        parts = httpx2.URL(url)
-    except httpx2.InvalidURL:
-        parts = httpx2.URL("")
-    if parts.scheme not in ("http", "https") or not parts.host:
+        parts = urlsplit(url)
+        # A port that is none raises where it is asked for.
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
         raise ValueError("url: expected an address such as https://example.org/hook")
 
 
-async def webhook(
-    config: Config,
-    streams: Streams,
-    desk: Desk,
-    transport: "httpx2.AsyncBaseTransport | None" = None,
-) -> None:
+async def webhook(config: Config, streams: Streams, desk: Desk) -> None:
     """Deliver each stream by a task of its own, until all of them end."""
-    import httpx2
-
-    from flowd_webhook.receiver import Receiver
-
     inputs = [streams[name] for name in config.names]
     try:
         url = config.url if isinstance(config.url, str) else config.url.reveal()
@@ -112,19 +100,18 @@ async def webhook(
         raise UserError(f"webhook: {error}") from None
     except BadRequest as error:
         raise UserError(f"webhook: filter.{error.parameter}: {error}") from None
-    async with httpx2.AsyncClient(transport=transport) as client:
-        receiver = Receiver(
-            url,
-            client,
-            secret,
-            desk.now_ms,
-            desk.drop,
-            timeout_s=config.timeout,
-            retry_max_s=config.retry_max,
-        )
-        async with trio.open_nursery() as nursery:
-            for one, wanted in zip(inputs, wishes, strict=True):
-                nursery.start_soon(deliver, config, one, wanted, receiver, desk)
+    receiver = Receiver(
+        url,
+        desk.http,
+        secret,
+        desk.now_ms,
+        desk.drop,
+        timeout_s=config.timeout,
+        retry_max_s=config.retry_max,
+    )
+    async with trio.open_nursery() as nursery:
+        for one, wanted in zip(inputs, wishes, strict=True):
+            nursery.start_soon(deliver, config, one, wanted, receiver, desk)
 
 
 async def deliver(

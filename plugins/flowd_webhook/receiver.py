@@ -2,15 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import aclosing
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from random import Random
+from urllib.parse import urlsplit
 
-import httpx2
 import trio
 
-from flowd.plugin import Clock, UpstreamError
+from flowd.plugin import BadBody, Clock, Http, NoAnswer, RateLimited, UpstreamError
 from flowd_webhook.signature import HEADER, sign
 
 RETRY_AFTER_MAX_S = 3600.0
@@ -38,7 +35,7 @@ class Receiver:
     def __init__(
         self,
         url: str,
-        client: httpx2.AsyncClient,
+        http: Http,
         secret: str | None,
         now_ms: Clock,
         drop: Callable[..., None],
@@ -47,8 +44,8 @@ class Receiver:
         retry_max_s: float,
     ) -> None:
         self._url = url
-        self._name = httpx2.URL(url).host  # The path of a webhook is often a secret.
-        self._client = client
+        self._name = urlsplit(url).hostname  # The path of a webhook is often a secret.
+        self._http = http
         self._secret = secret
         self._now_ms = now_ms
         self._drop = drop
@@ -86,33 +83,24 @@ class Receiver:
             wait_s = min(2 * wait_s, self._retry_max_s)
 
     async def _post_once(self, body: bytes, key: str) -> None:
-        try:
-            with trio.fail_after(self._timeout_s):
-                await self._attempt(body, key)
-        except trio.TooSlowError:
-            raise self._undelivered(f"no answer within {self._timeout_s:g}s") from None
-        except httpx2.RequestError as error:
-            raise self._undelivered(str(error) or type(error).__name__) from None
-
-    async def _attempt(self, body: bytes, key: str) -> None:
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "flowd",
-            "Idempotency-Key": key,
-        }
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         if self._secret is not None:
             headers[HEADER] = sign(self._secret, body, self._now_ms())
-        async with self._client.stream(
-            "POST", self._url, content=body, headers=headers, timeout=None
-        ) as answer:
-            status, read = answer.status_code, 0
-            async with aclosing(answer.aiter_raw()) as parts:
-                async for part in parts:  # To its end, so that the connection stays good.
-                    read += len(part)
-                    if read > ANSWER_MAX:
-                        break
+        try:
+            answer = await self._http.post(
+                self._url,
+                content=body,
+                headers=headers,
+                timeout_s=self._timeout_s,
+                body_max=ANSWER_MAX,
+            )
+        except NoAnswer as error:
+            raise self._undelivered(str(error)) from None
+        except (BadBody, RateLimited) as error:
+            answer = error.answer  # What it says there is of no interest, only its status.
+        status, after_s = answer.status, answer.after_s
         if status in (408, 429) or status >= 500:
-            wait_s = _retry_after_s(answer.headers.get("Retry-After", ""), self._now_ms())
+            wait_s = None if after_s is None else min(after_s, RETRY_AFTER_MAX_S)
             raise self._undelivered(f"HTTP {status}", wait_s)
         if not 200 <= status < 300:
             raise Refused(f"HTTP {status}")
@@ -122,15 +110,3 @@ class Receiver:
             self._down = True
             logger.warning("webhook %s: %s; trying until it answers", self._name, why)
         return Undelivered(why, wait_s)
-
-
-def _retry_after_s(text: str, now_ms: int) -> float | None:
-    """The seconds that a `Retry-After` means, as a number or a date; None when it says nothing."""
-    if text.isascii() and text.isdigit():
-        return min(max(float(text), 1.0), RETRY_AFTER_MAX_S)
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return min(max(at.timestamp() - now_ms / 1000, 1.0), RETRY_AFTER_MAX_S)

@@ -14,10 +14,7 @@ import pytest
 import trio
 from attrs import evolve, frozen
 from flowd_webhook import Config, webhook
-from flowd_webhook.receiver import _retry_after_s
 from flowd_webhook.signature import sign, verify
-from hypothesis import given
-from hypothesis import strategies as st
 
 from flowd import testing
 from flowd.plugin import Seconds, Secret, Source, UserError
@@ -95,7 +92,7 @@ class Rig:
         self.places: dict[str, int] = {}
         self.config = config
         self.receiver = receiver
-        self.desk = testing.desk("sink")
+        self.desk = testing.desk("sink", rest=receiver)
         self._nursery = nursery
         self._scope = trio.CancelScope()
 
@@ -116,7 +113,7 @@ class Rig:
 
     async def run(self) -> None:
         streams = testing.streams(self.alerts, places=self.places)
-        await webhook(self.config, streams, self.desk, self.receiver)
+        await webhook(self.config, streams, self.desk)
 
 
 def positions(first: int, last: int) -> list[str]:
@@ -236,7 +233,8 @@ async def test_several_streams_are_each_delivered_in_their_order_and_none_holds_
     receiver = Picky()
     slow, quick = (testing.stream(name, [Alert("A", 1)] * 3) for name in ("slow", "quick"))
     config = evolve(HOOK, input=None, inputs=["slow", "quick"])
-    nursery.start_soon(webhook, config, testing.streams(slow, quick), testing.desk(), receiver)
+    desk = testing.desk(rest=receiver)
+    nursery.start_soon(webhook, config, testing.streams(slow, quick), desk)
     await trio.sleep(5)
 
     assert receiver.keys == ["quick:test.1-3"]
@@ -370,11 +368,28 @@ async def test_a_receiver_that_says_when_is_not_asked_before(
     nursery.cancel_scope.cancel()
 
 
-@given(st.text(max_size=40))
-def test_no_retry_after_is_a_bug_or_keeps_us_waiting_for_more_than_an_hour(text: str) -> None:
-    wait_s = _retry_after_s(text, testing.START_MS)
+@pytest.mark.parametrize("text", ["1000000", "Tue, 14 Nov 2045 22:15:00 GMT"])
+async def test_no_retry_after_keeps_us_waiting_for_more_than_an_hour(
+    text: str, autojump_clock: Clock, nursery: Nursery
+) -> None:
+    rig = Rig(nursery, Receiver(says(503, Retry_After=text)))
+    rig.happen()
+    rig.start()
+    await trio.sleep(5000)
 
-    assert wait_s is None or 1 <= wait_s <= 3600
+    assert rig.receiver.times == [0, 3600]
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_receiver_that_is_a_teapot_refuses(autojump_clock: Clock, nursery: Nursery) -> None:
+    rig = Rig(nursery, Receiver(418))
+    rig.happen()
+    rig.start()
+    await trio.sleep(100)
+
+    assert len(rig.receiver.requests) == 1
+    assert rig.desk.tally.dropped == {"refused: HTTP 418": 1}
+    nursery.cancel_scope.cancel()
 
 
 async def test_what_fell_off_while_the_receiver_was_down_is_told_as_a_gap(
@@ -653,21 +668,16 @@ async def test_a_daemon_that_comes_back_delivers_all_at_least_once(
 
         @staticmethod
         def flowd_sinks() -> list[Any]:
-            (sink,) = flowd_webhook.flowd_sinks()
-
-            async def run(config: Config, streams: Any, desk: Any) -> None:
-                await webhook(config, streams, desk, receiver)
-
-            return [evolve(sink, run=run)]
+            return flowd_webhook.flowd_sinks()
 
     store = testing.MemoryStore()
-    kinds = testing.registry(Plugin)
-    async with testing.daemon(CONFIG, registry=kinds, store=store, crash=crash):
+    kinds, rest = testing.registry(Plugin), receiver
+    async with testing.daemon(CONFIG, registry=kinds, rest=rest, store=store, crash=crash):
         await trio.sleep(8)
         receiver.always = 503
         await trio.sleep(5.5)
     receiver.always = 200
-    async with testing.daemon(CONFIG, registry=kinds, store=store):
+    async with testing.daemon(CONFIG, registry=kinds, rest=rest, store=store):
         await trio.sleep(30)
 
     taken = [item["value"]["value"] for body in receiver.taken for item in body]
