@@ -14,7 +14,9 @@ from flowd.values import codec
 
 @frozen
 class Reply:
-    """An answer: its status, its body (bytes, text, or what becomes JSON), further headers."""
+    """An answer: its status, its body (bytes, text, an `httpx2.AsyncByteStream`, or what becomes
+    JSON), further headers.
+    """
 
     status: int = 200
     body: Any = b""
@@ -57,10 +59,15 @@ SILENT = Silence()
 class Rest(httpx2.AsyncBaseTransport):
     """A service that answers by a script, and remembers what it was asked."""
 
-    def __init__(self, answers: Mapping[str, Any]) -> None:
+    def __init__(self, answers: Mapping[str, Any] | httpx2.AsyncBaseTransport) -> None:
         self.requests: list[Request] = []
         """What was asked, in order."""
-        self._answers = dict(answers)
+        self._behind: httpx2.AsyncBaseTransport | None = None
+        self._answers: dict[str, Any] = {}
+        if isinstance(answers, httpx2.AsyncBaseTransport):
+            self._behind = answers
+        else:
+            self._answers |= answers
         self._turns: dict[str, int] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -73,6 +80,8 @@ class Rest(httpx2.AsyncBaseTransport):
             await request.aread(),
         )
         self.requests.append(asked)
+        if self._behind is not None:
+            return await self._behind.handle_async_request(request)
         await trio.lowlevel.checkpoint()
         answer = self._answers.get(asked.path, Reply(404, "no such path"))
         if isinstance(answer, Turns):
@@ -87,7 +96,8 @@ class Rest(httpx2.AsyncBaseTransport):
             # As the client's own transport words what the system said.
             raise httpx2.ConnectError(str(answer), request=request) from answer
         reply = answer if isinstance(answer, Reply) else Reply(200, answer)
-        return httpx2.Response(reply.status, headers=dict(reply.headers), stream=_Body(reply))
+        body = reply.body if isinstance(reply.body, httpx2.AsyncByteStream) else _Body(reply)
+        return httpx2.Response(reply.status, headers=dict(reply.headers), stream=body)
 
 
 class _Body(httpx2.AsyncByteStream):
@@ -116,9 +126,10 @@ def turns(*answers: Any) -> Turns:
 Script = Mapping[str, Any | Callable[[Request], Any]]
 
 
-def rest(answers: Script) -> Rest:
+def rest(answers: Script | httpx2.AsyncBaseTransport) -> Rest:
     """A service that answers so at each path: with a `Reply`, bytes, text, or plain values that
     become JSON; an exception for a connection that fails, `SILENT` for no answer; `turns(...)` of
-    these, or a function of the `Request` that gives one.
+    these, or a function of the `Request` that gives one. Instead of answers it may be another
+    transport, such as one to an app.
     """
     return Rest(answers)

@@ -7,7 +7,7 @@ the daemon was off.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 from attrs import Factory, evolve, field, frozen
@@ -15,14 +15,10 @@ from attrs import Factory, evolve, field, frozen
 from flowd.market import Candle
 from flowd.plugin import Feed, Seconds, UpstreamError, UserError
 from flowd_binance import connection
-from flowd_binance.budget import Budget
 from flowd_binance.connection import check_symbols, check_url
 from flowd_binance.parse import INTERVALS, Unusable, candle, kline
 from flowd_binance.rest import KLINES_MAX, Rejected, Rest
 from flowd_binance.shelf import Shelf
-
-if TYPE_CHECKING:
-    import httpx2
 
 CANDLES_MAX = 1_000_000
 """Candles of all symbols together that one source may keep."""
@@ -53,7 +49,7 @@ class Config:
     """`history` candles of each symbol are fetched at first, `keep` are kept.
 
     `weight_per_minute` is what REST calls may cost, of the 2400 that Binance grants an address;
-    what other programs on this address spend is taken into account.
+    what other components and programs on this address spend is taken into account.
     """
 
     interval: str = field(validator=_interval)
@@ -100,13 +96,10 @@ class Config:
         return self.streams[0]
 
 
-async def candles(
-    config: Config, feed: Feed[Candle], transport: "httpx2.AsyncBaseTransport | None" = None
-) -> None:
+async def candles(config: Config, feed: Feed[Candle]) -> None:
     """Follow the candles and fetch what is missing, for ever. A REST service that fails costs the
     live candles nothing.
     """
-    import httpx2  # The configuration has loaded it already.
 
     retain, needed = feed.retain, config.keep * len(config.names)
     if retain.age_s is not None or retain.count < needed:
@@ -115,24 +108,24 @@ async def candles(
             f"are {needed} candles; leave retain out"
         )
     shelf = Shelf(feed, config.names, config.interval, config.keep)
-    async with httpx2.AsyncClient(transport=transport) as client:
-        rest = Rest(config.rest_url, client, Budget(config.weight_per_minute), feed.clock)
-        history = History(config, feed, shelf, rest)
+    budget = feed.budget("binance", per_minute=config.weight_per_minute)
+    rest = Rest(config.rest_url, feed.http, budget, feed.clock)
+    history = History(config, feed, shelf, rest)
 
-        def take(feed: Feed[Any], event: dict[str, Any]) -> bool:
-            if event.get("e") != "kline":
-                return False
-            live = kline(event)
-            if live.symbol not in shelf or live.interval != config.interval:
-                raise Unusable("not asked for")
-            shelf.put(live)
-            if not shelf.whole(live):
-                history.want(live.symbol)
-            return True
+    def take(feed: Feed[Any], event: dict[str, Any]) -> bool:
+        if event.get("e") != "kline":
+            return False
+        live = kline(event)
+        if live.symbol not in shelf or live.interval != config.interval:
+            raise Unusable("not asked for")
+        shelf.put(live)
+        if not shelf.whole(live):
+            history.want(live.symbol)
+        return True
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(history.run)
-            await connection.keep(config, feed, take, on_ready=history.want_all)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(history.run)
+        await connection.keep(config, feed, take, on_ready=history.want_all)
 
 
 class History:

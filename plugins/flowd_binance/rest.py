@@ -1,8 +1,8 @@
 """Binance's public REST calls, within a budget of weight and by Binance's rules.
 
 A call that may go better is tried again here; all else is an UpstreamError that says what happened.
-429 and 418 close the budget for as long as Binance says, so that nothing else is asked meanwhile
-either.
+After 429 and 418 nobody spends of the budget for as long as Binance says, so that nothing else is
+asked meanwhile either.
 """
 
 import logging
@@ -10,17 +10,23 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from random import Random
-from typing import TYPE_CHECKING
 
 import trio
 
-from flowd.plugin import Clock, UpstreamError, codec
-from flowd_binance.body import BadBody, get
-from flowd_binance.budget import Budget
+from flowd.plugin import (
+    Answer,
+    BadBody,
+    Budget,
+    Clock,
+    Http,
+    NoAnswer,
+    RateLimited,
+    UpstreamError,
+    codec,
+)
 
-if TYPE_CHECKING:
-    import httpx2
-
+BODY_MAX = 8 * 1024 * 1024
+"""Bytes of an answer. The largest that is asked for has some 300 kB."""
 TIMEOUT_S = 10.0
 ATTEMPTS = 4
 RETRY_AFTER_S = 60.0
@@ -29,7 +35,7 @@ RETRY_AFTER_MAX_S = 4 * 86_400.0
 KLINES_MAX = 1500
 
 _BANNED = re.compile(r"banned until ([0-9]{13})")
-_USED = "X-MBX-USED-WEIGHT-1M"
+_USED = "x-mbx-used-weight-1m"
 
 logger = logging.getLogger("flowd.binance")
 
@@ -54,12 +60,10 @@ def klines_weight(limit: int) -> int:
 class Rest:
     """The calls. One object for all who share a budget."""
 
-    def __init__(
-        self, url: str, client: "httpx2.AsyncClient", budget: Budget, clock: Clock
-    ) -> None:
+    def __init__(self, url: str, http: Http, budget: Budget, clock: Clock) -> None:
         self.budget = budget
         self._url = url.rstrip("/")
-        self._client = client
+        self._http = http
         self._clock = clock
         # Another in each daemon, so that they do not all ask at once, and the same in each test.
         self._random = Random(clock())
@@ -88,36 +92,41 @@ class Rest:
         return await self._ask_once(path, query, weight)
 
     async def _ask_once(self, path: str, query: Mapping[str, str], weight: int) -> object:
-        import httpx2  # The configuration has loaded it already.
-
-        await self.budget.spend(weight)
+        url = f"{self._url}{path}"
         try:
-            with trio.fail_after(TIMEOUT_S):
-                answer, body = await get(self._client, f"{self._url}{path}", query)
-        except trio.TooSlowError:
-            raise Unanswered(f"Binance: no answer within {TIMEOUT_S:g}s ({path})") from None
+            answer = await self._http.get(
+                url,
+                query=query,
+                budget=self.budget,
+                weight=weight,
+                timeout_s=TIMEOUT_S,
+                body_max=BODY_MAX,
+            )
         except BadBody as error:
             raise UpstreamError(f"Binance: {error} ({path}); is rest_url right?") from None
-        except httpx2.RequestError as error:
-            why = str(error) or type(error).__name__
-            raise Unanswered(f"Binance cannot be asked: {why} ({self._url})") from None
+        except NoAnswer as error:
+            raise Unanswered(f"Binance: {error} ({path})") from None
+        except RateLimited as error:
+            answer = error.answer
         used = answer.headers.get(_USED, "")
         if used.isascii() and used.isdigit():
             self.budget.told(int(used))
-        if answer.status_code != 200:
-            raise self._refusal(answer, body)
+        if answer.status != 200:
+            raise self._refusal(answer)
         try:
-            found: object = codec.decode(body)
+            found: object = answer.json()
         except ValueError:
-            raise Unanswered(f"Binance: expected JSON, got {_text(body)!r:.80}") from None
+            raise Unanswered(f"Binance: expected JSON, got {_text(answer.body)!r:.80}") from None
         return found
 
-    def _refusal(self, answer: "httpx2.Response", body: bytes) -> UpstreamError:
+    def _refusal(self, answer: Answer) -> UpstreamError:
         """What an answer other than 200 means, in words."""
-        status, said = answer.status_code, _said(body)
+        status, said = answer.status, _said(answer.body)
         if status in (418, 429):
-            wait_s = self._retry_after_s(answer, body)
-            self.budget.close(wait_s)
+            wait_s = self._retry_after_s(answer)
+            if answer.after_s is None:
+                # The client has closed the budget, but knows nothing of a ban's own words.
+                self.budget.refused(wait_s)
             why = "banned" if status == 418 else "asked too much"
             logger.warning("Binance: %s (HTTP %d); asking again in %gs", why, status, wait_s)
             return Unanswered(f"Binance: {why} (HTTP {status}) for {wait_s:g}s: {said}")
@@ -131,12 +140,11 @@ class Rest:
             return Rejected(f"Binance refused (HTTP {status}): {said}")
         return UpstreamError(f"Binance: unexpected HTTP {status}; is rest_url right?")
 
-    def _retry_after_s(self, answer: "httpx2.Response", body: bytes) -> float:
+    def _retry_after_s(self, answer: Answer) -> float:
         """How long to ask nothing: by the header, else by the text of a ban."""
-        header = answer.headers.get("Retry-After", "")
-        if header.isascii() and header.isdigit():
-            return min(max(float(header), 1.0), RETRY_AFTER_MAX_S)
-        until = _BANNED.search(_text(body))
+        if answer.after_s is not None:
+            return answer.after_s
+        until = _BANNED.search(_text(answer.body))
         if until is not None:
             wait_s = (int(until[1]) - self._clock()) / 1000
             return min(max(wait_s, 1.0), RETRY_AFTER_MAX_S)

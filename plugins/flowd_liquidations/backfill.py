@@ -5,22 +5,17 @@ slowly. How far it came is kept in a private table, so that a restart goes on th
 is marked, and never touches a bucket of our own.
 """
 
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import trio
 from attrs import evolve, frozen
 
 from flowd.market import Bucket
-from flowd.plugin import Feed, Stream
+from flowd.plugin import BadBody, Feed, NoAnswer, RateLimited, Stream
 from flowd_liquidations.answer import Answer, read
-from flowd_liquidations.body import BadBody, get
 from flowd_liquidations.series import Gap, merged
 from flowd_liquidations.shelf import Shelf
 from flowd_liquidations.timeframe import DAY_MS
-
-if TYPE_CHECKING:
-    import httpx2
 
 PATH = "/api/v1/liquidation-volume"
 EVERY_S = 0.5
@@ -29,7 +24,6 @@ RETRY_S = 30.0
 RETRY_MAX_S = 600.0
 REFUSED_S = 3600.0
 """How long a series waits that the service does not have."""
-TIMEOUT_S = 20.0
 BARS_MAX = 1000
 """Bars asked for at once."""
 GAPS_MAX = 1000
@@ -71,14 +65,7 @@ class Refused(Exception):
 class Backfill:
     """Fills the past of each series that turns up, once."""
 
-    def __init__(
-        self,
-        base: str,
-        shelf: Shelf,
-        feed: Feed[Bucket],
-        transport: "httpx2.AsyncBaseTransport | None" = None,
-    ) -> None:
-        self._transport = transport
+    def __init__(self, base: str, shelf: Shelf, feed: Feed[Bucket]) -> None:
         self._base = base.rstrip("/")
         self._shelf = shelf
         self._frames = {frame.name: frame for frame in shelf.timeframes}
@@ -104,24 +91,21 @@ class Backfill:
         """Fill whatever is not yet filled, for ever. A series that cannot be filled is tried again
         later, and holds up no other.
         """
-        import httpx2  # The configuration has loaded it already.
-
-        async with httpx2.AsyncClient(transport=self._transport) as client:
-            while True:
-                name = await self._next()
-                pause_s = EVERY_S
-                try:
-                    await self._fill(client, name)
-                except Refused as error:
-                    self._later(name, "backfill refused", error, REFUSED_S)
-                except Failed as error:
-                    pause_s = error.after_s or RETRY_S
-                    wait_s = min(2 * self._waits.get(name, RETRY_S / 2), RETRY_MAX_S)
-                    self._waits[name] = error.after_s or wait_s
-                    self._later(name, "backfill failed", error, self._waits[name])
-                else:
-                    self._waits.pop(name, None)
-                await trio.sleep(pause_s)
+        while True:
+            name = await self._next()
+            pause_s = EVERY_S
+            try:
+                await self._fill(name)
+            except Refused as error:
+                self._later(name, "backfill refused", error, REFUSED_S)
+            except Failed as error:
+                pause_s = error.after_s or RETRY_S
+                wait_s = min(2 * self._waits.get(name, RETRY_S / 2), RETRY_MAX_S)
+                self._waits[name] = error.after_s or wait_s
+                self._later(name, "backfill failed", error, self._waits[name])
+            else:
+                self._waits.pop(name, None)
+            await trio.sleep(pause_s)
 
     async def _next(self) -> str:
         """The first series in line that may be asked for."""
@@ -140,7 +124,7 @@ class Backfill:
         del self._line[name]
         self._line[name] = trio.current_time() + wait_s
 
-    async def _fill(self, client: "httpx2.AsyncClient", name: str) -> None:
+    async def _fill(self, name: str) -> None:
         """Fill one range more, back to the end of the series' retention."""
         progress = self._table.get(name)
         assert progress is not None
@@ -153,33 +137,25 @@ class Backfill:
         if start_ms >= end_ms:
             self._note(evolve(progress, done=True))
             return
-        answer = await self._ask(client, progress, start_ms, end_ms)
+        answer = await self._ask(progress, start_ms, end_ms)
         # Bars, gaps and progress belong to the same instant: no checkpoint between them.
         self._take(answer, progress)
         reached_ms, done = frame.start(start_ms), start_ms == oldest_ms
         self._note(evolve(progress, reached_ms=reached_ms, done=done))
 
-    async def _ask(
-        self, client: "httpx2.AsyncClient", progress: Progress, start_ms: int, end_ms: int
-    ) -> Answer:
-        import httpx2
-
+    async def _ask(self, progress: Progress, start_ms: int, end_ms: int) -> Answer:
         path = f"{PATH}/{quote(progress.symbol, safe='')}/{progress.timeframe}"
         query = {"start": start_ms, "end": end_ms}
         try:
-            with trio.fail_after(TIMEOUT_S):
-                answer, body = await get(client, f"{self._base}{path}", query)
-        except trio.TooSlowError:
-            raise Failed(f"no answer within {TIMEOUT_S:g}s") from None
+            answer = await self._feed.http.get(f"{self._base}{path}", query=query)
+        except NoAnswer as error:
+            raise Failed(str(error)) from None
         except BadBody as error:
             raise Refused(str(error)) from None
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise Failed(repr(error)) from None
-        status = answer.status_code
-        if status == 429:
-            text = answer.headers.get("retry-after", "")
-            after_s = float(text) if text.isascii() and text.isdigit() else RETRY_S
-            raise Failed("too many requests", min(max(after_s, EVERY_S), RETRY_MAX_S))
+        except RateLimited as error:
+            after_s = RETRY_S if error.after_s is None else error.after_s
+            raise Failed("too many requests", min(after_s, RETRY_MAX_S)) from None
+        status, body = answer.status, answer.body
         if status == 408 or status >= 500:
             raise Failed(f"status {status}")
         if status != 200:

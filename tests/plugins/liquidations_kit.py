@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import httpx2
 from flowd_liquidations import shapes, timeframe, volume
 from flowd_liquidations.accumulator import Accumulator
 from flowd_liquidations.shelf import Shelf
@@ -13,6 +14,7 @@ from flowd import testing
 from flowd.market import Bucket, Liquidation, number, trimmed
 from flowd.plugin import Feed
 from flowd.stream.log import Retain, Stream
+from flowd.upstream.http import Services
 
 NOW_MS = 1_700_000_060_000
 FRAMES = [timeframe.parse(name) for name in timeframe.STANDARD]
@@ -33,6 +35,17 @@ WORKED_EXAMPLE = [
 ]
 
 
+class Elsewhere(httpx2.AsyncBaseTransport):
+    """To whom a rig asks for history, as a test has it at the time."""
+
+    def __init__(self, rig: "Rig") -> None:
+        self._rig = rig
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer: httpx2.Response = await self._rig.elsewhere.handle_async_request(request)
+        return answer
+
+
 class Rig:
     """A stream of orders, the transform's feed, and a clock that can be set."""
 
@@ -42,6 +55,8 @@ class Rig:
         self.buckets: Stream[Bucket] = self.stream("volume", Bucket)
         self.places: dict[str, int] = {}
         self.tables: dict[str, Stream[Any]] = {}
+        self.elsewhere: Any = None
+        """The transport to who is asked for history."""
         self.feed: Feed[Bucket] = self.new_feed()
 
     def stream(self, name: str, record: type) -> Stream[Any]:
@@ -55,6 +70,7 @@ class Rig:
             clock=lambda: self.now_ms,
             dial=None,  # type: ignore[arg-type]  # a transform that dials nowhere
             table=self.table,
+            services=Services(lambda: self.now_ms, Elsewhere(self)),
         )
 
     def table(self, name: str, record: type) -> Stream[Any]:

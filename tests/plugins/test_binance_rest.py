@@ -1,26 +1,25 @@
 """Binance's REST calls: what they cost, what is obeyed, and what each refusal is called."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import httpx2
 import pytest
 import trio
-from flowd_binance.budget import Budget
-from flowd_binance.rest import ATTEMPTS, Rejected, Rest, Unanswered, klines_weight
+from flowd_binance.rest import ATTEMPTS, TIMEOUT_S, Rejected, Rest, Unanswered, klines_weight
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd import testing
-from flowd.plugin import UpstreamError
+from flowd.plugin import Answer, UpstreamError
 
 UPSTREAM = Path(__file__).parents[1] / "frames"
 HTML = "<html><head><title>403 Forbidden</title></head><body></body></html>"
 Clock = trio.testing.MockClock
 Nursery = trio.Nursery
-Answer = httpx2.Response | Exception | None
+Said = httpx2.Response | Exception | None
 
 
 def recorded(name: str) -> str:
@@ -30,8 +29,8 @@ def recorded(name: str) -> str:
 class Exchange(httpx2.AsyncBaseTransport):
     """Answers each call with the next answer, and further ones with the last; None is silence."""
 
-    def __init__(self, *answers: Answer) -> None:
-        self.answers: Sequence[Answer] = answers
+    def __init__(self, *answers: Said) -> None:
+        self.answers: Sequence[Said] = answers
         self.asked: list[tuple[float, httpx2.URL]] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -57,95 +56,13 @@ def says(status: int, text: str = "[]", **headers: str) -> httpx2.Response:
 
 
 def rest(exchange: Exchange, weight: int = 2400) -> Rest:
-    client = httpx2.AsyncClient(transport=exchange)
-    return Rest("https://exchange", client, Budget(weight), testing.clock)
+    feed = testing.feed(rest=testing.rest(exchange))
+    budget = feed.budget("binance", per_minute=weight)
+    return Rest("https://exchange", feed.http, budget, testing.clock)
 
 
 async def ask(exchange: Exchange, limit: int = 100) -> list[object]:
     return await rest(exchange).klines("BTCUSDT", "5m", limit=limit)
-
-
-# -- the budget --
-
-
-async def test_what_the_budget_holds_is_spent_at_once_and_more_a_minute_later(
-    autojump_clock: Clock,
-) -> None:
-    budget = Budget(10)
-    times: list[float] = []
-
-    for weight in (5, 5, 5, 5, 1):
-        await budget.spend(weight)
-        times.append(trio.current_time())
-
-    assert times == [0, 0, 60, 60, 120]
-
-
-async def test_no_minute_ever_costs_more_than_the_budget(
-    autojump_clock: Clock, nursery: Nursery
-) -> None:
-    budget = Budget(10)
-    spent: list[tuple[float, int]] = []
-
-    async def spend(weight: int, every_s: float) -> None:
-        while True:
-            await budget.spend(weight)
-            spent.append((trio.current_time(), weight))
-            await trio.sleep(every_s)
-
-    for weight, every_s in ((1, 7.3), (2, 11.1), (5, 31.7)):
-        nursery.start_soon(spend, weight, every_s)
-    await trio.sleep(1000)
-
-    for time, _ in spent:
-        assert sum(weight for at, weight in spent if time - 60 < at <= time) <= 10
-    assert len(spent) > 30
-    nursery.cancel_scope.cancel()
-
-
-async def test_who_came_first_is_served_first_even_if_it_wants_more(
-    autojump_clock: Clock, nursery: Nursery
-) -> None:
-    budget = Budget(10)
-    order: list[str] = []
-    await budget.spend(8)
-
-    async def spend(name: str, weight: int) -> None:
-        await budget.spend(weight)
-        order.append(name)
-
-    nursery.start_soon(spend, "much", 9)
-    await trio.testing.wait_all_tasks_blocked()
-    nursery.start_soon(spend, "little", 1)
-    await trio.sleep(100)
-
-    assert order == ["much", "little"]
-
-
-async def test_what_others_on_this_address_spend_is_taken_into_account(
-    autojump_clock: Clock,
-) -> None:
-    budget = Budget(100)
-    await budget.spend(10)
-
-    budget.told(95)
-    budget.told(10)
-
-    assert budget.used == 95
-    await budget.spend(5)
-    assert trio.current_time() == 0
-    await budget.spend(1)
-    assert trio.current_time() == 60
-
-
-async def test_a_closed_budget_lets_nobody_pass_until_it_opens(autojump_clock: Clock) -> None:
-    budget = Budget(100)
-    budget.close(30)
-    budget.close(10)
-
-    await budget.spend(1)
-
-    assert trio.current_time() == 30
 
 
 # -- calls --
@@ -330,7 +247,7 @@ async def test_html_where_json_should_be_is_asked_for_again(autojump_clock: Cloc
     ],
 )
 async def test_a_broken_connection_is_tried_again_and_then_told(
-    fault: Callable[[], Answer], words: str, autojump_clock: Clock
+    fault: Callable[[], Said], words: str, autojump_clock: Clock
 ) -> None:
     exchange = Exchange(fault())
 
@@ -350,11 +267,45 @@ async def test_nothing_is_printed_when_a_call_is_tried_again(
 
 @given(body=st.binary(max_size=200), status=st.sampled_from([400, 403, 418, 429, 451, 500]))
 def test_no_body_of_a_refusal_is_a_bug(body: bytes, status: int) -> None:
-    answer = httpx2.Response(status, content=body)
-    budget = Budget(10)
-
     async def main() -> UpstreamError:
-        client = httpx2.AsyncClient(transport=Exchange(answer))
-        return Rest("https://exchange", client, budget, testing.clock)._refusal(answer, body)
+        return rest(Exchange())._refusal(Answer(status, {}, body))
 
     assert isinstance(trio.run(main), UpstreamError)
+
+
+class Endless(httpx2.AsyncByteStream):
+    """A body that never ends: a piece, a while, and the next."""
+
+    def __init__(self, piece: bytes, every_s: float = 0.0) -> None:
+        self.piece = piece
+        self.every_s = every_s
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            await trio.sleep(self.every_s)
+            yield self.piece
+        raise AssertionError("somebody reads this to its end")
+
+
+def answering(body: Endless) -> Rest:
+    feed = testing.feed(rest=testing.rest({"/fapi/v1/klines": testing.Reply(body=body)}))
+    budget = feed.budget("binance", per_minute=2400)
+    return Rest("http://there", feed.http, budget, testing.clock)
+
+
+async def test_binance_has_ten_seconds_for_its_whole_answer(autojump_clock: Clock) -> None:
+    calls = answering(Endless(b" ", every_s=4.0))
+    began = trio.current_time()
+
+    with pytest.raises(Unanswered, match="within 10s"):
+        await calls.klines("BTCUSDT", "5m", limit=10)
+
+    took_s = trio.current_time() - began
+    assert ATTEMPTS * TIMEOUT_S <= took_s < ATTEMPTS * TIMEOUT_S + 15
+
+
+async def test_a_body_that_is_too_large_is_an_upstream_s_fault(autojump_clock: Clock) -> None:
+    calls = answering(Endless(bytes(1_000_000)))
+
+    with pytest.raises(UpstreamError, match="is rest_url right"):
+        await calls.klines("BTCUSDT", "5m", limit=10)

@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -76,13 +75,13 @@ class World(httpx2.AsyncBaseTransport):
         stream = testing.stream("candles", record=Candle, retain=kept.count)
         stream.retain = kept
         upstream = cast(testing.ScriptedUpstream, self)
-        return testing.ScriptedFeed(upstream, stream, self.clock, kept)
+        return testing.ScriptedFeed(upstream, stream, self.clock, kept, testing.rest(self))
 
     async def keep(self, config: Config, feed: testing.ScriptedFeed[Candle]) -> None:
         """Run the source as the supervisor does: again, five seconds after it failed."""
         while True:
             try:
-                await candles(config, feed, self)
+                await candles(config, feed)
             except* UpstreamError:
                 await trio.sleep(5)
 
@@ -406,6 +405,7 @@ async def test_a_hole_soon_after_the_last_request_is_filled_though_nothing_more_
         + testing.says(frame(1, 1)),
         record=Candle,
         retain=CANDLES_MAX,
+        rest=testing.rest(world),
     )
     async with running(world, BTC, feed):
         await trio.sleep(BOUNDARY_S + 10)
@@ -456,7 +456,8 @@ async def test_a_closing_message_that_never_came_is_fetched_without_a_reconnect(
         + testing.waits(BOUNDARY_S + 1)
         + testing.says(frame(1, 10**6))
     )
-    feed = testing.feed(script, record=Candle, retain=CANDLES_MAX)
+    rest = testing.rest(world)
+    feed = testing.feed(script, record=Candle, retain=CANDLES_MAX, rest=rest)
     async with running(world, BTC, feed):
         await trio.sleep(BOUNDARY_S + 20)
 
@@ -496,9 +497,10 @@ async def test_a_hole_of_the_exchanges_own_is_not_asked_for_again_and_again(
 
     rest = Halted()
     script = testing.answers(acknowledge) + testing.plays(trade)
-    feed = testing.feed(script, record=Candle, retain=CANDLES_MAX)
+    service = testing.rest(rest)
+    feed = testing.feed(script, record=Candle, retain=CANDLES_MAX, rest=service)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(candles, BTC, feed, rest)
+        nursery.start_soon(candles, BTC, feed)
         await trio.sleep(15 * 60)
 
         assert rest.asked == 1
@@ -581,7 +583,7 @@ async def test_a_silent_exchange_is_a_dead_upstream(world: World, autojump_clock
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trip_into_silence, world)
         with pytest.raises(ExceptionGroup) as caught:
-            await candles(BTC, feed, world)
+            await candles(BTC, feed)
         nursery.cancel_scope.cancel()
 
     error = unwrap(caught.value)
@@ -599,7 +601,7 @@ async def test_the_unrouted_path_is_explained(world: World, autojump_clock: Cloc
     config = attrs.evolve(BTC, url="wss://fstream.binance.com")
 
     with pytest.raises(ExceptionGroup) as caught:
-        await candles(config, world.feed(), world)
+        await candles(config, world.feed())
 
     assert "url must end in the routed path, /market" in str(unwrap(caught.value))
 
@@ -624,7 +626,7 @@ async def test_a_symbol_that_is_no_ascii_is_followed_too(
     config = attrs.evolve(BTC, symbols=["币安人生USDT"])
 
     with pytest.raises(ExceptionGroup):
-        await candles(config, feed, world)
+        await candles(config, feed)
 
     (url,) = feed.upstream.urls
     assert url.endswith("=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9Fusdt@kline_1m")
@@ -665,7 +667,7 @@ async def test_a_stream_too_short_for_what_is_kept_is_refused(
     retain: Retain, world: World, autojump_clock: Clock
 ) -> None:
     with pytest.raises(UserError, match="leave retain out"):
-        await candles(BTC, world.feed(retain), world)
+        await candles(BTC, world.feed(retain))
 
 
 # -- the page --
@@ -696,13 +698,14 @@ async def served(world: World) -> AsyncIterator[testing.Daemon]:
 
         @staticmethod
         def flowd_sources() -> list[Source]:
-            run = partial(candles, transport=world)
-            return [Source("binance-candles", run, Config, record=Candle, retain=CANDLES_MAX)]
+            kind = "binance-candles"
+            return [Source(kind, candles, Config, record=Candle, retain=CANDLES_MAX)]
 
     import flowd_websocket
 
     registry = testing.registry(Plugin, flowd_websocket)
-    async with testing.daemon(PAGE, registry=registry, dial=world.dial) as daemon:
+    rest = testing.rest(world)
+    async with testing.daemon(PAGE, registry=registry, dial=world.dial, rest=rest) as daemon:
         await trio.sleep(3)
         yield daemon
 

@@ -74,7 +74,8 @@ async def backfilled(
     """The transform's parts, with so long to fill what is missing."""
     shelf = Shelf(FRAMES, rig.feed)
     adding = Accumulator(FRAMES, shelf, rig.feed)
-    backfill = Backfill("http://elsewhere", shelf, rig.feed, elsewhere.transport)
+    rig.elsewhere = elsewhere.transport
+    backfill = Backfill("http://elsewhere", shelf, rig.feed)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(backfill.run)
         seq = rig.orders.seq
