@@ -5,6 +5,7 @@ that somebody asked for comes before all. A visit that fails costs its turn and 
 """
 
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
 import trio
@@ -99,6 +100,8 @@ class Config:
             raise ValueError(f"span_pct = {self.span_pct}: expected 1 to 100")
         if self.min_event_usd < 0:
             raise ValueError(f"min_event_usd = {self.min_event_usd}: expected 0 (off) or more")
+        # Only who configures this pays for it, and before the loop turns.
+        import_module("httpx2")
 
 
 class Tracking:

@@ -64,5 +64,6 @@ class Config:
                 f'info_url = "{self.info_url}": expected an address such as '
                 '"https://api.hyperliquid.xyz/info"'
             )
+        import_module("httpx2")
         # It brings NumPy: only who configures this pays for that, and before the loop turns.
         import_module("flowd_leaderboard.run")
