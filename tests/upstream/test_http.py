@@ -1,8 +1,11 @@
 """The one HTTP client: limits, budgets, retries, and what it counts."""
 
 import gzip
+import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import pytest
 import trio
 
@@ -174,3 +177,50 @@ def test_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> N
 
 def test_a_path_is_never_named_in_an_error() -> None:
     assert host("https://user:secret@service.example:8080/secret?key=1") == "service.example:8080"
+
+
+class Endless(httpx2.AsyncByteStream):
+    """A body that never ends: a piece, a while, and the next."""
+
+    def __init__(self, piece: bytes, every_s: float = 0.0) -> None:
+        self.piece = piece
+        self.every_s = every_s
+        self.given = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            await trio.sleep(self.every_s)
+            self.given += len(self.piece)
+            yield self.piece
+        raise AssertionError("somebody reads this to its end")
+
+
+async def test_an_endless_body_is_not_read_to_its_end(autojump_clock: Any) -> None:
+    endless = Endless(bytes(100_000))
+    feed = testing.feed(rest=testing.rest({"/path": testing.Reply(200, endless)}))
+
+    with pytest.raises(BadBody, match="more than 1000000 bytes"):
+        await feed.http.get(URL, body_max=1_000_000)
+
+    assert endless.given <= 1_100_000
+
+
+async def test_what_unpacks_to_gigabytes_is_not_unpacked(autojump_clock: Any) -> None:
+    pack = zlib.compressobj(wbits=31)
+    piece = pack.compress(bytes(50_000_000)) + pack.flush(zlib.Z_SYNC_FLUSH)
+    packed = testing.Reply(200, Endless(piece), {"Content-Encoding": "gzip"})
+    feed = testing.feed(rest=testing.rest({"/path": packed}))
+
+    with pytest.raises(BadBody, match="more than 1000000 bytes"):
+        await feed.http.get(URL, body_max=1_000_000)
+
+
+@pytest.mark.parametrize("every_s", [4.0, 30.0])
+async def test_whoever_asks_has_the_only_timeout(every_s: float, autojump_clock: Any) -> None:
+    slow = testing.Reply(200, Endless(b" ", every_s))
+    feed = testing.feed(rest=testing.rest({"/path": slow}))
+
+    with pytest.raises(NoAnswer, match="within 100s"):
+        await feed.http.get(URL, timeout_s=100)
+
+    assert trio.current_time() == 100
