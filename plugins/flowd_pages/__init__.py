@@ -14,6 +14,7 @@ from quart import Blueprint, Response, request
 
 from flowd.market import Fill
 from flowd.plugin import Sink, StreamName, Streams, hookimpl
+from flowd.traders import PositionEvent, Standing, Trader
 from flowd_pages.assets import Assets
 
 HERE = Path(__file__).parent
@@ -40,6 +41,7 @@ NAVIGATION = [
     Page("all-fills", "/all-fills", "Fills"),
     Page("liquidations", "/liquidations", "Liquidations"),
     Page("analytics", "/analytics", "Analytics"),
+    Page("traders", "/traders", "Traders"),
 ]
 """A page joins by standing here and by a template that extends `base.html`."""
 
@@ -56,8 +58,9 @@ def _stream(default: str, reads: type | None = None) -> Any:
 
 @frozen
 class Config:
-    """`symbol` is what `/chart` shows to who names none; the others are the streams that the feeds
-    and the analytics show. Where the daemon has none of a default's name, its page says so.
+    """`symbol` is what `/chart` shows to who names none; the others are the streams that the feeds,
+    the analytics and the traders show. Where the daemon has none of a default's name, its page says
+    so.
     """
 
     symbol: str = field(default="BTCUSDT", validator=_check_symbol)
@@ -65,6 +68,9 @@ class Config:
     liquidations: StreamName = _stream("liquidations", reads=Fill)
     analytics: StreamName = _stream("analytics")
     liquidation_analytics: StreamName = _stream("liquidation-analytics")
+    traders: StreamName = _stream("traders", reads=Trader)
+    positions: StreamName = _stream("positions", reads=PositionEvent)
+    leaderboard: StreamName = _stream("leaderboard", reads=Standing)
 
 
 def symbol_of(text: str) -> str | None:
@@ -98,7 +104,7 @@ def policy(host: str) -> str:
 
 
 def routes(config: Config, streams: Streams) -> Blueprint:
-    """`/`, `/chart/SYMBOL`, the two feeds, `/analytics`, and `/assets/`."""
+    """`/`, `/chart/SYMBOL`, the two feeds, `/analytics`, `/traders`, and `/assets/`."""
     assets = Assets(HERE / "static", HERE / "vendor")
     templates = Environment(
         loader=PackageLoader("flowd_pages"),
@@ -154,6 +160,11 @@ def routes(config: Config, streams: Streams) -> Blueprint:
     async def analytics() -> Response:
         """Volume, top traders and coins, as a page."""
         return page("analytics", streams=config)
+
+    @blueprint.get("/traders")
+    async def traders() -> Response:
+        """The leaderboard, as a page."""
+        return page("traders", streams=config)
 
     @blueprint.get("/assets/<path:name>")
     async def asset(name: str) -> Response:

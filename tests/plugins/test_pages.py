@@ -35,7 +35,7 @@ LOCK = json.loads((HERE / "package-lock.json").read_text())
 PACKAGE = json.loads((HERE / "package.json").read_text())
 CONFIG = '[sinks.pages]\nkind = "pages"\n'
 
-PAGES = ["/", "/chart/BTCUSDT", "/all-fills", "/liquidations", "/analytics"]
+PAGES = ["/", "/chart/BTCUSDT", "/all-fills", "/liquidations", "/analytics", "/traders"]
 STYLES = [path for path in (HERE / "static").rglob("*.css") if path.name != "tokens.css"]
 
 HOSTILE = [
@@ -191,7 +191,7 @@ async def test_what_is_no_symbol_is_said_to_be_none_and_never_becomes_html(text:
 
 
 async def test_every_page_has_the_bar_with_the_place_marked() -> None:
-    names = ["Overview", "Chart", "Fills", "Liquidations", "Analytics"]
+    names = ["Overview", "Chart", "Fills", "Liquidations", "Analytics", "Traders"]
     for path, current in zip(PAGES, names, strict=True):
         html = await page(path)
         marked = re.findall(r'<a href="[^"]+" aria-current="page">([^<]+)</a>', html)
@@ -322,6 +322,7 @@ async def test_everything_that_pages_load_is_there_with_its_type_and_for_ever() 
         *("theme.js", "tokens.css", "app.css", "overview.js", "flowd-client.js"),
         *("chart.js", "loading.js", "drawing.js", "view.js", "paint.js", "model.js", "mark.svg"),
         *("feed.js", "feed.css", "ring.js", "table.js", "analytics.js", "analytics.css"),
+        *("traders.js", "traders.css", "board.js"),
     }
     for path, answer in found.items():
         assert answer.status == 200, path

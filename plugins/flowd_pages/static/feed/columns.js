@@ -15,6 +15,10 @@ export class Cell {
   #title = '';
   /** @type {HTMLAnchorElement | null} */
   #link = null;
+  /** @type {HTMLAnchorElement | null} */
+  #beside = null;
+  /** What the column adds to the words. @type {HTMLElement | null} */
+  part = null;
 
   /** @param {Column} column */
   constructor(column) {
@@ -22,10 +26,12 @@ export class Cell {
     this.element = h('span', { class: this.#class, role: 'gridcell' });
     if (column.linked) {
       // The row has the keyboard's focus and opens it by Enter, so that Tab passes five thousand links.
-      this.#link = h('a', { rel: 'noopener noreferrer', target: '_blank', tabindex: -1 });
-      this.element.append(this.#link);
+      this.#link = h('a', { rel: 'noopener noreferrer', tabindex: -1 });
+      this.#beside = explorerLink(-1);
+      this.element.append(this.#link, this.#beside);
     }
     (this.#link ?? this.element).append(this.#text);
+    if (column.part) this.element.append((this.part = column.part()));
   }
 
   #class;
@@ -40,10 +46,9 @@ export class Cell {
   }
 
   /** @param {import('./forms.js').Linked} linked */
-  lead({ text, full, href }) {
-    this.say(text, href ? '' : 'quiet', full);
-    if (href) this.#link?.setAttribute('href', href);
-    else this.#link?.removeAttribute('href');
+  lead(linked) {
+    this.say(linked.text, linked.href ? '' : 'quiet', linked.full);
+    if (this.#link && this.#beside) lead(this.#link, this.#beside, linked);
   }
 
   /** Where it leads, if anywhere. @returns {HTMLAnchorElement | null} */
@@ -52,12 +57,36 @@ export class Cell {
   }
 }
 
+/** The small second link to the explorer, which leads nowhere yet. @param {number} [tabindex] */
+export function explorerLink(tabindex) {
+  return h('a', { class: 'beside', rel: 'noopener noreferrer', target: '_blank', title: 'On Flowscan', 'aria-label': 'On Flowscan', tabindex, hidden: true });
+}
+
+/**
+ * Let two links lead where an address does: the first to our own page of it if there is one, the other to the explorer.
+ *
+ * @param {HTMLAnchorElement} link
+ * @param {HTMLAnchorElement} beside
+ * @param {import('./forms.js').Linked} linked
+ */
+export function lead(link, beside, { href, beside: elsewhere }) {
+  if (href) link.setAttribute('href', href);
+  else link.removeAttribute('href');
+  if (elsewhere) link.removeAttribute('target');
+  else link.setAttribute('target', '_blank');
+  beside.hidden = !elsewhere;
+  beside.textContent = elsewhere ? '↗' : '';
+  if (elsewhere) beside.setAttribute('href', elsewhere);
+  else beside.removeAttribute('href');
+}
+
 /**
  * @typedef {object} Column
  * @property {string} name
  * @property {string} label
  * @property {boolean} [end] numbers, which end at the right
  * @property {boolean} [linked]
+ * @property {() => HTMLElement} [part] what stands beside the words of each cell
  * @property {(cell: Cell, fill: any) => void} write
  */
 

@@ -69,11 +69,13 @@ export function shortened(text) {
  * @property {string} text
  * @property {string} full
  * @property {string | null} href
+ * @property {string | null} [beside] where the explorer has it, when `href` leads elsewhere
  */
 
-/** @param {unknown} text @returns {Linked} */
-export function address(text) {
-  return linked(text, ADDRESS, 'address');
+/** @param {unknown} text @param {string} [within] where this daemon's own page of an address is @returns {Linked} */
+export function address(text, within = '') {
+  const found = linked(text, ADDRESS, 'address');
+  return within && found.href ? { ...found, href: `${within}${found.full.toLowerCase()}`, beside: found.href } : found;
 }
 
 /** @param {unknown} text @returns {Linked} */

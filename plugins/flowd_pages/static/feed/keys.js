@@ -8,13 +8,12 @@
 /** @typedef {import('./controls.js').Holding} Holding */
 
 /**
- * Rows by arrows, Page Up and Down, Home and End; Enter opens the row's link; Escape lets go; Space or P pauses.
+ * Rows by arrows, Page Up and Down, Home and End; Enter opens the row's link; Escape lets go.
  *
  * @param {Table} table
- * @param {Holding} holding
- * @param {{draw: () => void, resume: () => void}} page
+ * @param {{draw: () => void, resume: () => void, chosen: (on: boolean) => void}} page `chosen`: whether a row is
  */
-export function keys(table, holding, { draw, resume }) {
+export function rowKeys(table, { draw, resume, chosen }) {
   const { grid } = table;
   /** @type {Record<string, () => number>} */
   const moves = {
@@ -30,7 +29,7 @@ export function keys(table, holding, { draw, resume }) {
     const move = moves[event.key];
     if (move && table.feed.size > 0) {
       event.preventDefault();
-      holding.set('keyboard', true);
+      chosen(true);
       table.go(move());
       draw();
     } else if (event.key === 'Enter' && table.active >= 0) table.open();
@@ -38,9 +37,21 @@ export function keys(table, holding, { draw, resume }) {
   });
   grid.addEventListener('blur', () => {
     table.active = -1;
-    holding.set('keyboard', false);
+    chosen(false);
     draw();
   });
+}
+
+/**
+ * The same, and Space or P pauses; so does the pointer, and who reads older rows.
+ *
+ * @param {Table} table
+ * @param {Holding} holding
+ * @param {{draw: () => void, resume: () => void}} page
+ */
+export function keys(table, holding, { draw, resume }) {
+  const { grid } = table;
+  rowKeys(table, { draw, resume, chosen: (on) => holding.set('keyboard', on) });
   grid.addEventListener('pointerenter', (event) => event.pointerType === 'mouse' && holding.set('pointer', true));
   grid.addEventListener('pointerleave', () => holding.set('pointer', false));
   grid.addEventListener('scroll', () => holding.set('scroll', !table.atTop), { passive: true });

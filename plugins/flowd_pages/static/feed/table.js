@@ -8,9 +8,18 @@ import { fill, h } from '../dom.js';
 import { count } from '../format.js';
 import { Cell } from './columns.js';
 
-/** @typedef {import('./model.js').Feed} Feed */
 /** @typedef {import('./model.js').Row} Row */
 /** @typedef {import('./columns.js').Column} Column */
+
+/**
+ * Rows in their order. While `generation` is the same, the row of a place is the same, and rows only come at the top.
+ *
+ * @typedef {object} Shown
+ * @property {number} generation
+ * @property {number} head the place of the first
+ * @property {number} size
+ * @property {(index: number) => Row | undefined} at
+ */
 
 /** Rows beyond the edges, so that scrolling shows no holes. */
 const OVERSCAN = 4;
@@ -78,7 +87,7 @@ export function missing(missed) {
   return missed === 1 ? 'One row was missed here' : `${count(missed)} rows were missed here`;
 }
 
-/** Draws a feed, when it is told to. */
+/** Draws rows, when it is told to. */
 export class Table {
   /** The row that the keyboard is on; 0 is the newest, -1 none. */
   active = -1;
@@ -99,7 +108,7 @@ export class Table {
    * @param {HTMLElement} head the names of the columns, which stay
    * @param {HTMLElement} body what is as high as all rows
    * @param {Column[]} columns
-   * @param {Feed} feed
+   * @param {Shown} feed
    * @param {() => void} changed what is in sight changed: draw soon
    */
   constructor(grid, head, body, columns, feed, changed) {

@@ -40,8 +40,8 @@ input = ${JSON.stringify(input)}
 count = "${counted}"`;
 }
 
-/** @param {string} name */
-function tomlKey(name) {
+/** A name as a key of the configuration. @param {string} name */
+export function tomlKey(name) {
   return /^[A-Za-z0-9_-]+$/.test(name) ? name : JSON.stringify(name);
 }
 

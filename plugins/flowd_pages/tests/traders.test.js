@@ -1,0 +1,198 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { address } from '../static/feed/forms.js';
+import { Board } from '../static/traders/board.js';
+import { Newest, told } from '../static/traders/events.js';
+import { FIGURES, letter, partsWords, signed } from '../static/traders/figures.js';
+import { PLAIN, figureOf, fromSearch, isAll, sortedBy, toSearch } from '../static/traders/view.js';
+import { missingLines } from '../static/traders/words.js';
+import { seeded } from './fakes.js';
+
+/** @param {number} number */
+const who = (number) => `0x${number.toString(16).padStart(40, '0')}`;
+const SHARES = { win_rate: 0.21, volume: 0.1, max_drawdown: 0.2, risk_ratio: 0.05, max_profit: 0.01 };
+
+/** @param {number} number @param {Record<string, unknown>} [said] */
+function standing(number, said = {}) {
+  const plain = {
+    ...{ address: who(number), venue: 'hyperliquid', rank: 1, score: 0.57, shares: SHARES, population: 40 },
+    ...{ win_rate: 0.6, win_rate_source: 'fills', volume: '1234567.5', volume_source: 'portfolio', account_age_days: 12, account_age_source: 'trades' },
+    ...{ risk_ratio: 1.5, max_drawdown: 0.25, max_drawdown_source: 'account_value', max_profit: '1000', max_loss: '250', trips: 40, partial_trips: 2 },
+    ...{ equity: '5000', unrealized_pnl: '-12.5', first_seen_ms: 1000, last_seen_ms: 60_000, tracked_ms: 30_000, time_ms: 60_000 },
+  };
+  return { ...plain, ...said };
+}
+
+const UNKNOWN = {
+  ...{ rank: null, score: null, shares: null, win_rate: null, win_rate_source: null, volume: null, volume_source: null, account_age_days: null },
+  ...{ account_age_source: null, risk_ratio: null, max_drawdown: null, max_drawdown_source: null, max_profit: null, max_loss: null, trips: 0 },
+  ...{ equity: null, unrealized_pnl: null, tracked_ms: null },
+};
+
+/** @param {any[]} values @param {number} [time_ms] */
+const records = (values, time_ms = 1) => values.map((value, index) => ({ seq: index + 1, time_ms, key: value.address, value }));
+
+/** @param {any[]} values @param {Partial<import('../static/traders/view.js').View>} [view] */
+function shown(values, view = {}) {
+  const board = new Board();
+  board.put(records(values), true, 100, 5);
+  board.choose({ ...PLAIN, ...view });
+  return Array.from({ length: board.size }, (_, index) => board.at(index)?.value.address);
+}
+
+// -- figures
+
+test('every figure says what it was measured from, and by a letter', () => {
+  const row = standing(1);
+  const said = Object.fromEntries(FIGURES.map((figure) => [figure.name, figure.say(row, 90_000)]));
+  assert.equal(said.win_rate.text, '60.0%');
+  assert.equal(said.win_rate.title, 'of 40 completed trips, measured from fills');
+  assert.deepEqual(['win_rate', 'total_volume_usd', 'max_drawdown', 'account_age_days'].map((name) => letter(said[name].from)), ['F', 'P', 'V', 'T']);
+  assert.equal(said.total_volume_usd.text, '$1.23M');
+  assert.equal(said.trader_score.text, '0.5700');
+  assert.equal(said.trader_score.title, 'win rate 0.210, small drawdown 0.200, volume 0.100, pay-off 0.050, best trip 0.010');
+  assert.deepEqual([said.unrealized_pnl_usd.text, said.unrealized_pnl_usd.tone], ['−$12.50', 'sell']);
+  assert.equal(said.last_tracked_at.text, '1 min');
+});
+
+test('what is unknown is a dash that says why, and never a number', () => {
+  const row = standing(1, UNKNOWN);
+  const whole = new Set(['trader_address', 'trips', 'partial_trips', 'last_seen_at']);
+  for (const figure of FIGURES.filter(({ name }) => !whole.has(name))) {
+    const { text, title } = figure.say(row, 0);
+    assert.equal(text, '–', figure.name);
+    assert.match(title, /^Unknown: ./, figure.name);
+    assert.equal(figure.key(row), null, figure.name);
+  }
+});
+
+test('a score is told as its five parts', () => {
+  assert.equal(partsWords(SHARES).split(', ').length, 5);
+  assert.equal(partsWords(null), '');
+});
+
+test('amounts have their sign in front', () => {
+  assert.deepEqual(['1200', '-1200', '0'].map(signed), ['+$1.2K', '−$1.2K', '+$0.00']);
+});
+
+// -- order and filters
+
+test('the unknown come last in both orders, and equal ones by address', () => {
+  const rows = [standing(3, { volume: null }), standing(2, { volume: '5' }), standing(1, { volume: '5' }), standing(4, { volume: '1000' })];
+  assert.deepEqual(shown(rows, { sort: 'total_volume_usd', order: 'desc' }), [4, 1, 2, 3].map(who));
+  assert.deepEqual(shown(rows, { sort: 'total_volume_usd', order: 'asc' }), [1, 2, 4, 3].map(who));
+});
+
+test('filters hold together, and whose volume is unknown has not that much', () => {
+  const rows = [standing(0xa1, { trips: 5 }), standing(0xa2, { trips: 30, volume: null }), standing(0xa3, { trips: 30, volume: '20000' }), standing(0xb4, { trips: 30, volume: '9' })];
+  assert.deepEqual(shown(rows, { trips: '20' }), [0xa2, 0xa3, 0xb4].map(who));
+  assert.deepEqual(shown(rows, { trips: '20', volume: '10k' }), [0xa3].map(who));
+  assert.deepEqual(shown(rows, { text: '0A' }), [0xa1, 0xa2, 0xa3].map(who));
+  assert.equal(shown(rows, { trips: 'many' }).length, 4, 'what is no number filters nobody');
+});
+
+test('choices live in the address, and what is usual is left out', () => {
+  assert.equal(toSearch(PLAIN), '');
+  const view = { text: '0xAb', trips: '20', volume: '10k', sort: 'win_rate', order: /** @type {const} */ ('asc') };
+  assert.equal(toSearch(view, '?keep=1'), '?keep=1&sort=win_rate&order=asc&q=0xAb&min_trips=20&min_volume=10k');
+  assert.deepEqual(fromSearch(toSearch(view)), view);
+  assert.deepEqual(fromSearch('?sort=<b>&order=up&min_trips=x'), PLAIN);
+  assert.equal(fromSearch('?sort=max_drawdown').order, 'asc', 'the smallest is the best');
+  assert.ok(isAll({ ...PLAIN, sort: 'trips' }));
+});
+
+test('a figure is sorted its own way first, and once more turns it round', () => {
+  const once = sortedBy(PLAIN, 'rank');
+  assert.deepEqual([once.sort, once.order], ['rank', 'asc']);
+  assert.equal(sortedBy(once, 'rank').order, 'desc');
+  assert.equal(sortedBy(PLAIN, 'nothing'), PLAIN);
+});
+
+// -- the board
+
+test('what comes live is marked, what was there is not', () => {
+  const board = new Board();
+  board.put(records([standing(1)], 50), true, 100, 7);
+  board.put(records([standing(2)], 99), false, 100, 8);
+  board.put(records([standing(1, { score: 0.9 })], 101), false, 101, 9);
+  board.settle();
+  assert.deepEqual([board.at(0)?.value.score, board.at(0)?.arrived, board.at(1)?.arrived], [0.9, 9, 0]);
+  assert.equal(board.all, 2);
+});
+
+test('places fall by one from the head, as the table wants them', () => {
+  const board = new Board();
+  board.put(records([3, 1, 2].map((number) => standing(number))), true, 1, 1);
+  const before = board.generation;
+  board.settle();
+  assert.ok(board.generation > before);
+  assert.deepEqual([0, 1, 2].map((index) => board.head - (board.at(index)?.place ?? NaN)), [0, 1, 2]);
+  assert.equal(board.indexOf(who(2)), 1);
+  assert.equal(board.indexOf(undefined), -1);
+});
+
+test('a snapshot replaces everything', () => {
+  const board = new Board();
+  board.put(records([standing(1), standing(2)]), true, 1, 1);
+  board.put(records([standing(3)]), true, 2, 2);
+  board.settle();
+  assert.deepEqual([board.all, board.at(0)?.value.address], [1, who(3)]);
+});
+
+test('ten thousand are put in order by any figure within a few frames', () => {
+  const random = seeded(7);
+  const board = new Board();
+  board.put(records(Array.from({ length: 10_000 }, (_, index) => standing(index, { score: random(), volume: String(Math.floor(random() * 1e9)) }))), true, 1, 1);
+  const figure = figureOf('total_volume_usd');
+  const begun = performance.now();
+  board.choose({ ...PLAIN, sort: 'total_volume_usd' });
+  assert.ok(performance.now() - begun < 250);
+  for (let index = 1; index < board.size; index++) assert.ok(Number(figure?.key(board.at(index - 1)?.value)) >= Number(figure?.key(board.at(index)?.value)));
+});
+
+// -- events
+
+const EVENT = {
+  ...{ id: 'a', address: who(1), symbol: 'BTC', event: 'OPEN', side: 'LONG', prev_size: '0', size: '2', prev_entry_price: null, entry_price: '100' },
+  ...{ implied_price: '100', mark_price: '101', notional: '202', from_ms: 0, time_ms: 75_000, detected_ms: 75_100, sampled: true, liquidated: false },
+};
+
+test('an event says how it is known', () => {
+  const sampled = told(EVENT);
+  assert.deepEqual([sampled.verb, sampled.side, sampled.amount, sampled.at], ['opened', 'LONG', '$202.00', 'at $100.00']);
+  assert.match(sampled.how, /^Between .*00:00:00 UTC and .*00:01:15 UTC: two states were compared/);
+  assert.match(told({ ...EVENT, sampled: false }).how, /^A fill told it/);
+});
+
+test('a price that two states do not tell is not said', () => {
+  assert.equal(told({ ...EVENT, implied_price: null }).at, '');
+});
+
+test('who was closed by force was liquidated', () => {
+  assert.equal(told({ ...EVENT, event: 'CLOSE', liquidated: true }).verb, 'liquidated');
+  assert.equal(told({ ...EVENT, event: 'FLIP' }).verb, 'flipped to');
+});
+
+test('the newest events are kept, newest first', () => {
+  const newest = new Newest(3);
+  newest.put([1, 2].map((id) => ({ seq: id, time_ms: 1, value: { ...EVENT, id: `${id}` } })), true, 10);
+  newest.put([3, 4].map((id) => ({ seq: id, time_ms: 11, value: { ...EVENT, id: `${id}` } })), false, 11);
+  assert.deepEqual(newest.rows.map(({ value, live }) => [value.id, live]), [['4', true], ['3', true], ['2', false]]);
+});
+
+// -- links and words
+
+test('an address leads to its own page, with the explorer beside', () => {
+  const mixed = `0x${'AB'.repeat(20)}`;
+  assert.deepEqual(address(mixed, '/traders/'), { text: '0xABAB…ABAB', full: mixed, href: `/traders/${mixed.toLowerCase()}`, beside: `https://www.flowscan.xyz/address/${mixed}` });
+  assert.equal(address('javascript:alert(1)', '/traders/').href, null);
+});
+
+test('only the lines that are missing are told', () => {
+  const names = { traders: 'traders', positions: 'my positions', leaderboard: 'leaderboard' };
+  const mistake = { code: 'UNKNOWN_STREAM', message: '' };
+  const all = missingLines('leaderboard', names, { ...mistake, allowed: ['outages'] });
+  assert.match(all, /\[sources\.traders\][^]*\[transforms\."my positions"\]\nkind = "hyperliquid-tracking"[^]*positions = "my positions"/);
+  assert.equal(missingLines('leaderboard', names, { ...mistake, allowed: ['traders', 'my positions'] }), '[transforms.leaderboard]\nkind = "leaderboard"\npositions = "my positions"');
+});

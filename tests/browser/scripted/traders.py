@@ -1,0 +1,83 @@
+"""Traders, their positions and their standings, as a test tells them by POST."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import cattrs
+import trio
+from attrs import evolve, frozen
+from flowd_leaderboard.records import Computation
+from quart import Blueprint, request
+
+from flowd.plugin import Feed, Sink, Source, Streams, hookimpl
+from flowd.traders import Account, Equity, PositionEvent, Round, Standing, Trader
+
+converter = cattrs.Converter()
+converter.register_structure_hook(Decimal, lambda value, _: Decimal(str(value)))
+
+RECORDS: dict[str, tuple[type, dict[str, type]]] = {
+    "traders": (Trader, {}),
+    "positions": (PositionEvent, {"accounts": Account, "equity": Equity, "round": Round}),
+    "leaderboard": (Standing, {"computed": Computation}),
+}
+feeds: dict[str, Feed[Any]] = {}
+
+
+@frozen
+class Config:
+    """Nothing to say."""
+
+
+async def silent(config: Config, feed: Feed[Any]) -> None:
+    """Publishes what is told."""
+    feeds[feed.name] = feed
+    feed.delivering()
+    await trio.sleep_forever()
+
+
+def routes(config: Config, streams: Streams) -> Blueprint:
+    """What tests tell."""
+    blueprint = Blueprint("scripted_traders", __name__)
+
+    @blueprint.post("/tell/<name>")
+    async def told(name: str) -> str:
+        name, _, table = name.partition(".")
+        feed, (record, tables) = feeds[name], RECORDS[name]
+        for said in json.loads(await request.get_data()):
+            key = said.get("address", {"round": "round", "computed": "leaderboard"}.get(table))
+            value = converter.structure(said, tables[table] if table else record)
+            if table:
+                feed.table(table, tables[table]).append(value, key=key)
+            elif name == "positions":
+                feed.publish(value, id=value.id)
+            else:
+                feed.publish(value, key=key)
+        return "told"
+
+    @blueprint.post("/crowd/<int:count>")
+    async def crowded(count: int) -> str:
+        one = converter.structure(json.loads(await request.get_data()), Standing)
+        for n in range(count):
+            address = f"0x{n:040x}"
+            feeds["leaderboard"].publish(
+                evolve(one, address=address, volume=Decimal(n)), key=address
+            )
+        return "told"
+
+    return blueprint
+
+
+@hookimpl
+def flowd_sources() -> list[Source]:
+    """The kinds `scripted-traders`, `scripted-positions` and `scripted-leaderboard`."""
+    return [
+        Source(f"scripted-{name}", silent, Config, record=record, tables=tables)
+        for name, (record, tables) in RECORDS.items()
+    ]
+
+
+@hookimpl
+def flowd_sinks() -> list[Sink]:
+    """The kind `scripted-teller`."""
+    return [Sink("scripted-teller", Config, routes=routes)]

@@ -1,0 +1,322 @@
+"""The pages of traders in a real browser, on a real daemon whose streams carry what a test tells
+them.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.kit import PHONE, Witness, ask, shows, start, until
+from tests.edge.process import Flowd, toml
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+STREAMS = ("traders", "positions", "leaderboard")
+DASH = "\N{EN DASH}"
+HOSTILE = "<img src=x onerror=pwned()>"
+NOW_MS = int(time.time() * 1000)
+
+
+def who(number: int) -> str:
+    return f"0x{number:040x}"
+
+
+SHARES = {"win_rate": 0.2, "volume": 0.1, "max_drawdown": 0.15, "risk_ratio": 0.1}
+PLAIN: dict[str, Any] = {
+    **{"venue": "hyperliquid", "rank": 1, "score": 0.6, "shares": {**SHARES, "max_profit": 0.05}},
+    **{"win_rate": 0.6, "win_rate_source": "fills", "volume": "1500000"},
+    **{"volume_source": "portfolio", "account_age_days": 400, "account_age_source": "portfolio"},
+    **{"risk_ratio": 1.5, "max_drawdown": 0.25, "max_drawdown_source": "account_value"},
+    **{"max_profit": "12000", "max_loss": "800", "trips": 40, "partial_trips": 2},
+    **{"equity": "50000", "unrealized_pnl": "-1250", "first_seen_ms": NOW_MS - 86_400_000},
+    **{"last_seen_ms": NOW_MS - 60_000, "tracked_ms": NOW_MS - 30_000, "population": 2},
+    **{"time_ms": NOW_MS - 120_000},
+}
+UNKNOWN: dict[str, Any] = {
+    **dict.fromkeys(name for name in PLAIN if name.endswith("_source")),
+    **dict.fromkeys(["rank", "score", "shares", "win_rate", "volume", "account_age_days"]),
+    **dict.fromkeys(["risk_ratio", "max_drawdown", "max_profit", "max_loss", "equity"]),
+    **{"unrealized_pnl": None, "tracked_ms": None, "trips": 0, "partial_trips": 1},
+}
+
+
+def standing(number: int, **said: object) -> dict[str, object]:
+    return {**PLAIN, "address": who(number), **said}
+
+
+def event(name: str, number: int = 1, **said: object) -> dict[str, object]:
+    plain: dict[str, object] = {
+        **{"id": name, "address": who(number), "venue": "hyperliquid", "symbol": "BTC"},
+        **{"event": "OPEN", "side": "LONG", "prev_size": "0", "size": "0.5"},
+        **{"prev_entry_price": None, "entry_price": "64000", "implied_price": "64000"},
+        **{"mark_price": "64100", "notional": "32050", "from_ms": NOW_MS - 75_000},
+        **{"time_ms": NOW_MS, "detected_ms": NOW_MS, "sampled": True, "liquidated": False},
+    }
+    return {**plain, **said}
+
+
+class Site(Flowd):
+    """A daemon whose streams of traders are scripted, all or some of them."""
+
+    def __init__(self, folder: Path, names: tuple[str, ...], extra: str) -> None:
+        self.names = names
+        self.witness = Witness(("WebSocket", "ERR_", "404"))
+        plugins = Path(__file__).parent / "scripted"
+        super().__init__(folder, "", extra=extra, arguments=["--plugins-dir", str(plugins)])
+
+    def write(self) -> None:
+        """Write the configuration as it is now."""
+        lines = ["[flowd]", *(f"{key} = {toml(value)}" for key, value in self.settings.items())]
+        for name in self.names:
+            lines += [f"[sources.{name}]", f'kind = "scripted-{name}"', "retain = 20000"]
+        kinds = {"teller": "scripted-teller", "http": "http", "websocket": "websocket"}
+        for name, kind in {**kinds, "pages": "pages"}.items():
+            lines += [f"[sinks.{name}]", f'kind = "{kind}"']
+        self.config.write_text("\n".join([*lines, self.extra, ""]))
+
+    def tell(self, stream: str, *said: dict[str, object]) -> None:
+        """Let a stream carry this."""
+        assert ask(self, f"/tell/{stream}", list(said)) == "told"
+
+    def open(self, page: Page, path: str = "/traders") -> Page:
+        """Open a page, and wait until it is live."""
+        self.witness.watch(page).goto(f"http://127.0.0.1:{self.port}{path}")
+        page.wait_for_selector("#connection[data-status=connected]")
+        return page
+
+
+Make = Callable[..., Site]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Makes the daemon of a test, and sees at the end that the browser complained of nothing."""
+    sites: list[Site] = []
+
+    def made(names: tuple[str, ...] = STREAMS, extra: str = "") -> Site:
+        site = Site(tmp_path / "site", names, extra)
+        sites.append(site)
+        start(site)
+        until(lambda: ask(site, "/health")["status"] == "ok" or not names, "all is there")
+        return site
+
+    yield made
+    for site in sites:
+        site.witness.conclude(site)
+
+
+@pytest.fixture
+def site(make: Make) -> Site:
+    """A daemon that has everything, and has heard nothing yet."""
+    return make()
+
+
+@pytest.fixture
+def page(page: Page) -> Page:
+    """A page that notices when a text becomes a script."""
+    page.context.add_init_script("window.pwned = () => { window.wasPwned = true; }")
+    return page
+
+
+def order(page: Page) -> list[int]:
+    """The numbers of the traders in the order in which they are shown."""
+    found: list[str] = page.evaluate(
+        "Array.from({length: flowdTraders.board.size}, (_, at) => flowdTraders.board.at(at).value)"
+        ".map((value) => value.address)"
+    )
+    return [int(address, 16) for address in found]
+
+
+def cells(page: Page, index: int = 0) -> dict[str, str]:
+    """What is written in a row, by column."""
+    row = page.locator(f"#rows .line[aria-rowindex='{index + 2}'] .cell:not(.note)")
+    found: list[list[str]] = row.evaluate_all(
+        "cells => cells.map((cell) => [cell.classList[1], cell.firstChild.textContent])"
+    )
+    return {name: text for name, text in found}
+
+
+# -- the leaderboard
+
+
+def test_a_standing_is_a_row_with_its_sources_and_its_unknowns(page: Page, site: Site) -> None:
+    site.tell("leaderboard", standing(1), standing(2, **UNKNOWN))
+
+    site.open(page)
+
+    until(lambda: order(page) == [1, 2], "both, the unknown last")
+    row = cells(page)
+    assert (row["score"], row["win_rate"], row["total_volume_usd"]) == ("0.6000", "60.0%", "$1.5M")
+    volume = page.locator("#rows .line[aria-rowindex='2'] .total_volume_usd")
+    assert volume.locator(".from").inner_text() == "P"
+    assert "the venue's own portfolio" in (volume.get_attribute("title") or "")
+    unknown = page.locator("#rows .line[aria-rowindex='3'] .win_rate")
+    assert unknown.inner_text() == DASH
+    assert unknown.get_attribute("title") == "Unknown: no completed trip is known"
+    widths = page.locator("#rows .line[aria-rowindex='2'] .five i").evaluate_all(
+        "parts => parts.map((part) => part.style.width)"
+    )
+    assert widths == ["20%", "15%", "10%", "10%", "5%"]
+    assert "win rate 0.200, small drawdown 0.150" in (
+        page.locator("#rows .line[aria-rowindex='2'] .score .sr").inner_text()
+    )
+
+
+def test_every_column_sorts_by_pointer_and_by_keyboard(page: Page, site: Site) -> None:
+    site.tell(
+        "leaderboard",
+        standing(1, volume="10", trips=3),
+        standing(2, volume="30", trips=2),
+        standing(3, **UNKNOWN),
+    )
+    site.open(page)
+    until(lambda: len(order(page)) == 3, "all rows")
+
+    page.click("#head [data-sort=total_volume_usd]")
+    assert order(page) == [2, 1, 3]
+    page.keyboard.press("Enter")
+    assert order(page) == [1, 2, 3], "the unknown stays last"
+    assert page.locator("#head [aria-sort=ascending]").inner_text().startswith("Volume")
+    shows(page, "location.search === '?sort=total_volume_usd&order=asc'")
+    for button in page.locator("#head button").all():
+        button.focus()
+        page.keyboard.press("Space")
+        assert order(page)[-1] == 3 or button.get_attribute("data-sort") in (
+            *("trader_address", "trips", "partial_trips", "last_seen_at"),
+        )
+
+
+def test_filters_live_in_the_address(page: Page, site: Site) -> None:
+    site.tell("leaderboard", standing(0xA1, trips=50), standing(0xA2), standing(0xB3, volume="5"))
+    site.open(page, "/traders?min_volume=1k")
+    until(lambda: order(page) == [0xA1, 0xA2], "by volume")
+
+    page.fill("#filter-trips", "45")
+    until(lambda: order(page) == [0xA1], "by trips")
+    page.fill("#filter-trips", "")
+    page.fill("#filter-text", "A2")
+    until(lambda: order(page) == [0xA2], "by address")
+    shows(page, "location.search === '?min_volume=1k&q=A2'")
+    page.fill("#filter-text", who(0xFFFF))
+    page.wait_for_selector("#traders-empty:not([hidden])")
+    link = page.locator("#traders-empty a")
+    assert link.get_attribute("href") == f"/traders/{who(0xFFFF)}"
+    page.click("#traders-empty button")
+    until(lambda: len(order(page)) == 3, "all again")
+
+
+def test_changed_rows_and_events_flash_in(browser: Browser, site: Site) -> None:
+    context = browser.new_context(reduced_motion="no-preference")
+    page = context.new_page()
+    site.tell("leaderboard", standing(1, score=0.9), standing(2, score=0.5))
+    site.open(page)
+    until(lambda: order(page) == [1, 2], "both")
+    assert page.locator("#rows .line.fresh").count() == 0
+    shows(page, "!document.querySelector('#events-empty').hidden")
+
+    site.tell("positions", event("a"), event("b", 2, event="CLOSE", liquidated=True))
+    shows(page, "document.querySelectorAll('#events .event.fresh').length === 2")
+    site.tell("leaderboard", standing(2, score=0.95))
+    shows(page, "document.querySelectorAll('#rows .line.fresh').length === 1")
+
+    assert order(page) == [2, 1]
+    newest = page.locator("#events .event >> nth=0")
+    assert "liquidated" in newest.inner_text()
+    assert "two states were compared" in (newest.get_attribute("title") or "")
+    assert len(site.witness.sockets) == 1
+    context.close()
+
+
+def test_the_page_tells_population_age_and_how_far_tracking_has_come(
+    page: Page, site: Site
+) -> None:
+    site.tell("leaderboard", standing(1))
+    computed = {"time_ms": NOW_MS - 3_600_000, "population": 120, "listed": 4000, "unlisted": 0}
+    site.tell("leaderboard.computed", computed)
+    site.tell(
+        "positions.round",
+        {
+            **{"venue": "hyperliquid", "time_ms": NOW_MS, "traders": 5000, "tracked": 1200},
+            **{"waiting": 3800, "oldest_tracked_ms": NOW_MS - 7_200_000, "round_s": 7500.0},
+            **{"events": 7, "weight_used": 80, "weight_per_minute": 1200},
+        },
+    )
+
+    site.open(page)
+
+    until(lambda: page.locator("#fact-population").inner_text() == "120", "the population")
+    assert page.locator("#fact-age").inner_text().startswith("1 h")
+    until(lambda: page.locator("#fact-tracked").inner_text() == "1,200", "the visits")
+    assert page.locator("#fact-traders").inner_text() == "of 5,000 traders"
+    assert page.locator("#fact-oldest").inner_text().startswith("2 h")
+    page.click(".score-note summary")
+    assert "is no advice" in page.locator(".score-words").inner_text()
+    assert page.locator("#evidence li").count() == 5
+
+
+def test_without_the_streams_the_page_says_which_lines_to_add(page: Page, make: Make) -> None:
+    site = make(names=("traders",))
+
+    site.open(page)
+
+    page.wait_for_selector("#traders-empty pre")
+    lines = page.locator("#traders-empty pre").inner_text()
+    assert "hyperliquid-tracking" in lines
+    assert 'kind = "leaderboard"' in lines
+    assert "hyperliquid-discovery" not in lines, "that is there"
+    assert "hyperliquid-tracking" in page.locator("#events-empty pre").inner_text()
+
+
+def test_ten_thousand_rows_are_a_few_elements_and_scroll(page: Page, site: Site) -> None:
+    assert ask(site, "/crowd/10000", standing(0)) == "told"
+    site.open(page)
+    until(lambda: page.locator("#row-count").inner_text() == "10,000", "all rows")
+
+    page.click("#head [data-sort=total_volume_usd]")
+    assert order(page)[:2] == [9999, 9998]
+    frames_ms = page.evaluate(
+        """(async () => {
+            const grid = document.querySelector('#grid');
+            const frames = [];
+            for (let at = 0; at < 60; at++) {
+                const begun = performance.now();
+                grid.scrollTop += 72;
+                await new Promise((done) => requestAnimationFrame(done));
+                frames.push(performance.now() - begun);
+            }
+            return frames;
+        })()"""
+    )
+    assert sorted(frames_ms)[30] < 50, "near a frame, whatever else this machine does"
+    assert page.locator("#rows .line").count() < 120
+
+
+def test_what_an_upstream_says_is_text(page: Page, site: Site) -> None:
+    site.tell("leaderboard", standing(1, win_rate_source="fills"))
+    site.tell("positions", event("a", symbol=HOSTILE, address=HOSTILE))
+
+    site.open(page)
+
+    until(lambda: HOSTILE in page.locator("#events").inner_text(), "the text")
+    assert page.locator("main img").count() == 0
+    assert page.evaluate("window.wasPwned") is None
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_a_phone_is_wide_enough(browser: Browser, site: Site, scheme: Any) -> None:
+    site.tell("leaderboard", standing(1), standing(2, **UNKNOWN))
+    site.tell("positions", event("a"))
+    context = browser.new_context(viewport=PHONE, color_scheme=scheme)
+    page = site.open(context.new_page())
+
+    until(lambda: order(page) == [1, 2], "the rows")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.locator("#sort").is_visible()
+    page.select_option("#sort", "trader_address")
+    assert order(page) == [1, 2]
+    context.close()
