@@ -24,6 +24,7 @@ LOGO_STYLE = "'sha256-3pRED1tOXas1FXFoPb9TGCjmYe9XQsmO9OV23khV2nY='"
 """
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}")
 
 
 @frozen
@@ -104,7 +105,7 @@ def policy(host: str) -> str:
 
 
 def routes(config: Config, streams: Streams) -> Blueprint:
-    """`/`, `/chart/SYMBOL`, the two feeds, `/analytics`, `/traders`, and `/assets/`."""
+    """`/`, `/chart/SYMBOL`, the two feeds, `/analytics`, the traders, and `/assets/`."""
     assets = Assets(HERE / "static", HERE / "vendor")
     templates = Environment(
         loader=PackageLoader("flowd_pages"),
@@ -165,6 +166,13 @@ def routes(config: Config, streams: Streams) -> Blueprint:
     async def traders() -> Response:
         """The leaderboard, as a page."""
         return page("traders", streams=config)
+
+    @blueprint.get("/traders/<address>")
+    async def trader(address: str) -> Response:
+        """What one account holds and did, as a page."""
+        if not _ADDRESS.fullmatch(address):
+            return page("unknown-trader", 404, address=address[:60])
+        return page("trader", address=address.lower(), streams=config)
 
     @blueprint.get("/assets/<path:name>")
     async def asset(name: str) -> Response:

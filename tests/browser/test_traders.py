@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -57,6 +58,23 @@ def event(name: str, number: int = 1, **said: object) -> dict[str, object]:
         **{"time_ms": NOW_MS, "detected_ms": NOW_MS, "sampled": True, "liquidated": False},
     }
     return {**plain, **said}
+
+
+def position(symbol: str, **said: object) -> dict[str, object]:
+    plain: dict[str, object] = {
+        **{"symbol": symbol, "size": "0.5", "entry_price": "63000", "notional": "32000"},
+        **{"unrealized_pnl": "500", "liquidation_price": "48000", "leverage": 20},
+        **{"isolated": False, "margin": "1600", "max_leverage": 40, "funding": "-3"},
+    }
+    return {**plain, **said}
+
+
+def account(number: int, *positions: dict[str, object], **said: object) -> dict[str, object]:
+    plain: dict[str, object] = {
+        **{"address": who(number), "venue": "hyperliquid", "time_ms": NOW_MS, "equity": "51234.5"},
+        **{"notional": "64000", "margin_used": "3200", "withdrawable": "48000"},
+    }
+    return {**plain, "positions": list(positions), **said}
 
 
 class Site(Flowd):
@@ -319,4 +337,123 @@ def test_a_phone_is_wide_enough(browser: Browser, site: Site, scheme: Any) -> No
     assert page.locator("#sort").is_visible()
     page.select_option("#sort", "trader_address")
     assert order(page) == [1, 2]
+    context.close()
+
+
+# -- one trader
+
+FILLS = """
+[sources.all-fills]
+kind = "scripted-fills"
+[sinks.say]
+kind = "scripted-script"
+"""
+ASKED = '[sinks.traders-api]\nkind = "traders-http"'
+
+
+def rows_of(page: Page, name: str) -> list[list[str]]:
+    """What is written in a table."""
+    found: list[list[str]] = page.locator(f"#{name} tbody tr").evaluate_all(
+        "rows => rows.map((row) => [...row.children].map((cell) => cell.textContent))"
+    )
+    return found
+
+
+def test_positions_have_their_mark_and_how_far_liquidation_is(page: Page, site: Site) -> None:
+    near = position("ETH", size="-10", notional="31000", liquidation_price="3255", isolated=True)
+    site.tell("positions.accounts", account(1, position("BTC"), near), account(2))
+    site.tell("leaderboard", standing(1), standing(2))
+
+    site.open(page, f"/traders/{who(1)}")
+
+    until(lambda: len(rows_of(page, "positions-table")) == 2, "both positions")
+    btc, eth = rows_of(page, "positions-table")
+    assert btc == [
+        *("BTC", "LONG", "0.5000", "$32K", "$63,000.00", "$64,000.00", "$48,000.00", "25.0%"),
+        *("+$500.00", "20x cross"),
+    ]
+    assert (eth[1], eth[2], eth[7], eth[9]) == ("SHORT", "10.0000", "5.0%", "20x isolated")
+    assert page.locator("#positions-table .near .meter").get_attribute("aria-label") == (
+        "Liquidation is 5.0% above the mark"
+    )
+    assert page.locator("#fact-equity").inner_text() == "$51.23K"
+    assert page.locator("#fact-pnl").inner_text() == "+$1K"
+    assert "ago" in page.locator("#as-of-age").inner_text()
+    assert "Rank 1 of 2" in page.locator("#standing").inner_text()
+    assert page.locator("#standing .score-parts li").count() == 5
+    assert page.locator(".trader-links a >> nth=0").get_attribute("href") == (
+        f"https://www.flowscan.xyz/address/{who(1)}"
+    )
+
+
+def test_an_address_that_nobody_visited_is_asked_for_until_it_is(page: Page, make: Make) -> None:
+    site = make(extra=ASKED)
+    address = who(0xABC)
+
+    site.open(page, f"/traders/{address.upper().replace('0X', '0x')}")
+
+    until(lambda: address in ask(site, "/asked"), "tracking is asked")
+    assert page.locator("#as-of").inner_text() == "Being visited"
+    assert page.locator("#trader-note").is_hidden()
+    site.tell("positions.accounts", account(0xABC))
+    until(lambda: "Flat" in page.locator("#positions-empty").inner_text(), "the state")
+    site.tell("positions.accounts", account(0xABC, position("BTC")))
+    until(lambda: len(rows_of(page, "positions-table")) == 1, "the next one, without a reload")
+    assert page.locator("#positions-empty").is_hidden()
+
+
+def test_where_nobody_asks_the_page_says_which_lines_do(page: Page, site: Site) -> None:
+    site.open(page, f"/traders/{who(7)}")
+
+    page.wait_for_selector("#trader-note:not([hidden]) pre")
+    assert 'kind = "traders-http"' in page.locator("#trader-note").inner_text()
+    assert page.locator("#as-of").inner_text() == "Not visited yet"
+    assert "stream of all fills" in page.locator("#fills-empty").inner_text()
+
+
+def test_events_equity_and_fills_come_as_they_happen(page: Page, make: Make) -> None:
+    site = make(extra=FILLS)
+    site.open(page, f"/traders/{who(1)}")
+    until(lambda: "No event" in page.locator("#events-empty").inner_text(), "nothing yet")
+
+    site.tell("positions", event("a"), event("b", 2), event("c", event="CLOSE"))
+    points = " ".join(f"{NOW_MS - at * 75_000}:{50_000 - at * 10}" for at in range(50, -1, -1))
+    equity = {"address": who(1), "venue": "hyperliquid", "points": points}
+    site.tell("positions.equity", equity)
+    fills = [{"address": who(1), "symbol": coin, "pnl": "5", "notional": "100"} for coin in "AAB"]
+    assert ask(site, "/say/all-fills", [*fills, {"address": who(2)}]) == "said"
+
+    until(lambda: page.locator("#events .event").count() == 2, "only its own")
+    until(lambda: len(rows_of(page, "fills")) == 3, "only its own")
+    assert [row[:2] + row[3:] for row in rows_of(page, "coins")] == [
+        ["A", "2", "+$10.00"],
+        ["B", "1", "+$5.00"],
+    ]
+    assert "from the 3 newest fills" in page.locator("#coins-words").inner_text()
+    assert "+$500.00" in page.locator("#equity-legend").inner_text()
+    page.focus("#equity")
+    page.keyboard.press("Home")
+    assert page.locator("#equity-spoken").inner_text().endswith("$49,500.00")
+    assert len(site.witness.sockets) == 1
+
+
+@pytest.mark.parametrize("text", ["0x12", who(1) + "0", "nobody", HOSTILE.replace("/", "")])
+def test_what_is_no_address_is_said_to_be_none(page: Page, site: Site, text: str) -> None:
+    site.witness.watch(page).goto(f"http://127.0.0.1:{site.port}/traders/{quote(text)}")
+
+    assert "is no address" in page.locator("main").inner_text()
+    assert text[:60] in page.locator("main code >> nth=0").inner_text()
+    assert page.locator("main img").count() == 0
+
+
+def test_the_page_of_a_trader_fits_a_phone(browser: Browser, site: Site) -> None:
+    site.tell("positions.accounts", account(1, position("BTC"), position(HOSTILE)))
+    site.tell("leaderboard", standing(1))
+    context = browser.new_context(viewport=PHONE)
+    page = site.open(context.new_page(), f"/traders/{who(1)}")
+
+    until(lambda: len(rows_of(page, "positions-table")) == 2, "the positions")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.locator("main img").count() == 0
     context.close()

@@ -38,6 +38,7 @@ CONFIG = '[sinks.pages]\nkind = "pages"\n'
 PAGES = ["/", "/chart/BTCUSDT", "/all-fills", "/liquidations", "/analytics", "/traders"]
 STYLES = [path for path in (HERE / "static").rglob("*.css") if path.name != "tokens.css"]
 
+ADDRESS = "0x" + "ab" * 20
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -112,7 +113,7 @@ async def every_asset(served: Daemon) -> dict[str, Answer]:
     """All that the pages load, and what the modules among it load in turn."""
     found: dict[str, Answer] = {}
     todo = []
-    for path in (*PAGES, "/chart/not one"):
+    for path in (*PAGES, "/chart/not one", f"/traders/{ADDRESS}"):
         todo += assets_of((await served.get(path)).body.decode())
     while todo:
         path = todo.pop()
@@ -188,6 +189,26 @@ async def test_what_is_no_symbol_is_said_to_be_none_and_never_becomes_html(text:
         assert re.findall(r"<script[^>]*>", html) == re.findall(
             r'<script [^>]*src="/as[^>]*>', html
         )
+
+
+async def test_the_page_of_a_trader_knows_its_address_in_lower_case() -> None:
+    html = await page(f"/traders/0x{'AB' * 20}")
+
+    assert f'data-address="{ADDRESS}"' in html
+    assert "<title>0xabab…abab · flowd</title>" in html
+    assert f'href="https://www.flowscan.xyz/address/{ADDRESS}" target="_blank" rel="noop' in html
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, f"{ADDRESS}0", ADDRESS[:-1], ADDRESS[:-1] + "g"])
+async def test_what_is_no_address_is_said_to_be_none_and_never_becomes_html(text: str) -> None:
+    answer = await get(f"/traders/{quote(text, safe='')}")
+
+    html = answer.body.decode()
+    assert answer.status == 404
+    for dangerous in ("<script>alert", "<img", "onload='", "onerror=alert(1)>", ">49<"):
+        assert dangerous not in html
+    if "/" not in text:
+        assert "is no address" in html
 
 
 async def test_every_page_has_the_bar_with_the_place_marked() -> None:
@@ -322,7 +343,7 @@ async def test_everything_that_pages_load_is_there_with_its_type_and_for_ever() 
         *("theme.js", "tokens.css", "app.css", "overview.js", "flowd-client.js"),
         *("chart.js", "loading.js", "drawing.js", "view.js", "paint.js", "model.js", "mark.svg"),
         *("feed.js", "feed.css", "ring.js", "table.js", "analytics.js", "analytics.css"),
-        *("traders.js", "traders.css", "board.js"),
+        *("traders.js", "traders.css", "board.js", "trader.js", "trader.css", "account.js"),
     }
     for path, answer in found.items():
         assert answer.status == 200, path

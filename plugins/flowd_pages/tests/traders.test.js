@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { address } from '../static/feed/forms.js';
+import { byCoin, gained, held, mark, samples, steps, unrealized } from '../static/traders/account.js';
 import { Board } from '../static/traders/board.js';
 import { Newest, told } from '../static/traders/events.js';
 import { FIGURES, letter, partsWords, signed } from '../static/traders/figures.js';
@@ -195,4 +196,66 @@ test('only the lines that are missing are told', () => {
   const all = missingLines('leaderboard', names, { ...mistake, allowed: ['outages'] });
   assert.match(all, /\[sources\.traders\][^]*\[transforms\."my positions"\]\nkind = "hyperliquid-tracking"[^]*positions = "my positions"/);
   assert.equal(missingLines('leaderboard', names, { ...mistake, allowed: ['traders', 'my positions'] }), '[transforms.leaderboard]\nkind = "leaderboard"\npositions = "my positions"');
+});
+
+// -- one account
+
+const POSITION = {
+  ...{ symbol: 'BTC', size: '-0.5', entry_price: '65000', notional: '32000', unrealized_pnl: '500', liquidation_price: '68000', leverage: 20 },
+  ...{ isolated: false, margin: '1600', max_leverage: 40, funding: '-3' },
+};
+
+test('the mark is what the venue values one unit at', () => {
+  assert.equal(mark(POSITION), '64000.000');
+  assert.equal(mark({ size: '3', notional: '0.00001' }), '0.000003333333');
+  assert.equal(mark({ size: '0', notional: '0' }), null);
+});
+
+test('liquidation is so far from the mark, on its side, and near below a tenth', () => {
+  const short = held(POSITION);
+  assert.deepEqual([short.side, short.size, short.distance, short.near], ['SHORT', '0.5', 0.0625, true]);
+  assert.equal(short.words, 'Liquidation is 6.3% above the mark');
+  const long = held({ ...POSITION, size: '0.5', liquidation_price: '32000' });
+  assert.deepEqual([long.side, long.distance, long.near, long.words], ['LONG', 0.5, false, 'Liquidation is 50.0% below the mark']);
+});
+
+test('where the venue tells no liquidation price there is no distance', () => {
+  const { distance, near, words } = held({ ...POSITION, liquidation_price: null });
+  assert.deepEqual([distance, near], [null, false]);
+  assert.match(words, /tells no price/);
+});
+
+test('what is open is summed up exactly', () => {
+  assert.equal(unrealized({ positions: [POSITION, { ...POSITION, unrealized_pnl: '-500.1' }] }), '-0.1');
+  assert.equal(unrealized({ positions: [] }), '0');
+});
+
+test('fills are summed up by coin, the largest gain or loss first', () => {
+  const fills = [
+    { symbol: 'ETH', notional: '10.5', pnl: '1' },
+    { symbol: 'BTC', notional: '100', pnl: '-7.5' },
+    { symbol: 'ETH', notional: '0.5', pnl: '0.25' },
+  ];
+  assert.deepEqual(byCoin(fills), [
+    { symbol: 'BTC', count: 1, volume: '100', pnl: '-7.5' },
+    { symbol: 'ETH', count: 2, volume: '11', pnl: '1.25' },
+  ]);
+});
+
+test('equity is read from its points, and what is none is left out', () => {
+  assert.deepEqual(samples('1000:5.25 2000:-3 x:1 3000: 4000:1E+3'), [
+    { time: 1000, equity: '5.25' },
+    { time: 2000, equity: '-3' },
+    { time: 4000, equity: '1000.00' },
+  ]);
+  assert.deepEqual(samples(''), []);
+  assert.deepEqual(samples(undefined), []);
+  assert.equal(gained(samples('1:5.25 2:-3')), '-8.25');
+  assert.equal(gained(samples('1:5.25')), null);
+});
+
+test('scales have round steps', () => {
+  assert.deepEqual(steps(0, 100, 4), [0, 50, 100]);
+  assert.deepEqual(steps(-3, 3, 4), [-2, 0, 2]);
+  assert.deepEqual(steps(5, 5, 4), [5]);
 });

@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any
 
 import cattrs
-import trio
 from attrs import evolve, frozen
 from flowd_leaderboard.records import Computation
 from quart import Blueprint, request
@@ -22,6 +21,7 @@ RECORDS: dict[str, tuple[type, dict[str, type]]] = {
     "leaderboard": (Standing, {"computed": Computation}),
 }
 feeds: dict[str, Feed[Any]] = {}
+asked: list[str] = []
 
 
 @frozen
@@ -30,10 +30,11 @@ class Config:
 
 
 async def silent(config: Config, feed: Feed[Any]) -> None:
-    """Publishes what is told."""
+    """Publishes what is told, and keeps what it is asked for."""
     feeds[feed.name] = feed
     feed.delivering()
-    await trio.sleep_forever()
+    while True:
+        asked.append(await feed.asked())
 
 
 def routes(config: Config, streams: Streams) -> Blueprint:
@@ -54,6 +55,10 @@ def routes(config: Config, streams: Streams) -> Blueprint:
             else:
                 feed.publish(value, key=key)
         return "told"
+
+    @blueprint.get("/asked")
+    async def was_asked() -> list[str]:
+        return asked
 
     @blueprint.post("/crowd/<int:count>")
     async def crowded(count: int) -> str:

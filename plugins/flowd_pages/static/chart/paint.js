@@ -11,14 +11,14 @@
 /**
  * The colours of the tokens, as the canvas wants them.
  *
- * @typedef {Record<'panel'|'muted'|'faint'|'line'|'line-soft'|'buy'|'sell'|'sell-soft'|'warn'|'ghost', string>} Colours
+ * @typedef {Record<'panel'|'accent'|'muted'|'faint'|'line'|'line-soft'|'buy'|'sell'|'sell-soft'|'warn'|'ghost', string>} Colours
  */
 
 /** @returns {Colours} */
 export function colours() {
   const probe = document.createElement('i');
   document.body.append(probe);
-  const names = ['panel', 'muted', 'faint', 'line', 'line-soft', 'buy', 'sell', 'sell-soft', 'warn', 'ghost'];
+  const names = ['panel', 'accent', 'muted', 'faint', 'line', 'line-soft', 'buy', 'sell', 'sell-soft', 'warn', 'ghost'];
   const found = Object.fromEntries(
     names.map((name) => {
       probe.style.color = `var(--${name})`;
