@@ -120,6 +120,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         html = templates.get_template(f"{name}.html").render(
             page=name,
             navigation=NAVIGATION,
+            traders=config.positions in streams,
             assets=assets.base,
             charts=assets.charts,
             notices=assets.notices,

@@ -457,3 +457,24 @@ def test_the_page_of_a_trader_fits_a_phone(browser: Browser, site: Site) -> None
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert page.locator("main img").count() == 0
     context.close()
+
+
+# -- the links of other pages
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["traders", "no traders"])
+def test_wallets_lead_to_the_page_of_a_trader_where_there_are_traders(
+    page: Page, make: Make, known: bool
+) -> None:
+    site = make(names=STREAMS if known else (), extra=FILLS)
+    assert ask(site, "/say/all-fills", [{"address": f"0x{'AB' * 20}"}, {"address": "x"}]) == "said"
+
+    site.open(page, "/all-fills")
+
+    shows(page, "document.querySelectorAll('#rows .line').length === 2")
+    explorer = f"https://www.flowscan.xyz/address/0x{'AB' * 20}"
+    links = page.locator("#rows a[href]").evaluate_all(
+        "links => links.map((link) => [link.getAttribute('href'), link.target])"
+    )
+    ours = [[f"/traders/0x{'ab' * 20}", ""]] if known else []
+    assert links == [*ours, [explorer, "_blank"]]

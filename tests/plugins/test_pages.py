@@ -28,6 +28,7 @@ from flowd_pages.assets import Assets
 from flowd.market import Fill
 from flowd.plugin import Feed, Source
 from flowd.testing import Answer, Daemon, daemon, registry
+from flowd.traders import PositionEvent
 from flowd.values.errors import UserError
 
 HERE = Path(flowd_pages.__file__).parent
@@ -71,6 +72,7 @@ SOURCES = SimpleNamespace(
     flowd_sources=lambda: [
         Source("fills", quiet, NoConfig, record=Fill),
         Source("sums", quiet, NoConfig, record=Sum),
+        Source("changes", quiet, NoConfig, record=PositionEvent),
     ]
 )
 MODULES: list[Any] = [flowd_pages, flowd_http, flowd_websocket, SOURCES]
@@ -209,6 +211,14 @@ async def test_what_is_no_address_is_said_to_be_none_and_never_becomes_html(text
         assert dangerous not in html
     if "/" not in text:
         assert "is no address" in html
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_pages_know_whether_there_are_traders(known: bool) -> None:
+    source = '[sources.positions]\nkind = "changes"\n' if known else ""
+
+    for path in PAGES:
+        assert ('data-traders="/traders/"' in await page(path, source + CONFIG)) is known
 
 
 async def test_every_page_has_the_bar_with_the_place_marked() -> None:

@@ -49,6 +49,11 @@ export function bodyOf(id) {
   return /** @type {HTMLTableElement} */ (byId(id)).tBodies[0];
 }
 
+/** Where this daemon has a page for each address, `''` where it knows no traders. */
+export function tradersPath() {
+  return document.documentElement.dataset.traders ?? '';
+}
+
 /** What a choice on this machine was; null when there is none. @param {string} name */
 export function remembered(name) {
   try {

@@ -4,8 +4,9 @@
  * @module analytics/tables
  */
 
-import { bodyOf, byId, fill, h } from '../dom.js';
+import { bodyOf, byId, fill, h, tradersPath } from '../dom.js';
 import { clock, stamp } from '../format.js';
+import { explorerLink, lead } from '../feed/columns.js';
 import { address, money, side } from '../feed/forms.js';
 import { LEVELS, REST, atLeast, bought, cellWords, dollars, level } from './model.js';
 
@@ -82,18 +83,18 @@ export function coinLine(index) {
   };
 }
 
-/** A link to who it was, or only words. */
+/** Links to who it was, or only words. */
 function who() {
-  const link = h('a', { rel: 'noopener noreferrer', target: '_blank' });
+  const link = h('a', { rel: 'noopener noreferrer' });
+  const beside = explorerLink();
   /** @param {unknown} text */
   const write = (text) => {
-    const found = address(text);
+    const found = address(text, tradersPath());
     link.textContent = found.text;
     link.title = found.full;
-    if (found.href) link.href = found.href;
-    else link.removeAttribute('href');
+    lead(link, beside, found);
   };
-  return { link, write };
+  return { links: [link, beside], write };
 }
 
 /** @param {number} index */
@@ -102,7 +103,7 @@ export function traderLine(index) {
   const volume = h('td', { class: 'end' });
   const split = proportion();
   return {
-    element: h('tr', {}, number(index), h('th', { scope: 'row', class: 'name' }, trader.link), volume, split.cell),
+    element: h('tr', {}, number(index), h('th', { scope: 'row', class: 'name' }, ...trader.links), volume, split.cell),
     write: (/** @type {any} */ row) => {
       trader.write(row.name);
       volume.textContent = dollars(row.volume);
@@ -117,7 +118,7 @@ export function largestLine() {
   const [time, coin, sided, value] = [h('td', { class: 'quiet' }), h('th', { scope: 'row', class: 'name' }), h('td'), h('td', { class: 'end' })];
   const trader = who();
   return {
-    element: h('tr', {}, time, coin, sided, value, h('td', {}, trader.link)),
+    element: h('tr', {}, time, coin, sided, value, h('td', {}, ...trader.links)),
     write: (row) => {
       time.textContent = clock(row.time_ms);
       time.title = `${stamp(row.time_ms, true)} ${clock(row.time_ms)} UTC`;

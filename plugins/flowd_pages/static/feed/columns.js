@@ -4,7 +4,7 @@
  * @module feed/columns
  */
 
-import { h } from '../dom.js';
+import { h, tradersPath } from '../dom.js';
 import { clock, stamp } from '../format.js';
 import { NONE, address, fee, money, price, profit, shortened, side, size, transaction } from './forms.js';
 
@@ -154,14 +154,14 @@ const amounts = [
 ];
 
 /** @type {Column} */
-const trader = { name: 'trader', label: 'Trader', linked: true, write: (cell, fill) => cell.lead(address(fill.address)) };
+const trader = { name: 'trader', label: 'Trader', linked: true, write: (cell, fill) => cell.lead(address(fill.address, tradersPath())) };
 
 /** @type {Column} */
 const wallet = {
   ...trader,
   label: 'Wallet',
   write: (cell, fill) => {
-    const who = address(fill.address);
+    const who = address(fill.address, tradersPath());
     const other = fill.role === 'counterparty' && fill.liquidated_user;
     cell.lead(other ? { ...who, full: `${who.full}; liquidated: ${shortened(String(other))}` } : who);
   },
