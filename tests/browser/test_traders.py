@@ -459,6 +459,19 @@ def test_the_page_of_a_trader_fits_a_phone(browser: Browser, site: Site) -> None
     context.close()
 
 
+def test_the_bar_with_all_its_pages_fits_a_phone(browser: Browser, site: Site) -> None:
+    context = browser.new_context(viewport=PHONE)
+    page = context.new_page()
+
+    for path in ("/", "/chart", "/all-fills", "/liquidations", "/analytics", "/traders"):
+        site.open(page, path)
+        edges = page.locator(".bar a").evaluate_all(
+            "links => links.map((link) => link.getBoundingClientRect().right)"
+        )
+        assert max(edges) <= PHONE["width"], path
+    context.close()
+
+
 # -- the links of other pages
 
 
