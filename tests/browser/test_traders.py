@@ -179,6 +179,10 @@ def test_a_standing_is_a_row_with_its_sources_and_its_unknowns(page: Page, site:
         "parts => parts.map((part) => part.style.width)"
     )
     assert widths == ["20%", "15%", "10%", "10%", "5%"]
+    wide = page.locator("#rows .line >> nth=0").evaluate(
+        "one => [one.scrollWidth, one.clientWidth]"
+    )
+    assert wide[0] <= wide[1], "no column is cut off"
     assert "win rate 0.200, small drawdown 0.150" in (
         page.locator("#rows .line[aria-rowindex='2'] .score .sr").inner_text()
     )
@@ -408,6 +412,7 @@ def test_where_nobody_asks_the_page_says_which_lines_do(page: Page, site: Site) 
     page.wait_for_selector("#trader-note:not([hidden]) pre")
     assert 'kind = "traders-http"' in page.locator("#trader-note").inner_text()
     assert page.locator("#as-of").inner_text() == "Not visited yet"
+    assert page.locator("#coins-words").inner_text() == "Not known without fills."
     assert "stream of all fills" in page.locator("#fills-empty").inner_text()
 
 

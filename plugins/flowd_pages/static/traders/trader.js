@@ -125,6 +125,7 @@ class TraderPage {
       },
       error: (mistake) => {
         const lines = [h('strong', {}, 'No fills'), h('span', {}, 'They are known where a stream of all fills is configured:'), h('pre', { class: 'lines' }, sourceLines('all-fills', FILLS_STREAM))];
+        write(byId('coins-words'), 'Not known without fills.');
         this.#none('fills', mistake.code === 'UNKNOWN_STREAM' ? lines : refused(mistake));
       },
     });
@@ -231,7 +232,7 @@ class TraderPage {
     fill(bodyOf('coins'), ...byCoin(values).map(coinRow));
     write(byId('fills-count'), count(values.length));
     const oldest = values.at(-1);
-    write(byId('coins-words'), oldest ? `Before fees, from the ${count(values.length)} ${values.length === 1 ? 'fill' : 'newest fills'} that this daemon remembers, since ${stamp(oldest.time_ms)}. Older ones are not in it.` : '');
+    write(byId('coins-words'), oldest ? `Before fees, from the ${count(values.length)} ${values.length === 1 ? 'fill' : 'newest fills'} that this daemon remembers, since ${stamp(oldest.time_ms)}. Older ones are not in it.` : 'Not known: no fill of it is remembered.');
     byId('fills-empty').hidden = values.length > 0;
     if (values.length === 0) this.#none('fills', [h('strong', {}, 'No fill is remembered'), h('span', {}, 'They appear here as they happen.')]);
   }
