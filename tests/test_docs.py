@@ -527,6 +527,7 @@ sinks.f = { kind = "pages" }
 sinks.g = { kind = "history", inputs = ["orders"] }
 sinks.i = { kind = "traders-http" }
 sinks.h = { kind = "webhook", input = "orders", url = "http://127.0.0.1:9000/" }
+transforms.whales = { kind = "position-alerts", input = "positions", events = ["FLIP"] }
 transforms.alerts = { kind = "alerts", input = "volume" }
 """
 """One component of each kind that comes with flowd."""

@@ -1,4 +1,5 @@
-"""A flowd transform: says when much was liquidated, by a threshold or by what is usual.
+"""Flowd transforms that alert. The one here says when much was liquidated, by a threshold or by
+what is usual; `positions` has the one that watches traders.
 
 It reads buckets of liquidation volume and publishes alerts, one for each bucket and rule. Its own
 stream is all that it remembers: an alert that stands there is not given again, also after a crash.
@@ -13,6 +14,8 @@ from attrs import field, frozen
 
 from flowd.market import Bucket
 from flowd.plugin import Feed, Input, Seconds, StreamName, Streams, Transform, hookimpl
+from flowd.traders import PositionEvent
+from flowd_alerts import positions
 from flowd_alerts.robust import Usual, usual
 
 WINDOW_MAX = 5000
@@ -263,5 +266,14 @@ def _check_timeframes(config: Config, streams: Streams, feed: Feed[Alert]) -> No
 
 @hookimpl
 def flowd_transforms() -> list[Transform]:
-    """The kind `alerts`."""
-    return [Transform("alerts", alerts, Config, record=Alert, reads=Bucket)]
+    """The kinds `alerts` and `position-alerts`."""
+    return [
+        Transform("alerts", alerts, Config, record=Alert, reads=Bucket),
+        Transform(
+            "position-alerts",
+            positions.alerts,
+            positions.Config,
+            record=positions.PositionAlert,
+            reads=PositionEvent,
+        ),
+    ]
