@@ -27,6 +27,7 @@ from . import (
     report,
     single,
     totals,
+    tracking,
     volume,
 )
 from .contenders import (
@@ -264,6 +265,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "discovery": discovery.rows,
     "totals": totals.rows,
     "leaderboard": leaderboard.rows,
+    "tracking": tracking.rows,
 }
 
 
