@@ -130,7 +130,9 @@ class Stream(Generic[T]):
             change = (self._number, record.seq, record.time_ms, key, record.json, id)
             self._changes.append(change)
         if key is not None:
-            self._dead += before is not None
+            if before is not None:
+                self._dead += 1
+                del self._latest[key]  # Anew at the end: its order is the log's.
             self._latest[key] = record
             self._forgotten.pop(key, None)
         if len(self._log) - self._start - self._dead > self._count or self._age_s is not None:
@@ -199,7 +201,9 @@ class Stream(Generic[T]):
             del self._log[: self._start]
             self._start = 0
         if self._dead > COMPACT_FROM and self._dead * 2 > len(self._log) - self._start:
-            self._log = [record for record in self._log[self._start :] if self.alive(record)]
+            keyed = len(self) == len(self._latest)
+            alive = (record for record in self._log[self._start :] if self.alive(record))
+            self._log = list(self._latest.values() if keyed else alive)
             self._start = self._dead = 0
 
     def alive(self, record: Record[T]) -> bool:

@@ -1226,3 +1226,25 @@ async def test_a_slow_reader_never_slows_the_writer(autojump_clock: MockClock) -
     missed = sum(batch.gap.last - batch.gap.first + 1 for batch in got if batch.gap)
     assert seen + missed == stream.seq == 600
     assert len(got) == 11
+
+
+@given(st.lists(st.tuples(st.sampled_from(["append", "forget"]), st.integers(0, 30))))
+def test_a_tables_log_is_in_order_however_often_it_was_tidied_up(
+    steps: list[tuple[str, int]],
+) -> None:
+    stream: Stream[int] = Stream("table", int, clock=lambda: 0, epoch="e", retain=Retain(25))
+    known: dict[str, int] = {}
+    for number, (step, key) in enumerate(steps * 20):
+        if step == "forget":
+            stream.forget(str(key))
+            known.pop(str(key), None)
+        else:
+            record = stream.append(number, key=str(key))
+            assert record is not None
+            known.pop(str(key), None)
+            known[str(key)] = record.seq
+            if len(known) > 25:
+                del known[next(iter(known))]
+
+    assert [record.seq for record in stream.after(0)] == list(known.values())
+    assert [record.key for record in stream.after(0)] == list(known)
