@@ -42,9 +42,6 @@ class Accounts:
         self.consumed: dict[str, int] = {}
         """OPEN events and liquidations by symbol, for who asks and sets them back."""
 
-    def __contains__(self, address: str) -> bool:
-        return self._accounts.get(address) is not None
-
     def visits(self) -> dict[str, int]:
         """When each account was visited last, by this machine's clock."""
         return {one.value.address: one.time_ms for one in self._accounts.after(0)}

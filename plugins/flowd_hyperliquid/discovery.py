@@ -12,14 +12,13 @@ from flowd.traders import Account, Trader
 from flowd_hyperliquid.census import Census
 from flowd_hyperliquid.connection import Connection
 from flowd_hyperliquid.newest import Newest
-from flowd_hyperliquid.parse import COIN_MAX, address
+from flowd_hyperliquid.parse import COIN_MAX, NOBODY, address
 
 SUBSCRIPTIONS_MAX: Final = 1000
 """So many Hyperliquid allows to one address of ours, over all its connections."""
 TRADERS_MAX: Final = 100_000
 TRADES: Final = "trades"
 TRADES_RETAIN: Final = 20_000
-NOBODY: Final = "0x" + "0" * 40
 
 
 def _coins(_: object, attribute: Any, coins: list[str]) -> None:

@@ -13,7 +13,7 @@ from attrs import define, field
 from flowd.market import Level, LiquidationMap, trimmed
 from flowd.traders import Account
 from flowd_hyperliquid.markets import Market
-from flowd_hyperliquid.state import VENUE
+from flowd_hyperliquid.parse import VENUE
 
 BIN_SHARE = Decimal("0.001")
 """A bin is about this fraction of the price wide."""

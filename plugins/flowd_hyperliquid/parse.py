@@ -15,6 +15,8 @@ from flowd.market import EXACT, Side, Trade, trimmed
 VENUE = "hyperliquid"
 SIDES: dict[str, Side] = {"B": "BUY", "A": "SELL"}
 COIN_MAX = 64
+NOBODY = "0x" + "0" * 40
+"""The address that is nobody's."""
 TIME_MIN_MS, TIME_MAX_MS = 10**12, 10**14
 """Outside of these a time was not given in milliseconds."""
 

@@ -10,13 +10,10 @@ import msgspec
 
 from flowd.market import number
 from flowd.traders import Account, OpenPosition
+from flowd_hyperliquid.parse import COIN_MAX, TIME_MAX_MS, TIME_MIN_MS, VENUE
 
-VENUE = "hyperliquid"
 POSITIONS_MAX = 1000
 """Positions of one account; a venue has some hundred markets."""
-LABEL_MAX = 64
-TIME_MIN_MS, TIME_MAX_MS = 10**12, 10**14
-"""Outside of these a time was not given in milliseconds."""
 
 
 class _Leverage(msgspec.Struct, gc=False):
@@ -94,7 +91,7 @@ def account(address: str, body: bytes) -> Account:
 
 def _position(sent: _Position) -> OpenPosition:
     coin = sent.coin
-    if not coin or len(coin) > LABEL_MAX or not coin.isprintable():
+    if not coin or len(coin) > COIN_MAX or not coin.isprintable():
         raise ValueError("bad coin")
     funding = None if sent.cum_funding is None else sent.cum_funding.since_open
     price = _optional(sent.liquidation_px)

@@ -25,12 +25,13 @@ from flowd.plugin import (
 )
 from flowd.traders import PositionEvent, Round, Trader
 from flowd_hyperliquid.accounts import Accounts
-from flowd_hyperliquid.address import is_address
 from flowd_hyperliquid.covered import Coverage, Known, Since, Size, Upto
 from flowd_hyperliquid.markets import Market, markets
 from flowd_hyperliquid.observed import Sums, add_up, maps
+from flowd_hyperliquid.parse import NOBODY, VENUE
+from flowd_hyperliquid.parse import address as address_of
 from flowd_hyperliquid.rounds import Rounds
-from flowd_hyperliquid.state import VENUE, account
+from flowd_hyperliquid.state import account
 
 WEIGHT, MARKET_WEIGHT = 2, 20
 """What a visit and a look at all markets cost. Source: upstreams/hyperliquid.md, section 3.1."""
@@ -197,9 +198,10 @@ class Tracking:
 
     async def _visit_asked(self) -> None:
         while True:
-            address = (await self._feed.asked()).lower()
-            if not is_address(address):
-                self._feed.drop("asked for what is no address", address)
+            asked = (await self._feed.asked()).lower()
+            address = address_of(asked)
+            if address is None or address == NOBODY:
+                self._feed.drop("asked for what is no address", asked)
                 continue
             state_ms = self.accounts.state_ms(address)
             if state_ms is not None and self._feed.clock() - state_ms < FRESH_MS:
@@ -239,17 +241,25 @@ class Tracking:
         self._rounds.visited(address, self._feed.clock())
 
     async def _visit_once(self, address: str, priority: int) -> None:
+        question = {"type": "clearinghouseState", "user": address}
+        body = await self._ask(question, WEIGHT, priority, STATE_MAX)
+        self.accounts.take(account(address, body))
+
+    async def _ask(
+        self, question: dict[str, str], weight: int, priority: int, body_max: int
+    ) -> bytes:
+        """The body of an answer; UpstreamError for every status but 200."""
         answer = await self._feed.http.post(
             self._config.info_url,
-            json={"type": "clearinghouseState", "user": address},
+            json=question,
             budget=self._budget,
-            weight=WEIGHT,
+            weight=weight,
             priority=priority,
-            body_max=STATE_MAX,
+            body_max=body_max,
         )
         if answer.status != 200:
             raise UpstreamError(f"status {answer.status}")
-        self.accounts.take(account(address, answer.body))
+        return answer.body
 
     def _sum_up(self) -> None:
         """Say how far the round has come."""
@@ -310,17 +320,8 @@ class Tracking:
             await trio.sleep_until(due)
 
     async def _look_at_markets(self) -> None:
-        answer = await self._feed.http.post(
-            self._config.info_url,
-            json={"type": "metaAndAssetCtxs"},
-            budget=self._budget,
-            weight=MARKET_WEIGHT,
-            priority=MARKET,
-            body_max=MARKETS_MAX,
-        )
-        if answer.status != 200:
-            raise UpstreamError(f"status {answer.status}")
-        self._markets = markets(answer.body)
+        body = await self._ask({"type": "metaAndAssetCtxs"}, MARKET_WEIGHT, MARKET, MARKETS_MAX)
+        self._markets = markets(body)
         self.accounts.marks = {name: one.mark_price for name, one in self._markets.items()}
 
     async def _draw(self) -> None:

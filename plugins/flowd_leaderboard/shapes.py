@@ -13,9 +13,6 @@ from flowd.market import Fill
 from flowd.plugin import BadRequest, Batch, codec
 from flowd.traders import Account, Equity, OpenPosition, PositionEvent, Round, Standing, Trader
 
-ALIASES = {"OPEN": "OPEN_POSITION", "CLOSE": "CLOSE_POSITION"}
-"""What the seed's project calls two of the five kinds."""
-
 
 def iso(time_ms: int | None) -> str | None:
     """`2026-11-14T22:13:21.000Z`."""
