@@ -15,6 +15,7 @@ from flowd_leaderboard.trips import Sums
 
 RATIO_MAX: Final = 3.0
 DAY_MS: Final = 86_400_000
+_NOTHING: Final = Decimal(0)
 
 
 @frozen
@@ -51,8 +52,8 @@ class Known(NamedTuple):
     @property
     def seen(self) -> Decimal:
         """How much it was seen to trade, by fills or else by public trades."""
-        fills = Decimal(0) if self.sums is None else self.sums.volume
-        trades = Decimal(0) if self.trader is None else self.trader.volume
+        fills = _NOTHING if self.sums is None else self.sums.volume
+        trades = _NOTHING if self.trader is None else self.trader.volume
         return max(fills, trades)
 
 
@@ -98,16 +99,17 @@ def max_drawdown(known: Known) -> tuple[float | None, Evidence | None]:
 
 def first_evidence(known: Known) -> tuple[int | None, Evidence | None]:
     """When the account was first there, as far as anything tells."""
-    times: list[tuple[int, Evidence]] = []
-    if known.portfolio is not None and known.portfolio.since_ms is not None:
-        times.append((known.portfolio.since_ms, "portfolio"))
-    if known.sums is not None and known.sums.first_ms is not None:
-        times.append((known.sums.first_ms, "fills"))
-    if known.trader is not None:
-        times.append((known.trader.first_seen_ms, "trades"))
-    if known.account is not None:
-        times.append((known.account.time_ms, "snapshots"))
-    return min(times, key=_time) if times else (None, None)
+    trader, account, sums, portfolio = known.trader, known.account, known.sums, known.portfolio
+    by: Evidence = "portfolio"
+    first_ms = None if portfolio is None else portfolio.since_ms
+    at = None if sums is None else sums.first_ms
+    if at is not None and (first_ms is None or at < first_ms):
+        first_ms, by = at, "fills"
+    if trader is not None and (first_ms is None or trader.first_seen_ms < first_ms):
+        first_ms, by = trader.first_seen_ms, "trades"
+    if account is not None and (first_ms is None or account.time_ms < first_ms):
+        first_ms, by = account.time_ms, "snapshots"
+    return first_ms, None if first_ms is None else by
 
 
 def age_days(since_ms: int | None, now_ms: int) -> int | None:
@@ -130,7 +132,3 @@ def contender(known: Known) -> Contender:
     traded, lost = volume(known)[0], max_drawdown(known)[0]
     amount = None if traded is None else float(traded)
     return Contender(known.address, win_rate(known), amount, lost, risk_ratio(known), won)
-
-
-def _time(found: tuple[int, Evidence]) -> int:
-    return found[0]

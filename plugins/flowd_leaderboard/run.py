@@ -5,7 +5,7 @@ neither loses a fill nor counts one twice. Everything else follows from tables, 
 by being told again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -25,7 +25,14 @@ from flowd_leaderboard.mirror import Mirror
 from flowd_leaderboard.portfolio import Portfolios
 from flowd_leaderboard.records import Computation
 from flowd_leaderboard.saved import SavedTrips
-from flowd_leaderboard.standings import Evidence, in_slices, publish, standings, to_ask
+from flowd_leaderboard.standings import (
+    Evidence,
+    Measured,
+    in_slices,
+    publish,
+    standings,
+    to_ask,
+)
 
 BUDGET: Final = "hyperliquid"
 WEIGHT_PER_MINUTE: Final = 1200
@@ -124,6 +131,7 @@ class Board:
         self._drawdowns = drawdowns
         self._enrichment = enrichment
         self._computed = feed.table("computed", Computation)
+        self._measured: Mapping[str, Measured] = {}
 
     async def run(self) -> None:
         """Compute for ever."""
@@ -155,14 +163,16 @@ class Board:
                 config.weights,
                 config.volume_scale,
                 feed.retain.count,
+                self._measured,
             )
         )
+        self._measured = found.listed
         await in_slices(publish(feed, found))
         computed = found.computation
         self._computed.append(computed, key="leaderboard")
         if config.enrich_weight_per_min:
             due = partial(self._enrichment.due, now_ms=evidence.time_ms)
-            self._enrichment.queue(await in_slices(to_ask(found.known, due)))
+            self._enrichment.queue(await in_slices(to_ask(found.listed, due)))
         feed.tally.figures |= {
             "population": computed.population,
             "listed": computed.listed,

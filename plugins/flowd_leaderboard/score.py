@@ -4,9 +4,9 @@ Ten thousand are compared in a few steps, between which the caller may let other
 the arithmetic, since in Python alone it would take several times as long.
 """
 
-from array import array
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from math import nan
+from struct import Struct
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -29,64 +29,54 @@ class Contender(NamedTuple):
     risk_ratio: float | None
     max_profit: float | None
 
-
-class Contenders:
-    """The population: addresses, and a table of figures in which what is not known is NaN."""
-
-    def __init__(self) -> None:
-        self.addresses: list[str] = []
-        self.places: dict[str, int] = {}
-        self._figures = array("d")
-
-    def __len__(self) -> int:
-        return len(self.addresses)
-
-    def add(self, one: Contender) -> None:
-        """One more, who is not among them."""
-        self.places[one.address] = len(self.addresses)
-        self.addresses.append(one.address)
-        self._figures.extend([nan if value is None else value for value in one[1:]])
-
     @property
-    def columns(self) -> "_Column":
-        """The table, a row for each figure."""
-        flat = np.frombuffer(self._figures) if self._figures else np.empty(0)
-        return flat.reshape(-1, _FIGURES).T
+    def numbers(self) -> bytes:
+        """Its figures, packed: what is not known is NaN."""
+        return _pack(*[nan if value is None else value for value in self[1:]])
 
 
 class Scored(NamedTuple):
-    """How a contender came out."""
+    """How a contender came out. `parts` are what each figure adds to its score."""
 
     rank: int
     score: float
-    shares: Shares
+    parts: Sequence[float]
+
+    @property
+    def shares(self) -> Shares:
+        """Its parts by name."""
+        return Shares(*self.parts)
 
 
 _SCALED: Final = ("volume", "max_profit")
 _INVERTED: Final = "max_drawdown"
 _VOLUME: Final = Contender._fields.index("volume") - 1
 _FIGURES: Final = len(Contender._fields) - 1
+_pack = Struct(f"{_FIGURES}d").pack
 _Column = NDArray[np.float64]
 
 
 class Ranking:
     """How all contenders came out."""
 
-    def __init__(
-        self, places: dict[str, int], ranks: NDArray[np.intp], parts: _Column, scores: _Column
-    ) -> None:
+    def __init__(self, places: dict[str, int]) -> None:
         self._places = places
-        self._ranks = ranks
-        self._parts = parts
-        self._scores = scores
+        self._ranks: list[int] = []
+        self._scores: list[float] = []
+        self._parts: list[list[float]] = []
+
+    def add(self, ranks: NDArray[np.intp], scores: _Column, parts: _Column) -> None:
+        """How the next ones came out, in the order of their places."""
+        self._ranks += ranks.tolist()
+        self._scores += scores.tolist()
+        self._parts += parts.T.tolist()
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, address: str) -> Scored:
         place = self._places[address]
-        shares = Shares(*self._parts[:, place].tolist())
-        return Scored(int(self._ranks[place]), float(self._scores[place]), shares)
+        return Scored(self._ranks[place], self._scores[place], self._parts[place])
 
     def get(self, address: str) -> Scored | None:
         """How this one came out; None who was not compared."""
@@ -97,10 +87,17 @@ class Ranking:
 
 
 def ranking(
-    contenders: Contenders, weights: Weights, scale: VolumeScale = "linear"
+    contenders: Mapping[str, bytes], weights: Weights, scale: VolumeScale = "linear"
 ) -> Generator[None, None, Ranking]:
-    """Score and rank all of them, the best first. Yields after each step."""
-    columns = contenders.columns
+    """Score and rank all of them, the best first. Yields after each step.
+
+    A contender is an address, and its `numbers`.
+    """
+    addresses = list(contenders)
+    found = Ranking(dict(zip(addresses, range(len(addresses)), strict=True)))
+    yield
+    table = np.frombuffer(b"".join(contenders.values())).reshape(-1, _FIGURES).T
+    columns = np.ascontiguousarray(table)
     parts: list[_Column] = []
     yield
     for column, name, weight in zip(columns, Contender._fields[1:], weights.each, strict=True):
@@ -112,13 +109,19 @@ def ranking(
     scores = np.round(np.clip(table.sum(axis=0), 0.0, 1.0), 4)
     volumes = np.nan_to_num(columns[_VOLUME], nan=-1.0)
     yield
-    order = np.lexsort((-volumes, -scores))
+    order = np.argsort(-volumes, kind="stable")
     yield
-    addresses = contenders.addresses
+    order = order[np.argsort(-scores[order], kind="stable")]
+    yield
     yield from _untie(order, scores[order], volumes[order], addresses)
     ranks = np.empty_like(order)
     ranks[order] = np.arange(1, len(order) + 1)
-    return Ranking(contenders.places, ranks, table, scores)
+    yield
+    for first in range(0, len(ranks), SLICE):
+        some = slice(first, first + SLICE)
+        found.add(ranks[some], scores[some], table[:, some])
+        yield
+    return found
 
 
 def _part(column: _Column, weight: float, inverted: bool) -> _Column:

@@ -168,11 +168,14 @@ class Trips:
         sums.last_ms = max(sums.last_ms, time_ms)
         return True
 
-    def settle(self, before_ms: int) -> None:
-        """No more fills of what happened before this time will come."""
+    def settle(self, before_ms: int) -> bool:
+        """No more fills of what happened before this time will come. Whether any had waited."""
+        settled = False
         for holding in self.holdings.values():
             if holding.waiting and holding.waiting_ms < before_ms:
                 self._settle(holding)
+                settled = True
+        return settled
 
     def _settle(self, holding: Holding) -> None:
         legs, holding.waiting = holding.waiting, []
