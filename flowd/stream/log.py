@@ -126,12 +126,12 @@ class Stream(Generic[T]):
             self.seen.remember(id)
         self.seq, self._time_ms = record.seq, record.time_ms
         self._log.append(record)
-        if self._number >= 0:
-            change = (self._number, record.seq, record.time_ms, key, record.json, id)
-            self._changes.append(change)
+        self._note((self._number, record.seq, record.time_ms, key, record.json, id))
         if key is not None:
             if before is not None:
                 self._dead += 1
+                place = bisect_right(self._log, before.seq, self._start, key=_seq) - 1
+                self._log[place] = before.hollow()  # Half of a log may be such ones.
                 del self._latest[key]  # Anew at the end: its order is the log's.
             self._latest[key] = record
             self._forgotten.pop(key, None)

@@ -55,6 +55,10 @@ class Record(Generic[T_co]):
         record._json = json
         return record
 
+    def hollow(self) -> "Record[Any]":
+        """What keeps its place in a log once nobody reads it there any more: it has no value."""
+        return Record(self.seq, self.time_ms, None, self.key)
+
     @property
     def json(self) -> bytes:
         """`{"seq", "time_ms", "value"}`, with `"key"` in a table; made once, whoever asks first."""

@@ -5,6 +5,7 @@ answers of earlier years lack may be missing.
 """
 
 from decimal import Decimal
+from sys import intern
 
 import msgspec
 
@@ -96,7 +97,7 @@ def _position(sent: _Position) -> OpenPosition:
     funding = None if sent.cum_funding is None else sent.cum_funding.since_open
     price = _optional(sent.liquidation_px)
     return OpenPosition(
-        coin,
+        intern(coin),  # Thousands hold the same few.
         number(sent.szi),
         _optional(sent.entry_px),
         abs(number(sent.position_value)),

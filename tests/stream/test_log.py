@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import pytest
 import trio
@@ -328,6 +329,23 @@ def test_the_memory_of_superseded_records_is_given_back() -> None:
 
     assert len(stream) == 1
     assert len(stream._log) < 200
+
+
+def test_a_superseded_value_is_let_go_of_at_once_and_not_taken_from_who_reads_it() -> None:
+    stream = make()
+    values = [Tick("A", 1), Tick("B", 1)]
+    for value in values:
+        stream.append(value, key=value.symbol)
+    ghosts = [ref(value) for value in values]
+    del values, value
+    (read,) = stream.read(1).records
+
+    stream.append(Tick("A", 2), key="A")
+    stream.append(Tick("B", 2), key="B")
+
+    assert [ghost() for ghost in ghosts] == [None, Tick("B", 1)]
+    assert read.value == Tick("B", 1)
+    assert [record.value.price for record in stream.after(0)] == [2, 2]
 
 
 TABLE_STEPS = st.lists(
