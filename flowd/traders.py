@@ -5,12 +5,22 @@ Numbers are exact decimals, except for fractions and scores. Times are milliseco
 are lower-case.
 """
 
+import re
 from decimal import Decimal
 from typing import Literal
 
 from attrs import frozen
 
 from flowd.market import EXACT
+
+_address = re.compile(r"0x[0-9a-fA-F]{40}").fullmatch
+
+
+def address_of(text: str) -> str | None:
+    """An account's address as it is compared and kept, in lower case; None for what is none: one is
+    `0x` and 40 hexadecimal digits, in either case.
+    """
+    return text.lower() if _address(text) else None
 
 
 @frozen

@@ -5,17 +5,15 @@ Its own stream is all that it remembers: an event that stands there is not told 
 crash.
 """
 
-import re
 from decimal import Decimal
 from typing import Any, get_args
 
 from attrs import field, frozen
 
 from flowd.plugin import Feed, Input, Seconds, StreamName, Streams
-from flowd.traders import Change, PositionEvent
+from flowd.traders import Change, PositionEvent, address_of
 
 ADDRESSES_MAX = 10_000
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _WORDS = {
     "OPEN": "opened",
     "INCREASE": "increased",
@@ -37,7 +35,7 @@ def _events(_: object, attribute: Any, events: list[str]) -> None:
 
 def _addresses(_: object, attribute: Any, addresses: list[str]) -> None:
     for address in addresses:
-        if not _ADDRESS.fullmatch(address):
+        if address_of(address) is None:
             raise ValueError(f"addresses: {address!r:.60} is none; one is 0x and 40 digits")
     if len(addresses) > ADDRESSES_MAX:
         raise ValueError(f"addresses: {len(addresses)}, at most {ADDRESSES_MAX}")

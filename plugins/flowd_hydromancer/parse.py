@@ -4,6 +4,7 @@ import re
 from decimal import Decimal
 
 from flowd.market import EXACT, Fill, Role, Side, number, trimmed
+from flowd.traders import address_of
 from flowd_hydromancer.frames import Row, Stamp, Unusable
 
 VENUE = "hyperliquid"
@@ -17,7 +18,6 @@ AUTO_DELEVERAGING = "Auto-Deleveraging"
 BORROW = "Borrow Liquidation"
 LIQUIDATED = "Liquidated"
 
-_address = re.compile(r"0x[0-9a-fA-F]{40}").fullmatch
 _amount = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII).fullmatch
 _ZERO = Decimal(0)
 _OPPOSITE: dict[Side, Side] = {"BUY": "SELL", "SELL": "BUY"}
@@ -29,7 +29,7 @@ def fill(address: str, row: Row) -> Fill:
     Unusable: `bad address`, `bad coin`, `unknown side`, `bad number`, `not positive`, `bad time`,
     `bad liquidation`, `malformed`.
     """
-    if not _address(address):
+    if address_of(address) is None:
         raise Unusable("bad address")
     coin, time_ms, direction = row.coin, row.time, row.dir
     if not coin or len(coin) > LABEL_MAX or not coin.isprintable():
@@ -133,7 +133,7 @@ def _liquidation(
     if stamp is None:
         return "liquidated", address, None, None
     forced, method = stamp.liquidated_user.lower(), stamp.method
-    if not _address(forced) or (method is not None and not _is_label(method, LABEL_MAX)):
+    if address_of(forced) is None or (method is not None and not _is_label(method, LABEL_MAX)):
         raise Unusable("bad liquidation")
     role: Role = "liquidated" if forced == address else "counterparty"
     return role, forced, _mark(stamp), method

@@ -8,11 +8,11 @@ from attrs import field, frozen
 
 from flowd.market import Fill, Trade
 from flowd.plugin import Feed, Seconds, StreamName, Streams
-from flowd.traders import Account, Trader
+from flowd.traders import Account, Trader, address_of
 from flowd_hyperliquid.census import Census
 from flowd_hyperliquid.connection import Connection
 from flowd_hyperliquid.newest import Newest
-from flowd_hyperliquid.parse import COIN_MAX, NOBODY, address
+from flowd_hyperliquid.parse import COIN_MAX, NOBODY
 
 SUBSCRIPTIONS_MAX: Final = 1000
 """So many Hyperliquid allows to one address of ours, over all its connections."""
@@ -53,7 +53,7 @@ def _url(_: object, attribute: Any, url: str) -> None:
 
 def _addresses(_: object, attribute: Any, addresses: list[str]) -> None:
     for text in addresses:
-        if address(text) is None:
+        if address_of(text) is None:
             raise ValueError(
                 f"{attribute.name}: {text!r:.80} is no address; one is 0x and 40 digits from 0 to "
                 "f, 42 characters in all"

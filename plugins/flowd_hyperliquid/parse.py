@@ -11,6 +11,7 @@ import msgspec
 from attrs import field, frozen
 
 from flowd.market import EXACT, Side, Trade, trimmed
+from flowd.traders import address_of
 
 VENUE = "hyperliquid"
 SIDES: dict[str, Side] = {"B": "BUY", "A": "SELL"}
@@ -20,7 +21,6 @@ NOBODY = "0x" + "0" * 40
 TIME_MIN_MS, TIME_MAX_MS = 10**12, 10**14
 """Outside of these a time was not given in milliseconds."""
 
-_address = re.compile(r"0x[0-9a-fA-F]{40}").fullmatch
 _amount = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII).fullmatch
 
 
@@ -152,7 +152,7 @@ def trade(sent: Sent, *, backfilled: bool = False) -> Trade:
         raise Unusable("bad time")
     if not 0 <= tid < 2**63:
         raise Unusable("bad tid")
-    buyer, seller = (None, None) if sent.users is None else map(address, sent.users)
+    buyer, seller = (None, None) if sent.users is None else map(address_of, sent.users)
     return Trade(
         coin,
         side,
@@ -166,11 +166,6 @@ def trade(sent: Sent, *, backfilled: bool = False) -> Trade:
         seller,
         backfilled,
     )
-
-
-def address(text: str) -> str | None:
-    """An account's address as it is compared and kept, in lower case; None for what is none."""
-    return text.lower() if _address(text) else None
 
 
 def echo(data: object) -> Echo:

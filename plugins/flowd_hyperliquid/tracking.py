@@ -23,13 +23,12 @@ from flowd.plugin import (
     Streams,
     UpstreamError,
 )
-from flowd.traders import PositionEvent, Round, Trader
+from flowd.traders import PositionEvent, Round, Trader, address_of
 from flowd_hyperliquid.accounts import Accounts
 from flowd_hyperliquid.covered import Coverage, Known, Since, Size, Upto
 from flowd_hyperliquid.markets import Market, markets
 from flowd_hyperliquid.observed import Sums, add_up, maps
 from flowd_hyperliquid.parse import NOBODY, VENUE
-from flowd_hyperliquid.parse import address as address_of
 from flowd_hyperliquid.rounds import Rounds
 from flowd_hyperliquid.state import account
 

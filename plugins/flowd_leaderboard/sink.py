@@ -25,7 +25,15 @@ from flowd.plugin import (
     codec,
     filters,
 )
-from flowd.traders import Account, Equity, PositionEvent, Round, Standing, Trader
+from flowd.traders import (
+    Account,
+    Equity,
+    PositionEvent,
+    Round,
+    Standing,
+    Trader,
+    address_of,
+)
 from flowd_leaderboard import shapes
 from flowd_leaderboard.records import Computation
 
@@ -61,11 +69,10 @@ class Config:
     fills: StreamName = _optional("all-fills", Fill)
 
 
-def address_of(text: str) -> str:
+def asked_for(text: str) -> str:
     """An address as it is kept; BadRequest where it can be none."""
-    address = text.lower()
-    digits = address.removeprefix("0x")
-    if len(address) != 42 or len(digits) != 40 or not set(digits) <= set("0123456789abcdef"):
+    address = address_of(text.lower())
+    if address is None:
         raise BadRequest(
             f"{text!r:.60} is no address",
             parameter="address",
@@ -144,7 +151,7 @@ def hot(config: Config) -> list[Hot]:
 
 def about(config: Config, query: Mapping[str, str], streams: Streams, now_ms: int) -> Tail:
     """All that is known of one trader. Who was not visited lately is visited next."""
-    address = address_of(query["address"])
+    address = asked_for(query["address"])
     _check(query, ["address"])
     account: Account | None = streams[config.accounts].get(address)
     if account is None or now_ms - account.time_ms > STALE_MS:
@@ -170,7 +177,7 @@ def about(config: Config, query: Mapping[str, str], streams: Streams, now_ms: in
 
 def events(config: Config, query: Mapping[str, str], streams: Streams) -> Tail:
     """The newest events of one trader, newest first."""
-    address = address_of(query["address"])
+    address = asked_for(query["address"])
     _check(query, ["address"])
     found = [shapes.event(one) for one in _newest(streams, config.positions, address)]
     return _whole({"trader_address": address, "events": found, "count": len(found)})
@@ -206,7 +213,7 @@ def live(config: Config) -> Live:
         after, limit = wanted.pop("after", None), wanted.pop("limit", None)
         if "address" in wanted:
             parts = wanted["address"].split(",")
-            wanted["address"] = ",".join(address_of(part) for part in parts)
+            wanted["address"] = ",".join(asked_for(part) for part in parts)
         wish = session.wish(
             config.positions,
             filter=wanted,

@@ -6,12 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from flowd_hyperliquid.parse import Echo, Objection, Unusable, address, echo, message, objection
+from flowd_hyperliquid.parse import Echo, Objection, Unusable, echo, message, objection
 from flowd_hyperliquid.parse import trade as made
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd.market import Trade
+from flowd.traders import address_of
 from tests.plugins.discovery_kit import account, echoed, frames, refused, sent, told
 
 
@@ -212,10 +213,10 @@ def test_a_party_that_is_no_address_is_left_out_and_the_trade_is_not() -> None:
 
 
 def test_addresses_are_compared_in_lower_case() -> None:
-    assert address("0x" + "Ab" * 20) == "0x" + "ab" * 20
-    assert address("0X" + "ab" * 20) is None
-    assert address("0x" + "ab" * 20 + "\n") is None
-    assert address("0x" + "٣" * 40) is None
+    assert address_of("0x" + "Ab" * 20) == "0x" + "ab" * 20
+    assert address_of("0X" + "ab" * 20) is None
+    assert address_of("0x" + "ab" * 20 + "\n") is None
+    assert address_of("0x" + "٣" * 40) is None
 
 
 @given(st.text() | st.binary())
