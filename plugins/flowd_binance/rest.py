@@ -84,7 +84,11 @@ class Rest:
         return rows
 
     async def _ask(self, path: str, query: Mapping[str, str], weight: int) -> object:
-        """The answer, which has been decoded. `Unanswered` when the last of the attempts was."""
+        """The answer, which has been decoded. `Unanswered` when the last of the attempts was.
+
+        The client's own `retries` would not do: each answer tells the weight that was used, also
+        one that failed, and what is no JSON or a ban is asked for again as well.
+        """
         for attempt in range(ATTEMPTS - 1):
             with suppress(Unanswered):
                 return await self._ask_once(path, query, weight)

@@ -184,7 +184,11 @@ class Enrichment:
             await trio.lowlevel.checkpoint()
 
     async def _try(self, question: dict[str, Any], weight: int) -> tuple[Any, Answer]:
-        """The plain answer. What is none, or no JSON, is asked for again; UpstreamError at last."""
+        """The plain answer. What is none, or no JSON, is asked for again; UpstreamError at last.
+
+        The client's own `retries` know failed connections and statuses. Here a refusal for having
+        asked too much and a 200 that is a page of HTML are asked for again, too.
+        """
         for attempt in range(1, TRIES + 1):
             try:
                 answer = await self._ask(question, weight)
