@@ -116,9 +116,10 @@ def routes(config: Config, streams: Streams) -> Blueprint:
     )
     blueprint = Blueprint("flowd_pages", __name__)
 
-    def page(name: str, status: int = 200, **values: object) -> Response:
+    def page(name: str, status: int = 200, within: str = "", **values: object) -> Response:
         html = templates.get_template(f"{name}.html").render(
             page=name,
+            current=within or name,
             navigation=NAVIGATION,
             traders=config.positions in streams,
             assets=assets.base,
@@ -172,8 +173,8 @@ def routes(config: Config, streams: Streams) -> Blueprint:
     async def trader(address: str) -> Response:
         """What one account holds and did, as a page."""
         if not _ADDRESS.fullmatch(address):
-            return page("unknown-trader", 404, address=address[:60])
-        return page("trader", address=address.lower(), streams=config)
+            return page("unknown-trader", 404, within="traders", address=address[:60])
+        return page("trader", within="traders", address=address.lower(), streams=config)
 
     @blueprint.get("/assets/<path:name>")
     async def asset(name: str) -> Response:

@@ -232,6 +232,13 @@ async def test_every_page_has_the_bar_with_the_place_marked() -> None:
         ]
 
 
+@pytest.mark.parametrize("address", [ADDRESS, "nobody"])
+async def test_the_bar_marks_the_page_that_a_trader_belongs_to(address: str) -> None:
+    html = (await get(f"/traders/{address}")).body.decode()
+
+    assert re.findall(r'aria-current="([^"]+)">([^<]+)</a>', html) == [("true", "Traders")]
+
+
 async def test_the_overview_leads_to_what_can_be_seen() -> None:
     doors = re.search(r'<nav class="doors".*?</nav>', await page("/"), re.DOTALL)
 
