@@ -457,7 +457,7 @@ async def test_the_notice_of_the_chart_library_is_on_the_page() -> None:
 
 
 def test_the_logo_of_the_chart_library_is_on() -> None:
-    assert "attributionLogo: true" in (HERE / "static/chart/view.js").read_text()
+    assert "attributionLogo: true" in (HERE / "static/chart/paint.js").read_text()
 
 
 def test_what_is_served_is_what_the_lock_file_says() -> None:

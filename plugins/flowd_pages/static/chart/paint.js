@@ -4,6 +4,8 @@
  * @module chart/paint
  */
 
+import { stamp } from '../format.js';
+
 /** @typedef {import('./model.js').Bar} Bar */
 /** @typedef {import('./model.js').Span} Span */
 /** @typedef {Bar & {time: import('lightweight-charts').UTCTimestamp, delta: string}} BarItem */
@@ -27,6 +29,53 @@ export function colours() {
   );
   probe.remove();
   return /** @type {Colours} */ (found);
+}
+
+/** How a chart looks in these colours. @param {Colours} c */
+export function dressed(c) {
+  return {
+    layout: {
+      background: { color: c.panel },
+      textColor: c.muted,
+      fontSize: 11,
+      fontFamily: getComputedStyle(document.body).fontFamily,
+      attributionLogo: true,
+      panes: { separatorColor: c.line, separatorHoverColor: c.line },
+    },
+    grid: { vertLines: { color: c['line-soft'] }, horzLines: { color: c['line-soft'] } },
+    crosshair: {
+      vertLine: { color: c.faint, labelBackgroundColor: c.faint },
+      horzLine: { color: c.faint, labelBackgroundColor: c.faint },
+    },
+  };
+}
+
+/** What every chart does, however it looks. @param {typeof import('lightweight-charts')} library */
+export function manners(library) {
+  return {
+    autoSize: true,
+    localization: { locale: 'en-GB', timeFormatter: (/** @type {any} */ time) => `${stamp(time * 1000)} UTC` },
+    rightPriceScale: { borderVisible: false, minimumWidth: 64 },
+    crosshair: { mode: library.CrosshairMode.Normal },
+    handleScroll: { vertTouchDrag: false },
+  };
+}
+
+/**
+ * Where a time is, in pixels. Spans of time, `width` seconds each from `start` to `end`, are even, so between them too.
+ *
+ * @param {import('lightweight-charts').ITimeScaleApi<import('lightweight-charts').Time>} scale
+ * @param {{start: number, end: number, width: number}} grid
+ * @param {number} ms
+ */
+export function xOf(scale, { start, end, width }, ms) {
+  if (end === 0) return null;
+  const clamped = Math.max(start, Math.min(end + width, ms / 1000));
+  const logical = (clamped - start) / width - 0.5;
+  const [low, high] = [Math.floor(logical), Math.floor(logical) + 1];
+  const left = scale.logicalToCoordinate(/** @type {any} */ (low));
+  const right = scale.logicalToCoordinate(/** @type {any} */ (high));
+  return left === null || right === null ? null : left + (right - left) * (logical - low);
 }
 
 const HOLLOW_FROM_PX = 4;

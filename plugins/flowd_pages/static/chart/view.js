@@ -4,9 +4,9 @@
  * @module chart/view
  */
 
-import { priceDecimals, short, stamp } from '../format.js';
+import { priceDecimals, short } from '../format.js';
 import { Plot } from './model.js';
-import { GapShading, LiquidationBars, colours } from './paint.js';
+import { GapShading, LiquidationBars, colours, dressed, manners, xOf } from './paint.js';
 
 /** @typedef {typeof import('lightweight-charts')} Library */
 /** @typedef {import('lightweight-charts').UTCTimestamp} Time */
@@ -38,12 +38,8 @@ export class View {
   constructor(library, element, withCandles) {
     this.colours = colours();
     this.chart = library.createChart(element, {
-      autoSize: true,
-      localization: { locale: 'en-GB', timeFormatter: (/** @type {any} */ time) => `${stamp(time * 1000)} UTC` },
+      ...manners(library),
       timeScale: { rightOffset: 4, minBarSpacing: 0.6, borderVisible: false, lockVisibleTimeRangeOnResize: true },
-      rightPriceScale: { borderVisible: false, minimumWidth: 64 },
-      crosshair: { mode: library.CrosshairMode.Normal },
-      handleScroll: { vertTouchDrag: false },
     });
     // Every span of time has its place, also when nothing happened in it: positions are even and gaps have a width.
     this.grid = this.chart.addSeries(library.LineSeries, {
@@ -101,21 +97,7 @@ export class View {
   paint() {
     Object.assign(this.colours, colours());
     const c = this.colours;
-    this.chart.applyOptions({
-      layout: {
-        background: { color: c.panel },
-        textColor: c.muted,
-        fontSize: 11,
-        fontFamily: getComputedStyle(document.body).fontFamily,
-        attributionLogo: true,
-        panes: { separatorColor: c.line, separatorHoverColor: c.line },
-      },
-      grid: { vertLines: { color: c['line-soft'] }, horzLines: { color: c['line-soft'] } },
-      crosshair: {
-        vertLine: { color: c.faint, labelBackgroundColor: c.faint },
-        horzLine: { color: c.faint, labelBackgroundColor: c.faint },
-      },
-    });
+    this.chart.applyOptions(dressed(c));
     this.candles?.applyOptions({ upColor: c.buy, downColor: c.sell, wickUpColor: c.buy, wickDownColor: c.sell });
     this.earlier.applyOptions({ color: c.ghost });
     this.volume.applyOptions({ color: c.muted });
@@ -244,15 +226,8 @@ export class View {
     this.chart.remove();
   }
 
-  /** Where a time is, in pixels: bars are even, so between them too. @param {number} ms */
+  /** Where a time is, in pixels. @param {number} ms */
   #x(ms) {
-    if (this.#end === 0) return null;
-    const clamped = Math.max(this.#start, Math.min(this.#end + this.#width, ms / 1000));
-    const logical = (clamped - this.#start) / this.#width - 0.5;
-    const [low, high] = [Math.floor(logical), Math.floor(logical) + 1];
-    const scale = this.chart.timeScale();
-    const left = scale.logicalToCoordinate(/** @type {any} */ (low));
-    const right = scale.logicalToCoordinate(/** @type {any} */ (high));
-    return left === null || right === null ? null : left + (right - left) * (logical - low);
+    return xOf(this.chart.timeScale(), { start: this.#start, end: this.#end, width: this.#width }, ms);
   }
 }
