@@ -6,6 +6,8 @@ import { byCoin, gained, held, mark, samples, steps, unrealized } from '../stati
 import { Board } from '../static/traders/board.js';
 import { Newest, told } from '../static/traders/events.js';
 import { FIGURES, letter, partsWords, signed } from '../static/traders/figures.js';
+import { GLYPHS, kindOf } from '../static/traders/markers.js';
+import { SPANS_MAX, coinsOf, covers, folded, ownPrices, placed, planned, points, symbolOf, unknown } from '../static/traders/prices.js';
 import { PLAIN, figureOf, fromSearch, isAll, sortedBy, toSearch } from '../static/traders/view.js';
 import { missingLines } from '../static/traders/words.js';
 import { seeded } from './fakes.js';
@@ -258,4 +260,83 @@ test('scales have round steps', () => {
   assert.deepEqual(steps(0, 100, 4), [0, 50, 100]);
   assert.deepEqual(steps(-3, 3, 4), [-2, 0, 2]);
   assert.deepEqual(steps(5, 5, 4), [5]);
+});
+
+// -- events on a price
+
+const MINUTE = 60_000;
+const NOW = 1_800_000_000_000;
+
+/** @param {Record<string, unknown>} said */
+const happened = (said) => ({ ...{ id: 'a', symbol: 'BTC', event: 'OPEN', side: 'LONG', sampled: false, liquidated: false, from_ms: NOW, time_ms: NOW, implied_price: '100', mark_price: '101' }, ...said });
+
+/** @param {number} time @param {number} open @param {number} high @param {number} low @param {number} close */
+const bar = (time, open, high, low, close) => ({ time, open, high, low, close, volume: 1, closed: true, text: String(close) });
+
+test('the coin of the newest event comes first, then what is held, the largest before', () => {
+  const held = [{ symbol: 'SOL', notional: '5' }, { symbol: 'BTC', notional: '9' }, { symbol: 'DOGE', notional: '50' }];
+  assert.deepEqual(coinsOf([happened({ symbol: 'ETH' }), happened({})], held), ['ETH', 'BTC', 'DOGE', 'SOL']);
+});
+
+test('a coin is looked for as exchanges call it, and what they cannot have is not', () => {
+  assert.deepEqual(['BTC', 'kPEPE', 'xyz:TSLA', '@107', 'kBONK'].map(symbolOf), ['BTCUSDT', '1000PEPEUSDT', null, null, '1000BONKUSDT']);
+});
+
+test('an event stands where it was paid, else at the mark, else at no price', () => {
+  const prices = [{}, { implied_price: null }, { implied_price: null, mark_price: null }].map((said) => placed(happened(said)));
+  assert.deepEqual(prices.map(({ price, paid }) => [price, paid]), [[100, true], [101, false], [null, false]]);
+});
+
+test('times reach from before the first event to now, as fine as candles go', () => {
+  const events = [happened({}), happened({ time_ms: NOW - 8 * 3_600_000 })];
+  const plan = planned(events, NOW, ['1m', '5m']);
+  assert.deepEqual([plan.width, plan.interval], [60, '1m']);
+  assert.ok(plan.start * 1000 < NOW - 8 * 3_600_000);
+  assert.equal(plan.end * 1000, NOW);
+  const longer = planned([happened({ time_ms: NOW - 3 * 86_400_000 })], NOW, ['1m', '5m']);
+  assert.deepEqual([longer.width, longer.interval], [900, '5m']);
+  assert.ok((longer.end - longer.start) / longer.width <= SPANS_MAX);
+  assert.deepEqual(planned(events, NOW, []).interval, null);
+  assert.equal(planned([happened({ time_ms: NOW - 900 * 86_400_000 })], NOW, ['4h']).width, 86_400);
+});
+
+test('what two states tell begins at the first of them', () => {
+  const begun = NOW - 20 * 3_600_000;
+  const plan = planned([happened({ sampled: true, from_ms: begun })], NOW, []);
+  assert.ok(plan.start * 1000 < begun);
+  assert.ok(covers(plan, [happened({ sampled: true, from_ms: begun })], NOW));
+  assert.ok(!covers(plan, [happened({ time_ms: begun - 86_400_000 })], NOW));
+  assert.ok(!covers(plan, [], NOW + 900 * plan.width * 1000));
+});
+
+test('candles become as wide as what is shown, and lose nothing by it', () => {
+  const plan = { start: 600, end: 1200, width: 300, interval: '1m' };
+  const candles = [bar(660, 5, 9, 4, 6), bar(600, 3, 4, 2, 5), bar(540, 1, 1, 1, 1), bar(900, 7, 8, 7, 8)];
+  const found = folded(candles, plan).map(({ time, open, high, low, close }) => [time, open, high, low, close]);
+  assert.deepEqual(found, [[600, 3, 9, 2, 6], [900, 7, 8, 7, 8]]);
+});
+
+test('where no candle is, the own prices of a trader are points, and nothing lies between them', () => {
+  const start = (NOW - 10 * MINUTE) / 1000;
+  const plan = { start, end: NOW / 1000, width: 60, interval: '1m' };
+  const events = [happened({}), happened({ time_ms: NOW - 3 * MINUTE, implied_price: '90' })];
+  const fills = [{ time_ms: NOW - 3 * MINUTE + 5, price: '91' }, { time_ms: NOW - 5 * MINUTE, price: '80' }, { time_ms: 1, price: '1' }];
+  const candles = [bar(NOW / 1000, 1, 1, 1, 1)];
+  const told = ownPrices(events, fills, null, 0);
+  assert.deepEqual(points(told, plan, candles).map(({ value }) => value), [80, 91]);
+  assert.deepEqual(points(told, plan, []).map(({ value }) => value), [80, 91, 100]);
+  assert.deepEqual(ownPrices([], [], { size: '-2', notional: '30' }, NOW), [{ ms: NOW, value: 15 }]);
+});
+
+test('times without a candle are unknown, where there are candles', () => {
+  const plan = { start: 0, end: 600, width: 60, interval: '1m' };
+  const candles = [bar(120, 1, 1, 1, 1), bar(180, 1, 1, 1, 1), bar(360, 1, 1, 1, 1)];
+  assert.deepEqual(unknown(candles, plan), [[0, 120_000], [240_000, 360_000], [420_000, 600_000]]);
+  assert.deepEqual(unknown([], plan), []);
+});
+
+test('every kind of event has a shape of its own, and who was liquidated another one', () => {
+  assert.equal(new Set(Object.values(GLYPHS)).size, 6);
+  assert.equal(kindOf(happened({ event: 'CLOSE' })), 'CLOSE');
+  assert.equal(kindOf(happened({ event: 'CLOSE', liquidated: true })), 'LIQUIDATED');
 });

@@ -82,7 +82,7 @@ export function volumeHistory(symbol, frame, start, end, signal) {
   return ask(`/api/v1/liquidation-volume/${encodeURIComponent(symbol)}/${frame}`, { start, end }, signal);
 }
 
-/** @param {string} symbol @param {string} frame @param {number} start ms @param {number} end ms @param {AbortSignal} [signal] */
+/** The first candles from `start` on, the newest without it. @param {string} symbol @param {string} frame @param {number | undefined} start ms @param {number} end ms @param {AbortSignal} [signal] */
 export function candleHistory(symbol, frame, start, end, signal) {
   return ask(`/api/v1/candles/${encodeURIComponent(symbol)}/${frame}`, { start, end, limit: 1500 }, signal);
 }
