@@ -442,6 +442,154 @@ def test_events_equity_and_fills_come_as_they_happen(page: Page, make: Make) -> 
     assert len(site.witness.sockets) == 1
 
 
+# -- what it did, on a price
+
+CANDLES = """
+[sources.candles]
+kind = "scripted-candles"
+[sinks.candles-api]
+kind = "candles"
+inputs = ["candles"]
+"""
+MINUTE_MS = 60_000
+PRESENT_MS = NOW_MS // MINUTE_MS * MINUTE_MS
+
+
+def candle(minutes_ago: int, close: str = "64000", **said: object) -> dict[str, object]:
+    begun_ms = PRESENT_MS - minutes_ago * MINUTE_MS
+    plain: dict[str, object] = {
+        **{"symbol": "BTCUSDT", "interval": "1m", "time_ms": begun_ms},
+        **{"close_time_ms": begun_ms + 59_999, "open": "64000", "high": "64200", "low": "63900"},
+        **{"close": close, "volume": "5", "quote_volume": "320000", "trades": 9},
+        **{"taker_buy_volume": "2", "taker_buy_quote_volume": "128000", "closed": True},
+    }
+    return {**plain, **said}
+
+
+def earlier(minutes: int) -> dict[str, int]:
+    """When an event was that lies so far back."""
+    time_ms = NOW_MS - minutes * MINUTE_MS
+    return {"from_ms": time_ms - 75_000, "time_ms": time_ms, "detected_ms": time_ms}
+
+
+def drawn(page: Page) -> Any:
+    """What the chart shows, once it does."""
+    shows(page, "flowdTrader.chart.shown !== null")
+    return page.evaluate("flowdTrader.chart.shown")
+
+
+@pytest.fixture
+def priced(make: Make) -> Site:
+    """A daemon with an hour of candles of BTC, of which ten minutes are missing."""
+    site = make(extra=FILLS + CANDLES)
+    # Which candles there are is learnt from the refusal of what cannot be.
+    site.witness.harmless += ("400",)
+    site.tell("candles", *[candle(ago) for ago in range(60, -1, -1) if not 30 <= ago < 40])
+    return site
+
+
+def test_events_stand_on_the_candles_of_their_coin(page: Page, priced: Site) -> None:
+    priced.tell("positions", event("a", symbol="ETH", **earlier(50)), event("b", **earlier(20)))
+    priced.tell("positions.accounts", account(1, position("BTC", entry_price="64010")))
+
+    priced.open(page, f"/traders/{who(1)}")
+
+    shown = drawn(page)
+    assert page.input_value("#chart-coin") == "BTC", "the coin of the newest event"
+    assert (shown["plan"]["interval"], len(shown["candles"])) == ("1m", 51)
+    before, hole = shown["gaps"][:2]
+    assert before == [shown["plan"]["start"] * 1000, PRESENT_MS - 60 * MINUTE_MS]
+    assert hole == [PRESENT_MS - 39 * MINUTE_MS, PRESENT_MS - 29 * MINUTE_MS]
+    assert [one["id"] for one in shown["events"]] == ["b"]
+    until(lambda: "binance" in page.locator("#price-words").inner_text(), "the venue")
+    assert "1m candles of BTCUSDT" in page.locator("#price-words").inner_text()
+    legend = page.locator("#price-legend")
+    until(lambda: "entry $64,010.00" in legend.inner_text(), "where its position began")
+    assert "liquidation $48,000.00 ↓ below what is seen" in legend.inner_text()
+    assert page.locator("#glyphs li").count() == 7
+    assert page.locator("#events .event").count() == 2, "the list has them all"
+
+
+def test_without_candles_prices_are_its_own_and_said_to_be(page: Page, priced: Site) -> None:
+    fill = {"address": who(1), "symbol": "ETH", "price": "3100", "time_ms": NOW_MS - 1_800_000}
+    assert ask(priced, "/say/all-fills", [fill]) == "said"
+    unknown = {"implied_price": None, "mark_price": None}
+    priced.tell("positions", event("a", **earlier(50)), event("c", symbol="ETH", **unknown))
+    priced.tell("positions", event("b", symbol="ETH", implied_price="3000", **earlier(10)))
+
+    priced.open(page, f"/traders/{who(1)}?coin=ETH")
+
+    shown = drawn(page)
+    assert (shown["candles"], shown["gaps"]) == ([], [])
+    assert [one["value"] for one in shown["points"]] == [3100, 3000]
+    assert "no candles of ETH here" in page.locator("#price-words").inner_text()
+    page.select_option("#chart-coin", "BTC")
+    shows(page, "flowdTrader.chart.shown.candles.length === 51")
+    shows(page, "location.search === '?coin=BTC'")
+
+
+def test_the_keyboard_goes_from_event_to_event(page: Page, priced: Site) -> None:
+    forced = event("b", event="CLOSE", liquidated=True, sampled=False, **earlier(9))
+    priced.tell("positions", event("a", **earlier(20)), forced)
+    priced.open(page, f"/traders/{who(1)}")
+    drawn(page)
+
+    page.focus("#price-chart")
+    page.keyboard.press("End")
+    told = page.locator("#event-told")
+    until(lambda: "BTC liquidated LONG $32.05K at $64,000.00" in told.inner_text(), "the last")
+    page.keyboard.press("ArrowLeft")
+    until(lambda: "two states were compared" in told.inner_text(), "the one before")
+    wide = "flowdTrader.chart.chart.chart.timeScale().getVisibleLogicalRange()"
+    before = page.evaluate(wide)
+    page.keyboard.press("+")
+    until(lambda: page.evaluate(wide)["from"] > before["from"] + 1, "less is seen")
+    page.keyboard.press("0")
+    until(lambda: page.evaluate(wide) == pytest.approx(before, abs=0.5), "all of it again")
+    page.keyboard.press("Escape")
+    until(lambda: told.inner_text().startswith("Point at a shape"), "none")
+
+
+def test_an_event_and_a_candle_appear_as_they_come(page: Page, priced: Site) -> None:
+    priced.open(page, f"/traders/{who(1)}")
+    until(lambda: "No event" in page.locator("#chart-empty").inner_text(), "nothing yet")
+
+    priced.tell("positions", event("a", **earlier(5)))
+    shows(page, "flowdTrader.chart.shown?.events.length === 1")
+    priced.tell("positions", event("b", event="INCREASE"), event("c", symbol="ETH"))
+    priced.tell("candles", candle(0, "64150", volume="6"))
+
+    shows(page, "flowdTrader.chart.shown.events.length === 2")
+    shows(page, "flowdTrader.chart.shown.candles.at(-1).close === 64150")
+    assert page.input_value("#chart-coin") == "BTC", "nobody is taken elsewhere"
+    assert len(priced.witness.sockets) == 1
+
+
+def test_a_tap_tells_of_an_event_on_a_phone(browser: Browser, priced: Site) -> None:
+    priced.tell("positions", event("a", symbol=HOSTILE, **earlier(30)), event("b", **earlier(20)))
+    context = browser.new_context(viewport=PHONE, has_touch=True)
+    page = priced.open(context.new_page(), f"/traders/{who(1)}")
+    drawn(page)
+
+    page.locator("#price-canvas").scroll_into_view_if_needed()
+    x, y, left, top = page.evaluate(
+        """(() => {
+            const marks = flowdTrader.chart.chart.events;
+            const {event, price} = marks.marks[0];
+            const {left, top} = document.querySelector('#price-canvas').getBoundingClientRect();
+            return [marks.toX(event.time_ms), marks.toY(price), left, top];
+        })()"""
+    )
+    page.touchscreen.tap(left + x, top + y)
+
+    until(lambda: "BTC opened LONG" in page.locator("#event-told").inner_text(), "its words")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.select_option("#chart-coin", HOSTILE)
+    until(lambda: HOSTILE in page.locator("#price-words").inner_text(), "as text")
+    assert page.locator("main img").count() == 0
+    context.close()
+
+
 @pytest.mark.parametrize("text", ["0x12", who(1) + "0", "nobody", HOSTILE.replace("/", "")])
 def test_what_is_no_address_is_said_to_be_none(page: Page, site: Site, text: str) -> None:
     site.witness.watch(page).goto(f"http://127.0.0.1:{site.port}/traders/{quote(text)}")

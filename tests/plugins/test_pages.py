@@ -443,11 +443,12 @@ def test_any_change_changes_the_address_of_all(tmp_path: Path) -> None:
 # -- third parties
 
 
-async def test_the_notice_of_the_chart_library_is_on_the_page() -> None:
+@pytest.mark.parametrize("path", ["/chart/BTCUSDT", f"/traders/{ADDRESS}"])
+async def test_the_notice_of_the_chart_library_is_on_each_page_with_a_chart(path: str) -> None:
     needs_packages()
     version = PACKAGE["dependencies"]["lightweight-charts"]
 
-    html = await page("/chart/BTCUSDT")
+    html = await page(path)
 
     assert f"{version} © TradingView, Inc." in html
     assert 'href="https://www.tradingview.com/"' in html
@@ -458,6 +459,8 @@ async def test_the_notice_of_the_chart_library_is_on_the_page() -> None:
 
 def test_the_logo_of_the_chart_library_is_on() -> None:
     assert "attributionLogo: true" in (HERE / "static/chart/paint.js").read_text()
+    for view in ("chart/view.js", "traders/pricechart.js"):
+        assert "applyOptions(dressed(" in (HERE / "static" / view).read_text()
 
 
 def test_what_is_served_is_what_the_lock_file_says() -> None:

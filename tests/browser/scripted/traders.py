@@ -1,4 +1,4 @@
-"""Traders, their positions and their standings, as a test tells them by POST."""
+"""Traders, their positions and standings, and candles, as a test tells them by POST."""
 
 import json
 from decimal import Decimal
@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 from flowd_leaderboard.records import Computation
 from quart import Blueprint, request
 
+from flowd.market import Candle
 from flowd.plugin import Feed, Sink, Source, Streams, hookimpl
 from flowd.traders import Account, Equity, PositionEvent, Round, Standing, Trader
 
@@ -19,6 +20,7 @@ RECORDS: dict[str, tuple[type, dict[str, type]]] = {
     "traders": (Trader, {}),
     "positions": (PositionEvent, {"accounts": Account, "equity": Equity, "round": Round}),
     "leaderboard": (Standing, {"computed": Computation}),
+    "candles": (Candle, {}),
 }
 feeds: dict[str, Feed[Any]] = {}
 asked: list[str] = []
@@ -52,6 +54,8 @@ def routes(config: Config, streams: Streams) -> Blueprint:
                 feed.table(table, tables[table]).append(value, key=key)
             elif name == "positions":
                 feed.publish(value, id=value.id)
+            elif name == "candles":
+                feed.publish(value, key=value.key)
             else:
                 feed.publish(value, key=key)
         return "told"
@@ -75,7 +79,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
 
 @hookimpl
 def flowd_sources() -> list[Source]:
-    """The kinds `scripted-traders`, `scripted-positions` and `scripted-leaderboard`."""
+    """A kind for each of the records, such as `scripted-traders`."""
     return [
         Source(f"scripted-{name}", silent, Config, record=record, tables=tables)
         for name, (record, tables) in RECORDS.items()

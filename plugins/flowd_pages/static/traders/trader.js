@@ -16,6 +16,7 @@ import { NOTHING, clock, count, moment, span, stamp } from '../format.js';
 import { connectionBadge, themeButton } from '../shell.js';
 import { STALE_MS, byCoin, samples, unrealized } from './account.js';
 import { EquityCurve } from './equity.js';
+import { EventChart } from './eventchart.js';
 import { EventList, Newest } from './events.js';
 import { signed } from './figures.js';
 import { coinRow, fillRow, positionRow, standingParts } from './rows.js';
@@ -44,6 +45,7 @@ class TraderPage {
   fills = new Newest(FILLS);
   /** @type {any} */
   account = null;
+  chart = new EventChart(this.client, dataset.charts ?? '');
 
   /** Whether tracking can be asked. */
   #askable = true;
@@ -62,7 +64,10 @@ class TraderPage {
     themeButton();
     connectionBadge(this.client);
     this.#follow();
-    setInterval(() => this.#ages(), TICK_MS);
+    setInterval(() => {
+      this.#ages();
+      this.chart.tick();
+    }, TICK_MS);
     this.#visit();
   }
 
@@ -83,6 +88,8 @@ class TraderPage {
       fills: () => this.#drawFills(),
     };
     for (const part of due) draws[part]();
+    // The newest event says which coin is shown: nothing is, before they are here.
+    if (this.#heard.has('events')) this.#drawChart();
     this.#ages();
   }
 
@@ -115,7 +122,9 @@ class TraderPage {
         this.events.put(records, first, this.client.now());
         this.draw('events');
       },
-      error: (mistake) => this.#none('events', this.#lacking('positions', mistake, true)),
+      error: (mistake) => {
+        for (const id of ['events', 'chart']) this.#none(id, this.#lacking('positions', mistake, true));
+      },
     });
     this.client.follow(FILLS_STREAM, { ...mine, limit: FILLS }, {
       records: (records, { first }) => {
@@ -223,6 +232,11 @@ class TraderPage {
     this.#list.show(this.events, this.client.now());
     byId('events-empty').hidden = this.events.rows.length > 0;
     if (this.events.rows.length === 0) this.#none('events', [h('strong', {}, 'No event is remembered'), h('span', {}, 'Changes of its positions appear here as they are found.')]);
+  }
+
+  #drawChart() {
+    const [events, fills] = [this.events, this.fills].map(({ rows }) => rows.map(({ value }) => value));
+    this.chart.show({ events, fills, positions: this.account?.positions ?? [], visited: this.account?.time_ms ?? 0 });
   }
 
   #drawFills() {
