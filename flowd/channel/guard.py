@@ -3,7 +3,7 @@ client and no other.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import trio
@@ -50,6 +50,15 @@ class Guard:
         """The same for callbacks that may refuse what a client wants: their BadRequest passes."""
         try:
             return callback(*args)
+        except BadRequest:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._failed(who, what, error) from error
+
+    async def wait(self, who: str, what: str, answer: Awaitable[R]) -> R:
+        """What an async callback comes to; what it raises is dealt with as by `ask`."""
+        try:
+            return await answer
         except BadRequest:
             raise
         except (Exception, SystemExit) as error:

@@ -5,7 +5,7 @@ Resume, gaps, slow clients, limits, handshakes, pings, caching and compression a
 the channel's.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -70,10 +70,21 @@ class Live:
 class Tail:
     """How the body of a poll ends at this instant. `state` is the part of it which makes the answer
     another one (it goes into the ETag): a word such as `live`.
+
+    As an answer `instead` it is the whole body. That may be a function, which is called only for
+    a client who has not got it yet.
     """
 
-    body: bytes
+    body: bytes | Callable[[], bytes]
     state: str = ""
+
+    def made(self) -> bytes:
+        """The body."""
+        return self.body if isinstance(self.body, bytes) else self.body()
+
+
+Instead = bytes | Tail | None
+"""What a sink answers by itself; None where it does not."""
 
 
 @frozen
@@ -99,7 +110,8 @@ class Hot:
     makes should be kept by whoever made it. `tail(streams, now_ms)` ends the body with what changes
     without the stream: it is made anew for every answer, at most 64 KiB of it. `instead(query,
     streams, now_ms)` may answer by itself, from the query and the path's names: bytes, or a `Tail`
-    whose `state` names the body and so is its ETag. `limit_max` is the most of `limit`, and its
+    whose `state` names the body and so is its ETag. It may be async, so that who has to look at
+    many records lets others run. `limit_max` is the most of `limit`, and its
     default unless `limit` says another.
 
     With `options`, parameters of the query and what each may be (the first where the query says
@@ -119,7 +131,7 @@ class Hot:
     stream: str | None = None
     prepare: Callable[[Record[Any]], object] = attrgetter("json")
     tail: Callable[[Streams, int], Tail] | None = None
-    instead: Callable[[Mapping[str, str], Streams, int], bytes | Tail | None] | None = None
+    instead: Callable[[Mapping[str, str], Streams, int], Instead | Awaitable[Instead]] | None = None
     limit_max: int = RETAIN_MAX
     limit: int | None = None
     options: Mapping[str, tuple[str, ...]] = Factory(dict)

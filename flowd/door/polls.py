@@ -16,7 +16,7 @@ from flowd.channel.guard import Guard
 from flowd.channel.prepared import Prepared
 from flowd.door.head import Head, response, response_head
 from flowd.door.outgoing import SMALL_BYTES, Outgoing
-from flowd.door.paths import Asked, Hot, Tail, count, position
+from flowd.door.paths import Asked, Hot, Instead, Tail, count, position
 from flowd.door.turns import Turns
 from flowd.stream.inputs import Streams
 from flowd.stream.log import RETAIN_MAX, Stream
@@ -130,12 +130,13 @@ class Polls:
         """
         close = not head.keep_alive
         seen, headers = head.headers.get("if-none-match"), _headers(hot)
-        instead = self._instead(head, hot, named)
+        instead = await self._instead(head, hot, named)
         if isinstance(instead, Tail):
             etag = f'"{instead.state}"'
             if _matches(seen, etag):
                 return _unchanged(etag, headers, close=close)
-            parts = _whole(packing.Open(instead.body), b"", etag, headers)
+            body = self._guard.payload(hot.path, "instead", instead.made)
+            parts = _whole(packing.Open(body), b"", etag, headers)
         elif instead is not None:
             parts = _parts(packing.Open(instead), b"", headers)
         else:
@@ -148,7 +149,7 @@ class Polls:
             if answer.body is not None:
                 # Asked again: preparing took time, and the stream may have gone on.
                 tail = self._tail(hot)
-                parts = _whole(answer.body, tail.body, _etag(answer.version, tail), headers)
+                parts = _whole(answer.body, tail.made(), _etag(answer.version, tail), headers)
         first, *others = parts
         if head.method == "HEAD":
             first, others = first[: first.index(b"\r\n\r\n") + 4], []
@@ -161,13 +162,16 @@ class Polls:
             return NO_TAIL
         return self._guard.ask(hot.path, "tail", hot.tail, self._streams, self._clock())
 
-    def _instead(self, head: Head, hot: Hot, named: Mapping[str, str]) -> bytes | Tail | None:
+    async def _instead(self, head: Head, hot: Hot, named: Mapping[str, str]) -> Instead:
         if hot.instead is None:
             return None
         query = {**head.parameters(), **named}
-        return self._guard.ask(
+        found = self._guard.ask(
             hot.path, "instead", hot.instead, query, self._streams, self._clock()
         )
+        if found is None or isinstance(found, bytes | Tail):
+            return found
+        return await self._guard.wait(hot.path, "instead", found)
 
     async def _answer(
         self,

@@ -2,12 +2,13 @@
 happen.
 
 What many ask alike is prepared once by the door. Whoever asks for one trader asks tracking to visit
-it, so that its state is fresh for the next who looks.
+it, so that its state is fresh for the next who looks; what was told is named by what it was made
+of, so that who has it already costs neither looking through streams nor writing it anew.
 """
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
-from zlib import crc32
 
 from attrs import field, frozen
 
@@ -18,12 +19,12 @@ from flowd.plugin import (
     Batch,
     Hot,
     Live,
+    Record,
     Session,
     StreamName,
     Streams,
     Tail,
     codec,
-    filters,
 )
 from flowd.traders import (
     Account,
@@ -35,6 +36,7 @@ from flowd.traders import (
     address_of,
 )
 from flowd_leaderboard import shapes
+from flowd_leaderboard.newest import Newest
 from flowd_leaderboard.records import Computation
 
 LIMIT, LIMIT_MAX = 100, 1000
@@ -85,6 +87,7 @@ def asked_for(text: str) -> str:
 
 def hot(config: Config) -> list[Hot]:
     """What is polled. Where the pages have the same path, a browser gets the page."""
+    traders = Traders(config)
 
     def board(batch: Batch[Standing], asked: Asked) -> bytes:
         rows = [record.value for record in batch.records]
@@ -131,14 +134,14 @@ def hot(config: Config) -> list[Hot]:
             "/traders/{address}",
             lambda batch: b"",
             stream=config.traders,
-            instead=lambda query, streams, now_ms: about(config, query, streams, now_ms),
+            instead=traders.about,
             page=True,
         ),
         Hot(
             "/traders/{address}/events",
             lambda batch: b"",
             stream=config.positions,
-            instead=lambda query, streams, now_ms: events(config, query, streams),
+            instead=traders.events,
         ),
         Hot(
             "/api/v1/stats",
@@ -149,52 +152,76 @@ def hot(config: Config) -> list[Hot]:
     ]
 
 
-def about(config: Config, query: Mapping[str, str], streams: Streams, now_ms: int) -> Tail:
-    """All that is known of one trader. Who was not visited lately is visited next."""
-    address = asked_for(query["address"])
-    _check(query, ["address"])
-    account: Account | None = streams[config.accounts].get(address)
-    if account is None or now_ms - account.time_ms > STALE_MS:
-        streams[config.positions].ask(address)
-    trader: Trader | None = streams[config.traders].get(address)
-    standing: Standing | None = streams[config.leaderboard].get(address)
-    equity: Equity | None = streams[config.equity].get(address)
-    told = {
-        "trader_address": address,
-        "known": trader is not None,
-        "tracked": account is not None,
-        "trader": None if trader is None else shapes.trader(trader),
-        "standing": None if standing is None else shapes.standing(standing),
-        "account": None if account is None else shapes.account(account),
-        "equity": [] if equity is None else shapes.equity(equity),
-        "events": [shapes.event(one) for one in _newest(streams, config.positions, address)],
-    }
-    if config.fills in streams:
-        found = _newest(streams, config.fills, address, most=FILLS)
-        told["fills"] = [shapes.fill(one) for one in found]
-    return _whole(told)
+class Traders:
+    """What is known of one trader, for whoever asks."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._newest: dict[str, Newest] = {}
+
+    async def about(self, query: Mapping[str, str], streams: Streams, now_ms: int) -> Tail:
+        """All of it. Who was not visited lately is visited next."""
+        config, address = self._config, asked_for(query["address"])
+        _check(query, ["address"])
+        happened = await self._of(streams, config.positions, address, EVENTS)
+        known = config.fills in streams
+        fills = await self._of(streams, config.fills, address, FILLS) if known else []
+        # From here on nothing else runs: all that is told is of one instant.
+        account: Account | None = streams[config.accounts].get(address)
+        if account is None or now_ms - account.time_ms > STALE_MS:
+            streams[config.positions].ask(address)
+        trader: Trader | None = streams[config.traders].get(address)
+        standing: Standing | None = streams[config.leaderboard].get(address)
+        equity: Equity | None = streams[config.equity].get(address)
+
+        def body() -> bytes:
+            told = {
+                "trader_address": address,
+                "known": trader is not None,
+                "tracked": account is not None,
+                "trader": None if trader is None else shapes.trader(trader),
+                "standing": None if standing is None else shapes.standing(standing),
+                "account": None if account is None else shapes.account(account),
+                "equity": [] if equity is None else shapes.equity(equity),
+                "events": [shapes.event(one.value) for one in happened],
+            }
+            if known:
+                told["fills"] = [shapes.fill(one.value) for one in fills]
+            return codec.encode(told) + b"\n"
+
+        state = [address, trader, account, standing, equity, known, *_span(happened), *_span(fills)]
+        return Tail(body, _named(streams, config, state))
+
+    async def events(self, query: Mapping[str, str], streams: Streams, now_ms: int) -> Tail:
+        """Its newest events, newest first."""
+        address = asked_for(query["address"])
+        _check(query, ["address"])
+        found = await self._of(streams, self._config.positions, address, EVENTS)
+
+        def body() -> bytes:
+            told = [shapes.event(one.value) for one in found]
+            whole = {"trader_address": address, "events": told, "count": len(told)}
+            return codec.encode(whole) + b"\n"
+
+        return Tail(body, _named(streams, self._config, [address, *_span(found)]))
+
+    async def _of(self, streams: Streams, name: str, address: str, most: int) -> list[Record[Any]]:
+        if name not in self._newest:
+            self._newest[name] = Newest(streams[name], most)
+        return await self._newest[name].of(address)
 
 
-def events(config: Config, query: Mapping[str, str], streams: Streams) -> Tail:
-    """The newest events of one trader, newest first."""
-    address = asked_for(query["address"])
-    _check(query, ["address"])
-    found = [shapes.event(one) for one in _newest(streams, config.positions, address)]
-    return _whole({"trader_address": address, "events": found, "count": len(found)})
+def _span(records: list[Record[Any]]) -> tuple[int, int]:
+    """What names the newest records of one address: which is the first of them, and how many."""
+    return (records[0].seq if records else 0, len(records))
 
 
-def _newest(streams: Streams, name: str, address: str, most: int = EVENTS) -> list[Any]:
-    """The newest values of a stream that are of this address, newest first."""
-    stream = streams[name]
-    wanted = filters.parse(stream.record, {"address": address})
-    batch = stream.read(0, first=True, filter=wanted)
-    return [record.value for record in reversed(batch.records[-most:])]
-
-
-def _whole(told: Mapping[str, Any]) -> Tail:
-    """A body, and what names it."""
-    body = codec.encode(told) + b"\n"
-    return Tail(body, f"{crc32(body):08x}{len(body):x}")
+def _named(streams: Streams, config: Config, state: list[Any]) -> str:
+    """A word for what an answer is made of. In another epoch, numbers mean other records."""
+    epochs = [
+        streams[name].head.epoch for name in (config.positions, config.fills) if name in streams
+    ]
+    return blake2b(codec.encode([epochs, state]), digest_size=10).hexdigest()
 
 
 def _check(query: Mapping[str, str], known: list[str]) -> None:

@@ -357,7 +357,27 @@ def arranged(config: Config) -> list[Hot]:
         Hot("/sorted", prices, stream="ticks", options={"order": ("asc", "desc")}, limit=2),
         Hot("/of/{min_price}", plain(config).render, stream="ticks"),
         Hot("/named/{price}", plain(config).render, stream="ticks", instead=named),
+        Hot("/slowly/{price}", plain(config).render, stream="ticks", instead=slowly),
     ]
+
+
+async def slowly(query: Any, streams: Any, now_ms: int) -> Tail | None:
+    await trio.sleep(1)
+    if query["price"] == "0":
+        raise BadRequest("not this", parameter="price")
+    if query["price"] == "2":
+        raise RuntimeError("fails before")
+
+    def body() -> bytes:
+        if query["price"] == "3":
+            raise RuntimeError("fails after")
+        made.append(query["price"])
+        return b"made"
+
+    return Tail(body, "same")
+
+
+made: list[str] = []
 
 
 @asynccontextmanager
@@ -415,3 +435,24 @@ async def test_what_is_answered_instead_may_have_an_etag(autojump_clock: MockClo
 
     assert (first.body, first.headers["etag"], again.status) == (b"one", '"one"', 304)
     assert other.status == 400
+
+
+async def test_a_body_is_made_only_for_who_has_not_got_it(autojump_clock: MockClock) -> None:
+    made.clear()
+
+    async with arranging() as daemon:
+        first = await daemon.get("/slowly/1")
+        again = await daemon.get("/slowly/1", headers={"If-None-Match": first.headers["etag"]})
+
+    assert (first.body, again.status, made) == (b"made", 304, ["1"])
+
+
+@pytest.mark.parametrize(("price", "status"), [(0, 400), (2, 500), (3, 500)])
+async def test_what_takes_its_time_may_refuse_and_may_fail(
+    autojump_clock: MockClock, price: int, status: int
+) -> None:
+    async with arranging() as daemon:
+        answer = await daemon.get(f"/slowly/{price}")
+        other = await daemon.get("/of/3")
+
+    assert (answer.status, other.status) == (status, 200)

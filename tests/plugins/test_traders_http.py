@@ -1,6 +1,7 @@
 """The endpoints that tell of traders, through the real door."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -10,13 +11,15 @@ from typing import Any
 import flowd_hyperliquid
 import flowd_leaderboard
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
+from flowd_leaderboard import shapes
 from flowd_leaderboard.records import Computation
 from quart import Blueprint
 from trio.testing import wait_all_tasks_blocked
 
 from flowd import testing
-from flowd.plugin import Sink
+from flowd.plugin import Batch, Sink
+from flowd.stream.log import Stream
 from flowd.traders import Equity, Round, Trader
 from tests.plugins.hyperliquid_kit import ALICE, BOB, CAROL, T, account, position
 from tests.plugins.test_traders_shapes import event, standing
@@ -181,6 +184,37 @@ async def test_the_answer_about_a_trader_has_an_etag_of_its_own(autojump_clock: 
         anew = await daemon.get(f"/traders/{ALICE}", headers=etag)
 
     assert (again.status, anew.status) == (304, 200)
+
+
+@pytest.mark.parametrize("path", [f"/traders/{ALICE}", f"/traders/{ALICE}/events"])
+async def test_who_has_the_answer_already_costs_no_look_through_the_streams(
+    path: str, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving() as daemon:
+        for number in range(3000):
+            daemon.streams["positions"].append(evolve(event(), address=BOB), id=f"b:{number}")
+        first = await daemon.get(path)
+        looked, written = Counter[str](), []
+        read = Stream.read
+
+        def counted(self: Stream[Any], *given: Any, **how: Any) -> Batch[Any]:
+            batch = read(self, *given, **how)
+            looked[self.name] += len(batch.records)
+            return batch
+
+        monkeypatch.setattr(Stream, "read", counted)
+        monkeypatch.setattr(shapes, "event", written.append)
+        again = await daemon.get(path, headers={"If-None-Match": first.headers["etag"]})
+        monkeypatch.undo()
+        daemon.streams["positions"].append(evolve(event(), address=BOB), id="b:more")
+        others = await daemon.get(path, headers={"If-None-Match": first.headers["etag"]})
+        daemon.streams["positions"].append(event(), id="s:2")
+        anew = await daemon.get(path, headers={"If-None-Match": first.headers["etag"]})
+
+    assert (first.status, again.status, others.status, anew.status) == (200, 304, 304, 200)
+    assert looked["positions"] <= 2
+    assert written == []
+    assert len(anew.json()["events"]) == 2
 
 
 @pytest.mark.parametrize("path", ["/traders/0x12", "/traders/nobody", "/traders/0x12/events"])
