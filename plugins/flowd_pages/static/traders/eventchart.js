@@ -114,7 +114,7 @@ export class EventChart {
     this.coin = coin;
     this.event = null;
     this.#held = false;
-    fill(byId('event-told'), HINT);
+    this.#tell();
     this.#load();
   }
 
@@ -221,7 +221,11 @@ export class EventChart {
     if (event?.id === this.event?.id) return;
     this.event = event;
     this.chart?.choose(event);
-    fill(byId('event-told'), ...(event ? sentence(event) : [HINT]));
+    this.#tell();
+  }
+
+  #tell() {
+    fill(byId('event-told'), ...(this.event ? sentence(this.event) : [h('span', { class: 'quiet' }, HINT)]));
   }
 
   /** @param {KeyboardEvent} pressed */
