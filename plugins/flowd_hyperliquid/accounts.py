@@ -11,7 +11,7 @@ from flowd.market import Fill
 from flowd.plugin import Feed, Stream
 from flowd.traders import Account, Equity, OpenPosition, PositionEvent
 from flowd_hyperliquid.changes import Before, compared, filled, missed
-from flowd_hyperliquid.covered import Coverage, Known
+from flowd_hyperliquid.covered import Coverage, Known, in_states
 from flowd_hyperliquid.equity import grown
 
 FORCED_MAX = 50_000
@@ -79,19 +79,22 @@ class Accounts:
         if fill.role == "liquidated":
             self.forced(fill)
         last = self._accounts.get(fill.address)
-        if last is None or not _perpetual(fill.symbol) or self._known.told(fill):
+        if last is None or not _perpetual(fill.symbol):
+            return
+        compared = in_states(fill.symbol)
+        if compared and self._known.told(fill):
             return
         event = filled(fill, detected_ms=self._feed.clock())
         if event is None:
             return
         held = next((one for one in last.positions if one.symbol == fill.symbol), None)
         was = self._before(last, held, fill.symbol)
-        if fill.time_ms > last.time_ms:
-            if fill.time_ms < was.time_ms:
+        if fill.time_ms > last.time_ms or not compared:
+            if was is not None and fill.time_ms < was.time_ms:
                 # Fills come in their order: what this one did was told when the next one came.
                 self._feed.drop("fill too late")
                 return
-            if was.size != fill.start_position:
+            if was is not None and was.size != fill.start_position:
                 self._missed(fill, was)
             self._known.fill(fill)
         self._tell(event)
@@ -113,12 +116,11 @@ class Accounts:
         address, figures = account.address, self._feed.tally.figures
         before = {one.symbol: one for one in last.positions}
         now = {one.symbol: one for one in account.positions}
-        # Markets of builders have states of their own: this one says nothing of them.
-        known = {symbol for symbol in self._known.symbols(address) if ":" not in symbol}
+        known = {symbol for symbol in self._known.symbols(address) if in_states(symbol)}
         by_comparison = not self._coverage.covers(last.time_ms, account.time_ms)
         for symbol in sorted(before.keys() | now.keys() | known):
             was = self._before(last, before.get(symbol), symbol)
-            if was.time_ms > account.time_ms:
+            if was is None or was.time_ms > account.time_ms:
                 continue
             size = now[symbol].size if symbol in now else Decimal(0)
             if was.size == size:
@@ -139,10 +141,12 @@ class Accounts:
         if event is not None:
             self._tell(event)
 
-    def _before(self, last: Account, position: OpenPosition | None, symbol: str) -> Before:
-        """What is known of a position: by the last state, or by a fill that came after it."""
+    def _before(self, last: Account, position: OpenPosition | None, symbol: str) -> Before | None:
+        """What is known of a position: by the last state, or by a fill that came after it. None
+        for nothing: states do not tell of it, and no fill did.
+        """
         told = self._known.get(last.address, symbol)
-        if told is not None and told.time_ms >= last.time_ms:
+        if not in_states(symbol) or (told is not None and told.time_ms >= last.time_ms):
             return told
         if position is None:
             return Before(Decimal(0), last.time_ms)

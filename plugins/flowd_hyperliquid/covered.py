@@ -15,6 +15,15 @@ from flowd_hyperliquid.changes import Before, after
 
 MARGIN_MS = 2000
 """An outage is by two clocks: what happened so close to it may lie in it."""
+FLAT_KEPT_MS = 3_600_000
+"""So long it is known that a position was closed which no state tells of."""
+
+
+def in_states(symbol: str) -> bool:
+    """Whether an account's state tells of its positions in this symbol: it does not of those on
+    builders' dexes, nor of outcomes. Of these only fills are known.
+    """
+    return ":" not in symbol and not symbol.startswith("#")
 
 
 @frozen
@@ -84,7 +93,8 @@ class Coverage:
 
 
 class Known:
-    """The sizes that fills told since each account's last state, and how far comparison has told.
+    """The sizes that fills told since each account's last state, or ever where states tell none,
+    and how far comparison has told.
 
     Both are kept in tables: after a crash no change is told twice.
     """
@@ -115,11 +125,17 @@ class Known:
             self._of.setdefault(fill.address, set()).add(fill.symbol)
 
     def confirmed(self, address: str, time_ms: int) -> None:
-        """A state tells the positions of an account at this time: what is older is of no use."""
+        """A state tells the positions of an account at this time: what is older is of no use,
+        unless states do not tell it.
+        """
         symbols = self._of.get(address)
         for symbol in list(symbols or ()):
             size = self._sizes.get(f"{address}/{symbol}")
-            if size is None or size.time_ms <= time_ms:
+            if size is not None and not in_states(symbol):
+                over = not size.size and size.time_ms + FLAT_KEPT_MS <= time_ms
+            else:
+                over = size is None or size.time_ms <= time_ms
+            if over:
                 self._sizes.forget(f"{address}/{symbol}")
                 assert symbols is not None
                 symbols.discard(symbol)

@@ -289,6 +289,51 @@ def test_a_fill_that_begins_elsewhere_tells_what_was_missed_before_it() -> None:
     assert one.feed.tally.dropped == {"fill too late": 1}
 
 
+TSLA = "xyz:TSLA"
+
+
+def test_of_a_builders_market_a_state_neither_confirms_nor_corrects_what_fills_told() -> None:
+    one = scene(fills=True)
+    one.accounts.take(account(1))
+    one.accounts.fill(fill(10, "BUY", "2", start="3", symbol=TSLA))
+    one.accounts.take(account(60))
+
+    one.accounts.fill(fill(70, "BUY", "1", start="5", symbol=TSLA))
+
+    assert [(e.event, e.sampled) for e in one.feed.values] == [("INCREASE", False)] * 2
+
+
+def test_of_a_builders_market_what_was_missed_is_told_by_the_next_fill() -> None:
+    outage = Outage("all-fills", T + 20_000, T + 40_000)
+    one = scene(fills=True, outages=(outage,))
+    one.accounts.take(account(1))
+    one.accounts.fill(fill(10, "SELL", "2", start="2", symbol=TSLA))
+    one.accounts.take(account(60))
+
+    one.accounts.fill(fill(50, "BUY", "1", start="4", symbol=TSLA))
+    one.accounts.fill(fill(70, "SELL", "5", start="5", symbol=TSLA))
+
+    assert [(e.event, e.sampled, f"{e.size}") for e in one.feed.values] == [
+        ("CLOSE", False, "0"),
+        ("OPEN", True, "4"),
+        ("INCREASE", False, "5"),
+        ("CLOSE", False, "0"),
+    ]
+    assert not one.feed.tally.dropped
+
+
+def test_a_builders_position_that_was_closed_long_ago_is_forgotten() -> None:
+    one = scene(fills=True)
+    one.accounts.take(account(1))
+    one.accounts.fill(fill(10, "SELL", "2", start="2", symbol=TSLA))
+
+    one.accounts.take(account(3600))
+    kept = set(one.known.symbols(ALICE))
+    one.accounts.take(account(3611))
+
+    assert (kept, one.known.symbols(ALICE)) == ({TSLA}, set())
+
+
 def test_while_fills_are_not_delivered_states_are_compared() -> None:
     one = scene(fills=True, delivering=False)
     one.accounts.take(account(1, position("BTC", "1")))
