@@ -87,7 +87,9 @@ def simulate(
     stall_for: Annotated[float, _duration("… for so long.", "90s")] = 90.0,
     garbage: Annotated[float, _share("Share of frames with a broken one before.")] = 0.0,
     duplicate: Annotated[float, _share("Share of frames sent twice.")] = 0.0,
-    slow: Annotated[float | None, _duration("Delay every frame by so much.")] = None,
+    slow: Annotated[
+        float | None, _duration("Delay every frame, and answers of /info, so much.")
+    ] = None,
     lifetime: Annotated[float, _duration("Close connections this old.", "24h")] = 86400.0,
     ping_every: Annotated[float, _duration("Send a ping frame so often.", "3m")] = 180.0,
 ) -> None:

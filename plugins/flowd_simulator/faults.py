@@ -34,7 +34,7 @@ class Faults:
     duplicate: float = 0.0
     """Share of the frames which are sent twice."""
     slow_s: float = 0.0
-    """Every frame arrives so much later."""
+    """Every frame, and every answer of Hyperliquid's `/info`, arrives so much later."""
     stalled: bool = False
 
     async def run(self, who: str, cut: Callable[[], int]) -> None:

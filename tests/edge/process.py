@@ -39,12 +39,15 @@ def toml(value: object) -> str:
 
 
 class Flowd:
-    """One configuration and its state file; `start` and `stop` as often as the test likes."""
+    """One configuration and its state file; `start` and `stop` as often as the test likes.
+
+    The source `orders` follows the exchange at `url`; without one, all sources are in `extra`.
+    """
 
     def __init__(
         self,
         folder: Path,
-        url: str,
+        url: str | None,
         *,
         settings: Mapping[str, object] | None = None,
         source: Mapping[str, object] | None = None,
@@ -80,7 +83,9 @@ class Flowd:
 
     def write(self) -> None:
         """Write the configuration as it is now."""
-        tables = {"flowd": self.settings, "sources.orders": self.source}
+        tables = {"flowd": self.settings}
+        if self.source["url"] is not None:
+            tables["sources.orders"] = self.source
         tables |= {f"sinks.{kind}": {"kind": kind} for kind in SINKS}
         lines: list[str] = []
         for name, keys in tables.items():

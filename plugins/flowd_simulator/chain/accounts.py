@@ -185,13 +185,15 @@ class Account:
 
 
 class Accounts:
-    """All accounts there are. The earlier an account's number, the more it trades."""
+    """All accounts there are, some more than the makers. The earlier an account's number, the more
+    it trades.
+    """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, count: int = ACCOUNTS) -> None:
+        assert count > MAKERS
         self.vault = _account(key(seed, "vault"), maker=True)
         self._everybody = [
-            _account(key(seed, "account", number), maker=number < MAKERS)
-            for number in range(ACCOUNTS)
+            _account(key(seed, "account", number), maker=number < MAKERS) for number in range(count)
         ]
         self.known: dict[str, Account] = {}
         """Those who ever traded, by address, the first to come first."""
@@ -202,7 +204,8 @@ class Accounts:
 
     def taker(self, random: Random) -> Account:
         """Anybody, but the busy ones more often."""
-        return self._everybody[MAKERS + int((ACCOUNTS - MAKERS) * random.random() ** 4)]
+        takers = len(self._everybody) - MAKERS
+        return self._everybody[MAKERS + int(takers * random.random() ** 4)]
 
     def other(self, random: Random, coin: Coin, steps: int, taker: Account) -> Account:
         """The maker who takes the other side of buying so many steps: of two, the one whom it

@@ -5,6 +5,7 @@ from random import Random
 
 import trio
 
+from flowd_simulator.chain.accounts import ACCOUNTS
 from flowd_simulator.chain.past import Past
 from flowd_simulator.chain.rows import Block
 from flowd_simulator.chain.tape import Tape
@@ -27,8 +28,9 @@ class Chain:
         fills_per_s: float = 0.0,
         market: Market | None = None,
         past: Past | None = None,
+        accounts: int = ACCOUNTS,
     ) -> None:
-        self.tape = Tape(seed, fills_per_s, market=market, past=past)
+        self.tape = Tape(seed, fills_per_s, market=market, past=past, accounts=accounts)
         self.listeners: list[Callable[[Block], None]] = []
         """Called with each block, at once."""
         self._clock = clock

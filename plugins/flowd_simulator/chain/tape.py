@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from flowd_simulator.chain.accounts import ZERO_HASH, Account, Accounts, digits
+from flowd_simulator.chain.accounts import ACCOUNTS, ZERO_HASH, Account, Accounts, digits
 from flowd_simulator.chain.coins import COINS, Coin
 from flowd_simulator.chain.liquidator import SAMPLE_MS, Liquidator
 from flowd_simulator.chain.past import Past
@@ -59,10 +59,11 @@ class Tape:
         *,
         market: Market | None = None,
         past: Past | None = None,
+        accounts: int = ACCOUNTS,
     ) -> None:
         assert fills_per_s >= 0
         self.fills_per_s = fills_per_s
-        self.accounts = Accounts(seed)
+        self.accounts = Accounts(seed, accounts)
         self.prices = Prices(market or Market(seed, rate=1.0))
         self.turnover = Turnover()
         self.past_rows: list[Row] = []

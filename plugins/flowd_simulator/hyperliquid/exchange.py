@@ -69,6 +69,8 @@ class Hyperliquid:
         """Whether requests are read and never answered."""
         self.rest_cut = False
         """Whether connections are cut where an answer would be."""
+        self.answering = 0
+        """Requests that came and are not answered yet."""
         self.weights: defaultdict[str, Count] = defaultdict(lambda: Count(clock))
         """What was asked for, by network address; memory is `memory`."""
         self._messages: defaultdict[str, Count] = defaultdict(lambda: Count(clock))
@@ -167,15 +169,24 @@ class Hyperliquid:
             return
 
         async def respond(method: str, path: str, body: bytes) -> Answer | None:
-            if self.rest_silent:
-                await trio.sleep_forever()
-            if self.rest_cut:
-                return None
-            if path != "/info" or method != "POST":
-                return Answer(404 if path != "/info" else 405, b"", "text/plain")
-            return self.info(body, address)
+            self.answering += 1
+            try:
+                await trio.sleep(self.faults.slow_s)
+                return await self._respond(method, path, body, address)
+            finally:
+                self.answering -= 1
 
         await serve_http(again, respond)
+
+    async def _respond(self, method: str, path: str, body: bytes, address: str) -> Answer | None:
+        """The answer to a request; None cuts the connection."""
+        if self.rest_silent:
+            await trio.sleep_forever()
+        if self.rest_cut:
+            return None
+        if path != "/info" or method != "POST":
+            return Answer(404 if path != "/info" else 405, b"", "text/plain")
+        return self.info(body, address)
 
     async def _serve_client(self, stream: trio.abc.Stream, address: str) -> None:
         async with trio.open_nursery() as codec:
