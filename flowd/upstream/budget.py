@@ -120,7 +120,10 @@ class Pool:
     def close(self, after_s: float | None) -> float:
         """Nobody asks for so long, or for longer and longer; how long that is."""
         self.refusals += 1
-        if after_s is None:
+        if after_s is None and self.closed_s:
+            # It was asked before the refusal that closed it, and refused for the same reason.
+            after_s = self.closed_s
+        elif after_s is None:
             self._refused_s = min(max(2 * self._refused_s, REFUSED_S), REFUSED_MAX_S)
             after_s = self._refused_s
         after_s = min(max(after_s, 1.0), ASKED_FOR_MAX_S)
@@ -262,7 +265,8 @@ class Budget:
 
     def refused(self, after_s: float | None = None) -> float:
         """The service refuses us: nobody asks for so long. Without a time for ten seconds, and for
-        twice as long after each further refusal, up to a minute. How long it is.
+        twice as long after each further refusal, up to a minute; what was under way meanwhile and
+        is refused too changes nothing. How long it is.
         """
         return self._pool.close(after_s)
 

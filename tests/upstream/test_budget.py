@@ -162,6 +162,17 @@ async def test_without_a_time_each_refusal_in_a_row_is_twice_as_long(
     assert waits == [10, 20, 40, 60, 60, 10]
 
 
+async def test_questions_that_are_refused_together_are_one_refusal(autojump_clock: Any) -> None:
+    one = budget()
+
+    waits = [one.refused() for _ in range(4)]
+    await trio.sleep(10)
+    waits.append(one.refused())
+
+    assert waits == [10, 10, 10, 10, 20]
+    assert one.closed_s == 20
+
+
 async def test_what_other_programs_spend_is_learned_from_the_service(
     autojump_clock: Any,
 ) -> None:
