@@ -15,6 +15,7 @@ import typer
 from attrs import evolve
 
 from flowd_simulator.durations import duration, share
+from flowd_simulator.faults import Faults, InfoFault
 from flowd_simulator.instruments import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ def simulate(
     slow: Annotated[
         float | None, _duration("Delay every frame, and answers of /info, so much.")
     ] = None,
+    info_fault: Annotated[
+        InfoFault | None, typer.Option(help="How Hyperliquid's /info fails, all the time or …")
+    ] = None,
+    info_every: Annotated[float | None, _duration("… only so often …")] = None,
+    info_for: Annotated[float, _duration("… for so long.", "30s")] = 30.0,
     lifetime: Annotated[float, _duration("Close connections this old.", "24h")] = 86400.0,
     ping_every: Annotated[float, _duration("Send a ping frame so often.", "3m")] = 180.0,
 ) -> None:
@@ -104,6 +110,10 @@ def simulate(
 
         flowd simulate --rate 120 --drop-every 30s --garbage 0.01
 
+    One whose /info refuses everybody for a minute, every five minutes:
+
+        flowd simulate --info-fault limited --info-every 5m --info-for 1m
+
     A recorded hour in half a minute, again and again, as if it were now:
 
         flowd simulate --replay hour.jsonl --speed 120 --loop --shift-to-now
@@ -112,7 +122,6 @@ def simulate(
     from flowd_simulator.binance import Binance
     from flowd_simulator.chain.live import Chain
     from flowd_simulator.chain.past import LONG_PAST
-    from flowd_simulator.faults import Faults
     from flowd_simulator.hydromancer import Hydromancer
     from flowd_simulator.hyperliquid import Hyperliquid
     from flowd_simulator.recording import load
@@ -132,6 +141,9 @@ def simulate(
         garbage=garbage,
         duplicate=duplicate,
         slow_s=slow or 0.0,
+        info=info_fault,
+        info_every_s=info_every,
+        info_for_s=info_for,
     )
     limits = Limits(lifetime_s=lifetime, ping_every_s=ping_every)
     binance = Binance(

@@ -7,6 +7,7 @@ demand, by a rate, by the clock, or at a word in a test.
 import json
 import logging
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from random import Random
 from typing import Any, Final
 
@@ -15,6 +16,23 @@ from attrs import define
 
 logger = logging.getLogger(__name__)
 
+
+class InfoFault(StrEnum):
+    """How `/info` fails: 429, without and with `Retry-After`; no answer; a cut connection; half an
+    answer; 64 MiB; a page of HTML as 200 and as 502; 500.
+    """
+
+    limited = "limited"
+    limited_until = "limited-until"
+    silent = "silent"
+    cut = "cut"
+    truncated = "truncated"
+    huge = "huge"
+    page = "page"
+    bad_gateway = "bad-gateway"
+    error = "error"
+
+
 Json = dict[str, Any]  # Any: frames of every shape come by
 Spoil = Callable[[str], str]
 
@@ -22,7 +40,7 @@ Spoil = Callable[[str], str]
 @define
 class Faults:
     """What goes wrong now. Every field may be changed while the exchange runs, but for the periods
-    of `drop_every_s` and `stall_every_s`, which are read when it starts."""
+    `drop_every_s`, `stall_every_s` and `info_every_s`, which are read when it starts."""
 
     drop_every_s: float | None = None
     """Cut all connections, without a goodbye, so often."""
@@ -35,6 +53,11 @@ class Faults:
     """Share of the frames which are sent twice."""
     slow_s: float = 0.0
     """Every frame, and every answer of Hyperliquid's `/info`, arrives so much later."""
+    info: InfoFault | None = None
+    """How Hyperliquid's `/info` fails now."""
+    info_every_s: float | None = None
+    """Have it fail as `info` says only so often, for `info_for_s`."""
+    info_for_s: float = 30.0
     stalled: bool = False
 
     async def run(self, who: str, cut: Callable[[], int]) -> None:
@@ -46,6 +69,8 @@ class Faults:
                 nursery.start_soon(self._cut_every, self.drop_every_s, who, cut)
             if self.stall_every_s is not None:
                 nursery.start_soon(self._stall_every, self.stall_every_s, who)
+            if self.info is not None and self.info_every_s is not None:
+                nursery.start_soon(self._fail_every, self.info_every_s, self.info, who)
 
     async def _cut_every(self, period_s: float, who: str, cut: Callable[[], int]) -> None:
         while True:
@@ -59,6 +84,14 @@ class Faults:
             self.stalled = True
             await trio.sleep(self.stall_for_s)
             self.stalled = False
+
+    async def _fail_every(self, period_s: float, how: InfoFault, who: str) -> None:
+        while True:
+            self.info = None
+            await trio.sleep(period_s)
+            logger.info("/info of %s fails for %gs, as scheduled: %s", who, self.info_for_s, how)
+            self.info = how
+            await trio.sleep(self.info_for_s)
 
     def frames(
         self, text: str, random: Random, garbage: Mapping[str, Spoil] | None = None

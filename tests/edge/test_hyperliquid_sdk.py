@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 from flowd_simulator.chain.live import Chain
+from flowd_simulator.faults import InfoFault
 from flowd_simulator.hyperliquid import Addresses, Hyperliquid, Terms
 from hyperliquid.info import Info
 from hyperliquid.utils.error import ClientError, ServerError
@@ -94,7 +95,7 @@ async def test_the_sdk_understands_how_the_exchange_refuses() -> None:
         at: Addresses = await nursery.start(exchange.serve)
         limited = (await trio.to_thread.run_sync(refused, at.base))[0]
         exchange.weights.clear()
-        exchange.bad_gateway()
+        exchange.faults.info = InfoFault.bad_gateway
         with pytest.raises(ServerError) as failed:
             await trio.to_thread.run_sync(refused_at_once, at.base)
         nursery.cancel_scope.cancel()

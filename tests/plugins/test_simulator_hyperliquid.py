@@ -11,7 +11,7 @@ import pytest
 import trio
 from flowd_simulator.chain.coins import BY_NAME, COINS, PERPETUALS
 from flowd_simulator.chain.live import Chain
-from flowd_simulator.faults import Faults
+from flowd_simulator.faults import Faults, InfoFault
 from flowd_simulator.hydromancer import Hydromancer
 from flowd_simulator.hyperliquid import Hyperliquid, Terms
 from flowd_simulator.hyperliquid.garbage import GARBAGE
@@ -582,18 +582,54 @@ async def test_the_front_server_fails_cuts_and_is_silent_on_demand(
     exchange = make()
     body = b'{"type":"allMids"}'
 
-    exchange.bad_gateway()
+    exchange.faults.info = InfoFault.bad_gateway
     failed = await request(exchange, nursery, POST % (len(body), body))
-    exchange.bad_gateway(False)
-    exchange.rest_cut = True
+    exchange.faults.info = InfoFault.cut
     cut = await request(exchange, nursery, POST % (len(body), body))
-    exchange.rest_cut, exchange.rest_silent = False, True
+    exchange.faults.info = InfoFault.silent
     silent = await request(exchange, nursery, POST % (len(body), body))
 
     assert failed.startswith(b"HTTP/1.1 502")
     assert b"<center><h1>502 Bad Gateway</h1></center>" in failed
     assert cut == silent == b""
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("fault", "head", "length"),
+    [
+        (InfoFault.limited, b"HTTP/1.1 429", 4),
+        (InfoFault.limited_until, b"Retry-After: 2\r\n", 4),
+        (InfoFault.truncated, b"HTTP/1.1 200", 22),
+        (InfoFault.page, b"text/html", 122),
+        (InfoFault.error, b"HTTP/1.1 500", 21),
+    ],
+)
+async def test_every_question_is_answered_by_the_fault_that_is_on(
+    fault: InfoFault, head: bytes, length: int, autojump_clock: MockClock, nursery: Nursery
+) -> None:
+    exchange = make()
+    exchange.faults.info = fault
+    body = b'{"type":"exchangeStatus"}'
+
+    heard = await request(exchange, nursery, POST % (len(body), body))
+
+    told, _, content = heard.partition(b"\r\n\r\n")
+    assert head in told + b"\r\n"
+    assert len(content) == length
+
+
+async def test_info_fails_by_the_clock(autojump_clock: MockClock, nursery: Nursery) -> None:
+    faults = Faults(info=InfoFault.error, info_every_s=60, info_for_s=30)
+    exchange = make(faults=faults)
+    nursery.start_soon(exchange.run)
+    statuses = []
+    for _ in range(4):
+        await trio.sleep(22.5)
+        statuses.append(exchange.info(b'{"type":"meta"}').status)
+    nursery.cancel_scope.cancel()
+
+    assert statuses == [200, 200, 500, 200]
 
 
 @pytest.mark.parametrize("text", [b"GET /else HTTP/1.1\r\nHost: a\r\n\r\n", b"\x00\x01\r\n\r\n"])

@@ -86,6 +86,7 @@ async def serve_http(stream: trio.abc.Stream, respond: Respond) -> None:
             headers=[
                 ("Content-Type", answer.content_type),
                 ("Content-Length", str(len(answer.body))),
+                *answer.headers,
             ],
         )
         for event in (head, h11.Data(data=answer.body), h11.EndOfMessage()):

@@ -11,13 +11,14 @@ from trio_websocket import wrap_server_stream
 from flowd_simulator.chain.coins import BY_NAME
 from flowd_simulator.chain.live import Chain
 from flowd_simulator.chain.rows import Block, Row
-from flowd_simulator.faults import Faults
+from flowd_simulator.faults import Faults, InfoFault
 from flowd_simulator.hyperliquid import markets, texts
 from flowd_simulator.hyperliquid.answers import Answers
 from flowd_simulator.hyperliquid.client import Client, Wish
 from flowd_simulator.hyperliquid.door import address_of, opened, serve_http
 from flowd_simulator.hyperliquid.garbage import GARBAGE
-from flowd_simulator.hyperliquid.terms import BAD_GATEWAY, Addresses, Answer, Terms
+from flowd_simulator.hyperliquid.terms import Addresses, Answer, Terms
+from flowd_simulator.hyperliquid.troubles import ANSWERS
 from flowd_simulator.hyperliquid.weights import Count
 from flowd_simulator.session import Clock, Limits, Session, guarded
 from flowd_simulator.web import loopback, serve_streams
@@ -63,12 +64,6 @@ class Hyperliquid:
         """How many connections were ever accepted."""
         self.handshake_status: int | None = None
         """Set to refuse new connections with this HTTP status, as 429 or 503."""
-        self.rest_answer: Answer | None = None
-        """Set to answer every request so: `BAD_GATEWAY`, a body cut short, and what else comes."""
-        self.rest_silent = False
-        """Whether requests are read and never answered."""
-        self.rest_cut = False
-        """Whether connections are cut where an answer would be."""
         self.answering = 0
         """Requests that came and are not answered yet."""
         self.weights: defaultdict[str, Count] = defaultdict(lambda: Count(clock))
@@ -96,16 +91,14 @@ class Hyperliquid:
     def info(self, body: bytes, address: str = "memory") -> Answer:
         """The answer to a request, without a connection."""
         self._begin()
-        return self.rest_answer or self._answers.answer(body, self.weights[address])
+        good = self._answers.answer(body, self.weights[address])
+        trouble = self.faults.info
+        return ANSWERS[trouble](good) if trouble in ANSWERS else good
 
     def send(self, raw_text: str) -> None:
         """Send every client this text, as it is."""
         for client in self.clients:
             client.say(raw_text)
-
-    def bad_gateway(self, on: bool = True) -> None:
-        """Answer every request with the front server's HTML and 502, or no longer."""
-        self.rest_answer = BAD_GATEWAY if on else None
 
     def drop_all(self) -> None:
         """Cut every connection without a goodbye."""
@@ -180,9 +173,9 @@ class Hyperliquid:
 
     async def _respond(self, method: str, path: str, body: bytes, address: str) -> Answer | None:
         """The answer to a request; None cuts the connection."""
-        if self.rest_silent:
+        if self.faults.info is InfoFault.silent:
             await trio.sleep_forever()
-        if self.rest_cut:
+        if self.faults.info is InfoFault.cut:
             return None
         if path != "/info" or method != "POST":
             return Answer(404 if path != "/info" else 405, b"", "text/plain")

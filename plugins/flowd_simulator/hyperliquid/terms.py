@@ -63,6 +63,7 @@ class Answer:
     status: int
     body: bytes
     content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 TOO_MUCH: Final = Answer(429, b"null")
