@@ -113,9 +113,11 @@ class Running:
         return f", with {' and '.join(found)} in hand" if found else ""
 
     def _problem(self, now_ms: int) -> str | None:
-        """What is wrong though it runs. What is polled is late by its nature, so only who has a
-        connection can lag.
+        """What is wrong though it runs: what it says itself, or that it lags. What is polled is
+        late by its nature, so only who has a connection can lag.
         """
+        if self.tally.problem is not None:
+            return self.tally.problem
         late_ms = self.reach.late_ms(now_ms) if self.reach is not None and self.tally.open else None
         if late_ms is None or late_ms <= self.lag_max_s * 1000:
             return None

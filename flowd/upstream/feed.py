@@ -135,6 +135,16 @@ class Feed(Generic[T]):
         """
         self.tally.drop(self.name, reason, sample, self.clock())
 
+    def problem(self, why: str | None) -> None:
+        """Say in a sentence what is wrong though the component runs, and what can be done; None
+        when it is over. It makes it unhealthy: `/health` and `/status` tell it.
+        """
+        if why is not None and self.tally.problem is None:
+            self.log.warning("%s: %s", self.name, why)
+        elif why is None and self.tally.problem is not None:
+            self.log.info("%s: all is well again", self.name)
+        self.tally.problem = why
+
     def delivering(self, upto_ms: int | None = None) -> None:
         """Say that data is arriving: ends the outage, if one is open. Upstream messages say it by
         themselves unless the connection was opened with `delivers=False`.

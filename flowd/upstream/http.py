@@ -2,6 +2,7 @@
 budgets of weight.
 """
 
+import math
 import zlib
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -218,7 +219,7 @@ class Http:
         if answer.status in (418, 429):
             self._count("rate_limited")
             after_s = answer.after_s if budget is None else budget.refused(answer.after_s)
-            again = "" if after_s is None else f"; again in {after_s:g}s"
+            again = "" if after_s is None else f"; again in {math.ceil(after_s)}s"
             raise RateLimited(f"asked too much (HTTP {answer.status}){again}", answer, after_s)
         if budget is not None and answer.status < 500:
             budget.accepted()

@@ -31,6 +31,8 @@ class Tally:
     last_record_ms: int | None = None
     missed: int = 0
     dropped: Counter[str] = field(factory=Counter)
+    problem: str | None = None
+    """What is wrong though it runs, as the component says."""
     figures: dict[str, float] = field(factory=dict)
     """What else the component itself counts and limits, by name."""
     _logged_ms: dict[str, int] = field(factory=dict, init=False)

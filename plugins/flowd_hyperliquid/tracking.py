@@ -30,6 +30,7 @@ from flowd_hyperliquid.markets import Market, markets
 from flowd_hyperliquid.observed import Sums, add_up, maps
 from flowd_hyperliquid.parse import NOBODY, VENUE
 from flowd_hyperliquid.rounds import Rounds
+from flowd_hyperliquid.service import Service
 from flowd_hyperliquid.state import account
 
 WEIGHT, MARKET_WEIGHT = 2, 20
@@ -123,6 +124,7 @@ class Tracking:
         known = Known(feed.table("sizes", Size), feed.table("told", Upto))
         self.accounts = Accounts(feed, coverage, known, least=Decimal(config.min_event_usd))
         self._budget: Budget = feed.budget("hyperliquid", per_minute=config.weight_per_minute)
+        self._service = Service(feed, config.info_url, self._budget)
         self._round = feed.table("round", Round)
         self._maps = feed.table("map", LiquidationMap)
         self._rounds = Rounds()
@@ -231,34 +233,24 @@ class Tracking:
             limited = False
             try:
                 await self._visit_once(address, priority)
-            except RateLimited:
+                self._service.good()
+            except RateLimited as error:
                 limited = True
+                self._service.bad(error)
             except UpstreamError as error:
+                self._service.bad(error)
                 self._feed.drop("visit failed", f"{address}: {error}")
             except ValueError as error:
+                self._service.bad(error)
                 self._feed.drop("state makes no sense", f"{address}: {error}")
         self._rounds.visited(address, self._feed.clock())
 
     async def _visit_once(self, address: str, priority: int) -> None:
         question = {"type": "clearinghouseState", "user": address}
-        body = await self._ask(question, WEIGHT, priority, STATE_MAX)
-        self.accounts.take(account(address, body))
-
-    async def _ask(
-        self, question: dict[str, str], weight: int, priority: int, body_max: int
-    ) -> bytes:
-        """The body of an answer; UpstreamError for every status but 200."""
-        answer = await self._feed.http.post(
-            self._config.info_url,
-            json=question,
-            budget=self._budget,
-            weight=weight,
-            priority=priority,
-            body_max=body_max,
+        body = await self._service.ask(
+            question, weight=WEIGHT, priority=priority, body_max=STATE_MAX
         )
-        if answer.status != 200:
-            raise UpstreamError(f"status {answer.status}")
-        return answer.body
+        self.accounts.take(account(address, body))
 
     def _sum_up(self) -> None:
         """Say how far the round has come."""
@@ -311,15 +303,21 @@ class Tracking:
             due = trio.current_time() + self._config.map_every
             try:
                 await self._look_at_markets()
-            except RateLimited:
+                self._service.good()
+            except RateLimited as error:
+                self._service.bad(error)
                 continue
             except (UpstreamError, ValueError) as error:
+                self._service.bad(error)
                 self._feed.drop("markets failed", str(error))
             await self._draw()
             await trio.sleep_until(due)
 
     async def _look_at_markets(self) -> None:
-        body = await self._ask({"type": "metaAndAssetCtxs"}, MARKET_WEIGHT, MARKET, MARKETS_MAX)
+        question = {"type": "metaAndAssetCtxs"}
+        body = await self._service.ask(
+            question, weight=MARKET_WEIGHT, priority=MARKET, body_max=MARKETS_MAX
+        )
         self._markets = markets(body)
         self.accounts.marks = {name: one.mark_price for name, one in self._markets.items()}
 

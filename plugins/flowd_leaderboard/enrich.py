@@ -109,7 +109,12 @@ class Enrichment:
                 continue
             try:
                 await self.about(address, seen)
+                self._feed.problem(None)
             except (UpstreamError, ValueError) as error:
+                self._feed.problem(
+                    f"Hyperliquid's /info does not tell accounts' pasts: {error}; others are "
+                    "asked about, and it again; see whether info_url can be reached from here"
+                )
                 self.failed += 1
                 self._waits_ms[address] = self._feed.clock() + LATER_MS
                 self._feed.drop("an account's past was not told", f"{address}: {error}")

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 class InfoFault(StrEnum):
     """How `/info` fails: 429, without and with `Retry-After`; no answer; a cut connection; half an
-    answer; 64 MiB; a page of HTML as 200 and as 502; 500.
+    answer; 32 MiB; a page of HTML as 200 and as 502; 500.
     """
 
     limited = "limited"

@@ -160,6 +160,38 @@ async def test_an_answer_that_is_too_large_is_no_state(
     assert len(one.table("accounts")) == 1
 
 
+async def test_a_service_that_fails_three_times_in_a_row_is_a_problem_until_it_answers(
+    autojump_clock: Any, nursery: trio.Nursery
+) -> None:
+    one = scene(ALICE, batch_size=1)
+    one.venue.answers[ALICE] = [testing.Reply(500, "Oh")] * 2 + ["<html>maintenance</html>"]
+
+    nursery.start_soon(one.run)
+    problems = []
+    for _ in range(4):
+        await trio.sleep(60)
+        problems.append(one.feed.tally.problem)
+
+    assert problems[:2] == [None, None]
+    assert (problems[2] or "").startswith("Hyperliquid's /info: no account state: ")
+    assert (problems[2] or "").endswith("see whether info_url is that of Hyperliquid's /info")
+    assert problems[3] is None
+
+
+async def test_a_refusal_is_a_problem_at_once(autojump_clock: Any, nursery: trio.Nursery) -> None:
+    one = scene(ALICE)
+    one.venue.answers[ALICE] = [testing.Reply(429, "null")]
+
+    nursery.start_soon(one.run)
+    await trio.sleep(5)
+    problem = one.feed.tally.problem
+    await trio.sleep(10)
+
+    assert problem is not None
+    assert "asked too much (HTTP 429); again in 10s; it goes on by itself" in problem
+    assert one.feed.tally.problem is None
+
+
 async def test_over_the_limit_the_turn_stays_and_nobody_asks_meanwhile(
     autojump_clock: Any, nursery: trio.Nursery
 ) -> None:

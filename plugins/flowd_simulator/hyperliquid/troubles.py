@@ -9,7 +9,7 @@ from flowd_simulator.faults import InfoFault
 from flowd_simulator.hyperliquid.terms import BAD_GATEWAY, JSON, PLAIN, TOO_MUCH, Answer
 
 RETRY_AFTER_S: Final = 2
-HUGE: Final = 64 * 1024 * 1024
+HUGE: Final = 32 * 1024 * 1024
 """Bytes: more than anybody should read."""
 
 
