@@ -198,6 +198,11 @@ class Accounts:
         self.known: dict[str, Account] = {}
         """Those who ever traded, by address, the first to come first."""
 
+    @property
+    def busiest(self) -> Account:
+        """Who trades most."""
+        return self._everybody[0]
+
     def maker(self, random: Random) -> Account:
         """One of those who always quote."""
         return self._everybody[int(MAKERS * random.random() ** 2)]
