@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 from attrs import frozen
-from trio_websocket import ConnectionClosed, WebSocketConnection
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from flowd_simulator.faults import Faults
 
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 OUTBOX_MAX: Final = 10_000
 """Frames which a client may leave unread before it is cut off."""
 GOODBYE_S: Final = 5.0
+HANDSHAKE_S: Final = 10.0
 
 Clock = Callable[[], int]
 """Milliseconds since the epoch."""
@@ -125,6 +126,29 @@ class Session:
     async def _grow_old(self) -> None:
         await trio.sleep(self._limits.lifetime_s)
         self.close(1001, "Connection lifetime reached")
+
+
+async def shake_hands(
+    stream: trio.abc.Stream,
+    refusal: Callable[[str], int | None],
+    seat: Callable[[WebSocketConnection, str], Awaitable[None]],
+) -> None:
+    """Open a WebSocket, and have it served by `seat` until that ends; both get the path with its
+    query. `refusal` gives the HTTP status to refuse one with, None to let it in.
+    """
+    async with trio.open_nursery() as codec:
+        path, connection = "", None
+        with trio.move_on_after(HANDSHAKE_S) as handshake:
+            request = await wrap_server_stream(codec, stream, message_queue_size=64)
+            path = request.path
+            status = refusal(path)
+            if status is not None:
+                await request.reject(status)
+            else:
+                connection = await request.accept()
+        if connection is not None and not handshake.cancelled_caught:
+            await seat(connection, path)
+        codec.cancel_scope.cancel()
 
 
 async def guarded(

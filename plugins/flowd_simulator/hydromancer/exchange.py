@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import trio
-from trio_websocket import WebSocketRequest, wrap_server_stream
+from trio_websocket import WebSocketConnection
 
 from flowd_simulator.chain.accounts import digits
 from flowd_simulator.chain.live import Chain
@@ -18,11 +18,10 @@ from flowd_simulator.hydromancer.history import History, place
 from flowd_simulator.hydromancer.terms import Terms
 from flowd_simulator.hydromancer.visits import Visit, Visits
 from flowd_simulator.hydromancer.wish import Wish
-from flowd_simulator.session import Clock, Limits, Session, guarded
+from flowd_simulator.session import Clock, Limits, Session, guarded, shake_hands
 from flowd_simulator.web import loopback, serve_streams
 
 PATH: Final = "/ws"
-HANDSHAKE_S: Final = 10.0
 
 
 class Hydromancer:
@@ -88,10 +87,11 @@ class Hydromancer:
         for client in self.clients:
             client.lost += messages
 
-    def drop_all(self) -> None:
-        """Cut every connection without a goodbye."""
+    def drop_all(self) -> int:
+        """Cut every connection without a goodbye; how many there were."""
         for client in self.clients:
             client.session.drop()
+        return len(self.clients)
 
     def close_all(self, code: int = 1001, reason: str = "") -> None:
         """End every connection with a close frame."""
@@ -129,46 +129,29 @@ class Hydromancer:
         async with trio.open_nursery() as nursery:
             if self._own:
                 nursery.start_soon(self.chain.run)
-            nursery.start_soon(self.faults.run, "Hydromancer", self._cut)
+            nursery.start_soon(self.faults.run, "Hydromancer", self.drop_all)
 
     async def serve_websocket(self, stream: trio.abc.Stream) -> None:
         """Serve one client over any stream, until it or the service ends the connection.
 
         Closes the stream. What goes wrong with a client is logged and ends here.
         """
-        await guarded(self._serve_client, stream)
+        await guarded(lambda stream: shake_hands(stream, self._status, self._seat), stream)
 
-    async def _serve_client(self, stream: trio.abc.Stream) -> None:
-        async with trio.open_nursery() as codec:
-            client: Client | None = None
-            query: dict[str, str] = {}
-            with trio.move_on_after(HANDSHAKE_S) as handshake:
-                request = await wrap_server_stream(codec, stream, message_queue_size=64)
-                path, _, text = request.path.partition("?")
-                query = dict(parse_qsl(text))
-                status = self._status(path, query)
-                if status is not None:
-                    await request.reject(status)
-                else:
-                    client = await self._accept(request, query)
-            if client is not None and not handshake.cancelled_caught:
-                await self._seat(client, query)
-            codec.cancel_scope.cancel()
-
-    def _status(self, path: str, query: dict[str, str]) -> int | None:
+    def _status(self, target: str) -> int | None:
         """The HTTP status to refuse a handshake with."""
+        path, query = _parts(target)
         if self.handshake_status is not None or path != PATH:
             return self.handshake_status or 404
         token = query.get("token")
         wrong = token is not None and token not in self.terms.keys
         return 401 if wrong and not self.terms.in_band else None
 
-    async def _accept(self, request: WebSocketRequest, query: dict[str, str]) -> Client:
-        session = Session(await request.accept(), self.limits, self.faults, self.clock)
-        return Client(session, self, chunked=query.get("liveFormat") == texts.CHUNKED)
-
-    async def _seat(self, client: Client, query: dict[str, str]) -> None:
+    async def _seat(self, connection: WebSocketConnection, target: str) -> None:
         """Serve one client until it goes."""
+        _, query = _parts(target)
+        session = Session(connection, self.limits, self.faults, self.clock)
+        client = Client(session, self, chunked=query.get("liveFormat") == texts.CHUNKED)
         self.accepted += 1
         self.clients.append(client)
         try:
@@ -276,7 +259,8 @@ class Hydromancer:
         for frame in self.faults.frames(text, self._chance, GARBAGE):
             client.session.send(frame)
 
-    def _cut(self) -> int:
-        count = len(self.clients)
-        self.drop_all()
-        return count
+
+def _parts(target: str) -> tuple[str, dict[str, str]]:
+    """A path, and its query."""
+    path, _, text = target.partition("?")
+    return path, dict(parse_qsl(text))

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, Final
 
 import trio
-from trio_websocket import wrap_server_stream
+from trio_websocket import WebSocketConnection
 
 from flowd_simulator.chain.coins import BY_NAME
 from flowd_simulator.chain.live import Chain
@@ -20,10 +20,9 @@ from flowd_simulator.hyperliquid.garbage import GARBAGE
 from flowd_simulator.hyperliquid.terms import Addresses, Answer, Terms
 from flowd_simulator.hyperliquid.troubles import ANSWERS
 from flowd_simulator.hyperliquid.weights import Count
-from flowd_simulator.session import Clock, Limits, Session, guarded
+from flowd_simulator.session import Clock, Limits, Session, guarded, shake_hands
 from flowd_simulator.web import loopback, serve_streams
 
-HANDSHAKE_S: Final = 10.0
 TICK_S: Final = 1.0
 RECENT_MAX: Final = 1000
 LIMITS: Final = Limits(ping_every_s=math.inf, messages_per_s=100_000)
@@ -100,10 +99,11 @@ class Hyperliquid:
         for client in self.clients:
             client.say(raw_text)
 
-    def drop_all(self) -> None:
-        """Cut every connection without a goodbye."""
+    def drop_all(self) -> int:
+        """Cut every connection without a goodbye; how many there were."""
         for client in self.clients:
             client.session.drop()
+        return len(self.clients)
 
     def close_all(self, code: int = 1001, reason: str = "") -> None:
         """End every connection with a close frame."""
@@ -141,7 +141,7 @@ class Hyperliquid:
             if self._own:
                 nursery.start_soon(self.chain.run)
             nursery.start_soon(self._tick)
-            nursery.start_soon(self.faults.run, "Hyperliquid", self._cut)
+            nursery.start_soon(self.faults.run, "Hyperliquid", self.drop_all)
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection over any stream: a WebSocket on `/ws`, or requests to `/info`.
@@ -182,20 +182,11 @@ class Hyperliquid:
         return self.info(body, address)
 
     async def _serve_client(self, stream: trio.abc.Stream, address: str) -> None:
-        async with trio.open_nursery() as codec:
-            client: Client | None = None
-            with trio.move_on_after(HANDSHAKE_S) as handshake:
-                request = await wrap_server_stream(codec, stream, message_queue_size=64)
-                status = self._status(request.path, address)
-                if status is not None:
-                    await request.reject(status)
-                else:
-                    connection = await request.accept()
-                    session = Session(connection, self.limits, self.faults, self.clock)
-                    client = Client(session, address, self)
-            if client is not None and not handshake.cancelled_caught:
-                await self._seat(client)
-            codec.cancel_scope.cancel()
+        async def seat(connection: WebSocketConnection, path: str) -> None:
+            session = Session(connection, self.limits, self.faults, self.clock)
+            await self._seat(Client(session, address, self))
+
+        await shake_hands(stream, lambda path: self._status(path, address), seat)
 
     def _status(self, path: str, address: str) -> int | None:
         """The HTTP status to refuse a handshake with."""
@@ -290,8 +281,3 @@ class Hyperliquid:
             for wish in sorted(wanted):
                 if wish[0] != "trades":
                     self._say(wish, self._standing(wish))
-
-    def _cut(self) -> int:
-        count = len(self.clients)
-        self.drop_all()
-        return count
