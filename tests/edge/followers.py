@@ -4,18 +4,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import h11
-import trio
 from attrs import define, field
-from websockets.exceptions import InvalidHandshake
 
+from tests.crash.clients import GONE
 from tests.edge.peers import sse, websocket
-
-GONE = (
-    *(OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError),
-    *(h11.RemoteProtocolError, InvalidHandshake),
-)
-"""What a connection ends with when the process at its other end is killed."""
 
 
 @define
