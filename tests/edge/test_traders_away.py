@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from tests.edge.process import Flowd
 from tests.edge.venue import Venue
 
-LONG_S = 120.0
+LONG_S = 300.0
 KEPT = ("traders.trades", "positions", "leaderboard")
 Json = dict[str, Any]
 
