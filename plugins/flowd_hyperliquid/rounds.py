@@ -28,7 +28,7 @@ class Rounds:
             self._put((-1 if visited_ms is None else visited_ms, first_seen_ms, address))
 
     def take(self) -> str | None:
-        """Whose turn it is: nobody else's until `visited`, `later` or `drop` says what became of
+        """Whose turn it is: nobody else's until `visited` or `drop` says what became of
         it. None when everybody is on the way.
         """
         while self._heap:
