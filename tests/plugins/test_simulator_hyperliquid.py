@@ -620,7 +620,7 @@ async def test_every_question_is_answered_by_the_fault_that_is_on(
 
 
 async def test_info_fails_by_the_clock(autojump_clock: MockClock, nursery: Nursery) -> None:
-    faults = Faults(info=InfoFault.error, info_every_s=60, info_for_s=30)
+    faults = Faults(info=InfoFault.error, info_every_s=60, info_for_s=20)
     exchange = make(faults=faults)
     nursery.start_soon(exchange.run)
     statuses = []
