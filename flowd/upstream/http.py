@@ -21,6 +21,8 @@ from flowd.values.errors import UpstreamError
 from flowd.values.tally import Tally
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 TIMEOUT_S = 20.0
@@ -94,6 +96,25 @@ class Question:
     headers: Mapping[str, str]
 
 
+class Trust:
+    """Whose certificates are believed: looked up once for all clients, and in a thread, since that
+    takes a tenth of a second.
+    """
+
+    def __init__(self) -> None:
+        self._context: ssl.SSLContext | None = None
+        self._looking = trio.Lock()
+
+    async def context(self) -> "ssl.SSLContext":
+        """What `httpx2` verifies with."""
+        import httpx2
+
+        async with self._looking:
+            if self._context is None:
+                self._context = await trio.to_thread.run_sync(httpx2.create_ssl_context)
+        return self._context
+
+
 class Services:
     """The REST services that components ask: a client for each component, and the budgets that
     they share. `transport` is what requests go over; None for the network.
@@ -103,11 +124,12 @@ class Services:
         self.budgets = Budgets()
         self._clock = clock
         self._transport = transport
+        self._trust = Trust()
         self._clients: list[Http] = []
 
     def http(self, tally: Tally) -> "Http":
         """A client, which counts there."""
-        made = Http(tally, self._clock, self._transport)
+        made = Http(tally, self._clock, self._trust, self._transport)
         self._clients.append(made)
         return made
 
@@ -128,10 +150,12 @@ class Http:
         self,
         tally: Tally,
         clock: Clock,
+        trust: Trust,
         transport: "httpx2.AsyncBaseTransport | None" = None,
     ) -> None:
         self._tally = tally
         self._clock = clock
+        self._trust = trust
         self._transport = transport
         self._client: httpx2.AsyncClient | None = None
         self._turns = trio.Semaphore(AT_ONCE)
@@ -230,7 +254,12 @@ class Http:
         import httpx2
 
         if self._client is None:
-            self._client = httpx2.AsyncClient(transport=self._transport, timeout=None)
+            # A transport that is given does not look at this.
+            verify = self._transport is not None or await self._trust.context()
+            if self._client is None:
+                self._client = httpx2.AsyncClient(
+                    transport=self._transport, verify=verify, timeout=None
+                )
         try:
             with trio.fail_after(timeout_s):
                 return await self._read(self._client, question, body_max)

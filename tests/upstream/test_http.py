@@ -1,6 +1,8 @@
 """The one HTTP client: limits, budgets, retries, and what it counts."""
 
 import gzip
+import ssl
+import threading
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +13,8 @@ import trio
 
 from flowd import testing
 from flowd.plugin import BadBody, NoAnswer, RateLimited
-from flowd.upstream.http import host, retry_after_s
+from flowd.upstream.http import Http, Services, host, retry_after_s
+from flowd.values.tally import Tally
 
 URL = "http://service/path"
 
@@ -224,3 +227,30 @@ async def test_whoever_asks_has_the_only_timeout(every_s: float, autojump_clock:
         await feed.http.get(URL, timeout_s=100)
 
     assert trio.current_time() == 100
+
+
+async def test_whose_certificates_are_believed_is_looked_up_once_and_beside_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_up_in = []
+    context = httpx2.create_ssl_context()
+
+    def look_up() -> ssl.SSLContext:
+        looked_up_in.append(threading.current_thread())
+        return context
+
+    monkeypatch.setattr(httpx2, "create_ssl_context", look_up)
+    services = Services(testing.clock)
+    clients = [services.http(Tally()) for _ in range(2)]
+
+    async def ask(client: Http) -> None:
+        with pytest.raises(NoAnswer):
+            await client.get("http://127.0.0.1:1/nothing-listens")
+
+    async with trio.open_nursery() as nursery:
+        for client in clients * 2:
+            nursery.start_soon(ask, client)
+    await services.aclose()
+
+    (where,) = looked_up_in
+    assert where is not threading.main_thread()
