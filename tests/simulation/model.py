@@ -43,6 +43,14 @@ class Log:
             self.epochs.append(epoch)
         self.epoch, self.seq = epoch, seq
 
+    def told(self, record: Any) -> None:
+        """A reader was given this. Of a table it may be what was superseded before anybody looked:
+        then it is noted here, and is what it is for all others too.
+        """
+        slot = (self.epoch, record.get("key", ""))
+        if self.table and self.newest.get(slot, 0) > record["seq"]:
+            self.note(record)
+
     def superseded(self, seq: int) -> bool:
         """Whether a table's record may be passed over: its key has a newer one."""
         record = self.content.get((self.epoch, seq))
@@ -105,6 +113,7 @@ class Place:
         for record in records:
             self._passed(self.seq, record["seq"] - 1)
             assert record["seq"] > self.seq, f"{log.name}: {record['seq']} after {self.seq}"
+            log.told(record)
             assert record == log.content[epoch, record["seq"]]
             assert self._wanted(record), f"{log.name}: the filter let {record} pass"
             self.seq = record["seq"]
