@@ -213,6 +213,26 @@ class Candle:
 
 
 @frozen
+class OpenInterest:
+    """How much of one symbol was open at one moment; a table, by `symbol/time_ms`.
+
+    `contracts` are base units, each counted once though it has two holders; `value` the same in
+    quote units at that moment's price, where the venue tells it.
+    """
+
+    symbol: str
+    time_ms: int
+    contracts: Decimal
+    value: Decimal | None = None
+    venue: str = "binance"
+
+    @property
+    def key(self) -> str:
+        """Its key in a table of samples."""
+        return f"{self.symbol}/{self.time_ms}"
+
+
+@frozen
 class Trade:
     """One public trade: `price` in quote units, `quantity` in base units, `notional` their exact
     product.
@@ -257,7 +277,12 @@ class LiquidationMap:
     whose price was computed here. `coverage` is the share of the market's open interest that the
     positions seen make up, where one contract counts `oi_sides` times; None when it is unknown.
     `accounts` were looked at and have so many `positions` here. `created` and `consumed` count what
-    opened and what was liquidated since the last map.
+    opened and what was liquidated since the last map, `created_ever` and `consumed_ever` since the
+    first, where that is known.
+
+    A model says further: `candle_ms` is the opening time of the newest candle that it took in,
+    `history_from_ms` since when it sees positions open, `side_model` how it shares them between
+    long and short, `oi_missing` that open interest was not known lately.
     """
 
     symbol: str
@@ -277,3 +302,9 @@ class LiquidationMap:
     positions: int
     created: int
     consumed: int
+    candle_ms: int | None = None
+    history_from_ms: int | None = None
+    side_model: str = ""
+    oi_missing: bool = False
+    created_ever: int = 0
+    consumed_ever: int = 0
