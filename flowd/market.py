@@ -255,6 +255,19 @@ class Trade:
     backfilled: bool = False
 
 
+_STEPS = (Decimal(1), Decimal(2), Decimal(5), Decimal(10))
+
+
+def bin_width(price: Decimal) -> Decimal:
+    """How wide the bins of a map of prices are, where nobody says: of 1, 2 and 5 times the powers
+    of ten the width that is nearest to a thousandth of the price, as a ratio.
+    """
+    wanted = price / 1000
+    power = _ONE.scaleb(wanted.adjusted())
+    widths = [step * power for step in _STEPS]
+    return trimmed(min(widths, key=lambda width: max(width / wanted, wanted / width)))
+
+
 @frozen
 class Level:
     """What would be liquidated if the price came to this bin: notional in quote units. `price` is

@@ -10,29 +10,16 @@ from decimal import ROUND_FLOOR, Context, Decimal
 
 from attrs import define, field
 
-from flowd.market import Level, LiquidationMap, trimmed
+from flowd.market import Level, LiquidationMap, bin_width, trimmed
 from flowd.traders import Account
 from flowd_hyperliquid.markets import Market
 from flowd_hyperliquid.parse import VENUE
 
-BIN_SHARE = Decimal("0.001")
-"""A bin is about this fraction of the price wide."""
 SLICE = 50
 """Accounts that are added up at once."""
-_STEPS = (Decimal(1), Decimal(2), Decimal(5), Decimal(10))
 _ZERO = Decimal(0)
 _CONTEXT = Context(prec=60)
 _DIGITS = Decimal("1e-8")
-
-
-def bin_of(price: Decimal) -> Decimal:
-    """The width of a bin: of 1, 2 and 5 times the powers of ten the one that is nearest to a
-    thousandth of the price, as a ratio.
-    """
-    wanted = price * BIN_SHARE
-    power = Decimal(1).scaleb(wanted.adjusted())
-    widths = [step * power for step in _STEPS]
-    return trimmed(min(widths, key=lambda width: max(width / wanted, wanted / width)))
 
 
 @define
@@ -76,7 +63,7 @@ def add_up(
             if symbol not in coins:
                 market = markets.get(symbol)
                 mark = mark if market is None else market.mark_price
-                coins[symbol] = _Coin(bin_of(mark), mark * (1 - span), mark * (1 + span))
+                coins[symbol] = _Coin(bin_width(mark), mark * (1 - span), mark * (1 + span))
             coin = coins[symbol]
             coin.positions += 1
             side = coin.long if position.size > 0 else coin.short

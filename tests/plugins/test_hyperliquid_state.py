@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from flowd_hyperliquid.markets import Market, markets
-from flowd_hyperliquid.observed import Sums, add_up, bin_of, maps
+from flowd_hyperliquid.observed import Sums, add_up, maps
 from flowd_hyperliquid.state import account
 
-from flowd.market import Level
+from flowd.market import Level, bin_width
 from tests.plugins.hyperliquid_kit import ALICE, BOB, position
 from tests.plugins.hyperliquid_kit import account as state
 
@@ -133,7 +133,7 @@ def test_what_tells_no_markets_is_refused(body: bytes) -> None:
     [("100000", "100"), ("83926", "100"), ("3000", "2"), ("150", "0.2"), ("0.45", "0.0005")],
 )
 def test_a_bin_is_about_a_thousandth_of_the_price(price: str, width: str) -> None:
-    assert bin_of(Decimal(price)) == Decimal(width)
+    assert bin_width(Decimal(price)) == Decimal(width)
 
 
 def drawn(*accounts: Any, markets: dict[str, Market], oi_sides: int = 2) -> Any:
