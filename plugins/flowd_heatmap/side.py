@@ -1,0 +1,211 @@
+"""One side of a book: what was opened by each candle and is still open, by leverage.
+
+Removal shrinks all of a side alike, so it is one factor for the side, and no cohort is touched: a
+cohort is kept as if the factor were 1 (`held`), and is worth `held · factor`. What was opened with
+one leverage is liquidated in the order of its prices, so what a price takes lies on top of a heap.
+"""
+
+from collections.abc import Iterator
+from decimal import ROUND_FLOOR, Decimal
+from heapq import heapify, heappop, heappush
+
+from attrs import define, field
+
+from flowd_heatmap.brackets import MATH, Side
+from flowd_heatmap.leverage import Tier
+
+ZERO, ONE = Decimal(0), Decimal(1)
+
+
+@define
+class Opened:
+    """What one candle opened on one side, before it is shared among the tiers: `held` base units at
+    `entry`. Bit n of `open` says that the cohort of tier n is still there.
+    """
+
+    entry: Decimal
+    held: Decimal
+    open: int
+
+
+@define
+class Bin:
+    """The cohorts whose liquidation prices lie in one bin: their notional as if the factor were 1,
+    and how many they are.
+    """
+
+    held: Decimal = ZERO
+    count: int = 0
+    about: float = 0.0
+    """`held`, nearly: pictures need no more."""
+
+
+@define(eq=False)
+class Book:
+    """One side of one symbol. `ratios` are the liquidation prices of the tiers by share of the
+    entry, None where a tier has none; `width` is that of a bin.
+    """
+
+    side: Side
+    tiers: tuple[Tier, ...]
+    ratios: tuple[Decimal | None, ...]
+    width: Decimal
+    factor: Decimal = ONE
+    held: Decimal = ZERO
+    """The sum over all cohorts, as if the factor were 1."""
+    count: int = 0
+    opened: dict[int, Opened] = field(factory=dict)
+    """By the opening time of the candle."""
+    bins: dict[int, Bin] = field(factory=dict)
+    changed: set[int] = field(factory=set)
+    """Candles whose cohorts changed since somebody cleared this."""
+    _heaps: list[list[tuple[Decimal, int]]] = field(init=False)
+    _least: Decimal | None = field(init=False, default=None)
+    """No cohort's notional is below this, as if the factor were 1; None for no cohorts."""
+
+    def __attrs_post_init__(self) -> None:
+        self._heaps = [[] for _ in self.tiers]
+
+    @property
+    def quantity(self) -> Decimal:
+        """All that is open on this side, in base units."""
+        return MATH.multiply(self.held, self.factor)
+
+    def open(self, time_ms: int, entry: Decimal, quantity: Decimal) -> int:
+        """What a candle opened here; how many cohorts that are."""
+        tiers = 0
+        for index, ratio in enumerate(self.ratios):
+            tiers |= (ratio is not None) << index
+        self.restore(time_ms, Opened(entry, MATH.divide(quantity, self.factor), tiers))
+        self.changed.add(time_ms)
+        return tiers.bit_count()
+
+    def restore(self, time_ms: int, opened: Opened) -> None:
+        """Take over what a candle opened, as it was saved."""
+        self.opened[time_ms] = opened
+        for index, _, held, notional, price in self._cohorts(opened):
+            heappush(self._heaps[index], (-price if self.side == "LONG" else price, time_ms))
+            self.held = MATH.add(self.held, held)
+            self.count += 1
+            self._least = notional if self._least is None else min(self._least, notional)
+            place = self.bins.setdefault(self._bin(price), Bin())
+            place.held = MATH.add(place.held, notional)
+            place.about += float(notional)
+            place.count += 1
+
+    def consume(self, low: Decimal, high: Decimal) -> tuple[Decimal, int]:
+        """Liquidate what lies between these prices or on them: base units, and cohorts."""
+        taken, cohorts = ZERO, 0
+        long = self.side == "LONG"
+        limit = -low if long else high
+        for index, heap in enumerate(self._heaps):
+            while heap and heap[0][0] <= limit:
+                price, time_ms = heappop(heap)
+                opened = self.opened.get(time_ms)
+                if opened is None or not opened.open >> index & 1:
+                    continue
+                taken = MATH.add(taken, self._drop(time_ms, opened, index, abs(price)))
+                cohorts += 1
+        taken = MATH.multiply(taken, self.factor)
+        self._tidy()
+        return taken, cohorts
+
+    def shrink(self, factor: Decimal) -> None:
+        """All of this side is worth so much less."""
+        if factor <= 0:
+            self.clear()
+        else:
+            self.factor = MATH.multiply(self.factor, factor)
+
+    def prune(self) -> int:
+        """Let go of cohorts worth less than one quote unit; how many they were."""
+        pruned = 0
+        if self._least is None or MATH.multiply(self._least, self.factor) >= ONE:
+            return pruned
+        self._least = None
+        for time_ms, opened in list(self.opened.items()):
+            for index, _, _, notional, price in list(self._cohorts(opened)):
+                if MATH.multiply(notional, self.factor) < ONE:
+                    self._drop(time_ms, opened, index, price)
+                    pruned += 1
+                elif self._least is None or notional < self._least:
+                    self._least = notional
+        self._tidy()
+        return pruned
+
+    def forget(self, before_ms: int) -> None:
+        """Let go of what was opened before this time."""
+        for time_ms in [time_ms for time_ms in self.opened if time_ms < before_ms]:
+            opened = self.opened[time_ms]
+            for index, _, _, _, price in list(self._cohorts(opened)):
+                self._drop(time_ms, opened, index, price)
+        self._tidy()
+
+    def clear(self) -> None:
+        """Nothing is open any more."""
+        self.changed |= self.opened.keys()
+        self.opened.clear()
+        self.bins.clear()
+        self._heaps = [[] for _ in self.tiers]
+        self._tidy()
+
+    def levels(self, width: Decimal | None = None) -> dict[int, Decimal]:
+        """Notional by bin; bin n begins at `n · width`."""
+        factor = self.factor
+        if width is None or width == self.width:
+            return {index: MATH.multiply(bin.held, factor) for index, bin in self.bins.items()}
+        found: dict[int, Decimal] = {}
+        for opened in self.opened.values():
+            for _, _, _, notional, price in self._cohorts(opened):
+                index = bin_of(price, width)
+                found[index] = MATH.add(found.get(index, ZERO), MATH.multiply(notional, factor))
+        return found
+
+    def _bin(self, price: Decimal) -> int:
+        return bin_of(price, self.width)
+
+    def _cohorts(self, opened: Opened) -> Iterator[tuple[int, Tier, Decimal, Decimal, Decimal]]:
+        """The cohorts that are still there: tier, base units, notional, liquidation price."""
+        for index, (tier, ratio) in enumerate(zip(self.tiers, self.ratios, strict=True)):
+            if opened.open >> index & 1 and ratio is not None:
+                held = MATH.multiply(opened.held, tier.weight)
+                notional = MATH.multiply(held, opened.entry)
+                yield index, tier, held, notional, MATH.multiply(opened.entry, ratio)
+
+    def _drop(self, time_ms: int, opened: Opened, index: int, price: Decimal) -> Decimal:
+        """Take a cohort out; its base units, as if the factor were 1."""
+        held = MATH.multiply(opened.held, self.tiers[index].weight)
+        opened.open &= ~(1 << index)
+        self.changed.add(time_ms)
+        if not opened.open:
+            del self.opened[time_ms]
+        self.held = MATH.subtract(self.held, held)
+        self.count -= 1
+        number = self._bin(price)
+        place = self.bins[number]
+        place.count -= 1
+        notional = MATH.multiply(held, opened.entry)
+        place.held = MATH.subtract(place.held, notional)
+        place.about -= float(notional)
+        if not place.count:
+            del self.bins[number]
+        return held
+
+    def _tidy(self) -> None:
+        """An empty side is exactly empty, whatever was rounded; heaps keep to what is there."""
+        if not self.opened:
+            self.factor, self.held, self.count, self._least = ONE, ZERO, 0, None
+            self._heaps = [[] for _ in self.tiers]
+        elif sum(map(len, self._heaps)) > 2 * self.count + 1000:
+            for index, heap in enumerate(self._heaps):
+                heap[:] = [one for one in heap if self._is_open(one[1], index)]
+                heapify(heap)
+
+    def _is_open(self, time_ms: int, index: int) -> bool:
+        opened = self.opened.get(time_ms)
+        return opened is not None and bool(opened.open >> index & 1)
+
+
+def bin_of(price: Decimal, width: Decimal) -> int:
+    """The bin of a price: one that lies on an edge belongs to the bin which begins there."""
+    return int(MATH.divide(price, width).to_integral_value(ROUND_FLOOR))
