@@ -1,3 +1,32 @@
 """A flowd plugin: the liquidation heatmap. Where open positions would be liquidated, by price and
 over time.
 """
+
+from flowd.market import LiquidationMap
+from flowd.plugin import Feed, Streams, Transform, hookimpl
+from flowd_heatmap.config import COLUMNS_MAX, SYMBOLS_MAX, Config
+from flowd_heatmap.records import Column
+
+
+async def heatmap(config: Config, streams: Streams, feed: Feed[LiquidationMap]) -> None:
+    """Draw the maps of all symbols, until the inputs end."""
+    # Loaded by the configuration, for it needs numpy, which takes a while.
+    from flowd_heatmap.transform import Heatmap
+
+    await Heatmap(config, streams, feed).run()
+
+
+@hookimpl
+def flowd_transforms() -> list[Transform]:
+    """The kind `liquidation-heatmap`."""
+    return [
+        Transform(
+            "liquidation-heatmap",
+            heatmap,
+            Config,
+            record=LiquidationMap,
+            retain=SYMBOLS_MAX,
+            tables={"columns": Column},
+            tables_retain={"columns": COLUMNS_MAX},
+        )
+    ]

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from decimal import ROUND_FLOOR, Decimal
 from heapq import heapify, heappop, heappush
 
+import numpy as np
 from attrs import define, field
+from numpy.typing import NDArray
 
 from flowd_heatmap.brackets import MATH, Side
 from flowd_heatmap.leverage import Tier
@@ -36,8 +38,43 @@ class Bin:
 
     held: Decimal = ZERO
     count: int = 0
-    about: float = 0.0
-    """`held`, nearly: pictures need no more."""
+
+
+class Dense:
+    """Notional by bin as floats, side by side: nearly what the bins hold, and quick to draw."""
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.values = np.zeros(0)
+
+    def add(self, index: int, amount: float) -> None:
+        """Add to a bin."""
+        if not len(self.values):
+            self.first, self.values = index, np.zeros(1)
+        before = max(0, self.first - index)
+        after = max(0, index - self.first - len(self.values) + 1)
+        if before or after:
+            # By halves of what there is, so that growing costs little.
+            room = len(self.values) // 2
+            before, after = before and before + room, after and after + room
+            self.values = np.concatenate((np.zeros(before), self.values, np.zeros(after)))
+            self.first -= before
+        self.values[index - self.first] += amount
+
+    def clear(self) -> None:
+        """Nothing is there any more."""
+        self.values = np.zeros(0)
+
+    def between(self, lowest: int, highest: int) -> NDArray[np.float64]:
+        """What lies in these bins."""
+        found = np.zeros(highest - lowest + 1)
+        begin = max(lowest, self.first)
+        end = min(highest + 1, self.first + len(self.values))
+        if begin < end:
+            found[begin - lowest : end - lowest] = self.values[
+                begin - self.first : end - self.first
+            ]
+        return found
 
 
 @define(eq=False)
@@ -57,11 +94,12 @@ class Book:
     opened: dict[int, Opened] = field(factory=dict)
     """By the opening time of the candle."""
     bins: dict[int, Bin] = field(factory=dict)
+    about: Dense = field(factory=Dense)
     changed: set[int] = field(factory=set)
     """Candles whose cohorts changed since somebody cleared this."""
     _heaps: list[list[tuple[Decimal, int]]] = field(init=False)
-    _least: Decimal | None = field(init=False, default=None)
-    """No cohort's notional is below this, as if the factor were 1; None for no cohorts."""
+    _small: list[tuple[Decimal, int, int]] = field(init=False, factory=list)
+    """A heap of the cohorts by their notional, as if the factor were 1; some may be gone."""
 
     def __attrs_post_init__(self) -> None:
         self._heaps = [[] for _ in self.tiers]
@@ -87,11 +125,12 @@ class Book:
             heappush(self._heaps[index], (-price if self.side == "LONG" else price, time_ms))
             self.held = MATH.add(self.held, held)
             self.count += 1
-            self._least = notional if self._least is None else min(self._least, notional)
-            place = self.bins.setdefault(self._bin(price), Bin())
+            heappush(self._small, (notional, time_ms, index))
+            number = self._bin(price)
+            place = self.bins.setdefault(number, Bin())
             place.held = MATH.add(place.held, notional)
-            place.about += float(notional)
             place.count += 1
+            self.about.add(number, float(notional))
 
     def consume(self, low: Decimal, high: Decimal) -> tuple[Decimal, int]:
         """Liquidate what lies between these prices or on them: base units, and cohorts."""
@@ -120,16 +159,14 @@ class Book:
     def prune(self) -> int:
         """Let go of cohorts worth less than one quote unit; how many they were."""
         pruned = 0
-        if self._least is None or MATH.multiply(self._least, self.factor) >= ONE:
-            return pruned
-        self._least = None
-        for time_ms, opened in list(self.opened.items()):
-            for index, _, _, notional, price in list(self._cohorts(opened)):
-                if MATH.multiply(notional, self.factor) < ONE:
-                    self._drop(time_ms, opened, index, price)
-                    pruned += 1
-                elif self._least is None or notional < self._least:
-                    self._least = notional
+        while self._small and MATH.multiply(self._small[0][0], self.factor) < ONE:
+            _, time_ms, index = heappop(self._small)
+            if self._is_open(time_ms, index):
+                opened = self.opened[time_ms]
+                ratio = self.ratios[index]
+                assert ratio is not None, "what has no liquidation price is not opened"
+                self._drop(time_ms, opened, index, MATH.multiply(opened.entry, ratio))
+                pruned += 1
         self._tidy()
         return pruned
 
@@ -186,7 +223,7 @@ class Book:
         place.count -= 1
         notional = MATH.multiply(held, opened.entry)
         place.held = MATH.subtract(place.held, notional)
-        place.about -= float(notional)
+        self.about.add(number, -float(notional))
         if not place.count:
             del self.bins[number]
         return held
@@ -194,12 +231,16 @@ class Book:
     def _tidy(self) -> None:
         """An empty side is exactly empty, whatever was rounded; heaps keep to what is there."""
         if not self.opened:
-            self.factor, self.held, self.count, self._least = ONE, ZERO, 0, None
+            self.factor, self.held, self.count = ONE, ZERO, 0
             self._heaps = [[] for _ in self.tiers]
-        elif sum(map(len, self._heaps)) > 2 * self.count + 1000:
+            self._small = []
+            self.about.clear()
+        elif sum(map(len, self._heaps)) + len(self._small) > 4 * self.count + 1000:
             for index, heap in enumerate(self._heaps):
                 heap[:] = [one for one in heap if self._is_open(one[1], index)]
                 heapify(heap)
+            self._small = [one for one in self._small if self._is_open(one[1], one[2])]
+            heapify(self._small)
 
     def _is_open(self, time_ms: int, index: int) -> bool:
         opened = self.opened.get(time_ms)

@@ -1,0 +1,105 @@
+"""One symbol's candles in their order, each with the open interest at its ends: what is to be
+applied next, and when.
+
+A candle is due once its end's open interest is settled: when a sample from after it is there, or
+none came for half a candle. A candle that is missing is waited for, since histories fill holes.
+"""
+
+from heapq import heappop, heappush
+
+from attrs import evolve
+
+from flowd.market import Candle
+from flowd_heatmap.model import Model
+from flowd_heatmap.samples import Samples
+
+HOLE_MS = 600_000
+"""So long a missing candle is waited for."""
+
+
+class Line:
+    """The candles that wait to be applied, and the one under way. Pure: times are told to it. There
+    is no model before the first candle's price is known.
+    """
+
+    def __init__(self, model: Model | None = None) -> None:
+        self.model = model
+        self.samples = Samples()
+        self.under_way: Candle | None = None
+        self.holes = 0
+        """Missing candles that were waited for in vain."""
+        self._closed: dict[int, Candle] = {}
+        self._order: list[int] = []
+        """When those opened: a heap."""
+
+    @property
+    def waiting(self) -> int:
+        """Closed candles that are not applied yet."""
+        return len(self._closed)
+
+    def add(self, candle: Candle) -> bool:
+        """One more candle, or a newer state of one. True when it is older than what the model knows
+        at all, so that the model might be another one with it.
+        """
+        model = self.model
+        if not candle.closed:
+            if self.under_way is None or candle.time_ms >= self.under_way.time_ms:
+                self.under_way = candle
+            return False
+        if model is None or model.applied_ms is None or candle.time_ms > model.applied_ms:
+            if candle.time_ms not in self._closed:
+                heappush(self._order, candle.time_ms)
+            self._closed[candle.time_ms] = candle
+            return False
+        model.late += candle.time_ms < model.applied_ms
+        return model.history_from_ms is not None and candle.time_ms < model.history_from_ms
+
+    def first_known(self) -> int | None:
+        """The first waiting candle of which the open interest is known at both ends."""
+        for time_ms in sorted(self._closed):
+            candle = self._closed[time_ms]
+            interest = self.samples.around(time_ms, candle.close_time_ms - time_ms + 1)
+            if interest.before is not None and interest.after is not None:
+                return time_ms
+        return None
+
+    def due(self, now_ms: int) -> Candle | None:
+        """The candle to apply next, None if it is not time yet."""
+        if not self._order:
+            return None
+        first = self._closed[self._order[0]]
+        end_ms = first.close_time_ms + 1
+        applied_ms = None if self.model is None else self.model.applied_ms
+        if applied_ms is not None:
+            missing = (first.time_ms - applied_ms) // (end_ms - first.time_ms) - 1
+            if missing > 0 and now_ms < end_ms + HOLE_MS:
+                return None
+        if not self.samples.reach(end_ms) and now_ms < end_ms + (end_ms - first.time_ms) // 2:
+            return None
+        return first
+
+    def apply(self, candle: Candle, model: Model) -> bool:
+        """Apply a candle that is due; whether it changed the model."""
+        width_ms = candle.close_time_ms - candle.time_ms + 1
+        interest = self.samples.around(candle.time_ms, width_ms)
+        applied_ms = model.applied_ms
+        if applied_ms is not None and candle.time_ms > applied_ms + width_ms:
+            # Nobody knows what was opened and closed in between: as after missing samples.
+            self.holes += (candle.time_ms - applied_ms) // width_ms - 1
+            interest = evolve(interest, before=None)
+        changed = model.step(candle, interest)
+        del self._closed[heappop(self._order)]
+        self.samples.forget(candle.time_ms)
+        return changed
+
+    def touch(self) -> int:
+        """Let the candle under way consume what it reached, if all before it was applied; how many
+        cohorts that were.
+        """
+        candle, model = self.under_way, self.model
+        if candle is None or model is None or model.applied_ms is None:
+            return 0
+        width_ms = candle.close_time_ms - candle.time_ms + 1
+        if candle.time_ms != model.applied_ms + width_ms:
+            return 0
+        return model.touch(candle.low, candle.high)

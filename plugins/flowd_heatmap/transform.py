@@ -1,0 +1,400 @@
+"""A flowd transform: candles and open interest to a map of where positions would be liquidated.
+
+One symbol's model moves on by a closed candle at a time; in between, prices that are reached
+consume what lies there. What is published and what must be remembered is written in one step, so
+that a crash at any moment loses nothing and applies nothing twice.
+"""
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from flowd.market import Candle, LiquidationMap, OpenInterest
+from flowd.plugin import Feed, Input, Position, Streams
+from flowd_heatmap.brackets import brackets_of
+from flowd_heatmap.config import SYMBOLS_MAX, Config
+from flowd_heatmap.drawn import column, drawn, floor_of
+from flowd_heatmap.line import Line
+from flowd_heatmap.model import Model
+from flowd_heatmap.records import Column
+from flowd_heatmap.saved import Head, Hour, restore, save_hours
+
+READ = 200
+"""Records that are read in one step of the loop."""
+STEPS = 2
+"""Candles that are applied in one step of the loop."""
+SAVED = 48
+"""Of a backlog, the model is saved every so many candles."""
+SETTLE_S = 3.0
+"""So long nothing older must have come, before a model is made anew of what did."""
+
+
+@define(eq=False)
+class Symbol:
+    """One symbol: its candles and model, and what was told of it last."""
+
+    name: str
+    line: Line
+    made_of: str = ""
+    """What its model assumes, in words that change with it."""
+    venue: str = ""
+    unsaved: bool = False
+    time_ms: int = 0
+    """Of when the model is: the end of the newest candle, or when a price last consumed."""
+    shown: tuple[Any, ...] = ()
+    """What makes one map another."""
+    told: tuple[int, int] = (0, 0)
+    """Cohorts ever created and consumed, when the last map was published."""
+    columns: list[int] = field(factory=list)
+    """When the candles opened of which a column is kept, in order."""
+
+
+class Heatmap:
+    """One run of the transform."""
+
+    def __init__(self, config: Config, streams: Streams, feed: Feed[LiquidationMap]) -> None:
+        self._config = config
+        self._feed = feed
+        self._candles: Input[Candle] = streams[config.candles]
+        self._interest: Input[OpenInterest] = streams[config.open_interest]
+        self._heads = feed.table("heads", Head)
+        self._hours = feed.table("hours", Hour)
+        self._columns = feed.table("columns", Column)
+        self._span = Decimal(config.span_pct) / 100
+        self._symbols: dict[str, Symbol] = {}
+        self._width_ms = 0
+        self._older: dict[str, float] = {}
+        """Of which symbols something came that is older than their models, and when by Trio's
+        clock.
+        """
+        self._news = trio.Event()
+
+    async def run(self) -> None:
+        """Go on from what was saved, take in what came meanwhile, then what comes; ends with its
+        inputs.
+        """
+        await self._restore()
+        interest = await self._read(self._interest, self._sample)
+        candles = await self._read(self._candles, self._take)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_on)
+            async with trio.open_nursery() as reading:
+                reading.start_soon(self._follow, self._candles, candles, self._take)
+                reading.start_soon(self._follow, self._interest, interest, self._sample)
+            nursery.cancel_scope.cancel()
+
+    # -- what was saved --
+
+    async def _restore(self) -> None:
+        """Make the models that were saved. One of other assumptions, or that ends too long ago, is
+        let go of: it would be made anew of what the inputs have.
+        """
+        hours, columns = _by_symbol(self._hours.after(0)), _by_symbol(self._columns.after(0))
+        oldest_ms = self._feed.clock() - self._config.backfill_ms
+        for record in self._heads.after(0):
+            head: Head = record.value
+            own = [one for one in hours.pop(head.symbol, []) if isinstance(one, Hour)]
+            model = self._model(head.symbol, head.bin)
+            made_of = self._made_of(model, head.symbol)
+            if head.made_of == made_of and head.applied_ms >= oldest_ms:
+                restore(model, head, own)
+                symbol = Symbol(head.symbol, Line(model), made_of)
+                symbol.told = head.told_created, head.told_consumed
+                last = self._feed.get(head.symbol)
+                if last is not None and last.mark_price is not None:
+                    symbol.venue, symbol.time_ms = last.venue, last.time_ms
+                    symbol.shown = (
+                        last.candle_ms,
+                        last.created_ever,
+                        last.consumed_ever,
+                        last.oi_missing,
+                        floor_of(last.mark_price, last.bin),
+                    )
+                if head.interest_ms is not None and head.interest is not None:
+                    symbol.line.samples.add(head.interest_ms, head.interest)
+                times = sorted(one.time_ms for one in columns.pop(head.symbol, []))
+                symbol.columns = times
+                self._symbols[head.symbol] = symbol
+            else:
+                self._feed.log.info("%s: its model is made anew", head.symbol)
+                self._heads.forget(head.symbol)
+                for hour in own:
+                    self._hours.forget(hour.key)
+            await trio.lowlevel.checkpoint()
+        # What belongs to no model any more.
+        for table, left in ((self._hours, hours), (self._columns, columns)):
+            for one in (one for some in left.values() for one in some):
+                table.forget(one.key)
+
+    def _model(self, symbol: str, width: Decimal) -> Model:
+        brackets = brackets_of(symbol, self._config.tables)
+        return Model.empty(self._config.assumptions, brackets, width)
+
+    def _made_of(self, model: Model, symbol: str) -> str:
+        """What a model assumes, in words that change with it."""
+        assumed = model.assumptions
+        tiers = ",".join(f"{tier.leverage}:{tier.weight.normalize():f}" for tier in assumed.tiers)
+        ratios = ",".join(str(one) for one in (*model.long.ratios, *model.short.ratios))
+        width = self._config.bin.get(symbol, 0)
+        return f"{assumed.side_model} {tiers} {ratios} {assumed.half_life_ms} {width}"
+
+    # -- what comes in --
+
+    async def _read(self, source: Input[Any], take: Callable[[Any], None]) -> Position:
+        """Take all that an input retains; from where on it is to be followed."""
+        position = Position(source.head.epoch, 0)
+        while position.seq < source.head.seq:
+            batch = source.read(position.seq, first=True, limit=READ)
+            for record in batch.records:
+                take(record.value)
+            position = batch.position
+            await trio.lowlevel.checkpoint()
+        return position
+
+    async def _follow(
+        self, source: Input[Any], after: Position, take: Callable[[Any], None]
+    ) -> None:
+        async for record in source.cursor(after=after).records():
+            take(record.value)
+
+    def _take(self, candle: Candle) -> None:
+        """A candle, or a newer state of one."""
+        symbol = self._symbol(candle.symbol)
+        if symbol is None or not self._fits(candle):
+            return
+        symbol.venue = candle.venue
+        if symbol.line.add(candle):
+            self._older[candle.symbol] = trio.current_time()
+        if candle.closed:
+            self._news.set()
+
+    def _fits(self, candle: Candle) -> bool:
+        """Whether a candle is as wide as the others, and not too old."""
+        width_ms = candle.close_time_ms - candle.time_ms + 1
+        self._width_ms = self._width_ms or width_ms
+        if width_ms != self._width_ms:
+            self._feed.drop("candle of another interval", candle.interval)
+            return False
+        return candle.time_ms >= self._feed.clock() - self._config.backfill_ms
+
+    def _sample(self, interest: OpenInterest) -> None:
+        """Open interest at one moment."""
+        symbol = self._symbol(interest.symbol)
+        if symbol is None or interest.time_ms < self._feed.clock() - self._config.backfill_ms:
+            return
+        symbol.line.samples.add(interest.time_ms, interest.contracts)
+        model = symbol.line.model
+        from_ms = None if model is None else model.history_from_ms
+        if from_ms is not None and interest.time_ms < from_ms:
+            self._older[interest.symbol] = trio.current_time()
+        self._news.set()
+
+    def _symbol(self, name: str) -> Symbol | None:
+        """A symbol that is drawn; None for one that is not asked for, or too many."""
+        found = self._symbols.get(name)
+        if found is not None:
+            return found
+        if self._config.symbols and name not in self._config.symbols:
+            return None
+        if len(self._symbols) >= SYMBOLS_MAX:
+            self._feed.drop("too many symbols", name)
+            return None
+        found = self._symbols[name] = Symbol(name, Line())
+        return found
+
+    # -- how it goes on --
+
+    async def _keep_on(self) -> None:
+        """Apply what is due, again and again."""
+        while True:
+            self._news = trio.Event()
+            for symbol in list(self._symbols.values()):
+                while self._advance(symbol):
+                    await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
+            if await self._make_anew():
+                continue
+            self._count()
+            await trio.sleep(self._config.every)
+            if not any(symbol.line.under_way for symbol in self._symbols.values()):
+                with trio.move_on_after(10 * self._config.every):
+                    await self._news.wait()
+
+    def _advance(self, symbol: Symbol) -> bool:
+        """Apply a few candles that are due, and publish what came of it; true when there are more.
+
+        No checkpoint in here: what is published and what is remembered belong together.
+        """
+        line, now_ms = symbol.line, self._feed.clock()
+        applied: Candle | None = None
+        for _ in range(STEPS):
+            candle = line.due(now_ms)
+            if candle is None:
+                break
+            if line.model is None:
+                width = self._config.bin_of(symbol.name, candle.close)
+                line.model = self._model(symbol.name, width)
+                symbol.made_of = self._made_of(line.model, symbol.name)
+            if line.apply(candle, line.model):
+                applied = candle
+                self._add_column(symbol, line.model, candle)
+        model = line.model
+        if model is None or model.applied_ms is None:
+            return line.due(now_ms) is not None
+        if applied is not None:
+            self._forget_old(symbol, model)
+        more = line.due(now_ms) is not None
+        consumed = 0 if more else line.touch()
+        if consumed:
+            symbol.time_ms = now_ms
+        elif applied is not None:
+            symbol.time_ms = applied.close_time_ms + 1
+        if not more:
+            self._tell(symbol, model)
+        symbol.unsaved |= applied is not None or consumed > 0
+        # On the way through a backlog only now and then: what is not saved is applied again.
+        if symbol.unsaved and (not more or line.waiting % SAVED < STEPS):
+            self._save(symbol, model)
+        return more
+
+    def _add_column(self, symbol: Symbol, model: Model, candle: Candle) -> None:
+        one = column(model, symbol.name, candle, self._span)
+        self._columns.append(one, key=one.key)
+        symbol.columns.append(candle.time_ms)
+
+    def _forget_old(self, symbol: Symbol, model: Model) -> None:
+        assert model.applied_ms is not None, "something was applied"
+        before_ms = model.applied_ms - int(self._config.keep * 1000)
+        while symbol.columns and symbol.columns[0] <= before_ms:
+            self._columns.forget(f"{symbol.name}/{symbol.columns.pop(0)}")
+        model.long.forget(self._history_from_ms(model))
+        model.short.forget(self._history_from_ms(model))
+
+    def _history_from_ms(self, model: Model) -> int:
+        """Since when positions are in the map."""
+        assert model.applied_ms is not None, "something was applied"
+        assert model.history_from_ms is not None, "something was applied"
+        return max(model.history_from_ms, model.applied_ms - int(self._config.positions_for * 1000))
+
+    def _tell(self, symbol: Symbol, model: Model) -> None:
+        """Publish the map, if it is another one than was published last."""
+        live, applied_ms = symbol.line.under_way, model.applied_ms
+        newest = self._columns.get(f"{symbol.name}/{applied_ms}")
+        price = live.close if live is not None else newest.close if newest is not None else None
+        if price is None or applied_ms is None:
+            return
+        floor = floor_of(price, model.long.width)
+        shown = applied_ms, model.created, model.consumed, model.oi_missing, floor
+        if shown == symbol.shown:
+            return
+        told = drawn(
+            model,
+            symbol.name,
+            symbol.venue,
+            price,
+            symbol.time_ms,
+            span=self._span,
+            history_from_ms=self._history_from_ms(model),
+            created=symbol.told[0],
+            consumed=symbol.told[1],
+        )
+        self._feed.publish(told, key=symbol.name)
+        symbol.shown, symbol.told = shown, (model.created, model.consumed)
+
+    def _save(self, symbol: Symbol, model: Model) -> None:
+        """Write down what must be remembered."""
+        symbol.unsaved = False
+        assert model.applied_ms is not None, "something was applied"
+        assert model.history_from_ms is not None, "something was applied"
+        save_hours(model, symbol.name, self._hours)
+        newest = symbol.line.samples.newest()
+        self._heads.append(
+            Head(
+                symbol.name,
+                symbol.made_of,
+                model.long.width,
+                model.applied_ms,
+                model.history_from_ms,
+                model.oi_missing,
+                model.created,
+                model.consumed,
+                *model.taken,
+                model.long.factor,
+                model.short.factor,
+                None if newest is None else newest[0],
+                None if newest is None else newest[1],
+                *symbol.told,
+            ),
+            key=symbol.name,
+        )
+
+    # -- what came late --
+
+    async def _make_anew(self) -> bool:
+        """Make models anew of which older candles or samples came, where they then begin sooner;
+        whether one was.
+        """
+        now = trio.current_time()
+        names = {name for name, at in self._older.items() if at <= now - SETTLE_S}
+        if not names:
+            return False
+        for name in names:
+            del self._older[name]
+        fresh = {name: Line() for name in names}
+
+        def take(candle: Candle) -> None:
+            if candle.symbol in names and self._fits(candle):
+                fresh[candle.symbol].add(candle)
+
+        def sample(interest: OpenInterest) -> None:
+            if interest.symbol in names:
+                fresh[interest.symbol].samples.add(interest.time_ms, interest.contracts)
+
+        await self._read(self._interest, sample)
+        await self._read(self._candles, take)
+        older = False
+        for name, line in fresh.items():
+            symbol = self._symbols[name]
+            begins_ms, model = line.first_known(), symbol.line.model
+            known_ms = None if model is None else model.history_from_ms
+            if begins_ms is not None and known_ms is not None and begins_ms < known_ms:
+                self._start_over(symbol, line)
+                older = True
+        return older
+
+    def _start_over(self, symbol: Symbol, line: Line) -> None:
+        """Another line takes a symbol's place, with nothing applied yet."""
+        self._feed.log.info("%s: its model is made anew, since older data came", symbol.name)
+        for record in self._hours.after(0):
+            if record.value.symbol == symbol.name:
+                self._hours.forget(record.value.key)
+        for time_ms in symbol.columns:
+            self._columns.forget(f"{symbol.name}/{time_ms}")
+        self._heads.forget(symbol.name)
+        symbol.columns, symbol.told, symbol.shown = [], (0, 0), ()
+        symbol.line = line
+
+    def _count(self) -> None:
+        lines = [symbol.line for symbol in self._symbols.values()]
+        models = [line.model for line in lines if line.model is not None]
+        self._feed.tally.figures |= {
+            "symbols": len(lines),
+            "symbols_max": SYMBOLS_MAX,
+            "cohorts": sum(model.long.count + model.short.count for model in models),
+            "candles_waiting": sum(line.waiting for line in lines),
+            "candles_late": sum(model.late for model in models),
+            "candles_missing": sum(line.holes for line in lines),
+            "oi_missing": sum(model.oi_missing for model in models),
+            "columns": len(self._columns),
+        }
+
+
+def _by_symbol(records: Iterable[Any]) -> dict[str, list[Any]]:
+    """The values of records, by their symbols."""
+    found: dict[str, list[Any]] = {}
+    for record in records:
+        found.setdefault(record.value.symbol, []).append(record.value)
+    return found
