@@ -14,6 +14,7 @@ import typer
 from attrs import Factory, frozen
 from quart import Blueprint
 
+from flowd.channel.audience import Audience
 from flowd.channel.channel import Encode
 from flowd.door.desk import Desk
 from flowd.door.paths import Asked, Hot, Live, Session, Tail, Wish, follow_path
@@ -35,6 +36,7 @@ from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds
 __all__ = [
     "Answer",
     "Asked",
+    "Audience",
     "BadBody",
     "BadRequest",
     "Batch",

@@ -37,7 +37,7 @@ values    buckets clock codec errors limits settings tally / filters record
 stream    cursor cut held journal seek seen / log segments / reading / inputs snapshot
           / memory stores volatile
 upstream  asked budget slices / connection http outages reach / renewal / feed misses / watch
-channel   guard packing prepared / client / row / channel / channels
+channel   audience guard packing prepared / client / row / channel / channels
 door      desk head / addresses outgoing readable readers rules visit websocket
           / loan paths room turns / clients polls routes / door
 setup     hooks machine structure supervisor / registry / config / paths remarks / wiring

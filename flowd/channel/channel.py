@@ -15,6 +15,7 @@ from typing import Any
 import trio
 from attrs import evolve, frozen
 
+from flowd.channel.audience import Audience
 from flowd.channel.client import Client, Crowd, Place
 from flowd.channel.guard import Guard, SinkFailed
 from flowd.channel.packing import COMPRESSING, Pack
@@ -29,8 +30,8 @@ from flowd.values.record import Batch, Position
 
 Encode = Callable[[Batch[Any]], bytes | list[bytes]]
 Warn = Callable[[str, int], bytes]
-Chunk = tuple[bytes, int]
-"""Prepared bytes, and the seq that they lead to."""
+Chunk = tuple[bytes, int, tuple[str, ...]]
+"""Prepared bytes, the seq that they lead to, and what they are about for the audience."""
 
 CHUNK_RECORDS = 500
 CHUNK_BYTES = 128 * 1024
@@ -68,12 +69,17 @@ class Channel:
         encode: Encode,
         warn: Warn | None,
         asked_by: str | None = None,
+        *,
+        every_s: float = 0.0,
+        audience: Audience | None = None,
     ) -> None:
         self.stream = stream
         self.asked_by = asked_by
         self.filter = filter
         self.encode = encode
         self.warn = warn
+        self.every_s = every_s
+        self.audience = audience
         self.seq = stream.seq
         """Every client who keeps up has been sent everything up to here."""
         self.told = self.seq
@@ -105,12 +111,16 @@ class Channel:
             begins = None if limit is None else seek(self.stream, limit, self.filter)
             place = Place(client, self, 0, first=True, reset=after is not None, seek=begins)
         self._places[place] = None
+        if self.audience is not None:
+            self.audience.came(self.filter)
         return place
 
     def leave(self, place: Place) -> None:
         """Take a client out. A channel without clients ends."""
         del self._places[place]
         self._put_down(place)
+        if self.audience is not None:
+            self.audience.went(self.filter)
         if not self._places:
             self._on_empty(self)
             self._scope.cancel()
@@ -149,10 +159,9 @@ class Channel:
                 with trio.move_on_after(heartbeat_s):
                     if not await self.stream.news(self.seq):
                         return
-                    next_at = self._passed_at + self._shared.limits.pace_s
-                    if len(self._places) >= PACE_CLIENTS and next_at > trio.current_time():
-                        await trio.sleep_until(next_at)
-                self._passed_at = trio.current_time()
+                if self.stream.seq > self.seq:
+                    await self._keep_pace()
+                    self._passed_at = trio.current_time()
                 batch = self._read(self.seq, self.stream.seq)
                 # A filter that hides everything must not leave its clients with a position that
                 # grows old, be the stream quiet or busy.
@@ -160,6 +169,15 @@ class Channel:
                 untold = self.told < batch.position.seq and silent_s >= heartbeat_s
                 say = bool(batch.records) or batch.gap is not None or untold
                 await self._pass(batch, say=say)
+
+    async def _keep_pace(self) -> None:
+        """Wait as long as there is to be between two passes."""
+        pace_s = self._shared.limits.pace_s if len(self._places) >= PACE_CLIENTS else 0.0
+        next_at = self._passed_at + max(pace_s, self.every_s)
+        if next_at > trio.current_time():
+            # Nobody waits for the last records of a stream that has ended.
+            with trio.move_on_at(next_at):
+                await self.stream.ended()
 
     def _read(self, after: int, upto: int, *, first: bool = False) -> Batch[Any]:
         """The next message's worth of records."""
@@ -191,10 +209,14 @@ class Channel:
         if payloads:  # A sink may have nothing to say of what it was given.
             self.spoke_at = trio.current_time()
             self.passing = True
+            began = self._shared.stopwatch()
             try:
                 delivered = await self._write(payloads)
             finally:
                 self.passing = False
+            if self.audience is not None:
+                took_s = self._shared.stopwatch() - began
+                self.audience.delivered(self.audience.values(batch), delivered, took_s)
             counts.delivered += delivered * len(batch.records)
             counts.gaps += 0 if batch.gap is None else delivered
         for place in [place for place in self._ahead if place.seq <= self.seq]:
@@ -286,16 +308,21 @@ class Channel:
         prepared, pack, key = self._shared.prepared, place.client.pack, self._key(place)
         found: Chunk | None = prepared.get(key)
         if found is None:
-            batch = self._read(place.seq, self.seq, first=place.first)
+            # Who comes to a stream that is passed on once in a while, sees how it is now.
+            upto = self.stream.seq if place.first and self.every_s else self.seq
+            batch = self._read(place.seq, upto, first=place.first)
             if place.reset:
                 batch = evolve(batch, first=True, gap=None, reset=True)
             payloads = self._shared.guard.payloads(self.stream.name, self.encode, batch)
-            found = (pack(payloads), batch.position.seq)
+            about = () if self.audience is None else tuple(self.audience.values(batch))
+            found = (pack(payloads), batch.position.seq, about)
             if batch.gap is None:
                 prepared.keep(key, found, len(found[0]))
             else:
                 self._shared.crowd.counts.gaps += 1
-        data, place.seq = found
+        data, place.seq, about = found
+        if self.audience is not None:
+            self.audience.delivered(about, 1)
         place.first = place.reset = False
         return data
 
@@ -319,5 +346,7 @@ class Channel:
         if self.warn is None:
             return b""
         name, behind = self.stream.name, self.seq - place.seq
+        if self.audience is not None:
+            self.audience.was_slow(self.filter)
         said = self._shared.guard.payload(name, "warn", self.warn, name, behind)
         return place.client.pack([said])

@@ -1,11 +1,14 @@
 """All channels of the daemon: one for each stream, filter and wire format that somebody follows."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
 from attrs import asdict
 
+from flowd.channel.audience import Audience
 from flowd.channel.channel import Channel, Encode, Shared, Warn
 from flowd.channel.client import PLACES_MAX, URGENT_MAX, Client, Crowd
 from flowd.channel.guard import Guard
@@ -65,14 +68,19 @@ class Channels:
         filter: Filter = ALL,
         after: Position | None = None,
         limit: int | None = None,
+        every_s: float = 0.0,
+        audience: Audience | None = None,
     ) -> None:
         """Let a client follow a stream from a position, or from a snapshot of its newest `limit`;
-        instead of how it did before. BadRequest when it or the daemon has no room for more.
+        instead of how it did before. What is new is passed on at most `every_s` so often, and
+        counted in `audience`: of those who share `encode` these are the same. BadRequest when it or
+        the daemon has no room for more.
         """
         if client.gone:
             return
         client.check_room([stream.name])
-        channel = self._open(stream, filter, encode, warn, client.counts_for)
+        made = partial(Channel, every_s=every_s, audience=audience)
+        channel = self._open(stream, filter, encode, warn, client.counts_for, made)
         client.take(channel.join(client, after, limit))
 
     def discard(self, channel: Channel) -> None:
@@ -89,6 +97,7 @@ class Channels:
         encode: Encode,
         warn: Warn | None,
         asked_by: str | None,
+        made: Callable[..., Channel],
     ) -> Channel:
         """The channel of this stream, filter and wire format; made when nobody has asked for it
         before.
@@ -99,7 +108,7 @@ class Channels:
             if filter:
                 self._check_filters(filter, asked_by)
                 self._filtered[asked_by] += 1
-            channel = self._channels[key] = Channel(
+            channel = self._channels[key] = made(
                 self._shared, self.discard, stream, filter, encode, warn, asked_by
             )
             name = f"channel {stream.name} {filter}"

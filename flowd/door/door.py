@@ -318,7 +318,9 @@ class Door:
 
     def figures(self) -> dict[str, Any]:
         """What is open now, and came so far, for `/status`."""
-        return {**self.room.figures(), **asdict(self.counts)}
+        lives = [route.leads_to for route in self.routes if isinstance(route.leads_to, Live)]
+        told = {live.path: live.audience.figures() for live in lives if live.audience is not None}
+        return {**self.room.figures(), **asdict(self.counts), "audiences": told}
 
     def bounds(self) -> dict[str, Any]:
         """The limits that something can run into here, for `/status`."""

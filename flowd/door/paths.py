@@ -12,6 +12,7 @@ from typing import Any
 import trio
 from attrs import Factory, frozen
 
+from flowd.channel.audience import Audience
 from flowd.channel.channel import Encode, Warn
 from flowd.channel.channels import Channels
 from flowd.channel.client import Client
@@ -49,6 +50,8 @@ class Live:
     client on whose behalf it was called (for `encode`, those who follow alike), with close code
     1011 or status 500, and is logged once a minute. Sockets, pings, resuming, slow clients and
     closing are not a sink's business.
+
+    With an `audience`, clients and messages are counted in it, for `/status` and metrics.
     """
 
     path: str
@@ -64,6 +67,7 @@ class Live:
     heartbeat: "Callable[[Session], bytes] | None" = None
     open: "Callable[[Session], None] | None" = None
     receive: "Callable[[Session, str], None] | None" = None
+    audience: Audience | None = None
 
 
 @frozen
@@ -148,6 +152,7 @@ class Wish:
     after: Position | None
     limit: int | None
     encode: Encode
+    every_s: float = 0.0
 
 
 class Session:
@@ -259,8 +264,13 @@ class Session:
         after: object = None,
         limit: object = None,
         encode: Encode | None = None,
+        every_s: float = 0.0,
     ) -> Wish:
-        """Check what a client asks for; BadRequest names what is wrong with it."""
+        """Check what a client asks for; BadRequest names what is wrong with it.
+
+        With `every_s`, what is new is sent at most so often, and of a table only what is newest
+        then. Who shares an `encode` shares its pace, so each pace needs one of its own.
+        """
         found = self._readable(stream)
         return Wish(
             found,
@@ -268,6 +278,7 @@ class Session:
             position(after),
             count(limit),
             encode or self.live.encode,
+            every_s,
         )
 
     def check_room(self, streams: Iterable[str]) -> None:
@@ -286,6 +297,8 @@ class Session:
             filter=wish.filter,
             after=wish.after,
             limit=wish.limit,
+            every_s=wish.every_s,
+            audience=self.live.audience,
         )
 
     def unfollow(self, stream: str) -> None:

@@ -1,9 +1,14 @@
 """The status as Prometheus text."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from flowd.operate.status import Status
@@ -98,6 +103,7 @@ class _Metrics(Collector):
                 [((key,), n) for key, n in clients[name].items()],
                 (label,),
             )
+        yield from _audiences(clients["audiences"])
         yield _gauge(
             "flowd_loop_longest_hold_seconds",
             "Longest hold of the event loop by one step",
@@ -106,6 +112,35 @@ class _Metrics(Collector):
         yield _gauge("flowd_memory_bytes", "Resident memory", [((), status.memory["rss_bytes"])])
         yield _counter("flowd_snapshot_saves", "Saves", [((), status.snapshot["saves"])])
         yield _counter("flowd_snapshot_failures", "Failed", [((), status.snapshot["failures"])])
+
+
+def _audiences(audiences: dict[str, Any]) -> Iterator[Any]:
+    """Who follows what, for the paths that count it. These names are those of the field, without a
+    `flowd_`: dashboards of others know them.
+    """
+    for path, told in audiences.items():
+        labels = ("path", told["by"])
+        yield _gauge(
+            "ws_active_connections",
+            "Clients that follow it",
+            [((path, name), count) for name, count in told["clients"].items()],
+            labels,
+        )
+        for family, part, words in (
+            ("ws_messages_sent", "sent", "Messages about it, one for each client"),
+            ("ws_slow_consumers", "slow", "Times that a client was told it is too slow"),
+        ):
+            yield _counter(
+                family, words, [((path, name), n) for name, n in told[part].items()], labels
+            )
+        durations = HistogramMetricFamily(
+            "ws_broadcast_duration_seconds",
+            "Writing one message to all who keep up",
+            labels=labels,
+        )
+        for name, took in told["took"].items():
+            durations.add_metric((path, name), took["buckets"], took["sum_s"])
+        yield durations
 
 
 Samples = list[tuple[tuple[str, ...], float]]

@@ -286,7 +286,7 @@ class Stream(Generic[T]):
         if filter.where is not None:
             where = filter.where
             records = [record for record in records if where(record.value)]
-        return Batch(self.name, records, Position(self.epoch, place), first, gap)
+        return Batch(self.name, records, Position(self.epoch, place), first, gap, after=after)
 
     def newest(self, count: int, filter: Filter = ALL) -> int:
         """The seq after which exactly the newest `count` matching records lie; 0 when there are

@@ -85,7 +85,8 @@ class Batch(Generic[T_co]):
 
     `first` marks the start of a snapshot: forget what you had, this is all that is retained. `gap`
     is what fell off the log before this reader came by. `reset` says that the reader's own
-    position was of another epoch and means nothing any more; a reset batch is also `first`.
+    position was of another epoch and means nothing any more; a reset batch is also `first`. It was
+    read from `after` on: that is where the reader was.
     """
 
     stream: str
@@ -94,3 +95,4 @@ class Batch(Generic[T_co]):
     first: bool = False
     gap: Gap | None = None
     reset: bool = False
+    after: int = 0

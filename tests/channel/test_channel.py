@@ -11,6 +11,7 @@ from attrs import frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.channel import packing
+from flowd.channel.audience import NAMES_MAX, Audience
 from flowd.channel.channel import CHUNK_BYTES, CHUNK_RECORDS, PACE_CLIENTS, Encode, Warn
 from flowd.channel.channels import FILTERED_MAX, FILTERED_PER_ADDRESS, Channels
 from flowd.channel.client import AT_ONCE, PLACES_MAX, URGENT_MAX, Client
@@ -1408,3 +1409,113 @@ async def test_few_clients_get_each_record_at_once(channels: Channels) -> None:
         await wait_all_tasks_blocked()
 
     assert [batch["seqs"] for batch in reader.batches[1:]] == [[1], [2], [3], [4], [5]]
+
+
+# -- a pace of its own, and an audience --
+
+
+async def test_a_paced_channel_passes_on_only_the_newest_of_each_key(
+    channels: Channels, autojump_clock: MockClock
+) -> None:
+    stream = make_stream()
+    reader = Reader(channels).follow(stream, every_s=5.0).start()
+    await trio.sleep(5)
+
+    for price in range(4):
+        stream.append(Tick(price=price), key="BTC")
+        await trio.sleep(1)
+    await trio.sleep(5)
+
+    assert [said["seqs"] for said in reader.batches if said["seqs"]] == [[1], [4]]
+
+
+async def test_who_comes_between_two_paces_sees_how_it_is_now_and_nothing_twice(
+    channels: Channels, autojump_clock: MockClock
+) -> None:
+    stream = make_stream()
+    stream.append(Tick(price=1), key="BTC")
+    early = Reader(channels).follow(stream, every_s=60.0).start()
+    await trio.sleep(61)
+    stream.append(Tick(price=2), key="BTC")
+    await trio.sleep(1)
+    stream.append(Tick(price=3), key="BTC")
+
+    late = Reader(channels).follow(stream, every_s=60.0).start()
+    await trio.sleep(1)
+    stream.append(Tick(price=4), key="ETH")
+    await trio.sleep(100)
+
+    assert [said["seqs"] for said in late.batches if said["seqs"]] == [[3], [4]]
+    assert [said["seqs"] for said in early.batches if said["seqs"]] == [[1], [2], [3, 4]]
+
+
+async def test_a_paced_channel_does_not_hold_up_the_end(
+    channels: Channels, autojump_clock: MockClock
+) -> None:
+    stream = make_stream()
+    reader = Reader(channels).follow(stream, every_s=60.0).start()
+    await trio.sleep(61)
+    stream.append(Tick(), key="BTC")
+    await trio.sleep(1)
+    stream.append(Tick(price=2), key="BTC")
+
+    stream.close()
+    with trio.fail_after(1):
+        await channels.all_level()
+
+    assert reader.batches[-1]["seqs"] == [2]
+
+
+async def test_an_audience_counts_clients_and_messages_by_a_field(channels: Channels) -> None:
+    stream, audience = make_stream(), Audience("symbol")
+    both = filters.parse(Tick, {"symbol": ["BTC", "ETH"]})
+    Reader(channels).follow(stream, filter=both, audience=audience).start()
+    other = Reader(channels).follow(stream, filter=both, audience=audience).start()
+    await wait_all_tasks_blocked()
+
+    stream.append(Tick("BTC"))
+    stream.append(Tick("SOL"))
+    await wait_all_tasks_blocked()
+    other.client.drop("gone")
+
+    assert audience.clients == {"BTC": 1, "ETH": 1}
+    assert audience.sent == {"BTC": 2}
+    assert audience.figures()["took"]["BTC"]["count"] == 1
+
+
+async def test_an_audience_counts_a_snapshot_as_a_message(channels: Channels) -> None:
+    stream, audience = make_stream(), Audience("symbol")
+    stream.append(Tick("BTC"), key="BTC")
+
+    for _ in range(3):
+        Reader(channels).follow(stream, audience=audience).start()
+        await wait_all_tasks_blocked()
+
+    assert audience.sent == {"BTC": 3}
+
+
+async def test_a_stalled_client_is_counted_for_what_it_follows(
+    channels: Channels, autojump_clock: MockClock
+) -> None:
+    stream, audience = make_stream(), Audience("symbol")
+    btc = filters.parse(Tick, {"symbol": "BTC"})
+    reader = Reader(channels).follow(stream, filter=btc, audience=audience).start()
+    await wait_all_tasks_blocked()
+    reader.socket.blocks()
+    stream.append(Tick("BTC"))
+    await trio.sleep(2)
+    stream.append(Tick("BTC"))
+
+    reader.socket.recovers()
+    await trio.sleep(1)
+
+    assert audience.slow == {"BTC": 1}
+
+
+def test_an_audience_of_too_many_values_counts_the_rest_together() -> None:
+    audience = Audience("symbol")
+
+    audience.delivered([f"S{number}" for number in range(NAMES_MAX + 5)], 1)
+
+    assert audience.sent["other"] == 5
+    assert len(audience.sent) == NAMES_MAX + 1

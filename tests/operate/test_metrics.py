@@ -44,6 +44,21 @@ def status(**more: Any) -> Status:
             "refused": {"TOO_MANY_CLIENTS": 8},
             "gone": {},
             "requests": {"hot": 9, "live": 10},
+            "audiences": {
+                "/ws/heatmap": {
+                    "by": "symbol",
+                    "clients": {"BTCUSDT": 31},
+                    "sent": {"BTCUSDT": 32},
+                    "slow": {"BTCUSDT": 33},
+                    "took": {
+                        "BTCUSDT": {
+                            "buckets": [("0.001", 1), ("+Inf", 3)],
+                            "sum_s": 0.25,
+                            "count": 3,
+                        }
+                    },
+                }
+            },
         },
         "snapshot": {"saves": 11, "failures": 12},
         "budgets": {
@@ -118,6 +133,17 @@ def test_clients_are_measured() -> None:
     assert value("flowd_clients_gaps_total") == 7
     assert value("flowd_clients_refused_total", reason="TOO_MANY_CLIENTS") == 8
     assert value("flowd_clients_requests_total", door="hot") == 9
+
+
+def test_what_an_audience_follows_is_measured_under_the_fields_names() -> None:
+    labels = {"path": "/ws/heatmap", "symbol": "BTCUSDT"}
+
+    assert value("ws_active_connections", **labels) == 31
+    assert value("ws_messages_sent_total", **labels) == 32
+    assert value("ws_slow_consumers_total", **labels) == 33
+    assert value("ws_broadcast_duration_seconds_bucket", le="0.001", **labels) == 1
+    assert value("ws_broadcast_duration_seconds_count", **labels) == 3
+    assert value("ws_broadcast_duration_seconds_sum", **labels) == 0.25
 
 
 def test_the_process_is_measured() -> None:

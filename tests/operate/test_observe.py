@@ -102,7 +102,7 @@ async def test_each_section_has_what_its_parts_say_of_themselves(
 
     assert set(status.clients) == {
         *("live", "behind", "channels", "connections_open", "connections", "delivered"),
-        *("made_room", "slow", "gone_slow", "gaps", "requests", "refused", "gone"),
+        *("made_room", "slow", "gone_slow", "gaps", "requests", "refused", "gone", "audiences"),
     }
     assert set(status.snapshot) == {
         *("path", "bytes", "kept_bytes", "saves", "failures", "error", "saved_ago_ms", "took_ms"),
