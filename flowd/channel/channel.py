@@ -101,15 +101,16 @@ class Channel:
 
     # -- who is where
 
-    def join(self, client: Client, after: Position | None, limit: int | None) -> Place:
+    def join(self, client: Client, after: Position | None, limit: int | None, name: str) -> Place:
         """Give a client its place: after its position, or at the start of a snapshot of the newest
         `limit`.
         """
         if after is not None and self.stream.knows(after):
-            place = Place(client, self, after.seq)
+            place = Place(client, self, after.seq, name)
         else:
             begins = None if limit is None else seek(self.stream, limit, self.filter)
-            place = Place(client, self, 0, first=True, reset=after is not None, seek=begins)
+            again = after is not None
+            place = Place(client, self, 0, name, first=True, reset=again, seek=begins)
         self._places[place] = None
         if self.audience is not None:
             self.audience.came(self.filter)

@@ -68,20 +68,22 @@ class Channels:
         filter: Filter = ALL,
         after: Position | None = None,
         limit: int | None = None,
+        name: str | None = None,
         every_s: float = 0.0,
         audience: Audience | None = None,
     ) -> None:
         """Let a client follow a stream from a position, or from a snapshot of its newest `limit`;
-        instead of how it did before. What is new is passed on at most `every_s` so often, and
-        counted in `audience`: of those who share `encode` these are the same. BadRequest when it or
-        the daemon has no room for more.
+        instead of what it followed before under this `name`, the stream's by default. What is new
+        is passed on at most `every_s` so often, and counted in `audience`: of those who share
+        `encode` these are the same. BadRequest when it or the daemon has no room for more.
         """
         if client.gone:
             return
-        client.check_room([stream.name])
+        name = name or stream.name
+        client.check_room([name])
         made = partial(Channel, every_s=every_s, audience=audience)
         channel = self._open(stream, filter, encode, warn, client.counts_for, made)
-        client.take(channel.join(client, after, limit))
+        client.take(channel.join(client, after, limit, name))
 
     def discard(self, channel: Channel) -> None:
         """Forget a channel that nobody follows any more."""

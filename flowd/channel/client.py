@@ -95,6 +95,8 @@ class Place:
     client: "Client"
     channel: Followed
     seq: int
+    name: str
+    """Under which its client knows it: the stream's, unless it follows one stream several times."""
     first: bool = False
     reset: bool = False
     seek: Iterator[int | None] | None = None
@@ -210,15 +212,15 @@ class Client:
             )
 
     def take(self, place: Place) -> None:
-        """Follow a stream at this place, instead of where it was in it before."""
-        self.unfollow(place.channel.stream.name)
-        self.places[place.channel.stream.name] = place
+        """Follow a stream at this place, instead of the one of the same name."""
+        self.unfollow(place.name)
+        self.places[place.name] = place
         if not self.behind:
             self.hurry()
 
-    def unfollow(self, stream: str) -> bool:
-        """Stop following a stream; False when it was not followed."""
-        place = self.places.pop(stream, None)
+    def unfollow(self, name: str) -> bool:
+        """Stop following what has this name; False when nothing has."""
+        place = self.places.pop(name, None)
         if place is not None:
             place.channel.leave(place)
         return place is not None

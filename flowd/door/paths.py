@@ -153,6 +153,7 @@ class Wish:
     limit: int | None
     encode: Encode
     every_s: float = 0.0
+    name: str | None = None
 
 
 class Session:
@@ -230,7 +231,7 @@ class Session:
 
     @property
     def follows(self) -> list[str]:
-        """The streams that this client follows."""
+        """The names of what this client follows: streams, unless a wish had a `name`."""
         return list(self.client.places)
 
     def now_ms(self) -> int:
@@ -265,11 +266,14 @@ class Session:
         limit: object = None,
         encode: Encode | None = None,
         every_s: float = 0.0,
+        name: str | None = None,
     ) -> Wish:
         """Check what a client asks for; BadRequest names what is wrong with it.
 
         With `every_s`, what is new is sent at most so often, and of a table only what is newest
-        then. Who shares an `encode` shares its pace, so each pace needs one of its own.
+        then. Who shares an `encode` shares its pace, so each pace needs one of its own. With a
+        `name` one stream may be followed several times, with different filters; `follow` replaces
+        what has the same name.
         """
         found = self._readable(stream)
         return Wish(
@@ -279,6 +283,7 @@ class Session:
             count(limit),
             encode or self.live.encode,
             every_s,
+            name,
         )
 
     def check_room(self, streams: Iterable[str]) -> None:
@@ -298,16 +303,17 @@ class Session:
             after=wish.after,
             limit=wish.limit,
             every_s=wish.every_s,
+            name=wish.name,
             audience=self.live.audience,
         )
 
-    def unfollow(self, stream: str) -> None:
-        """Stop following; BadRequest when the stream was not followed."""
-        if not self.client.unfollow(stream):
+    def unfollow(self, name: str) -> None:
+        """Stop following; BadRequest when nothing of this name was followed."""
+        if not self.client.unfollow(name):
             raise BadRequest(
-                f"you do not follow {stream!r}",
+                f"you do not follow {name!r}",
                 parameter="streams",
-                value=stream,
+                value=name,
                 allowed=self.follows,
                 code="NOT_FOLLOWED",
             )

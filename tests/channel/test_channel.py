@@ -1519,3 +1519,22 @@ def test_an_audience_of_too_many_values_counts_the_rest_together() -> None:
 
     assert audience.sent["other"] == 5
     assert len(audience.sent) == NAMES_MAX + 1
+
+
+async def test_one_stream_may_be_followed_several_times_under_different_names(
+    channels: Channels,
+) -> None:
+    stream = make_stream()
+    btc, eth = (filters.parse(Tick, {"symbol": symbol}) for symbol in ("BTC", "ETH"))
+    reader = Reader(channels)
+    reader.follow(stream, filter=btc, name="BTC").follow(stream, filter=eth, name="ETH").start()
+    for symbol in ("BTC", "ETH", "BTC"):
+        stream.append(Tick(symbol))
+        await wait_all_tasks_blocked()
+
+    reader.client.unfollow("BTC")
+    stream.append(Tick("BTC"))
+    stream.append(Tick("ETH"))
+    await wait_all_tasks_blocked()
+
+    assert reader.seqs() == [1, 2, 3, 5]
