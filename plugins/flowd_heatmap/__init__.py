@@ -2,8 +2,11 @@
 over time.
 """
 
+from quart import Blueprint
+
 from flowd.market import LiquidationMap
-from flowd.plugin import Feed, Streams, Transform, hookimpl
+from flowd.plugin import Desk, Feed, Sink, Streams, Transform, hookimpl
+from flowd_heatmap import sink
 from flowd_heatmap.config import COLUMNS_MAX, SYMBOLS_MAX, Config
 from flowd_heatmap.records import Column
 
@@ -14,6 +17,13 @@ async def heatmap(config: Config, streams: Streams, feed: Feed[LiquidationMap]) 
     from flowd_heatmap.transform import Heatmap
 
     await Heatmap(config, streams, feed).run()
+
+
+def routes(config: sink.Config, streams: Streams, desk: Desk) -> Blueprint:
+    """The past of the maps as pictures."""
+    from flowd_heatmap import timeseries
+
+    return timeseries.routes(config.columns, streams, desk)
 
 
 @hookimpl
@@ -28,5 +38,20 @@ def flowd_transforms() -> list[Transform]:
             retain=SYMBOLS_MAX,
             tables={"columns": Column},
             tables_retain={"columns": COLUMNS_MAX},
+        )
+    ]
+
+
+@hookimpl
+def flowd_sinks() -> list[Sink]:
+    """The kind `heatmap-websocket`."""
+    return [
+        Sink(
+            "heatmap-websocket",
+            sink.Config,
+            live=sink.live,
+            hot=sink.hot,
+            routes=routes,
+            reads=LiquidationMap,
         )
     ]

@@ -23,7 +23,7 @@ DENSITIES = np.concatenate(([0.0], np.exp2(np.arange(255) / STEPS)))
 def codes(densities: NDArray[np.float64]) -> Codes:
     """The codes of densities."""
     found = np.zeros(len(densities), np.uint8)
-    some = densities >= 1
+    some = np.flatnonzero(densities >= 1)
     found[some] = np.minimum(np.rint(np.log2(densities[some]) * STEPS) + 1, 255)
     return found
 
