@@ -1,5 +1,6 @@
 """What a reader makes of bytes, of answers and of time, without any of the three."""
 
+import zlib
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ class World:
         )
 
     def open(self) -> "World":
-        self.reader.opened("text/event-stream; charset=utf-8")
+        self.reader.opened({"content-type": "text/event-stream; charset=utf-8"})
         return self
 
     def hears(self, data: bytes) -> list[Batch[Any]]:
@@ -185,6 +186,16 @@ def test_an_event_without_an_end_is_garbled() -> None:
         world.reader.heard(b"x")
 
 
+def test_what_is_packed_is_unpacked_as_it_comes() -> None:
+    world = World()
+    world.reader.opened({"content-type": "text/event-stream", "content-encoding": "gzip"})
+    gzip = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+
+    for seq in (1, 2, 3):
+        packed = gzip.compress(record(seq)) + gzip.flush(zlib.Z_SYNC_FLUSH)
+        assert seqs(world.hears(packed[:5]) + world.hears(packed[5:])) == [seq]
+
+
 def test_events_that_are_not_known_are_passed_over() -> None:
     assert seqs(World().open().hears(b"event: news\ndata: 1\n\n" + record(1))) == [1]
 
@@ -221,18 +232,20 @@ def test_a_connection_that_lasted_makes_the_next_pause_short() -> None:
 def test_retry_after_is_obeyed_and_the_pause_comes_on_top() -> None:
     world = World()
 
-    world.reader.refused(503, "5", b'{"error": {"code": "BUSY", "message": "too many"}}')
+    world.reader.refused(
+        503, {"retry-after": "5"}, b'{"error": {"code": "BUSY", "message": "too many"}}'
+    )
 
     assert world.reader.pause_s() == 5.5
     assert world.told[-1].reason == "503: too many"
     assert world.told[-1].retry_in_s == 5.5
 
 
-@pytest.mark.parametrize("said", [None, "", "soon", "-1", "Fri, 01 Jan 2027 00:00:00 GMT"])
-def test_a_retry_after_that_is_no_number_is_none(said: str | None) -> None:
+@pytest.mark.parametrize("said", ["", "soon", "-1", "Fri, 01 Jan 2027 00:00:00 GMT"])
+def test_a_retry_after_that_is_no_number_is_none(said: str) -> None:
     world = World()
 
-    world.reader.refused(502, said, b"<html>")
+    world.reader.refused(502, {"retry-after": said}, b"<html>")
 
     assert world.reader.pause_s() == 0.5
 
@@ -252,7 +265,7 @@ def test_who_gave_up_a_connection_need_not_wait() -> None:
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405])
 def test_what_would_be_refused_again_is_raised(status: int) -> None:
     with pytest.raises(Refused) as told:
-        World().reader.refused(status, None, b"not JSON")
+        World().reader.refused(status, {}, b"not JSON")
 
     assert told.value.status == status
     assert str(told.value).startswith(f"{URL}/sse/orders: answered with {status}; ")
@@ -260,7 +273,7 @@ def test_what_would_be_refused_again_is_raised(status: int) -> None:
 
 def test_what_is_no_stream_of_events_is_no_flowd() -> None:
     with pytest.raises(BadAddress, match="answers with text/html"):
-        World().reader.opened("text/html; charset=utf-8")
+        World().reader.opened({"content-type": "text/html; charset=utf-8"})
 
 
 @pytest.mark.parametrize("url", ["", "flowd", "ws://flowd/ws", "http://", "http://h:x"])

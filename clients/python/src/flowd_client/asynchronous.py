@@ -1,7 +1,7 @@
 """Following under Trio or asyncio."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Generic, Self, overload
 
 import anyio
@@ -28,7 +28,7 @@ class AsyncFollowing(Generic[T]):
         self._http = http
         self._reader = reader
         self._answer: httpx2.Response | None = None
-        self._data: AsyncIterator[bytes] | None = None
+        self._data: AsyncGenerator[bytes, None] | None = None
         self._one_task = anyio.ResourceGuard("following this stream")
 
     @property
@@ -77,32 +77,38 @@ class AsyncFollowing(Generic[T]):
     async def _open(self) -> None:
         request = self._http.build_request("GET", **asked(self._reader))
         answer = self._answer = await self._http.send(request, stream=True)
+        self._data = answer.aiter_raw()
         if answer.status_code == 200:
-            self._reader.opened(answer.headers.get("content-type", ""))
-            self._data = answer.aiter_bytes()
+            self._reader.opened(answer.headers)
         else:
-            said = await _read(answer)
+            said = b""
+            while len(said) < BODY_MAX and (part := await anext(self._data, b"")):
+                said += part
             await self._close()
-            self._reader.refused(answer.status_code, answer.headers.get("retry-after"), said)
+            self._reader.refused(answer.status_code, answer.headers, said)
 
     async def _lose(self, reason: str) -> None:
         await self._close()
         self._reader.lost(reason)
 
     async def _close(self) -> None:
-        answer, self._answer, self._data = self._answer, None, None
+        answer, data = self._answer, self._data
+        self._answer = self._data = None
+        if data is not None:
+            await _end(data)
         if answer is not None:
             with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):
                 await answer.aclose()
 
 
-async def _read(answer: httpx2.Response) -> bytes:
-    body = b""
-    async for data in answer.aiter_bytes():
-        body += data
-        if len(body) > BODY_MAX:
-            break
-    return body
+async def _end(data: AsyncGenerator[bytes, None]) -> None:
+    """End a body that is not read to its end. httpx2 makes it of generators within generators, and
+    closing the outermost leaves the others to the collector; a cancelled read ends them all.
+    """
+    with anyio.CancelScope(shield=True) as scope, suppress(*BROKEN):
+        scope.cancel()
+        async for _ in data:
+            pass
 
 
 class Flowd:

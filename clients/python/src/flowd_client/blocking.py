@@ -52,10 +52,10 @@ class Following(Generic[T]):
             with http.stream("GET", **asked(reader)) as answer:
                 if answer.status_code != 200:
                     said = _read(answer)
-                    reader.refused(answer.status_code, answer.headers.get("retry-after"), said)
+                    reader.refused(answer.status_code, answer.headers, said)
                     return
-                reader.opened(answer.headers.get("content-type", ""))
-                for data in answer.iter_bytes():
+                reader.opened(answer.headers)
+                for data in answer.iter_raw():
                     try:
                         reader.heard(data)
                     finally:
@@ -68,7 +68,7 @@ class Following(Generic[T]):
 
 def _read(answer: httpx2.Response) -> bytes:
     body = b""
-    for data in answer.iter_bytes():
+    for data in answer.iter_raw():
         body += data
         if len(body) > BODY_MAX:
             break

@@ -1,5 +1,7 @@
 """Server-Sent Events out of bytes, however these were cut."""
 
+import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 EVENT_MAX = 64 << 20
@@ -8,6 +10,23 @@ EVENT_MAX = 64 << 20
 
 class Garbled(Exception):
     """What came is not what a flowd sends. The connection is given up, and another one made."""
+
+
+def unpacker(encoding: str) -> Callable[[bytes], bytes]:
+    """What makes a body's next bytes plain, as they come. It raises Garbled."""
+    if encoding.strip().lower() in ("", "identity"):
+        return bytes
+    if encoding.strip().lower() != "gzip":
+        raise Garbled(f"an answer in {encoding!r:.80}, which nobody asked for")
+    gzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def unpack(data: bytes) -> bytes:
+        try:
+            return gzip.decompress(data)
+        except zlib.error as wrong:
+            raise Garbled(f"what is no gzip: {wrong}") from wrong
+
+    return unpack
 
 
 class Event(NamedTuple):

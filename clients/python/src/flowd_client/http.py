@@ -10,7 +10,7 @@ from flowd_client.values import T
 OPEN_WITHIN_S = 10.0
 SILENCE_S = 60.0
 """The daemon says something four times as often, by default."""
-BROKEN = (httpx2.HTTPError, httpx2.StreamError, OSError)
+BROKEN = (httpx2.HTTPError, OSError)
 """What is weather: the connection is made again."""
 
 BODY_MAX = 65536

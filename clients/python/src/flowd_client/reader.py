@@ -8,14 +8,14 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Generic
 
 import msgspec
 
 from flowd_client.errors import BadAddress, Unfit, may_pass, refused
-from flowd_client.events import Event, Events, Garbled
+from flowd_client.events import Event, Events, Garbled, unpacker
 from flowd_client.values import Batch, Gap, Position, Record, Status, T
 from flowd_client.wish import Wish
 
@@ -58,6 +58,7 @@ class Reader(Generic[T]):
         self._ready: deque[Batch[T]] = deque()
         self._unfit: Unfit | None = None
         self._events = Events()
+        self._unpack = unpacker("")
         self._position: Position | None = None
         self._handed = wish.after
         self._begun = wish.after is not None
@@ -98,9 +99,9 @@ class Reader(Generic[T]):
         """How long to wait before that."""
         return max(0.0, self._retry_at - self._clock())
 
-    def opened(self, content_type: str) -> None:
+    def opened(self, headers: Mapping[str, str]) -> None:
         """The daemon sends. BadAddress when what it sends is no event stream."""
-        kind = content_type.partition(";")[0].strip().lower()
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "text/event-stream":
             raise BadAddress(
                 f"{self.wish.url} answers with {kind or 'something'} and not with a stream; "
@@ -111,6 +112,7 @@ class Reader(Generic[T]):
             with suppress(ValueError):
                 self._position = Position.parse(self.wish.after)
         self._events = Events()
+        self._unpack = unpacker(headers.get("content-encoding", ""))
         self._goodbye = ""
         self._connections += 1
         self._opened_at = self._clock()
@@ -118,12 +120,14 @@ class Reader(Generic[T]):
             log.info("%s: connected again", self.wish.url)
         self._tell("connected")
 
-    def refused(self, status: int, retry_after: str | None, body: bytes) -> None:
+    def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """The daemon does not send. Refused unless it may do so later."""
+        with suppress(Garbled):
+            body = unpacker(headers.get("content-encoding", ""))(body)
         why = refused(self.wish.url, status, body, token=self.wish.has_token)
         if not may_pass(status):
             raise why
-        wait = (retry_after or "").strip()
+        wait = headers.get("retry-after", "").strip()
         wait_s = min(int(wait), RETRY_AFTER_MOST_S) if wait.isdecimal() else 0
         self.lost(f"{status}: {why.message}", wait_s)
 
@@ -158,7 +162,7 @@ class Reader(Generic[T]):
         if self.status.state == "slow" and self._clock() - self._warned_at >= SLOW_FOR_S:
             self._tell("connected")
         try:
-            for event in self._events.feed(data):
+            for event in self._events.feed(self._unpack(data)):
                 self._take_in(event)
         except Unfit as wrong:
             self._unfit = wrong
