@@ -46,7 +46,8 @@ DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 EXAMPLES = DOCS / "examples"
 AT_THE_TOP = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
-PAGES = [*AT_THE_TOP, *sorted(DOCS.rglob("*.md"))]
+CLIENTS = sorted((ROOT / "clients").glob("*/README.md"))
+PAGES = [*AT_THE_TOP, *sorted(DOCS.rglob("*.md")), *CLIENTS]
 OURS = registry.load()
 ALL = registry.load(EXAMPLES)
 

@@ -388,6 +388,20 @@ def test_before_a_commit_the_tools_of_make_run_and_no_others() -> None:
     assert re.findall(r"^ +- repo: (.+)$", text, re.MULTILINE) == ["local"]
 
 
+def test_the_client_knows_nothing_of_flowd_and_needs_what_it_says() -> None:
+    client = ROOT / "clients/python"
+    project = tomllib.loads((client / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    files = sorted((client / "src").rglob("*.py"))
+    used = {module.split(".")[0] for file in files for module in imports(file)}
+
+    others = used - sys.stdlib_module_names - {"flowd_client"}
+
+    assert others == {re.split(r"\W", wanted)[0] for wanted in project["dependencies"]}
+    assert PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"] == [
+        *("flowd", "plugins")
+    ]
+
+
 def test_the_source_archive_has_all_that_make_and_the_reader_need() -> None:
     shipped = set(PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
