@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from flowd.market import EXACT, Candle, Liquidation, Side, number, trimmed
+from flowd.market import EXACT, Candle, Liquidation, OpenInterest, Side, number, trimmed
 from flowd.plugin import codec
 
 VENUE = "binance"
@@ -139,6 +139,42 @@ def candle(symbol: str, interval: str, row: object, *, closed: bool) -> Candle:
         taker_buy_volume=base_bought,
         taker_buy_quote_volume=quote_bought,
         closed=closed,
+        venue=VENUE,
+    )
+
+
+def open_interest(symbol: str, answer: object) -> OpenInterest:
+    """What REST says is open of this symbol; Unusable: `malformed`, `not asked for`, `bad time`,
+    `bad number`.
+    """
+    return _sample(symbol, answer, "openInterest", None, "time")
+
+
+def past_interest(symbol: str, row: object) -> OpenInterest:
+    """The sample in a row of REST's history; Unusable as `open_interest` says."""
+    return _sample(symbol, row, "sumOpenInterest", "sumOpenInterestValue", "timestamp")
+
+
+def _sample(
+    symbol: str, told: object, contracts: str, value: str | None, time: str
+) -> OpenInterest:
+    if not isinstance(told, dict):
+        raise Unusable("malformed")
+    if told.get("symbol") != symbol:
+        raise Unusable("not asked for")
+    # Binance documents the time of a history's row as text, and sends a number.
+    at = told.get(time)
+    if isinstance(at, str) and at.isascii() and at.isdigit() and len(at) < 15:
+        at = int(at)
+    if type(at) is not int or not 0 < at < 10**14:
+        raise Unusable("bad time")
+    worth = None if value is None else told.get(value)
+    (amount, *others) = _amounts([told.get(contracts), *([] if worth is None else [worth])])
+    return OpenInterest(
+        symbol=symbol,
+        time_ms=at,
+        contracts=amount,
+        value=others[0] if others else None,
         venue=VENUE,
     )
 

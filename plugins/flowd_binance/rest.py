@@ -8,7 +8,6 @@ asked meanwhile either.
 import logging
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from random import Random
 
 import trio
@@ -33,6 +32,12 @@ RETRY_AFTER_S = 60.0
 """After 429 and 418 that do not say how long."""
 RETRY_AFTER_MAX_S = 4 * 86_400.0
 KLINES_MAX = 1500
+PERIOD_MS = 300_000
+"""Between two samples of a history of open interest."""
+SAMPLES_MAX = 500
+"""Samples of such a history in one answer."""
+HISTORY_PER_MINUTE = 160
+"""Requests for such histories, of the 1000 in five minutes that Binance grants an address."""
 
 _BANNED = re.compile(r"banned until ([0-9]{13})")
 _USED = "x-mbx-used-weight-1m"
@@ -60,8 +65,11 @@ def klines_weight(limit: int) -> int:
 class Rest:
     """The calls. One object for all who share a budget."""
 
-    def __init__(self, url: str, http: Http, budget: Budget, clock: Clock) -> None:
+    def __init__(
+        self, url: str, http: Http, budget: Budget, clock: Clock, history: Budget | None = None
+    ) -> None:
         self.budget = budget
+        self._history = history
         self._url = url.rstrip("/")
         self._http = http
         self._clock = clock
@@ -83,19 +91,64 @@ class Rest:
             raise UpstreamError(f"Binance: expected a list of klines, got {rows!r:.100}")
         return rows
 
-    async def _ask(self, path: str, query: Mapping[str, str], weight: int) -> object:
-        """The answer, which has been decoded. `Unanswered` when the last of the attempts was.
+    async def open_interest(self, symbol: str) -> object:
+        """What is open now. Asked before all else: it is of this moment, and a history is not."""
+        return await self._ask("/fapi/v1/openInterest", {"symbol": symbol}, 1, priority=-1)
+
+    async def open_interest_history(
+        self, symbol: str, *, start_ms: int, end_ms: int
+    ) -> list[object]:
+        """What was open at each full five minutes between these, both included, oldest first.
+
+        Binance counts these requests apart from all weight. They are counted here in both budgets,
+        so that none is made while Binance wants to be left alone.
+        """
+        assert self._history is not None, "who asks for a history has a budget for it"
+        assert 0 <= end_ms - start_ms < SAMPLES_MAX * PERIOD_MS
+        query = {
+            "symbol": symbol,
+            "period": "5m",
+            "limit": str(SAMPLES_MAX),
+            "startTime": str(start_ms),
+            "endTime": str(end_ms),
+        }
+        rows = await self._ask("/futures/data/openInterestHist", query, 1, also=self._history)
+        if not isinstance(rows, list):
+            raise UpstreamError(f"Binance: expected a list of samples, got {rows!r:.100}")
+        return rows
+
+    async def _ask(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        weight: int,
+        *,
+        priority: int = 0,
+        also: Budget | None = None,
+    ) -> object:
+        """The answer, which has been decoded. `Unanswered` when the last of the attempts was. Each
+        of them costs one of a second budget too, if there is one.
 
         The client's own `retries` would not do: each answer tells the weight that was used, also
         one that failed, and what is no JSON or a ban is asked for again as well.
         """
-        for attempt in range(ATTEMPTS - 1):
-            with suppress(Unanswered):
-                return await self._ask_once(path, query, weight)
-            await trio.sleep(2.0**attempt + self._random.random())
-        return await self._ask_once(path, query, weight)
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await trio.sleep(2.0 ** (attempt - 1) + self._random.random())
+            spent = None if also is None else await also.spend(1)
+            try:
+                return await self._ask_once(path, query, weight, priority)
+            except Unanswered:
+                if attempt == ATTEMPTS - 1:
+                    raise
+            finally:
+                if spent is not None:
+                    spent.settle()
+        raise AssertionError("the last attempt answers or raises")
 
-    async def _ask_once(self, path: str, query: Mapping[str, str], weight: int) -> object:
+    async def _ask_once(
+        self, path: str, query: Mapping[str, str], weight: int, priority: int
+    ) -> object:
         url = f"{self._url}{path}"
         try:
             answer = await self._http.get(
@@ -103,6 +156,7 @@ class Rest:
                 query=query,
                 budget=self.budget,
                 weight=weight,
+                priority=priority,
                 timeout_s=TIMEOUT_S,
                 body_max=BODY_MAX,
             )
