@@ -512,6 +512,7 @@ def test_every_command_and_option_is_described():
 ALL_OF_IT = """
 sources.orders = { kind = "binance-force-order", symbols = ["*"] }
 sources.candles = { kind = "binance-candles", symbols = ["BTCUSDT"], interval = "1m" }
+sources.open-interest = { kind = "binance-open-interest" }
 transforms.volume = { kind = "liquidation-volume", input = "orders" }
 sources.fills = { kind = "hydromancer", subscription = "allFills", api_key = { env = "KEY" } }
 sources.traders = { kind = "hyperliquid-discovery", coins = ["BTC"] }

@@ -1,5 +1,5 @@
-"""A flowd plugin: Binance USD-M futures. Forced orders (liquidations), and candles with their
-history.
+"""A flowd plugin: Binance USD-M futures. Forced orders (liquidations); candles and open
+interest with their history.
 
 What Binance sends of forced orders is a sample, at most one order per symbol and second: sums of
 it are a lower bound. There is no replay and no history, so an outage here is lost for good and is
@@ -11,9 +11,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from flowd.market import Candle, Liquidation
+from flowd.market import Candle, Liquidation, OpenInterest
 from flowd.plugin import Feed, Seconds, Sink, Source, hookimpl
-from flowd_binance import candles, connection, page
+from flowd_binance import candles, connection, open_interest, page
 from flowd_binance.connection import STREAMS_MAX, Session, check_symbols, check_url
 
 __all__ = ["Config", "Session", "flowd_sinks", "flowd_sources", "follow", "force_orders"]
@@ -73,7 +73,7 @@ async def follow(config: Config, feed: Feed[Liquidation], ready: Callable[[], No
 
 @hookimpl
 def flowd_sources() -> list[Source]:
-    """The kinds `binance-force-order` and `binance-candles`."""
+    """The kinds `binance-force-order`, `binance-candles` and `binance-open-interest`."""
     return [
         Source("binance-force-order", force_orders, Config, record=Liquidation),
         Source(
@@ -82,6 +82,13 @@ def flowd_sources() -> list[Source]:
             candles.Config,
             record=Candle,
             retain=candles.CANDLES_MAX,
+        ),
+        Source(
+            "binance-open-interest",
+            open_interest.samples,
+            open_interest.Config,
+            record=OpenInterest,
+            retain=open_interest.KEPT_MAX,
         ),
     ]
 
