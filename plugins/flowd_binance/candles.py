@@ -16,7 +16,7 @@ from flowd.market import Candle
 from flowd.plugin import Feed, Seconds, UpstreamError, UserError
 from flowd_binance import connection
 from flowd_binance.connection import check_symbols, check_url
-from flowd_binance.parse import INTERVALS, Unusable, candle, kline
+from flowd_binance.parse import INTERVALS, Unusable, candle, kline, least_ms
 from flowd_binance.rest import KLINES_MAX, Rejected, Rest
 from flowd_binance.shelf import Shelf
 
@@ -29,6 +29,8 @@ AGAIN_S = 10.0
 REJECTED_S = 3600.0
 PAUSE_S = 5.0
 PAUSE_MAX_S = 300.0
+PORTION = 50
+"""Rows that are published in one step."""
 
 
 def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
@@ -70,8 +72,8 @@ class Config:
         check_url(self.url)
         if not self.rest_url.startswith(("http://", "https://")):
             raise ValueError(f'rest_url = "{self.rest_url}": expected "https://fapi.binance.com"')
-        if not 1 <= self.history <= min(self.keep, KLINES_MAX):
-            raise ValueError(f"history = {self.history}: expected 1 to {KLINES_MAX}, at most keep")
+        if not 1 <= self.history <= self.keep:
+            raise ValueError(f"history = {self.history}: expected 1 to keep = {self.keep}")
         if self.keep * len(self.names) > CANDLES_MAX:
             raise ValueError(
                 f"keep = {self.keep}: {len(self.names)} symbols of these would be more than "
@@ -205,37 +207,52 @@ class History:
                 await self._news.wait()
 
     async def _fill(self, symbol: str) -> None:
-        """Fetch a symbol's candles from its oldest hole on, or its history if it has none."""
-        config, shelf = self._config, self._shelf
-        since_ms = shelf.hole(symbol, self._feed.clock(), config.history)
+        """Fetch a symbol's candles from its oldest hole on, or its history if it has none: oldest
+        first, so that what fails on the way is gone on from.
+        """
+        history, width_ms = self._config.history, least_ms(self._config.interval)
+        since_ms = self._shelf.hole(symbol, self._feed.clock(), history)
+        if since_ms == 0 and history > KLINES_MAX:
+            since_ms = self._feed.clock() - history * width_ms
         while since_ms is not None:
             asked_ms = self._feed.clock()
-            limit = config.history
+            limit = history
             if since_ms:
-                missing = (asked_ms - since_ms) // shelf.width_ms(symbol) + 2
-                limit = min(max(missing, 2), KLINES_MAX)
+                limit = min(max((asked_ms - since_ms) // width_ms + 2, 2), KLINES_MAX)
             rows = await self._rest.klines(
-                symbol, config.interval, limit=limit, start_ms=since_ms or None
+                symbol, self._config.interval, limit=limit, start_ms=since_ms or None
             )
-            found = self._read(symbol, rows, asked_ms)
-            # No checkpoint between these: candles, and that they were asked for.
-            before = self._feed.tally.published
-            for one in found:
-                shelf.put(one)
-            self._count += self._feed.tally.published - before
-            if found:
-                shelf.checked(symbol, found[-1].time_ms)
-            more = since_ms and found and len(rows) == limit == KLINES_MAX
-            since_ms = found[-1].close_time_ms + 1 if more else None
+            newest: Candle | None = None
+            for start in range(0, len(rows), PORTION):
+                newest = self._take(symbol, rows, start, asked_ms) or newest
+                await trio.lowlevel.checkpoint()
+            more = since_ms and newest and len(rows) == limit == KLINES_MAX
+            since_ms = newest.close_time_ms + 1 if newest and more else None
 
-    def _read(self, symbol: str, rows: list[object], asked_ms: int) -> list[Candle]:
-        """Rows as candles. Each but the newest is closed; that one if it is over for a while."""
+    def _take(self, symbol: str, rows: list[object], start: int, asked_ms: int) -> Candle | None:
+        """Publish a portion of these rows, in one step with that they were asked for. The newest of
+        them.
+        """
+        found = self._read(symbol, rows, start, asked_ms)
+        before = self._feed.tally.published
+        for one in found:
+            self._shelf.put(one)
+        self._count += self._feed.tally.published - before
+        if found:
+            self._shelf.checked(symbol, found[-1].time_ms)
+        return found[-1] if found else None
+
+    def _read(self, symbol: str, rows: list[object], start: int, asked_ms: int) -> list[Candle]:
+        """A portion of these rows as candles. Each but the newest row is closed; that one if it is
+        over for a while.
+        """
         found: list[Candle] = []
-        for index, row in enumerate(rows):
+        for index in range(start, min(start + PORTION, len(rows))):
             try:
-                one = candle(symbol, self._config.interval, row, closed=index < len(rows) - 1)
+                closed = index < len(rows) - 1
+                one = candle(symbol, self._config.interval, rows[index], closed=closed)
                 over = one.close_time_ms + SETTLE_MS < asked_ms
                 found.append(evolve(one, closed=True) if over else one)
             except Unusable as error:
-                self._feed.drop(f"history: {error.reason}", row)
+                self._feed.drop(f"history: {error.reason}", rows[index])
         return found

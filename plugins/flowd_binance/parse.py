@@ -11,6 +11,8 @@ COIN_M = 2
 _HOURS = ("1h", "2h", "4h", "6h", "8h", "12h")
 INTERVALS = ("1m", "3m", "5m", "15m", "30m", *_HOURS, "1d", "3d", "1w", "1M")
 WIDEST_MS = 31 * 86_400_000
+_DAY_MS = 86_400_000
+_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": _DAY_MS, "w": 7 * _DAY_MS, "M": 28 * _DAY_MS}
 _KLINE = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q")
 
 
@@ -20,6 +22,11 @@ class Unusable(ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def least_ms(interval: str) -> int:
+    """How long a candle lasts at least: all of an interval last as long, but months."""
+    return int(interval[:-1]) * _UNITS_MS[interval[-1]]
 
 
 def message(text: str | bytes) -> tuple[str | None, dict[str, Any]]:

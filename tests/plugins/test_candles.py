@@ -16,7 +16,7 @@ import trio
 from flowd_binance import flowd_sinks
 from flowd_binance.candles import CANDLES_MAX, Config, candles
 from flowd_binance.page import bar
-from flowd_binance.parse import Unusable, candle, kline, message
+from flowd_binance.parse import Unusable, candle, kline, least_ms, message
 from flowd_binance.shelf import Shelf
 from flowd_simulator.binance import Binance
 from hypothesis import given
@@ -50,6 +50,8 @@ class World(httpx2.AsyncBaseTransport):
         self.skipped_ms = 0
         """Wall time that went by at once."""
         self.asked: list[tuple[float, dict[str, str]]] = []
+        self.refused = 0
+        """The request of this number is refused by a firewall."""
         self.reachable = True
         self._nursery = nursery
         self._rest = httpx2.ASGITransport(app=cast(Any, self.exchange.rest.app))
@@ -68,6 +70,8 @@ class World(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append((trio.current_time(), dict(request.url.params)))
+        if len(self.asked) == self.refused:
+            return httpx2.Response(403, stream=httpx2.ByteStream(b"<html>"))
         return await self._rest.handle_async_request(request)
 
     def feed(self, retain: Retain | None = None) -> testing.ScriptedFeed[Candle]:
@@ -444,6 +448,63 @@ async def test_a_hole_of_more_than_one_page_is_fetched_page_by_page(
         found = held(feed)
         assert len(found) == 2020
         assert_whole(found, await world.truth())
+
+
+async def test_a_history_of_more_than_one_page_is_fetched_oldest_first(
+    world: World, autojump_clock: Clock
+) -> None:
+    feed = world.feed()
+    async with running(world, attrs.evolve(BTC, history=2016, keep=2100), feed):
+        await trio.sleep(5)
+
+        assert [query["limit"] for _, query in world.asked] == ["1500", "517"]
+        assert len(held(feed)) >= 2016
+        assert_whole(held(feed), await world.truth(count=1500))
+        fetched = [one.time_ms for one in feed.values if one.closed]
+        assert fetched == sorted(fetched)
+
+
+async def test_a_long_history_does_not_wait_for_a_first_candle(
+    world: World, autojump_clock: Clock
+) -> None:
+    script = testing.answers(acknowledge) + testing.says(frame(0, 10**6))
+    rest = testing.rest(world)
+    feed = testing.feed(script, record=Candle, retain=CANDLES_MAX, rest=rest)
+    config = attrs.evolve(BOTH, history=2016, keep=2100)
+    async with running(world, config, feed):
+        await trio.sleep(5)
+
+        found = held(feed, "ETHUSDT")
+        assert len(found) >= 2016
+        assert_whole(found, await world.truth("ETHUSDT", count=1500))
+
+
+async def test_a_page_that_fails_is_gone_on_from(world: World, autojump_clock: Clock) -> None:
+    feed = world.feed()
+    world.refused = 2
+    async with running(world, attrs.evolve(BTC, history=2016, keep=2100), feed):
+        await trio.sleep(4)
+        assert feed.tally.dropped == {"history failed": 1}
+        assert len(held(feed)) == 1501
+        await trio.sleep(10)
+
+        assert [query["limit"] for _, query in world.asked] == ["1500", "517", "517"]
+        assert len(held(feed)) >= 2016
+        assert_whole(held(feed), await world.truth(count=1500))
+
+
+@pytest.mark.parametrize(
+    ("interval", "least"),
+    [
+        ("1m", 60_000),
+        ("15m", 900_000),
+        ("12h", 43_200_000),
+        ("3d", 259_200_000),
+        ("1w", 604_800_000),
+    ],
+)
+def test_an_interval_lasts_as_long_as_it_says(interval: str, least: int) -> None:
+    assert least_ms(interval) == least
 
 
 async def test_a_closing_message_that_never_came_is_fetched_without_a_reconnect(
