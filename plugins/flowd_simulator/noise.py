@@ -38,13 +38,18 @@ def signed(key: int, place: int) -> float:
     return 2 * unit(key, place) - 1
 
 
+def octaves(seed: int) -> list[int]:
+    """The keys of the lattices of a walk."""
+    return [mix(seed + octave) for octave in range(OCTAVES)]
+
+
 def walk(seed: int) -> Callable[[int], float]:
     """A function of the step number which looks like a random walk of unit steps, and stays near 0.
 
     Noise on ever coarser lattices is added up, each twice as strong as the one four times finer:
     distance grows with the square root of time, as in a walk.
     """
-    keys = [mix(seed + octave) for octave in range(OCTAVES)]
+    keys = octaves(seed)
     lattice = lru_cache(maxsize=100_000)(signed)
 
     def at(step: int) -> float:
