@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from attrs import frozen
 
 from flowd_simulator.cascades import MEMORY_WINDOWS, WINDOW_MS, Cascade, cascades
+from flowd_simulator.crowd import Crowd
 from flowd_simulator.instruments import COIN_MARGINED, DEFAULT_SYMBOLS, Instrument, instruments
 from flowd_simulator.intervals import HOUR_MS, MINUTE_MS, following, opening
 from flowd_simulator.noise import key, signed, unit, walk
@@ -85,8 +86,8 @@ class Market:
             symbol: walk(key(seed, "price", symbol))
             for symbol in {*self.instruments, *(self._followed(each) for each in COIN_MARGINED)}
         }
-        self._interest = {symbol: walk(key(seed, "oi", symbol)) for symbol in self.instruments}
         self.cascade_in = cascades(seed, tuple(self.instruments))
+        self.crowd = Crowd(seed, self.cascade_in if rate else None)
         self._level = lru_cache(maxsize=50_000)(self._make_level)
         self._path = lru_cache(maxsize=5_000)(self._make_path)
         self._minute = lru_cache(maxsize=50_000)(self._make_minute)
@@ -143,11 +144,7 @@ class Market:
     def open_interest(self, symbol: str, time_ms: int) -> int:
         """Open positions, in steps."""
         instrument = self.instrument(symbol)
-        interest = self._interest[symbol]
-        window, into_ms = divmod(time_ms, WINDOW_MS)
-        left, right = interest(window), interest(window + 1)
-        usual = instrument.turnover_usd * 1300 / instrument.price
-        return instrument.steps(usual * exp(0.0008 * (left + (right - left) * into_ms / WINDOW_MS)))
+        return instrument.steps(self.crowd.open_interest(instrument, time_ms))
 
     def first_trade(self, start_ms: int) -> int:
         """The id of the first trade from this minute on."""

@@ -1,9 +1,14 @@
-"""Forced orders: a thin drizzle of them, and the showers of a cascade, as functions of time."""
+"""Forced orders: a thin drizzle of them, and the showers of a cascade, as functions of time.
+
+How many there are and when is decided by the rate and the cascades; how large they are, by what
+the crowd loses meanwhile.
+"""
 
 from bisect import bisect_right
 from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
+from math import exp
 from operator import attrgetter
 from random import Random
 
@@ -19,6 +24,14 @@ CASCADE_SHARE = 0.6
 COIN_MARGINED_SHARE = 0.06
 CASCADE_ORDERS_MIN = 6
 CASCADE_ORDERS_MAX = 2000
+SMALL = 0.02
+"""Of the usual size are orders that come while the crowd loses nothing."""
+DRIZZLE = (8.0, 1.6)
+SHOWER = (8.5, 1.2)
+"""How sizes in dollars are spread: mean and deviation of their logarithms …"""
+GROWTH = 6.0
+"""… and so many times larger, and one, is the last order of a cascade than the first."""
+EARLINESS = 0.6
 
 
 @frozen
@@ -82,8 +95,26 @@ class OrderFlow:
         coin_margined = random.random() < COIN_MARGINED_SHARE
         symbol = random.choice(self._coin_margined if coin_margined else self._symbols)
         side: Side = random.choice(("BUY", "SELL"))
-        usd = random.lognormvariate(8, 1.6)
+        usd = random.lognormvariate(*DRIZZLE) * self._drizzle_scale(symbol, side, time_ms)
         return self._order(random, symbol, side, usd, time_ms)
+
+    def _drizzle_scale(self, symbol: str, side: Side, time_ms: int) -> float:
+        """How much larger than usual single orders are, so that they are what the crowd loses."""
+        window = time_ms // WINDOW_MS
+        cascade = self._market.cascade_in(window)
+        if symbol not in self._symbols:
+            return 1.0  # The crowd's contracts are margined in dollars.
+        if cascade is not None and cascade.side == side and symbol in cascade.symbols:
+            return SMALL  # It loses all to that.
+        single = self._market.rate * (1 - CASCADE_SHARE) * (1 - COIN_MARGINED_SHARE)
+        expected = single * WINDOW_MS / MINUTE_MS / len(self._symbols) / 2
+        return self._scale(symbol, side, window, expected * _mean(*DRIZZLE))
+
+    def _scale(self, symbol: str, side: Side, window: int, usual_usd: float) -> float:
+        instrument = self._market.instrument(symbol)
+        lost = self._market.crowd.lost(instrument, window, side)
+        lost_usd = lost * self._market.price(symbol, window * WINDOW_MS)
+        return max(SMALL, lost_usd / usual_usd)
 
     def _make_shower(self, window: int) -> Spell:
         """The orders of a window's cascade: ever more and ever larger ones, all of one side."""
@@ -93,12 +124,18 @@ class OrderFlow:
         random = Random(key(self._market.seed, "shower", window))
         expected = self._market.rate * WINDOW_MS / MINUTE_MS * CASCADE_SHARE / LIKELIHOOD
         count = min(CASCADE_ORDERS_MAX, max(CASCADE_ORDERS_MIN, round(expected)))
+        usual_usd = _mean(*SHOWER) * (1 + GROWTH / (1 + EARLINESS)) * count / len(cascade.symbols)
+        scales = {
+            symbol: self._scale(symbol, cascade.side, window, usual_usd)
+            for symbol in cascade.symbols
+        }
         orders = []
         for _ in range(count):
-            progress = random.random() ** 0.6
+            progress = random.random() ** EARLINESS
             time_ms = cascade.start_ms + int(progress * (cascade.end_ms - cascade.start_ms))
-            usd = random.lognormvariate(8.5, 1.2) * (1 + 6 * progress)
+            usd = random.lognormvariate(*SHOWER) * (1 + GROWTH * progress)
             symbol = random.choice(cascade.symbols)
+            usd *= scales[symbol]
             orders.append(self._order(random, symbol, cascade.side, usd, time_ms))
         return _spell(orders)
 
@@ -122,6 +159,11 @@ class OrderFlow:
             time_ms=time_ms,
             coin_margined=instrument.contract_usd is not None,
         )
+
+
+def _mean(mu: float, sigma: float) -> float:
+    """Of what is spread so."""
+    return exp(mu + sigma * sigma / 2)
 
 
 def _spell(orders: Iterable[ForcedOrder]) -> Spell:

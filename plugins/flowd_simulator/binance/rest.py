@@ -147,7 +147,11 @@ class Rest:
         times = range(first_ms, end_ms + 1, width_ms)
         # The newest are given unless the start is asked for, as with klines.
         chosen = times[:limit] if "startTime" in query else times[-limit:]
-        return [self._history_row(instrument, time_ms) for time_ms in chosen]
+        rows = []
+        for time_ms in chosen:
+            rows.append(self._history_row(instrument, time_ms))
+            await trio.lowlevel.checkpoint()  # Weeks that nobody asked for yet take a while.
+        return rows
 
     def _history_row(self, instrument: Instrument, time_ms: int) -> dict[str, object]:
         amount = self._market.open_interest(instrument.symbol, time_ms) * instrument.step
