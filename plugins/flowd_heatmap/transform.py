@@ -99,7 +99,8 @@ class Heatmap:
             own = [one for one in hours.pop(head.symbol, []) if isinstance(one, Hour)]
             model = self._model(head.symbol, head.bin)
             made_of = self._made_of(model, head.symbol)
-            if head.made_of == made_of and head.applied_ms >= oldest_ms:
+            wanted = not self._config.symbols or head.symbol in self._config.symbols
+            if wanted and head.made_of == made_of and head.applied_ms >= oldest_ms:
                 restore(model, head, own)
                 symbol = Symbol(head.symbol, Line(model), made_of)
                 symbol.told = head.told_created, head.told_consumed
@@ -119,8 +120,9 @@ class Heatmap:
                 symbol.columns = times
                 self._symbols[head.symbol] = symbol
             else:
-                self._feed.log.info("%s: its model is made anew", head.symbol)
+                self._feed.log.info("%s: its model is let go of, or made anew", head.symbol)
                 self._heads.forget(head.symbol)
+                self._feed.forget(head.symbol)
                 for hour in own:
                     self._hours.forget(hour.key)
             await trio.lowlevel.checkpoint()
@@ -162,8 +164,10 @@ class Heatmap:
 
     def _take(self, candle: Candle) -> None:
         """A candle, or a newer state of one."""
+        if not self._fits(candle):
+            return
         symbol = self._symbol(candle.symbol)
-        if symbol is None or not self._fits(candle):
+        if symbol is None:
             return
         symbol.venue = candle.venue
         if symbol.line.add(candle):
@@ -178,10 +182,17 @@ class Heatmap:
         if width_ms != self._width_ms:
             self._feed.drop("candle of another interval", candle.interval)
             return False
+        low, high = min(candle.open, candle.close), max(candle.open, candle.close)
+        if not 0 < candle.low <= low <= high <= candle.high or candle.volume < 0:
+            self._feed.drop("impossible candle", candle)
+            return False
         return candle.time_ms >= self._feed.clock() - self._config.backfill_ms
 
     def _sample(self, interest: OpenInterest) -> None:
         """Open interest at one moment."""
+        if interest.contracts < 0:
+            self._feed.drop("impossible open interest", interest)
+            return
         symbol = self._symbol(interest.symbol)
         if symbol is None or interest.time_ms < self._feed.clock() - self._config.backfill_ms:
             return

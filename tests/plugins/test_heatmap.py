@@ -242,7 +242,46 @@ async def test_a_candle_of_another_interval_is_dropped_and_counted(config, autoj
     assert world.feed.tally.dropped["candle of another interval"] == 1
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"low": "0"}, {"low": "-1"}, {"high": "98400"}, {"volume": "-1"}]
+)
+async def test_an_impossible_candle_is_dropped_and_counted(config, autojump_clock, nursery, wrong):
+    world = World(config)
+    example(world)
+    texts = {"open": "98500", "high": "98600", "low": "98400", "close": "98500", **wrong}
+    world.candle(candle(3, **texts))
+    nursery.start_soon(world.run)
+
+    await trio.sleep(20)
+
+    assert world.feed.tally.dropped["impossible candle"] == 1
+    assert world.map.candle_ms == C.time_ms
+
+
+async def test_open_interest_below_nothing_is_dropped_and_counted(config, autojump_clock, nursery):
+    world = World(config)
+    world.interest(at(0, "1000"), at(1, "-5"))
+    world.candle(A)
+    nursery.start_soon(world.run)
+
+    await trio.sleep(20)
+
+    assert world.feed.tally.dropped["impossible open interest"] == 1
+
+
 # -- between two runs --
+
+
+async def test_a_symbol_that_is_left_out_takes_its_map_and_its_past_with_it(config, autojump_clock):
+    world = World(config)
+    example(world)
+    await run_for(world, 20)
+
+    world.config = evolve(config, symbols=["ETHUSDT"])
+    await run_for(world, 20)
+
+    assert world.map is None
+    assert [len(world.feed.tables[name]) for name in ("heads", "hours", "columns")] == [0, 0, 0]
 
 
 async def run_for(world, seconds):
