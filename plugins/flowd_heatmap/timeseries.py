@@ -195,7 +195,7 @@ def _format(accept: str) -> str:
                 "Arrow needs pyarrow, which is not installed here",
                 parameter="Accept",
                 value=accept,
-                allowed=f"{JSON}, {MSGPACK}; or install flowd-daemon[parquet]",
+                allowed=f"{JSON}, {MSGPACK}; or pip install 'flowd-daemon[arrow]'",
                 code="NOT_ACCEPTABLE",
                 status=406,
             ) from None

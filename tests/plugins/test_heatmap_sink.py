@@ -388,7 +388,8 @@ async def test_a_picture_comes_as_messagepack_for_who_accepts_it(autojump_clock)
 
 
 async def test_a_picture_comes_as_arrow_for_who_accepts_it(autojump_clock):
-    ipc = pytest.importorskip("pyarrow.ipc", reason="needs pyarrow")
+    import pyarrow.ipc as ipc
+
     async with serving() as daemon:
         await past(daemon)
 
