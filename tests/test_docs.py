@@ -528,9 +528,14 @@ sinks.e = { kind = "candles", inputs = ["candles"] }
 sinks.f = { kind = "pages" }
 sinks.g = { kind = "history", inputs = ["orders"] }
 sinks.i = { kind = "traders-http" }
+sinks.j = { kind = "heatmap-websocket" }
 sinks.h = { kind = "webhook", input = "orders", url = "http://127.0.0.1:9000/" }
 transforms.whales = { kind = "position-alerts", input = "positions", events = ["FLIP"] }
 transforms.alerts = { kind = "alerts", input = "volume" }
+[transforms.heatmap]
+kind = "liquidation-heatmap"
+candles = "candles"
+open_interest = "open-interest"
 """
 """One component of each kind that comes with flowd."""
 

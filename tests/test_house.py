@@ -38,7 +38,7 @@ stream    cursor cut held journal seek seen / log segments / reading / inputs sn
           / memory stores volatile
 upstream  asked budget slices / connection http outages reach / renewal / feed misses / watch
 channel   audience guard packing prepared / client / row / channel / channels
-door      desk head / addresses outgoing readable readers rules visit websocket
+door      desk head parameters / addresses outgoing readable readers rules visit websocket
           / loan paths room turns / clients polls routes / door
 setup     hooks machine structure supervisor / registry / config / paths remarks / wiring
 operate   log notify status terminal watchdog / follow metrics openapi / observe web

@@ -16,7 +16,8 @@ from flowd.channel.guard import Guard
 from flowd.channel.prepared import Prepared
 from flowd.door.head import Head, response, response_head
 from flowd.door.outgoing import SMALL_BYTES, Outgoing
-from flowd.door.paths import Asked, Hot, Instead, Tail, count, position
+from flowd.door.parameters import count, position
+from flowd.door.paths import Asked, Hot, Instead, Tail
 from flowd.door.turns import Turns
 from flowd.stream.inputs import Streams
 from flowd.stream.log import RETAIN_MAX, Stream

@@ -6,8 +6,9 @@ none came for half a candle. A candle that is missing is waited for, since histo
 """
 
 from heapq import heappop, heappush
+from typing import Any
 
-from attrs import evolve
+from attrs import define, evolve, field
 
 from flowd.market import Candle
 from flowd_heatmap.model import Model
@@ -103,3 +104,23 @@ class Line:
         if candle.time_ms != model.applied_ms + width_ms:
             return 0
         return model.touch(candle.low, candle.high)
+
+
+@define(eq=False)
+class Symbol:
+    """One symbol: its candles and model, and what was told of it last."""
+
+    name: str
+    line: Line
+    made_of: str = ""
+    """What its model assumes, in words that change with it."""
+    venue: str = ""
+    unsaved: bool = False
+    time_ms: int = 0
+    """Of when the model is: the end of the newest candle, or when a price last consumed."""
+    shown: tuple[Any, ...] = ()
+    """What makes one map another."""
+    told: tuple[int, int] = (0, 0)
+    """Cohorts ever created and consumed, when the last map was published."""
+    columns: list[int] = field(factory=list)
+    """When the candles opened of which a column is kept, in order."""

@@ -10,14 +10,13 @@ from decimal import Decimal
 from typing import Any
 
 import trio
-from attrs import define, field
 
 from flowd.market import Candle, LiquidationMap, OpenInterest
 from flowd.plugin import Feed, Input, Position, Streams
 from flowd_heatmap.brackets import brackets_of
 from flowd_heatmap.config import SYMBOLS_MAX, Config
 from flowd_heatmap.drawn import column, drawn, floor_of
-from flowd_heatmap.line import Line
+from flowd_heatmap.line import Line, Symbol
 from flowd_heatmap.model import Model
 from flowd_heatmap.records import Column
 from flowd_heatmap.saved import Head, Hour, restore, save_hours
@@ -30,26 +29,6 @@ SAVED = 48
 """Of a backlog, the model is saved every so many candles."""
 SETTLE_S = 3.0
 """So long nothing older must have come, before a model is made anew of what did."""
-
-
-@define(eq=False)
-class Symbol:
-    """One symbol: its candles and model, and what was told of it last."""
-
-    name: str
-    line: Line
-    made_of: str = ""
-    """What its model assumes, in words that change with it."""
-    venue: str = ""
-    unsaved: bool = False
-    time_ms: int = 0
-    """Of when the model is: the end of the newest candle, or when a price last consumed."""
-    shown: tuple[Any, ...] = ()
-    """What makes one map another."""
-    told: tuple[int, int] = (0, 0)
-    """Cohorts ever created and consumed, when the last map was published."""
-    columns: list[int] = field(factory=list)
-    """When the candles opened of which a column is kept, in order."""
 
 
 class Heatmap:

@@ -12,7 +12,8 @@ from trio.testing import wait_all_tasks_blocked
 from flowd.channel import packing
 from flowd.channel.channels import Channels
 from flowd.channel.client import Client
-from flowd.door.paths import ERRORS_MAX, Live, Session, count, follow_path, position, visible
+from flowd.door.parameters import count, position
+from flowd.door.paths import ERRORS_MAX, Live, Session, follow_path, visible
 from flowd.stream.log import RETAIN_MAX, Stream
 from flowd.testing import FakeSocket
 from flowd.values.errors import BadRequest
