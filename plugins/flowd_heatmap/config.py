@@ -1,5 +1,7 @@
 """The settings of the kind `liquidation-heatmap`."""
 
+import os
+from contextlib import suppress
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +13,7 @@ from flowd.market import Candle, OpenInterest, bin_width
 from flowd.plugin import Seconds, StreamName
 from flowd_heatmap import leverage
 from flowd_heatmap.brackets import SHIPPED, brackets_of
+from flowd_heatmap.engines import SQLITE
 from flowd_heatmap.model import SIDE_MODELS, Assumptions
 
 BINS = {"BTCUSDT": Decimal(100)}
@@ -41,7 +44,9 @@ class Config:
     The rest are assumptions: see `flowd_heatmap.model.Assumptions`. `bin` is the width of a bin by
     symbol; 100 for BTCUSDT, else about a thousandth of the price. Levels further from the price
     than `span_pct` are only summed up. Candles of `backfill_days` are read at first; positions
-    older than `positions_for` are let go, pictures older than `keep`.
+    older than `positions_for` are let go, pictures older than `keep`. `database` is a file that
+    keeps both inputs for longer than their streams: SQLite where its name ends in .db or .sqlite,
+    else DuckDB.
     """
 
     candles: StreamName = field(metadata={"reads": Candle})
@@ -63,8 +68,14 @@ class Config:
     def __attrs_post_init__(self) -> None:
         # Only who configures this pays for it, and before the loop turns.
         import_module("flowd_heatmap.transform")
+        if self.database is not None and not self.database.endswith(SQLITE):
+            # Without it the map has no such past, which the transform says.
+            with suppress(ImportError):
+                import_module("duckdb")
         if self.typical_notional < 1:
             raise ValueError(f"typical_notional = {self.typical_notional}: expected 1 or more")
+        if self.database == "":
+            raise ValueError('database = "": name a file such as "market.duckdb"; unset, none')
         if len(self.symbols) > SYMBOLS_MAX:
             raise ValueError(f"symbols: {len(self.symbols)}; at most {SYMBOLS_MAX} are drawn")
         if not 1 <= self.span_pct <= 100:
@@ -96,6 +107,15 @@ class Config:
                     f'leverage = "{self.leverage:.80}": {symbol} allows at most '
                     f"{brackets.leverage_max}x"
                 )
+
+    @property
+    def file(self) -> Path | None:
+        """Where candles and open interest are kept: like flowd's state, in systemd's state
+        directory if there is one.
+        """
+        if self.database is None:
+            return None
+        return Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0]) / self.database
 
     @property
     def tables(self) -> Path:

@@ -20,6 +20,7 @@ from flowd_heatmap.line import Line, Symbol
 from flowd_heatmap.model import Model
 from flowd_heatmap.records import Column
 from flowd_heatmap.saved import Head, Hour, restore, save_hours
+from flowd_heatmap.store import open_store
 
 READ = 200
 """Records that are read in one step of the loop."""
@@ -50,12 +51,16 @@ class Heatmap:
         clock.
         """
         self._news = trio.Event()
+        self._store = open_store(config, self._candles, self._interest, feed)
 
     async def run(self) -> None:
         """Go on from what was saved, take in what came meanwhile, then what comes; ends with its
         inputs.
         """
         await self._restore()
+        if self._store is not None:
+            self._store.begin()
+            await self._store.read(self._oldest_ms(), (self._sample, self._take))
         interest = await self._read(self._interest, self._sample)
         candles = await self._read(self._candles, self._take)
         async with trio.open_nursery() as nursery:
@@ -63,6 +68,9 @@ class Heatmap:
             async with trio.open_nursery() as reading:
                 reading.start_soon(self._follow, self._candles, candles, self._take)
                 reading.start_soon(self._follow, self._interest, interest, self._sample)
+                if self._store is not None:
+                    takes = self._sample, self._take
+                    reading.start_soon(self._store.run, self._oldest_ms(), takes)
             nursery.cancel_scope.cancel()
 
     # -- what was saved --
@@ -72,7 +80,7 @@ class Heatmap:
         let go of: it would be made anew of what the inputs have.
         """
         hours, columns = _by_symbol(self._hours.after(0)), _by_symbol(self._columns.after(0))
-        oldest_ms = self._feed.clock() - self._config.backfill_ms
+        oldest_ms = self._oldest_ms()
         for record in self._heads.after(0):
             head: Head = record.value
             own = [one for one in hours.pop(head.symbol, []) if isinstance(one, Hour)]
@@ -148,7 +156,7 @@ class Heatmap:
         symbol = self._symbol(candle.symbol)
         if symbol is None:
             return
-        symbol.venue = candle.venue
+        symbol.venue = candle.venue or symbol.venue
         if symbol.line.add(candle):
             self._older[candle.symbol] = trio.current_time()
         if candle.closed:
@@ -165,7 +173,11 @@ class Heatmap:
         if not 0 < candle.low <= low <= high <= candle.high or candle.volume < 0:
             self._feed.drop("impossible candle", candle)
             return False
-        return candle.time_ms >= self._feed.clock() - self._config.backfill_ms
+        return candle.time_ms >= self._oldest_ms()
+
+    def _oldest_ms(self) -> int:
+        """From when on candles are taken."""
+        return self._feed.clock() - self._config.backfill_ms
 
     def _sample(self, interest: OpenInterest) -> None:
         """Open interest at one moment."""
@@ -343,6 +355,8 @@ class Heatmap:
             if interest.symbol in names:
                 fresh[interest.symbol].samples.add(interest.time_ms, interest.contracts)
 
+        if self._store is not None:
+            await self._store.read(self._oldest_ms(), (sample, take))
         await self._read(self._interest, sample)
         await self._read(self._candles, take)
         older = False
