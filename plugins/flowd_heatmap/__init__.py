@@ -2,6 +2,9 @@
 over time.
 """
 
+from collections.abc import Iterable
+
+import typer
 from quart import Blueprint
 
 from flowd.market import LiquidationMap
@@ -55,3 +58,13 @@ def flowd_sinks() -> list[Sink]:
             reads=LiquidationMap,
         )
     ]
+
+
+@hookimpl
+def flowd_commands() -> Iterable[typer.Typer]:
+    """`flowd import-open-interest`."""
+    from flowd_heatmap.command import import_open_interest  # Late: only who imports needs it.
+
+    app = typer.Typer()
+    app.command()(import_open_interest)
+    return [app]
