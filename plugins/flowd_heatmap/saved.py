@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 
@@ -137,3 +137,11 @@ def _row(model: Model, time_ms: int) -> Row:
         ZERO if short is None else short.held,
         0 if short is None else short.open,
     )
+
+
+def by_symbol(records: Iterable[Any]) -> dict[str, list[Any]]:
+    """The values of records, by their symbols."""
+    found: dict[str, list[Any]] = {}
+    for record in records:
+        found.setdefault(record.value.symbol, []).append(record.value)
+    return found

@@ -5,7 +5,7 @@ consume what lies there. What is published and what must be remembered is writte
 that a crash at any moment loses nothing and applies nothing twice.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +19,7 @@ from flowd_heatmap.drawn import column, drawn, floor_of
 from flowd_heatmap.line import Line, Symbol
 from flowd_heatmap.model import Model
 from flowd_heatmap.records import Column
-from flowd_heatmap.saved import Head, Hour, restore, save_hours
+from flowd_heatmap.saved import Head, Hour, by_symbol, restore, save_hours
 from flowd_heatmap.store import open_store
 
 READ = 200
@@ -79,7 +79,7 @@ class Heatmap:
         """Make the models that were saved. One of other assumptions, or that ends too long ago, is
         let go of: it would be made anew of what the inputs have.
         """
-        hours, columns = _by_symbol(self._hours.after(0)), _by_symbol(self._columns.after(0))
+        hours, columns = by_symbol(self._hours.after(0)), by_symbol(self._columns.after(0))
         oldest_ms = self._oldest_ms()
         for record in self._heads.after(0):
             head: Head = record.value
@@ -394,11 +394,3 @@ class Heatmap:
             "oi_missing": sum(model.oi_missing for model in models),
             "columns": len(self._columns),
         }
-
-
-def _by_symbol(records: Iterable[Any]) -> dict[str, list[Any]]:
-    """The values of records, by their symbols."""
-    found: dict[str, list[Any]] = {}
-    for record in records:
-        found.setdefault(record.value.symbol, []).append(record.value)
-    return found
