@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
+from zlib import crc32
 
 from attrs import field, frozen
 
@@ -233,7 +234,7 @@ def hot(config: Config) -> list[Hot]:
             records = streams[config.observed].read(0, first=True).records
             maps = [record.value for record in records]
         body = b'"observed":%b}\n' % codec.encode([shapes.brief(told) for told in maps])
-        return Tail(body, "-".join(str(told.time_ms) for told in maps[:1]) or "none")
+        return Tail(body, f"{crc32(body):08x}")
 
     def other(query: Mapping[str, str], streams: Streams, now_ms: int) -> Tail | None:
         return _other(config, query, streams)
@@ -267,13 +268,10 @@ def _other(config: Config, query: Mapping[str, str], streams: Streams) -> Tail |
     if source is not None and source not in SOURCES:
         raise _refused(f"there is no source {source!r:.40}", "source", source, SOURCES)
     if source != "observed" and streams[config.input].get(symbol) is not None:
-        if source is None:
-            return None
-        told: LiquidationMap | None = streams[config.input].get(symbol)
-    elif source != "estimated" and config.observed in streams:
+        return None
+    told: LiquidationMap | None = None
+    if source != "estimated" and config.observed in streams:
         told = streams[config.observed].get(symbol)
-    else:
-        told = None
     if told is None:
         names = [name for name in (config.input, config.observed) if name in streams]
         records = [record for name in names for record in streams[name].read(0).records]
@@ -285,4 +283,5 @@ def _other(config: Config, query: Mapping[str, str], streams: Streams) -> Tail |
             code="INVALID_SYMBOL",
             status=404,
         )
-    return Tail(codec.encode(shapes.snapshot(told)) + b"\n", f"{told.source}-{told.time_ms}")
+    body = codec.encode(shapes.snapshot(told)) + b"\n"
+    return Tail(body, f"{crc32(body):08x}{len(body):x}")

@@ -317,6 +317,22 @@ async def test_a_source_can_be_asked_for_and_what_there_is_not_is_a_404(autojump
         assert unknown.json()["error"]["allowed"] == ["BTC", "BTCUSDT"]
 
 
+@pytest.mark.parametrize("source", ["estimated", "observed"])
+async def test_a_map_of_the_same_moment_with_another_price_is_another_answer(
+    source, autojump_clock
+):
+    target = f"/api/v1/heatmap/BTCUSDT?source={source}"
+    async with serving(told(source=source)) as daemon:
+        first = await daemon.get(target)
+        name = "heatmap" if source == "estimated" else "observed"
+        daemon.streams[name].append(told(source=source, price="98600"), key="BTCUSDT")
+
+        second = await daemon.get(target, headers={"If-None-Match": first.headers["etag"]})
+
+        assert second.status == 200
+        assert second.json()["data"]["current_price"] == 98600
+
+
 async def test_the_maps_that_there_are_can_be_listed(autojump_clock):
     async with serving(told(), told("BTC", source="observed")) as daemon:
         found = (await daemon.get("/api/v1/heatmap")).json()
