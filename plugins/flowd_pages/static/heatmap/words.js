@@ -1,0 +1,127 @@
+/**
+ * What the page says of a map: what is pointed at, what it is made of, and how little that may be.
+ *
+ * @module heatmap/words
+ */
+
+import { NOTHING, change, count, price, short, span, stamp } from '../format.js';
+import { between } from './profile.js';
+import { BLIND, UNKNOWN, density } from './picture.js';
+
+/** @typedef {import('./picture.js').Picture} Picture */
+/** @typedef {'estimated' | 'observed'} Model */
+
+export const SINK_LINES = `[transforms.heatmap]
+kind = "liquidation-heatmap"
+candles = "candles-5m"
+open_interest = "open-interest"
+
+[sinks.maps]
+kind = "heatmap-websocket"`;
+
+const SIDES = {
+  both: 'each contract has a long and a short',
+  taker: 'sides by who took liquidity',
+  candle: 'sides by the colour of the candle',
+};
+
+/** A number as a price. @param {number | null | undefined} value */
+export function priced(value) {
+  return typeof value === 'number' && Number.isFinite(value) ? price(value.toFixed(12)) : NOTHING;
+}
+
+/** An amount of money, shortly. @param {number} value */
+export function amount(value) {
+  return short(value.toFixed(2));
+}
+
+/** A density out of a picture, which tells it in steps of 9 %. @param {number} code */
+export function about(code) {
+  return code ? `about ${short(Number(density(code).toPrecision(2)).toFixed(2))}` : 'nothing';
+}
+
+/**
+ * What is known of a place in the picture.
+ *
+ * @param {Picture} picture
+ * @param {{time: number, price: number}} at
+ * @param {{mark: number | null, sums: import('./profile.js').Sums}} now
+ * @returns {{price: string, time: string, longs: string, shorts: string, distance: string, between: string, note: string}}
+ */
+export function readout(picture, at, { mark, sums }) {
+  const column = picture.column(at.time);
+  const newest = column === picture.columns - 1 || at.time >= picture.end;
+  const then = newest ? mark : column >= 0 ? picture.close[column] : NaN;
+  const state = column >= 0 ? picture.known[column] : UNKNOWN;
+  const row = picture.row(at.price);
+  const known = state !== UNKNOWN && row >= 0;
+  const place = newest ? 'from the mark' : 'from the price then';
+  return {
+    price: priced(at.price),
+    time: at.time >= picture.end ? 'now' : stamp(column >= 0 ? picture.start + column * picture.interval : at.time),
+    longs: known ? about(picture.code(column, row, 'long')) : NOTHING,
+    shorts: known ? about(picture.code(column, row, 'short')) : NOTHING,
+    distance: then !== null && Number.isFinite(then) ? `${change(at.price, then)} ${place}` : '',
+    between: newest && mark !== null ? `${amount(between(sums, mark, at.price))} of ${at.price < mark ? 'longs' : 'shorts'} before it` : '',
+    note: at.time >= picture.end ? '' : state === UNKNOWN ? 'nothing is known of this time' : state === BLIND ? 'open interest was missing' : '',
+  };
+}
+
+/** What kind of a map this is, in one sentence. @param {any} data @param {number} now ms */
+export function claim(data, now) {
+  if (data.source === 'observed') {
+    const share = typeof data.coverage === 'number' ? `${(data.coverage * 100).toFixed(0)}%` : 'an unknown share';
+    const accounts = data.accounts ? `${count(data.accounts)} tracked accounts` : 'the tracked accounts';
+    return `Observed: liquidation prices of ${accounts}, ${share} of open interest. Only the present is known.`;
+  }
+  const since = data.history_from ? `, since ${stamp(data.history_from)} (${span(now - data.history_from)})` : '';
+  return `Estimated from open interest and an assumed leverage mix${since}. What was opened before is not in it.`;
+}
+
+/** What a map is made of, in pairs. @param {any} snapshot @returns {[string, string][]} */
+export function parameters({ symbol, timestamp, data }) {
+  const venue = [symbol, data.venue].filter(Boolean).join(' at ');
+  /** @type {[string, string][]} */
+  const common = [['Map', `${data.source}, ${venue}`], ['As of', stamp(Date.parse(timestamp))], ['Bin', `${priced(data.bin)} wide`]];
+  const outside = /** @type {[string, string]} */ (['Too far away to draw', `longs ${amount(data.outside_long ?? 0)}, shorts ${amount(data.outside_short ?? 0)}`]);
+  if (data.source === 'observed') {
+    return [
+      ...common,
+      ['Coverage', typeof data.coverage === 'number' ? `${(data.coverage * 100).toFixed(1)}% of open interest, counted ${data.oi_sides === 1 ? 'once' : 'on both sides'}` : 'unknown'],
+      ['Accounts', count(data.accounts)],
+      ['Without a liquidation price', amount(data.unplaced ?? 0)],
+      ['Computed by us, not published', typeof data.derived === 'number' ? `${(data.derived * 100).toFixed(1)}%` : NOTHING],
+      outside,
+    ];
+  }
+  const sides = SIDES[/** @type {keyof typeof SIDES} */ (data.side_model)];
+  return [
+    ...common,
+    ['Known since', data.history_from ? stamp(data.history_from) : NOTHING],
+    ['Side model', sides ? `${data.side_model}: ${sides}` : NOTHING],
+    ['Leverage', 'an assumed mix, by default 5x 15%, 10x 30%, 25x 25%, 50x 20%, 100x 10%'],
+    ['Positions', 'isolated margin, entered at the close of a candle'],
+    ['Cohorts since the map before', `${count(data.positions_created)} created, ${count(data.positions_consumed)} consumed`],
+    outside,
+  ];
+}
+
+/** What a map cannot know. @type {Record<Model, string[]>} */
+export const LIMITS = {
+  estimated: [
+    'Leverage, size, entry and margin mode are assumptions. Cross margin, margin that is added, hedges and stop orders move or remove real levels.',
+    'Open interest tells only the net change: who opens while another closes is not seen. A level may be long gone.',
+    'Exchanges liquidate by the mark price, candles are made of trades: a wick takes levels off this map that were not reached.',
+    'Densities are to be read relative to each other. What will really be liquidated is less.',
+    'Levels of 100x lie within 0.6% of where they were opened, and are mostly noise.',
+    'Longs and shorts are two sides of the same contracts. They are never added up.',
+    'It describes; it does not predict, and is no advice.',
+  ],
+  observed: [
+    'Only accounts that this daemon tracks are in it; the coverage says how much that is.',
+    'Liquidation prices move with funding, margin and the other positions of an account. They are as of its last visit.',
+    'Positions without a liquidation price are counted, and cannot be drawn.',
+    'There is no past of this map: columns are drawn from when this page was opened.',
+    'It describes; it does not predict, and is no advice.',
+  ],
+};

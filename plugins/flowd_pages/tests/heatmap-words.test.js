@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { grouped } from '../static/heatmap/candles.js';
+import { PLAIN, fromSearch, symbolIn, toSearch } from '../static/heatmap/choices.js';
+import { Picture } from '../static/heatmap/picture.js';
+import { claim, readout } from '../static/heatmap/words.js';
+
+const MINUTES = 300_000;
+const START = 1_795_300_200_000;
+
+/** Four columns of which the third is missing; 2 of shorts from 110 to 120 in the first. */
+function picture() {
+  const made = new Picture({ start: START, interval: MINUTES, columns: 4, base: 100, bin: 10, rows: 2 });
+  made.known.set([1, 2, 0, 1]);
+  made.short[made.width] = 9;
+  made.close.set([111, 112, NaN, 113]);
+  return made;
+}
+
+test('the readout tells what is known of a place, and no more', () => {
+  const made = picture();
+  const now = { mark: 115, sums: { long: [], short: [{ price: 118, sum: 2500 }] } };
+
+  const past = readout(made, { time: START + 1, price: 112 }, now);
+  assert.deepEqual([past.price, past.longs, past.shorts, past.distance, past.between], ['112.00', 'nothing', 'about 2.00', '+0.90% from the price then', '']);
+  const hole = readout(made, { time: START + 2.5 * MINUTES, price: 112 }, now);
+  assert.deepEqual([hole.longs, hole.shorts, hole.distance, hole.note], ['–', '–', '', 'nothing is known of this time']);
+  assert.equal(readout(made, { time: START + MINUTES, price: 112 }, now).note, 'open interest was missing');
+  const newest = readout(made, { time: START + 3.5 * MINUTES, price: 119 }, now);
+  assert.deepEqual([newest.distance, newest.between], ['+3.48% from the mark', '2.5K of shorts before it']);
+});
+
+test('a map says what kind it is, since when or how much of it is known', () => {
+  assert.match(claim({ source: 'estimated', history_from: START }, START + 86_400_000), /^Estimated from open interest and an assumed leverage mix, since 2\d Nov .* \(1 d\)/);
+  assert.equal(claim({ source: 'observed', coverage: 0.404, accounts: 1234 }, 0), 'Observed: liquidation prices of 1,234 tracked accounts, 40% of open interest. Only the present is known.');
+  assert.match(claim({ source: 'observed', coverage: null }, 0), /an unknown share of open interest/);
+});
+
+test('candles are put together by the clock', () => {
+  const one = (/** @type {number} */ time, /** @type {number} */ price) => ({ time, open: price, high: price + 2, low: price - 1, close: price + 1 });
+
+  assert.deepEqual(grouped([one(0, 10), one(MINUTES, 20), one(3 * MINUTES, 5)], 3 * MINUTES), [
+    { time: 0, open: 10, high: 22, low: 9, close: 21 },
+    { time: 3 * MINUTES, open: 5, high: 7, low: 4, close: 6 },
+  ]);
+});
+
+test('what is chosen stands in the address, and nothing else gets in', () => {
+  const chosen = { ...PLAIN, model: /** @type {const} */ ('observed'), scale: /** @type {const} */ ('log'), least: 20, dots: false };
+
+  assert.equal(toSearch({ ...PLAIN }), '');
+  assert.equal(toSearch(chosen), '?model=observed&scale=log&least=20&dots=off');
+  assert.deepEqual(fromSearch(toSearch(chosen)), chosen);
+  assert.deepEqual(fromSearch('?model=<b>&side=up&scale=&least=-3&candles=maybe'), { ...PLAIN });
+  assert.equal(symbolIn('/heatmap/%231'), '#1');
+  assert.equal(symbolIn('/heatmap'), '');
+});
