@@ -13,14 +13,14 @@ import { stamp } from '../format.js';
 /**
  * The colours of the tokens, as the canvas wants them.
  *
- * @typedef {Record<'panel'|'accent'|'muted'|'faint'|'line'|'line-soft'|'buy'|'sell'|'sell-soft'|'warn'|'ghost', string>} Colours
+ * @typedef {Record<'ground'|'panel'|'text'|'accent'|'on-accent'|'muted'|'faint'|'line'|'line-soft'|'buy'|'sell'|'sell-soft'|'warn'|'ghost', string>} Colours
  */
 
 /** @returns {Colours} */
 export function colours() {
   const probe = document.createElement('i');
   document.body.append(probe);
-  const names = ['panel', 'accent', 'muted', 'faint', 'line', 'line-soft', 'buy', 'sell', 'sell-soft', 'warn', 'ghost'];
+  const names = ['ground', 'panel', 'text', 'accent', 'on-accent', 'muted', 'faint', 'line', 'line-soft', 'buy', 'sell', 'sell-soft', 'warn', 'ghost'];
   const found = Object.fromEntries(
     names.map((name) => {
       probe.style.color = `var(--${name})`;

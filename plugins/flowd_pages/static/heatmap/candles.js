@@ -61,35 +61,47 @@ export function candlesOf({ start, interval, columns, close, low, high }) {
  * @param {View} view
  * @param {Box} box
  * @param {Colours} colours
+ * @param {number} ratio pixels of the screen in one of the box
  */
-export function drawCandles(context, candles, interval, view, box, colours) {
+export function drawCandles(context, candles, interval, view, box, colours, ratio) {
   const per = (interval / (view.to - view.from)) * box.width;
   const together = TOGETHER.find((count) => count * per >= WIDTH_MIN) ?? 288;
   const span = together * interval;
   const from = Math.floor(timeAt(view, box, box.left) / span) * span;
   const seen = grouped(candles.filter(({ time }) => time >= from && time <= view.to), span);
-  const width = Math.max(1, Math.min(14, per * together * 0.68));
-  const [wicks, hollow, full] = [new Path2D(), new Path2D(), new Path2D()];
-  for (const candle of seen) {
-    const x = xOf(view, box, candle.time + span / 2);
-    const [open, close] = [yOf(view, box, candle.open), yOf(view, box, candle.close)];
-    const [top, bottom] = [Math.min(open, close), Math.max(open, close)];
-    wicks.moveTo(x, yOf(view, box, candle.high));
-    wicks.lineTo(x, top);
-    wicks.moveTo(x, bottom);
-    wicks.lineTo(x, yOf(view, box, candle.low));
-    (close <= open ? hollow : full).rect(x - width / 2, top, width, Math.max(1, bottom - top));
-  }
+  // Whole pixels of the screen only, which are drawn much faster than paths.
+  const at = (/** @type {number} */ place) => Math.round(place * ratio);
+  const line = Math.max(1, Math.round(ratio));
+  const half = Math.max(line, Math.min(7 * line, at(per * together * 0.34)));
+  const shapes = seen.map((candle) => {
+    const [open, close] = [at(yOf(view, box, candle.open)), at(yOf(view, box, candle.close))];
+    return {
+      x: at(xOf(view, box, candle.time + span / 2)),
+      high: at(yOf(view, box, candle.high)),
+      low: at(yOf(view, box, candle.low)),
+      top: Math.min(open, close),
+      tall: Math.max(line, Math.abs(open - close)),
+      rose: close <= open,
+    };
+  });
+  context.save();
+  context.setTransform(1, 0, 0, 1, 0, 0);
   // A rim of the ground keeps them apart from the brightest cells.
-  context.lineWidth = 2.5;
-  context.strokeStyle = context.fillStyle = colours.ground;
-  for (const path of [wicks, hollow, full]) context.stroke(path);
-  context.fill(hollow);
-  context.lineWidth = 1;
-  context.strokeStyle = context.fillStyle = colours.text;
-  context.stroke(wicks);
-  context.stroke(hollow);
-  context.fill(full);
+  context.fillStyle = colours.ground;
+  for (const { x, high, low, top, tall } of shapes) {
+    context.fillRect(x - line, high - line, 3 * line, low - high + 2 * line);
+    context.fillRect(x - half - line, top - line, 2 * half + 3 * line, tall + 2 * line);
+  }
+  context.fillStyle = colours.text;
+  for (const { x, high, low, top, tall } of shapes) {
+    context.fillRect(x, high, line, low - high);
+    context.fillRect(x - half, top, 2 * half + line, tall);
+  }
+  context.fillStyle = colours.ground;
+  for (const { x, top, tall, rose } of shapes) {
+    if (rose && half > line && tall > 2 * line) context.fillRect(x - half + line, top + line, 2 * half - line, tall - 2 * line);
+  }
+  context.restore();
 }
 
 /** How large a liquidation is drawn: its area grows with its value. @param {number} notional @param {number} most */

@@ -4,6 +4,7 @@
  * @module heatmap/words
  */
 
+import { byId, fill, h } from '../dom.js';
 import { NOTHING, change, count, price, short, span, stamp } from '../format.js';
 import { between } from './profile.js';
 import { BLIND, UNKNOWN, density } from './picture.js';
@@ -65,6 +66,23 @@ export function readout(picture, at, { mark, sums }) {
     between: newest && mark !== null ? `${amount(between(sums, mark, at.price))} of ${at.price < mark ? 'longs' : 'shorts'} before it` : '',
     note: at.time >= picture.end ? '' : state === UNKNOWN ? 'nothing is known of this time' : state === BLIND ? 'open interest was missing' : '',
   };
+}
+
+/** Show what is pointed at. @param {ReturnType<typeof readout> | null} said @param {import('./picture.js').Side} side */
+export function say(said, side) {
+  const line = byId('readout');
+  line.hidden = said === null;
+  if (said === null) return;
+  fill(
+    line,
+    h('strong', {}, said.price),
+    h('span', {}, said.time),
+    side !== 'short' && h('span', {}, h('span', { class: 'key' }, '▼ longs '), said.longs),
+    side !== 'long' && h('span', {}, h('span', { class: 'key' }, '▲ shorts '), said.shorts),
+    said.distance && h('span', {}, said.distance),
+    said.between && h('span', {}, said.between),
+    said.note && h('span', { class: 'warned' }, said.note),
+  );
 }
 
 /** What kind of a map this is, in one sentence. @param {any} data @param {number} now ms */
