@@ -39,6 +39,7 @@ class Page:
 NAVIGATION = [
     Page("overview", "/", "Overview"),
     Page("chart", "/chart", "Chart"),
+    Page("heatmap", "/heatmap", "Heatmap"),
     Page("all-fills", "/all-fills", "Fills"),
     Page("liquidations", "/liquidations", "Liquidations"),
     Page("analytics", "/analytics", "Analytics"),
@@ -105,7 +106,7 @@ def policy(host: str) -> str:
 
 
 def routes(config: Config, streams: Streams) -> Blueprint:
-    """`/`, `/chart/SYMBOL`, the two feeds, `/analytics`, the traders, and `/assets/`."""
+    """`/`, the chart, the heatmap, the two feeds, `/analytics`, the traders, and `/assets/`."""
     assets = Assets(HERE / "static", HERE / "vendor")
     templates = Environment(
         loader=PackageLoader("flowd_pages"),
@@ -148,6 +149,16 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         if known is None:
             return page("unknown", 404, symbol=symbol[:60], example=config.symbol)
         return page("chart", symbol=known)
+
+    @blueprint.get("/heatmap")
+    @blueprint.get("/heatmap/", defaults={"symbol": ""})
+    @blueprint.get("/heatmap/<symbol>")
+    async def heatmap(symbol: str = "") -> Response:
+        """Where positions would be liquidated, by price and over time, as a page."""
+        known = symbol_of(symbol) if symbol else ""
+        if known is None:
+            return page("unknown", 404, symbol=symbol[:60], example=config.symbol)
+        return page("heatmap", symbol=known)
 
     @blueprint.get("/all-fills")
     async def all_fills() -> Response:

@@ -36,7 +36,7 @@ LOCK = json.loads((HERE / "package-lock.json").read_text())
 PACKAGE = json.loads((HERE / "package.json").read_text())
 CONFIG = '[sinks.pages]\nkind = "pages"\n'
 
-PAGES = ["/", "/chart/BTCUSDT", "/all-fills", "/liquidations", "/analytics", "/traders"]
+PAGES = ["/", "/chart/BTCUSDT", "/heatmap", "/all-fills", "/liquidations", "/analytics", "/traders"]
 STYLES = [path for path in (HERE / "static").rglob("*.css") if path.name != "tokens.css"]
 
 ADDRESS = "0x" + "ab" * 20
@@ -213,6 +213,24 @@ async def test_what_is_no_address_is_said_to_be_none_and_never_becomes_html(text
         assert "is no address" in html
 
 
+@pytest.mark.parametrize("path", ["/heatmap/btcusdt", "/heatmap/kPEPE", "/heatmap", "/heatmap/"])
+async def test_the_heatmap_is_of_a_symbol_or_of_the_first_there_is(path: str) -> None:
+    html = await page(path)
+
+    symbol = path.partition("/heatmap/")[2].replace("btcusdt", "BTCUSDT")
+    assert f'aria-label="{symbol}"' in html
+    assert f"<title>{symbol or 'Heatmap'} · flowd</title>" in html
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_no_heatmap_is_of_what_is_no_symbol(text: str) -> None:
+    answer = await get(f"/heatmap/{quote(text, safe='')}")
+
+    assert answer.status == 404
+    for dangerous in ("<script>alert", "<img", "onload='", "onerror=alert(1)>", ">49<"):
+        assert dangerous not in answer.body.decode()
+
+
 @pytest.mark.parametrize("known", [True, False])
 async def test_pages_know_whether_there_are_traders(known: bool) -> None:
     source = '[sources.positions]\nkind = "changes"\n' if known else ""
@@ -222,7 +240,7 @@ async def test_pages_know_whether_there_are_traders(known: bool) -> None:
 
 
 async def test_every_page_has_the_bar_with_the_place_marked() -> None:
-    names = ["Overview", "Chart", "Fills", "Liquidations", "Analytics", "Traders"]
+    names = ["Overview", "Chart", "Heatmap", "Fills", "Liquidations", "Analytics", "Traders"]
     for path, current in zip(PAGES, names, strict=True):
         html = await page(path)
         marked = re.findall(r'<a href="[^"]+" aria-current="page">([^<]+)</a>', html)
@@ -361,6 +379,7 @@ async def test_everything_that_pages_load_is_there_with_its_type_and_for_ever() 
         *("chart.js", "loading.js", "drawing.js", "view.js", "paint.js", "model.js", "mark.svg"),
         *("feed.js", "feed.css", "ring.js", "table.js", "analytics.js", "analytics.css"),
         *("traders.js", "traders.css", "board.js", "trader.js", "trader.css", "account.js"),
+        *("heatmap.js", "heatmap.css", "flowd-heatmap.js", "picture.js", "bitmap.js", "stage.js"),
     }
     for path, answer in found.items():
         assert answer.status == 200, path

@@ -12,7 +12,7 @@ import { clock } from './format.js';
 
 const THEMES = ['system', 'dark', 'light'];
 /** What brings live records, in the configuration. */
-const LIVE_LINES = '[sinks.websocket]\nkind = "websocket"';
+const LIVE = { kind: 'websocket', lines: '[sinks.websocket]\nkind = "websocket"' };
 const NAMES = { system: 'as the system', dark: 'dark', light: 'light' };
 
 /** The button that goes from the system's theme to dark to light. Fires `theme` on the window. */
@@ -40,9 +40,10 @@ export function themeButton() {
 /**
  * Show whether we are connected, in the bar and, when we are not, in a banner: also which lines the configuration lacks.
  *
- * @param {FlowdClient} client
+ * @param {Pick<FlowdClient, 'status' | 'retryAt' | 'seenAt' | 'latencyMs' | 'reconnect' | 'addEventListener'>} client
+ * @param {{kind: string, lines: string}} needs the sink that it talks to
  */
-export function connectionBadge(client) {
+export function connectionBadge(client, needs = LIVE) {
   const badge = byId('connection');
   const text = /** @type {HTMLElement} */ (badge.querySelector('.badge-text'));
   const banner = byId('offline');
@@ -72,7 +73,7 @@ export function connectionBadge(client) {
     document.body.classList.toggle('stale', status === 'disconnected');
     document.body.classList.toggle('unserved', unserved);
     if (unserved) {
-      if (!words.querySelector('pre')) fill(words, 'This daemon has no WebSocket, so nothing here is live. Add these lines to the configuration and restart the daemon:', h('pre', { class: 'lines' }, LIVE_LINES));
+      if (!words.querySelector('pre')) fill(words, 'This daemon has no WebSocket, so nothing here is live. Add these lines to the configuration and restart the daemon:', h('pre', { class: 'lines' }, needs.lines));
       return;
     }
     if (status !== 'disconnected') return;
@@ -82,7 +83,7 @@ export function connectionBadge(client) {
   };
   // Whoever was connected knows that there is one.
   const look = async () => {
-    const there = await ask('/status').then(live, () => true);
+    const there = await ask('/status').then((said) => live(said, needs.kind), () => true);
     unserved = !there && client.status === 'disconnected';
     show();
   };

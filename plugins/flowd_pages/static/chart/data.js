@@ -37,9 +37,9 @@ export function sources(status) {
   };
 }
 
-/** Whether a daemon has what pages get live records from. @param {any} status what `/status` says */
-export function live(status) {
-  return (status?.components ?? []).some((/** @type {any} */ part) => part?.table === 'sinks' && part.kind === 'websocket');
+/** Whether a daemon has what pages get live records from. @param {any} status what `/status` says @param {string} kind of sink */
+export function live(status, kind = 'websocket') {
+  return (status?.components ?? []).some((/** @type {any} */ part) => part?.table === 'sinks' && part.kind === kind);
 }
 
 /** Why a request failed: `status` is 0 when there was no answer, `allowed` what would have been right. */

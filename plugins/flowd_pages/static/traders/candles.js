@@ -47,15 +47,16 @@ export class Candles {
    *
    * @param {string} coin
    * @param {(intervals: string[]) => {start: number, interval: string | null}} choose from which time on, in seconds, and which
+   * @param {string[] | null} [known] the intervals among which to choose, where they need not be asked for
    */
-  async load(coin, choose) {
+  async load(coin, choose, known = null) {
     this.forget();
     this.#attempt = new AbortController();
     const { signal } = this.#attempt;
     const symbol = symbolOf(coin);
     try {
       const streams = symbol === null ? [] : sources(await ask('/status', {}, signal)).candles;
-      const intervals = symbol === null || streams.length === 0 ? [] : await candleFrames(symbol);
+      const intervals = symbol === null || streams.length === 0 ? [] : known ?? (await candleFrames(symbol));
       const { start, interval } = choose(intervals);
       if (signal.aborted || symbol === null || interval === null) return;
       await this.#past(symbol, interval, start, signal);

@@ -1,0 +1,223 @@
+/**
+ * One symbol's map: its past by REST, what comes by the WebSocket, and the prices and liquidations that go with it.
+ *
+ * @module heatmap/loading
+ */
+
+import { RequestError, ask, sources } from '../chart/data.js';
+import { Candles } from '../traders/candles.js';
+import { Picture } from './picture.js';
+
+/** @typedef {import('../flowd-client.js').FlowdClient} FlowdClient */
+/** @typedef {import('../flowd-heatmap.js').HeatmapWebSocket} HeatmapWebSocket */
+/** @typedef {import('./candles.js').Dot} Dot */
+/** @typedef {'estimated' | 'observed'} Model */
+/** @typedef {{symbol: string, venue: string, source: Model}} Brief */
+
+const BINS = 600;
+const ORDERS = 5000;
+const FIVE_MINUTES = 300_000;
+/** Without a past, so much time is laid out. */
+const PRESENT_MS = 6 * 3_600_000;
+/** How often a map is asked for that the WebSocket does not bring. */
+const POLL_MS = 15_000;
+const AGAIN_MS = 10_000;
+
+/**
+ * Called with what comes.
+ *
+ * @typedef {object} Told
+ * @property {() => void} loaded there is a picture, and it is another one
+ * @property {() => void} changed the newest map is a newer one
+ * @property {() => void} priced there are other candles or liquidations
+ * @property {(title: string, words: string, lines: string) => void} missing
+ */
+
+export class Loading {
+  /** @type {Picture | null} */
+  picture = null;
+  /** The newest map, as it was told. @type {any} */
+  snapshot = null;
+  /** @type {Dot[]} */
+  dots = [];
+  /** Whether the exchange tells only some of them. */
+  sampled = false;
+  /** From which time on the picture was asked for. */
+  start = 0;
+  /** @type {Record<Model, Brief[]>} */
+  index = { estimated: [], observed: [] };
+  symbol = '';
+  /** @type {Model} */
+  model = 'estimated';
+  candles;
+
+  #attempt = new AbortController();
+  /** @type {Promise<void>} */
+  #loading = Promise.resolve();
+  /** @type {import('../flowd-client.js').Subscription | null} */
+  #orders = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #again;
+
+  /** @param {FlowdClient} client @param {HeatmapWebSocket} maps @param {Told} told */
+  constructor(client, maps, told) {
+    this.client = client;
+    this.maps = maps;
+    this.told = told;
+    this.candles = new Candles(client, () => told.priced());
+    maps.addEventListener('snapshot', (event) => this.#take(/** @type {CustomEvent} */ (event).detail));
+    let away = false;
+    maps.addEventListener('status', () => {
+      // What was missed meanwhile is in the past that the daemon keeps.
+      if (maps.status === 'disconnected') away = away || maps.seenAt !== null;
+      else if (away) {
+        away = false;
+        if (this.model === 'estimated') this.#soon(0);
+      }
+    });
+  }
+
+  /** Resolves when what was asked for last has been loaded. */
+  ready() {
+    return this.#loading;
+  }
+
+  /** Show another map. @param {string} symbol `''` for the first there is @param {Model} model */
+  open(symbol, model) {
+    this.#attempt.abort();
+    this.#attempt = new AbortController();
+    this.#orders?.close();
+    this.#orders = null;
+    this.maps.unsubscribe(this.maps.symbols);
+    this.candles.forget();
+    this.picture = this.snapshot = null;
+    this.dots = [];
+    this.symbol = symbol;
+    this.model = model;
+    this.#loading = this.#load(this.#attempt.signal, true);
+    return this.#loading;
+  }
+
+  /** Ask for all of it once more. */
+  again() {
+    return this.open(this.symbol, this.model);
+  }
+
+  /** The same symbol in the other model, by the name that it has there; null when it has none. @param {Model} model */
+  counterpart(model) {
+    const coin = this.symbol.replace(/USDT$/, '');
+    const there = this.index[model].map(({ symbol }) => symbol);
+    return [this.symbol, coin, `${coin}USDT`].find((name) => there.includes(name)) ?? null;
+  }
+
+  /** @param {AbortSignal} signal @param {boolean} fresh */
+  async #load(signal, fresh) {
+    clearTimeout(this.#again);
+    try {
+      this.index = await ask('/api/v1/heatmap', {}, signal);
+      const there = this.index[this.model];
+      if (this.symbol === '' && there.length) this.symbol = there[0].symbol;
+      if (!there.some(({ symbol }) => symbol === this.symbol)) {
+        this.#lacking();
+        return;
+      }
+      const [picture, snapshot] = await Promise.all([this.#past(signal), ask(`/api/v1/heatmap/${encodeURIComponent(this.symbol)}`, { source: this.model }, signal)]);
+      this.picture = picture ?? present(snapshot);
+      this.snapshot = snapshot;
+      this.picture.live(snapshot);
+      this.told.loaded();
+      this.told.changed();
+      if (fresh) await this.#beside(signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof RequestError)) throw error;
+      if (error.status === 404) this.told.missing('Not configured', 'This daemon draws no liquidation maps. These lines in flowd.toml add them:', '');
+      else if (!this.picture) this.told.missing('The map could not be loaded', `${error.message}. It is asked for again.`, ' ');
+      if (error.status !== 404) this.#soon(AGAIN_MS);
+    }
+  }
+
+  #lacking() {
+    const names = this.index[this.model].map(({ symbol }) => symbol);
+    const words = names.length ? `There is no ${this.model} map of ${this.symbol}. There is one of ${names.slice(0, 12).join(', ')}.` : `There is no ${this.model} map yet. One is drawn when candles and open interest have come.`;
+    this.told.missing('No map', words, ' ');
+    this.#soon(AGAIN_MS);
+  }
+
+  /** @param {number} delay ms */
+  #soon(delay) {
+    clearTimeout(this.#again);
+    this.#again = setTimeout(() => {
+      this.#loading = this.#load(this.#attempt.signal, this.#orders === null);
+    }, delay);
+  }
+
+  /** @param {AbortSignal} signal @returns {Promise<Picture | null>} */
+  async #past(signal) {
+    if (this.model === 'observed') return null;
+    try {
+      const told = await ask(`/api/v1/heatmap/${encodeURIComponent(this.symbol)}/timeseries`, { bins: BINS }, signal);
+      this.start = told.start;
+      return Picture.of(told);
+    } catch (error) {
+      if (error instanceof RequestError && error.status === 404) return null;
+      throw error;
+    }
+  }
+
+  /** What is drawn on top. @param {AbortSignal} signal */
+  async #beside(signal) {
+    this.maps.subscribe([this.symbol]);
+    const coin = this.symbol.replace(/USDT$/, '');
+    const start = /** @type {Picture} */ (this.picture).start / 1000;
+    const loading = this.candles.load(coin, ([interval]) => ({ start, interval: interval ?? null }), ['5m']);
+    const status = await ask('/status', {}, signal).catch(() => null);
+    if (signal.aborted) return;
+    const { orders, sampled } = sources(status);
+    this.sampled = orders !== null && sampled;
+    if (orders !== null) {
+      this.#orders = this.client.follow(orders, { filter: { symbol: `${coin}USDT` }, limit: ORDERS }, {
+        records: (records, { first }) => {
+          if (first) this.dots = [];
+          for (const { value } of records) this.dots.push({ time: value.time_ms, price: Number(value.price), notional: Number(value.notional), side: String(value.side) });
+          if (this.dots.length > 2 * ORDERS) this.dots.splice(0, ORDERS);
+          this.told.priced();
+        },
+      });
+    }
+    await loading;
+  }
+
+  /** @param {any} snapshot */
+  #take(snapshot) {
+    if (snapshot.symbol !== this.symbol || !this.picture) return;
+    // The WebSocket prefers the estimate where there are two maps of one name.
+    if (snapshot.data.source !== this.model) return this.#poll();
+    if (this.snapshot && Date.parse(snapshot.timestamp) < Date.parse(this.snapshot.timestamp)) return;
+    this.snapshot = snapshot;
+    if (!this.picture.live(snapshot) && this.model === 'estimated') this.#soon(1000);
+    this.told.changed();
+  }
+
+  #poll() {
+    const { signal } = this.#attempt;
+    clearTimeout(this.#again);
+    this.#again = setTimeout(async () => {
+      const found = await ask(`/api/v1/heatmap/${encodeURIComponent(this.symbol)}`, { source: this.model }, signal).catch(() => null);
+      if (signal.aborted) return;
+      if (found) this.#take(found);
+      this.#poll();
+    }, POLL_MS);
+  }
+}
+
+/** A picture of which only the present is known: an empty one before it. @param {any} snapshot */
+export function present({ timestamp, data }) {
+  const now = Math.floor(Date.parse(timestamp) / FIVE_MINUTES) * FIVE_MINUTES;
+  const prices = data.levels.map((/** @type {{price: number}} */ level) => level.price);
+  const base = prices[0] ?? Math.floor((data.current_price ?? 0) / data.bin) * data.bin;
+  const rows = Math.max(8, Math.round(((prices.at(-1) ?? base) - base) / data.bin) + 1);
+  const columns = PRESENT_MS / FIVE_MINUTES;
+  const start = now - (columns - 1) * FIVE_MINUTES;
+  return new Picture({ start, interval: FIVE_MINUTES, columns, base, bin: data.bin, rows });
+}
