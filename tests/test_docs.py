@@ -576,8 +576,12 @@ def test_every_kind_is_looked_at():
 
 def test_every_endpoint_is_described():
     text = (REFERENCE / "http.md").read_text(encoding="utf-8")
-    # A history has an address per stream beside the general one, and the chart one with a slash.
-    same = {"/streams/orders/history": "/streams/{name}/history", "/chart/": "/chart"}
+    # A history has an address per stream beside the general one, and some pages one with a slash.
+    same = {
+        "/streams/orders/history": "/streams/{name}/history",
+        "/chart/": "/chart",
+        "/heatmap/": "/heatmap",
+    }
 
     for path in endpoints():
         assert re.search(rf"^\| .*`(GET|POST) {re.escape(same.get(path, path))}`", text, re.M), path
