@@ -17,6 +17,7 @@ from . import (
     contenders,
     discovery,
     fanout,
+    heatmap,
     history,
     hydromancer,
     intake,
@@ -265,6 +266,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "discovery": discovery.rows,
     "totals": totals.rows,
     "leaderboard": leaderboard.rows,
+    "heatmap": heatmap.rows,
     "tracking": tracking.rows,
 }
 
