@@ -28,7 +28,10 @@ class HeatmapPage {
       this.stage.changed();
       this.#facts();
     },
-    priced: () => this.stage.prices(),
+    priced: () => {
+      this.stage.prices();
+      this.#sampled();
+    },
     missing: (title, words, lines) => this.#missing(title, words, lines),
   });
   stage = new Stage(this.loading, this.choices);
@@ -119,9 +122,13 @@ class HeatmapPage {
     say('shorts', amount((sums.short.at(-1)?.sum ?? 0) + (snapshot.data.outside_short ?? 0)));
     say('time', stamp(Date.parse(snapshot.timestamp)));
     fill(byId('claim'), claim(snapshot.data, Date.now()), snapshot.data.oi_missing && h('strong', { class: 'warned' }, ' Open interest is missing now.'));
-    byId('sampled').hidden = !(this.loading.sampled && this.choices.dots);
+    this.#sampled();
     fill(byId('parameters'), ...parameters(snapshot).flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
     fill(byId('limits'), ...LIMITS[this.loading.model].map((text) => h('li', {}, text)));
+  }
+
+  #sampled() {
+    byId('sampled').hidden = !(this.loading.sampled && this.choices.dots);
   }
 
   /** What the colours mean. */
@@ -162,7 +169,7 @@ class HeatmapPage {
     const press = () => button.setAttribute('aria-pressed', String(this.choices[name]));
     button.addEventListener('click', () => {
       this.#choose({ [name]: !this.choices[name] });
-      byId('sampled').hidden = !(this.loading.sampled && this.choices.dots);
+      this.#sampled();
       press();
     });
     press();

@@ -40,7 +40,7 @@ export class Loading {
   snapshot = null;
   /** @type {Dot[]} */
   dots = [];
-  /** Whether the exchange tells only some of them. */
+  /** Whether the exchange told only some of them. */
   sampled = false;
   /** From which time on the picture was asked for. */
   start = 0;
@@ -92,6 +92,7 @@ export class Loading {
     this.candles.forget();
     this.picture = this.snapshot = null;
     this.dots = [];
+    this.sampled = false;
     this.symbol = symbol;
     this.model = model;
     this.#loading = this.#load(this.#attempt.signal, true);
@@ -173,13 +174,15 @@ export class Loading {
     const loading = this.candles.load(coin, ([interval]) => ({ start, interval: interval ?? null }), ['5m']);
     const status = await ask('/status', {}, signal).catch(() => null);
     if (signal.aborted) return;
-    const { orders, sampled } = sources(status);
-    this.sampled = orders !== null && sampled;
+    const { orders } = sources(status);
     if (orders !== null) {
       this.#orders = this.client.follow(orders, { filter: { symbol: `${coin}USDT` }, limit: ORDERS }, {
         records: (records, { first }) => {
           if (first) this.dots = [];
-          for (const { value } of records) this.dots.push({ time: value.time_ms, price: Number(value.price), notional: Number(value.notional), side: String(value.side) });
+          for (const { value } of records) {
+            this.dots.push({ time: value.time_ms, price: Number(value.price), notional: Number(value.notional), side: String(value.side) });
+            this.sampled ||= value.coverage === 'sampled';
+          }
           if (this.dots.length > 2 * ORDERS) this.dots.splice(0, ORDERS);
           this.told.priced();
         },
