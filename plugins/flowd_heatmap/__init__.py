@@ -62,9 +62,14 @@ def flowd_sinks() -> list[Sink]:
 
 @hookimpl
 def flowd_commands() -> Iterable[typer.Typer]:
-    """`flowd import-open-interest`."""
-    from flowd_heatmap.command import import_open_interest  # Late: only who imports needs it.
+    """`flowd import-open-interest` and `flowd validate-heatmap`."""
+    # Late: only who uses them needs them.
+    from flowd_heatmap.command import import_open_interest
+    from flowd_heatmap.validating import validate_heatmap
 
-    app = typer.Typer()
-    app.command()(import_open_interest)
-    return [app]
+    apps = []
+    for command in (import_open_interest, validate_heatmap):
+        app = typer.Typer()
+        app.command()(command)
+        apps.append(app)
+    return apps

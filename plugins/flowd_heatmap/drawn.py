@@ -29,7 +29,7 @@ def drawn(
     `created` and `consumed` were told before.
     """
     width = model.long.width
-    lowest, highest = _within(price, span, width)
+    lowest, highest = within(price, span, width)
     sums = [ZERO, ZERO]
     levels: dict[int, list[Decimal]] = {}
     for side, book in enumerate((model.long, model.short)):
@@ -69,7 +69,7 @@ def drawn(
 
 def column(model: Model, symbol: str, candle: Candle, span: Decimal) -> Column:
     """The map after this candle, in compact form."""
-    lowest, highest = _within(candle.close, span, model.long.width)
+    lowest, highest = within(candle.close, span, model.long.width)
     first, (long, short) = spread((model.long, model.short), lowest, highest)
     return Column(
         symbol,
@@ -90,7 +90,7 @@ def floor_of(price: Decimal, width: Decimal) -> Decimal:
     return bin_of(price, width) * width
 
 
-def _within(price: Decimal, span: Decimal, width: Decimal) -> tuple[int, int]:
+def within(price: Decimal, span: Decimal, width: Decimal) -> tuple[int, int]:
     """The bins that lie within a fraction of the price."""
     return bin_of(price * (1 - span), width), bin_of(price * (1 + span), width)
 
