@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import Factory, field, frozen
 
-from flowd.market import Candle, OpenInterest, bin_width
+from flowd.market import Candle, Liquidation, OpenInterest, bin_width
 from flowd.plugin import Seconds, StreamName
 from flowd_heatmap import leverage
 from flowd_heatmap.brackets import SHIPPED, brackets_of
@@ -46,11 +46,15 @@ class Config:
     than `span_pct` are only summed up. Candles of `backfill_days` are read at first; positions
     older than `positions_for` are let go, pictures older than `keep`. `database` is a file that
     keeps both inputs for longer than their streams: SQLite where its name ends in .db or .sqlite,
-    else DuckDB.
+    else DuckDB. Against what comes in the stream `liquidations`, if there is one, the map is
+    scored.
     """
 
     candles: StreamName = field(metadata={"reads": Candle})
     open_interest: StreamName = field(metadata={"reads": OpenInterest})
+    liquidations: StreamName = field(
+        default=StreamName("force-orders"), metadata={"reads": Liquidation, "optional": True}
+    )
     symbols: list[str] = Factory(list)
     database: str | None = None
     side_model: str = field(default="both", validator=_side_model)

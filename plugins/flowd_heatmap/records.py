@@ -30,3 +30,22 @@ class Column:
     def key(self) -> str:
         """Its key in the table."""
         return f"{self.symbol}/{self.time_ms}"
+
+
+@frozen
+class Score:
+    """How well the map of one symbol knew the liquidations since `since_ms`; a table, by `symbol`.
+
+    `lift` is how much higher what the map had at their prices ranks than at the same distances on
+    other days: 0 where it knows nothing, 0.5 at most. It lies between `low` and `high` with 95 %
+    confidence, so that only a `low` above 0 says something. `events` were scored, `dropped` could
+    not be.
+    """
+
+    symbol: str
+    since_ms: int
+    events: int
+    dropped: int
+    lift: float | None = None
+    low: float | None = None
+    high: float | None = None

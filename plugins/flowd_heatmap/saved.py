@@ -80,6 +80,14 @@ class Table(Protocol):
         ...
 
 
+def made_of(model: Model, width: float | None) -> str:
+    """What a model assumes, in words that change with it; `width` is what is set of its bins."""
+    assumed = model.assumptions
+    tiers = ",".join(f"{tier.leverage}:{tier.weight.normalize():f}" for tier in assumed.tiers)
+    ratios = ",".join(str(one) for one in (*model.long.ratios, *model.short.ratios))
+    return f"{assumed.side_model} {tiers} {ratios} {assumed.half_life_ms} {width or 0}"
+
+
 def restore(model: Model, head: Head, hours: Iterable[Hour]) -> None:
     """Make a new model the one that was saved."""
     model.applied_ms, model.history_from_ms = head.applied_ms, head.history_from_ms

@@ -10,6 +10,7 @@ from typing import Any
 
 from flowd.market import LiquidationMap
 from flowd.plugin import BadRequest, Batch, codec
+from flowd_heatmap.records import Score
 
 MEMORY = 64
 """Messages of one symbol that are remembered, so that a late reader's counters are right."""
@@ -95,6 +96,18 @@ def brief(told: LiquidationMap) -> dict[str, Any]:
         "side_model": told.side_model or None,
         "coverage": told.coverage,
         "oi_missing": told.oi_missing,
+    }
+
+
+def score(told: Score) -> dict[str, Any]:
+    """How well the map of one symbol knew what happened."""
+    return {
+        "since": told.since_ms,
+        "events": told.events,
+        "dropped": told.dropped,
+        "lift": told.lift,
+        "low": told.low,
+        "high": told.high,
     }
 
 

@@ -26,7 +26,7 @@ from flowd.plugin import (
     codec,
 )
 from flowd_heatmap import shapes
-from flowd_heatmap.records import Column
+from flowd_heatmap.records import Column, Score
 
 ACTIONS = ("subscribe", "unsubscribe", "ping")
 SYMBOLS_AT_ONCE = 10
@@ -42,7 +42,7 @@ def _path(_: object, attribute: Any, path: str) -> None:
 @frozen
 class Config:
     """`input` is the stream of estimated maps, `observed` that of observed ones, if there is one,
-    `columns` the past of the former. Clients stay at `path`.
+    `columns` the past of the former, `score` how well they knew. Clients stay at `path`.
     """
 
     input: StreamName = field(default=StreamName("heatmap"), metadata={"reads": LiquidationMap})
@@ -50,6 +50,9 @@ class Config:
         default=StreamName("positions.map"), metadata={"reads": LiquidationMap, "optional": True}
     )
     columns: StreamName = field(default=StreamName("heatmap.columns"), metadata={"reads": Column})
+    score: StreamName = field(
+        default=StreamName("heatmap.score"), metadata={"reads": Score, "optional": True}
+    )
     path: str = field(default="/ws/heatmap", validator=_path)
 
     def __attrs_post_init__(self) -> None:
@@ -233,7 +236,13 @@ def hot(config: Config) -> list[Hot]:
         if config.observed in streams:
             records = streams[config.observed].read(0, first=True).records
             maps = [record.value for record in records]
-        body = b'"observed":%b}\n' % codec.encode([shapes.brief(told) for told in maps])
+        scores: list[Score] = []
+        if config.score in streams:
+            scores = [one.value for one in streams[config.score].read(0, first=True).records]
+        body = b'"observed":%b,"score":%b}\n' % (
+            codec.encode([shapes.brief(told) for told in maps]),
+            codec.encode({one.symbol: shapes.score(one) for one in scores}),
+        )
         return Tail(body, f"{crc32(body):08x}")
 
     def other(query: Mapping[str, str], streams: Streams, now_ms: int) -> Tail | None:

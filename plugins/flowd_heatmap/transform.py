@@ -14,12 +14,13 @@ import trio
 from flowd.market import Candle, LiquidationMap, OpenInterest
 from flowd.plugin import Feed, Input, Position, Streams
 from flowd_heatmap.brackets import brackets_of
-from flowd_heatmap.config import SYMBOLS_MAX, Config
+from flowd_heatmap.config import CANDLE_S, SYMBOLS_MAX, Config
 from flowd_heatmap.drawn import column, drawn, floor_of
 from flowd_heatmap.line import Line, Symbol
 from flowd_heatmap.model import Model
 from flowd_heatmap.records import Column
-from flowd_heatmap.saved import Head, Hour, by_symbol, restore, save_hours
+from flowd_heatmap.saved import Head, Hour, by_symbol, made_of, restore, save_hours
+from flowd_heatmap.scoring import Scorer
 from flowd_heatmap.store import open_store
 
 READ = 200
@@ -52,6 +53,10 @@ class Heatmap:
         """
         self._news = trio.Event()
         self._store = open_store(config, self._candles, self._interest, feed)
+        self._scorer: Scorer | None = None
+        if config.liquidations in streams:
+            span, events = float(self._span), streams[config.liquidations]
+            self._scorer = Scorer(events, feed, self._columns, span, self._model_of, self._width)
 
     async def run(self) -> None:
         """Go on from what was saved, take in what came meanwhile, then what comes; ends with its
@@ -65,6 +70,8 @@ class Heatmap:
         candles = await self._read(self._candles, self._take)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_on)
+            if self._scorer is not None:
+                nursery.start_soon(self._scorer.run)
             async with trio.open_nursery() as reading:
                 reading.start_soon(self._follow, self._candles, candles, self._take)
                 reading.start_soon(self._follow, self._interest, interest, self._sample)
@@ -85,7 +92,7 @@ class Heatmap:
             head: Head = record.value
             own = [one for one in hours.pop(head.symbol, []) if isinstance(one, Hour)]
             model = self._model(head.symbol, head.bin)
-            made_of = self._made_of(model, head.symbol)
+            made_of = made_of(model, self._config.bin.get(head.symbol))
             wanted = not self._config.symbols or head.symbol in self._config.symbols
             if wanted and head.made_of == made_of and head.applied_ms >= oldest_ms:
                 restore(model, head, own)
@@ -121,14 +128,6 @@ class Heatmap:
     def _model(self, symbol: str, width: Decimal) -> Model:
         brackets = brackets_of(symbol, self._config.tables)
         return Model.empty(self._config.assumptions, brackets, width)
-
-    def _made_of(self, model: Model, symbol: str) -> str:
-        """What a model assumes, in words that change with it."""
-        assumed = model.assumptions
-        tiers = ",".join(f"{tier.leverage}:{tier.weight.normalize():f}" for tier in assumed.tiers)
-        ratios = ",".join(str(one) for one in (*model.long.ratios, *model.short.ratios))
-        width = self._config.bin.get(symbol, 0)
-        return f"{assumed.side_model} {tiers} {ratios} {assumed.half_life_ms} {width}"
 
     # -- what comes in --
 
@@ -207,6 +206,12 @@ class Heatmap:
         found = self._symbols[name] = Symbol(name, Line())
         return found
 
+    def _model_of(self, name: str) -> str | None:
+        return self._symbols[name].made_of if name in self._symbols else None
+
+    def _width(self) -> int:
+        return self._width_ms or CANDLE_S * 1000
+
     # -- how it goes on --
 
     async def _keep_on(self) -> None:
@@ -239,7 +244,7 @@ class Heatmap:
             if line.model is None:
                 width = self._config.bin_of(symbol.name, candle.close)
                 line.model = self._model(symbol.name, width)
-                symbol.made_of = self._made_of(line.model, symbol.name)
+                symbol.made_of = made_of(line.model, self._config.bin.get(symbol.name))
             if line.apply(candle, line.model):
                 applied = candle
                 self._add_column(symbol, line.model, candle)

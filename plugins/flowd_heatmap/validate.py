@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, floor
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from attrs import Factory, define, frozen
@@ -101,6 +101,14 @@ class Lift:
         return self.low is not None and self.low > 0
 
 
+class Before(Protocol):
+    """Where maps are looked up."""
+
+    def before(self, time_ms: int, age_ms: int) -> Moment | None:
+        """The newest of this time or before, None if none is younger than `age_ms`."""
+        ...
+
+
 class Moments:
     """The maps of one symbol, in their order."""
 
@@ -155,7 +163,7 @@ def rank(moment: Moment, side: Side, distance: float) -> float | None:
 
 def lift_of(
     event: Event,
-    moments: Moments,
+    moments: Before,
     *,
     horizon_ms: int,
     age_ms: int,

@@ -16,7 +16,7 @@ import trio
 from attrs import evolve, frozen
 from flowd_heatmap.columns import DENSITIES, codes, pack
 from flowd_heatmap.picture import Decoded, draw, runs
-from flowd_heatmap.records import Column
+from flowd_heatmap.records import Column, Score
 from flowd_heatmap.shapes import Snapshots
 from trio.testing import wait_all_tasks_blocked
 
@@ -339,6 +339,26 @@ async def test_the_maps_that_there_are_can_be_listed(autojump_clock):
 
         assert [one["symbol"] for one in found["estimated"]] == ["BTCUSDT"]
         assert [one["symbol"] for one in found["observed"]] == ["BTC"]
+        assert found["score"] == {}
+
+
+async def test_the_score_of_a_map_is_told_where_there_is_one(autojump_clock):
+    async with serving(told()) as daemon:
+        before = await daemon.get("/api/v1/heatmap")
+        score = Score("BTCUSDT", 5, 100, 7, 0.1, 0.05, 0.15)
+        daemon.streams["heatmap.score"].append(score, key="BTCUSDT")
+
+        after = await daemon.get("/api/v1/heatmap")
+
+        assert after.json()["score"]["BTCUSDT"] == {
+            "since": 5,
+            "events": 100,
+            "dropped": 7,
+            "lift": 0.1,
+            "low": 0.05,
+            "high": 0.15,
+        }
+        assert after.headers["etag"] != before.headers["etag"]
 
 
 # -- the past as a picture --
