@@ -92,11 +92,11 @@ class Heatmap:
             head: Head = record.value
             own = [one for one in hours.pop(head.symbol, []) if isinstance(one, Hour)]
             model = self._model(head.symbol, head.bin)
-            made_of = made_of(model, self._config.bin.get(head.symbol))
+            made = made_of(model, self._config.bin.get(head.symbol))
             wanted = not self._config.symbols or head.symbol in self._config.symbols
-            if wanted and head.made_of == made_of and head.applied_ms >= oldest_ms:
+            if wanted and head.made_of == made and head.applied_ms >= oldest_ms:
                 restore(model, head, own)
-                symbol = Symbol(head.symbol, Line(model), made_of)
+                symbol = Symbol(head.symbol, Line(model), made)
                 symbol.told = head.told_created, head.told_consumed
                 last = self._feed.get(head.symbol)
                 if last is not None and last.mark_price is not None:
@@ -110,8 +110,7 @@ class Heatmap:
                     )
                 if head.interest_ms is not None and head.interest is not None:
                     symbol.line.samples.add(head.interest_ms, head.interest)
-                times = sorted(one.time_ms for one in columns.pop(head.symbol, []))
-                symbol.columns = times
+                symbol.columns = sorted(one.time_ms for one in columns.pop(head.symbol, []))
                 self._symbols[head.symbol] = symbol
             else:
                 self._feed.log.info("%s: its model is let go of, or made anew", head.symbol)
