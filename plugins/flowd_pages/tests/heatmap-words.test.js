@@ -29,6 +29,8 @@ test('the readout tells what is known of a place, and no more', () => {
   assert.equal(readout(made, { time: START + MINUTES, price: 112 }, now).note, 'open interest was missing');
   const newest = readout(made, { time: START + 3.5 * MINUTES, price: 119 }, now);
   assert.deepEqual([newest.distance, newest.between], ['+3.48% from the mark', '2.5K of shorts before it']);
+  const beside = readout(made, { time: made.end, price: 119 }, now);
+  assert.deepEqual([beside.time, beside.longs, beside.between, beside.note], ['now', 'nothing', '2.5K of shorts before it', '']);
 });
 
 test('a map says what kind it is, since when or how much of it is known', () => {

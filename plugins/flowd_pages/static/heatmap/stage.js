@@ -83,10 +83,15 @@ export class Stage {
 
   /** @returns {Bounds | null} */
   get bounds() {
+    return this.#bounds(this.view ? this.view.to - this.view.from : Infinity);
+  }
+
+  /** What can be seen; behind the newest column is a little room. @param {number} span that is seen @returns {Bounds | null} */
+  #bounds(span) {
     const { picture, start } = this.loading;
     if (!picture) return null;
     const first = this.choices.model === 'estimated' && start ? Math.min(start, picture.start) : picture.start;
-    const room = Math.max(2, Math.round(picture.columns / 60)) * picture.interval;
+    const room = Math.max(picture.interval, Math.min(picture.end - first, span) / 50);
     return { from: first, to: picture.end + room, low: picture.base, high: picture.top, column: picture.interval, row: picture.bin };
   }
 
@@ -147,7 +152,7 @@ export class Stage {
 
   /** @param {'all' | 'first' | 'last'} where */
   go(where) {
-    const { bounds } = this;
+    const bounds = where === 'all' ? this.#bounds(Infinity) : this.bounds;
     if (!bounds) return;
     const all = { from: bounds.from, to: bounds.to, low: bounds.low, high: bounds.high };
     const size = this.view && where !== 'all' ? this.view.to - this.view.from : this.boxes.plot.width < 400 && where !== 'all' ? NARROW_MS : Infinity;

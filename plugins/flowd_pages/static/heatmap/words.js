@@ -50,8 +50,9 @@ export function about(code) {
  * @returns {{price: string, time: string, longs: string, shorts: string, distance: string, between: string, note: string}}
  */
 export function readout(picture, at, { mark, sums }) {
-  const column = picture.column(at.time);
-  const newest = column === picture.columns - 1 || at.time >= picture.end;
+  // Beside the picture is what it is now.
+  const column = at.time >= picture.end ? picture.columns - 1 : picture.column(at.time);
+  const newest = column === picture.columns - 1;
   const then = newest ? mark : column >= 0 ? picture.close[column] : NaN;
   const state = column >= 0 ? picture.known[column] : UNKNOWN;
   const row = picture.row(at.price);
@@ -64,7 +65,7 @@ export function readout(picture, at, { mark, sums }) {
     shorts: known ? about(picture.code(column, row, 'short')) : NOTHING,
     distance: then !== null && Number.isFinite(then) ? `${change(at.price, then)} ${place}` : '',
     between: newest && mark !== null ? `${amount(between(sums, mark, at.price))} of ${at.price < mark ? 'longs' : 'shorts'} before it` : '',
-    note: at.time >= picture.end ? '' : state === UNKNOWN ? 'nothing is known of this time' : state === BLIND ? 'open interest was missing' : '',
+    note: state === UNKNOWN ? 'nothing is known of this time' : state === BLIND ? 'open interest was missing' : '',
   };
 }
 
