@@ -116,7 +116,7 @@ export class Paint {
     context.clip();
     this.#picture(scene);
     if (scene.candles.length) drawCandles(context, scene.candles, scene.picture.interval, scene.view, plot, this.colours, this.ratio);
-    if (scene.dots.length) drawDots(context, scene.dots, scene.side, scene.view, plot, this.colours);
+    if (scene.dots.length) drawDots(context, scene.dots, scene.side, scene.view, plot, this.colours, this.ratio);
     context.restore();
     drawProfile(context, scene, this.boxes.profile, this.colours);
     this.#axes(scene);

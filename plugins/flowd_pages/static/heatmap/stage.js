@@ -170,6 +170,8 @@ export class Stage {
     const { view, bounds } = this;
     if (!view || !bounds) return;
     this.view = moved(view, bounds);
+    // Who sees less has less room behind the newest column.
+    this.view = clamped(this.view, this.bounds ?? bounds);
     this.draw();
   }
 
