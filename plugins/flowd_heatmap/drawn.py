@@ -1,6 +1,7 @@
 """What is published of a model: the map now, and one column for each candle."""
 
 from decimal import ROUND_FLOOR, Decimal
+from typing import Literal
 
 from flowd.market import Candle, Level, LiquidationMap, trimmed
 from flowd_heatmap.brackets import MATH
@@ -9,7 +10,7 @@ from flowd_heatmap.model import Model
 from flowd_heatmap.records import Column
 from flowd_heatmap.side import ZERO, bin_of
 
-SOURCE = "estimated"
+SOURCE: Literal["estimated"] = "estimated"
 _DIGITS = Decimal("1e-8")
 
 

@@ -105,7 +105,8 @@ def _rows(
     within = np.flatnonzero((row >= 0) & (row < count))
     place = row[within] * len(columns) + column[within]
     densities = DENSITIES[every[some[within]]]
-    return codes(np.bincount(place, weights=densities, minlength=count * len(columns)))
+    sums = np.bincount(place, weights=densities, minlength=count * len(columns))
+    return codes(sums.astype(np.float64))
 
 
 def runs(cells: Codes) -> tuple[Codes, NDArray[np.uint16]]:
