@@ -363,12 +363,11 @@ class World:
         self.told[number] = Told(number, time_ms, symbol, side, frame)
 
     async def _companion(self) -> None:
-        """The busy stream that proves life."""
-        event = {"e": "markPriceUpdate", "s": "BTCUSDT", "p": "100.1"}
-        frame = codec.encode({"stream": COMPANION, "data": event}).decode()
+        """The busy stream that proves life, and tells Binance's time as all of its events do."""
         while True:
             await trio.sleep(5)
-            self.exchange.send(frame)
+            event = {"e": "markPriceUpdate", "E": testing.clock(), "s": "BTCUSDT", "p": "100.1"}
+            self.exchange.send(codec.encode({"stream": COMPANION, "data": event}).decode())
 
     async def _weather(self) -> None:
         random = self.random("weather")
