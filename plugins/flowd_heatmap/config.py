@@ -12,9 +12,9 @@ from attrs import Factory, field, frozen
 from flowd.market import Candle, Liquidation, OpenInterest, bin_width
 from flowd.plugin import Seconds, StreamName
 from flowd_heatmap import leverage
+from flowd_heatmap.assumptions import SIDE_MODELS, Assumptions
 from flowd_heatmap.brackets import SHIPPED, brackets_of
 from flowd_heatmap.engines import SQLITE
-from flowd_heatmap.model import SIDE_MODELS, Assumptions
 
 BINS = {"BTCUSDT": Decimal(100)}
 SYMBOLS_MAX = 100

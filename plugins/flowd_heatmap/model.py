@@ -9,27 +9,12 @@ from typing import Literal
 from attrs import define, field, frozen
 
 from flowd.market import Candle
+from flowd_heatmap.assumptions import Assumptions
 from flowd_heatmap.brackets import MATH, Brackets, liquidation_ratio
-from flowd_heatmap.leverage import Tier
 from flowd_heatmap.side import ONE, ZERO, Book
 
-SideModel = Literal["both", "taker", "candle"]
-SIDE_MODELS: tuple[SideModel, ...] = ("both", "taker", "candle")
 _HALF = Decimal("0.5")
 _TWO = Decimal(2)
-
-
-@frozen
-class Assumptions:
-    """What the model assumes where nobody can know. `typical_notional` is the size of a position,
-    by which its bracket is chosen; `half_life_ms` how long until half of what is open was turned
-    over unseen, None for never.
-    """
-
-    tiers: tuple[Tier, ...]
-    side_model: SideModel = "both"
-    typical_notional: Decimal = Decimal(10_000)
-    half_life_ms: int | None = None
 
 
 @frozen

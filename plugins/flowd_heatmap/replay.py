@@ -7,11 +7,12 @@ import numpy as np
 from attrs import define, field
 
 from flowd.market import Candle, OpenInterest
+from flowd_heatmap.assumptions import Assumptions
 from flowd_heatmap.brackets import Brackets
 from flowd_heatmap.columns import spread
 from flowd_heatmap.drawn import within
 from flowd_heatmap.line import Line
-from flowd_heatmap.model import Assumptions, Model
+from flowd_heatmap.model import Model
 from flowd_heatmap.side import bin_of
 from flowd_heatmap.validate import Event, Floats, Moment, Side
 

@@ -218,8 +218,8 @@ def _scored(
     on_candle: Any,
 ) -> Iterator[tuple[str, ...]]:
     """The rows of one symbol; further sentences go to `notes`."""
+    from flowd_heatmap.assumptions import Assumptions
     from flowd_heatmap.brackets import SHIPPED, brackets_of
-    from flowd_heatmap.model import Assumptions
     from flowd_heatmap.replay import replay
     from flowd_heatmap.validate import Moments, interval, score, spearman
 

@@ -2,9 +2,10 @@
 
 from decimal import Decimal
 
+from flowd_heatmap.assumptions import Assumptions, SideModel
 from flowd_heatmap.brackets import Brackets, read
 from flowd_heatmap.leverage import DEFAULT, parse
-from flowd_heatmap.model import Assumptions, Interest, Model, SideModel
+from flowd_heatmap.model import Interest, Model
 
 from flowd.market import Candle, OpenInterest
 

@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 import pytest
 import typer
+from flowd_heatmap.assumptions import Assumptions
 from flowd_heatmap.columns import codes
 from flowd_heatmap.engines import engine_of
 from flowd_heatmap.files import File
 from flowd_heatmap.leverage import DEFAULT, parse
-from flowd_heatmap.model import Assumptions
 from flowd_heatmap.replay import Replayed, replay
 from flowd_heatmap.rows import CANDLES, INTEREST
 from flowd_heatmap.validate import (
