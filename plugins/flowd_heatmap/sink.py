@@ -4,7 +4,7 @@ Source: domain/heatmap.md, section 7. Each symbol and pace is one channel: whoev
 shares its messages.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -60,14 +60,13 @@ class Config:
         import_module("flowd_heatmap.timeseries")
 
 
-@cache
-def pace(interval_s: int) -> shapes.Snapshots:
-    """What words the messages of all who are told so often; there are sixty at most."""
-    return shapes.Snapshots()
+Paces = Callable[[int], shapes.Snapshots]
+"""What words the messages of all who are told so often, in seconds; there are sixty at most."""
 
 
 def live(config: Config) -> Live:
     """`/ws/heatmap`: who comes says what to follow, in messages or in the address."""
+    paces = cache(lambda interval_s: shapes.Snapshots())
 
     def open(session: Session) -> None:
         wanted = dict(session.query)
@@ -76,14 +75,14 @@ def live(config: Config) -> Live:
         for name, value in wanted.items():
             raise _refused(f"no parameter is called {name!r:.60}", name, value, "symbols")
         if symbols:
-            subscribe(config, session, symbols, interval, dict.fromkeys(symbols, after))
+            subscribe(config, session, paces, symbols, interval, dict.fromkeys(symbols, after))
 
     def receive(session: Session, text: str) -> None:
-        act(config, session, text)
+        act(config, session, paces, text)
 
     return Live(
         config.path,
-        pace(INTERVAL_S),
+        paces(INTERVAL_S),
         websocket=True,
         open=open,
         receive=receive,
@@ -93,7 +92,7 @@ def live(config: Config) -> Live:
     )
 
 
-def act(config: Config, session: Session, text: str) -> None:
+def act(config: Config, session: Session, paces: Paces, text: str) -> None:
     """One message of a client. BadRequest names its mistake and keeps the connection."""
     try:
         said = codec.decode(text)
@@ -114,7 +113,7 @@ def act(config: Config, session: Session, text: str) -> None:
         if not isinstance(after, dict):
             raise _refused("after is an object", "after", after, '{"BTCUSDT": position}')
         interval = said.get("update_interval", INTERVAL_S)
-        subscribe(config, session, _symbols(said), interval, after)
+        subscribe(config, session, paces, _symbols(said), interval, after)
     elif action == "unsubscribe":
         unsubscribe(session, _symbols(said))
     else:
@@ -126,6 +125,7 @@ def act(config: Config, session: Session, text: str) -> None:
 def subscribe(
     config: Config,
     session: Session,
+    paces: Paces,
     symbols: list[str],
     interval: object,
     after: Mapping[str, object],
@@ -143,7 +143,7 @@ def subscribe(
             stream,
             filter={"symbol": [symbol]},
             after=after.get(symbol),
-            encode=pace(every_s),
+            encode=paces(every_s),
             every_s=float(every_s),
             name=symbol,
         )
