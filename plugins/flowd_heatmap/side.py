@@ -8,6 +8,7 @@ one leverage is liquidated in the order of its prices, so what a price takes lie
 from collections.abc import Iterator
 from decimal import ROUND_FLOOR, Decimal
 from heapq import heapify, heappop, heappush
+from itertools import takewhile
 
 import numpy as np
 from attrs import define, field
@@ -92,7 +93,7 @@ class Book:
     """The sum over all cohorts, as if the factor were 1."""
     count: int = 0
     opened: dict[int, Opened] = field(factory=dict)
-    """By the opening time of the candle."""
+    """By the opening time of the candle, in the order of time."""
     bins: dict[int, Bin] = field(factory=dict)
     about: Dense = field(factory=Dense)
     changed: set[int] = field(factory=set)
@@ -121,7 +122,7 @@ class Book:
     def restore(self, time_ms: int, opened: Opened) -> None:
         """Take over what a candle opened, as it was saved."""
         self.opened[time_ms] = opened
-        for index, _, held, notional, price in self._cohorts(opened):
+        for index, held, notional, price in self._cohorts(opened):
             heappush(self._heaps[index], (-price if self.side == "LONG" else price, time_ms))
             self.held = MATH.add(self.held, held)
             self.count += 1
@@ -172,9 +173,10 @@ class Book:
 
     def forget(self, before_ms: int) -> None:
         """Let go of what was opened before this time."""
-        for time_ms in [time_ms for time_ms in self.opened if time_ms < before_ms]:
+        # They stand in the order of time: what is kept is not looked at.
+        for time_ms in list(takewhile(lambda time_ms: time_ms < before_ms, self.opened)):
             opened = self.opened[time_ms]
-            for index, _, _, _, price in list(self._cohorts(opened)):
+            for index, _, _, price in list(self._cohorts(opened)):
                 self._drop(time_ms, opened, index, price)
         self._tidy()
 
@@ -193,7 +195,7 @@ class Book:
             return {index: MATH.multiply(bin.held, factor) for index, bin in self.bins.items()}
         found: dict[int, Decimal] = {}
         for opened in self.opened.values():
-            for _, _, _, notional, price in self._cohorts(opened):
+            for _, _, notional, price in self._cohorts(opened):
                 index = bin_of(price, width)
                 found[index] = MATH.add(found.get(index, ZERO), MATH.multiply(notional, factor))
         return found
@@ -201,13 +203,15 @@ class Book:
     def _bin(self, price: Decimal) -> int:
         return bin_of(price, self.width)
 
-    def _cohorts(self, opened: Opened) -> Iterator[tuple[int, Tier, Decimal, Decimal, Decimal]]:
-        """The cohorts that are still there: tier, base units, notional, liquidation price."""
+    def _cohorts(self, opened: Opened) -> Iterator[tuple[int, Decimal, Decimal, Decimal]]:
+        """The cohorts that are still there: number of the tier, base units, notional, liquidation
+        price.
+        """
         for index, (tier, ratio) in enumerate(zip(self.tiers, self.ratios, strict=True)):
             if opened.open >> index & 1 and ratio is not None:
                 held = MATH.multiply(opened.held, tier.weight)
                 notional = MATH.multiply(held, opened.entry)
-                yield index, tier, held, notional, MATH.multiply(opened.entry, ratio)
+                yield index, held, notional, MATH.multiply(opened.entry, ratio)
 
     def _drop(self, time_ms: int, opened: Opened, index: int, price: Decimal) -> Decimal:
         """Take a cohort out; its base units, as if the factor were 1."""

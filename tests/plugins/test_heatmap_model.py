@@ -379,10 +379,10 @@ def _check(one: Model) -> None:
     for book in (one.long, one.short):
         cohorts = [each for opened in book.opened.values() for each in book._cohorts(opened)]
         assert book.count == len(cohorts)
-        assert _near(book.held, sum((each[2] for each in cohorts), D(0)))
+        assert _near(book.held, sum((each[1] for each in cohorts), D(0)))
         assert sum(bin.count for bin in book.bins.values()) == len(cohorts)
         held = sum((bin.held for bin in book.bins.values()), D(0))
-        assert _near(held, sum((each[3] for each in cohorts), D(0)))
+        assert _near(held, sum((each[2] for each in cohorts), D(0)))
         assert sum(book.about.values) == pytest.approx(float(held), rel=1e-6, abs=1e-3)
 
 
