@@ -211,6 +211,11 @@ class Candle:
         """Its key in a table of candles."""
         return f"{self.symbol}/{self.interval}/{self.time_ms}"
 
+    @property
+    def width_ms(self) -> int:
+        """How long it lasts."""
+        return self.close_time_ms - self.time_ms + 1
+
 
 @frozen
 class OpenInterest:

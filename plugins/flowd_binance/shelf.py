@@ -62,7 +62,7 @@ class Shelf:
             return 0
         later = self._get(symbol, times[-1])
         # A closed candle is followed by one that may be open still: live data brings that.
-        over_ms = later.close_time_ms + (width_ms(later) if later.closed else 0)
+        over_ms = later.close_time_ms + (later.width_ms if later.closed else 0)
         since = _end(later) if over_ms < now_ms else None
         checked_ms = self._checked_ms.get(symbol, -1)
         for time_ms in reversed(times[:-1]):
@@ -73,14 +73,14 @@ class Shelf:
                 since = _end(candle)
             later = candle
         if symbol not in self._checked_ms and len(times) < history:
-            since = min(since or now_ms, now_ms - history * width_ms(later))
+            since = min(since or now_ms, now_ms - history * later.width_ms)
         if since is None:
             return None
-        return max(since, now_ms - self._keep * width_ms(later))
+        return max(since, now_ms - self._keep * later.width_ms)
 
     def width_ms(self, symbol: str) -> int:
         """How long a candle lasts, by the newest one; only where there is one."""
-        return width_ms(self._get(symbol, self._times[symbol][-1]))
+        return self._get(symbol, self._times[symbol][-1]).width_ms
 
     def _get(self, symbol: str, time_ms: int) -> Candle:
         candle = self._feed.get(f"{symbol}/{self._interval}/{time_ms}")
@@ -92,11 +92,6 @@ class Shelf:
         insort(times, candle.time_ms)
         while len(times) > self._keep:
             self._feed.forget(f"{candle.symbol}/{self._interval}/{times.pop(0)}")
-
-
-def width_ms(candle: Candle) -> int:
-    """How long a candle lasts."""
-    return candle.close_time_ms - candle.time_ms + 1
 
 
 def _meet(earlier: Candle, later: Candle) -> bool:

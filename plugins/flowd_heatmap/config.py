@@ -41,8 +41,8 @@ class Config:
     """`candles` and `open_interest` are the streams that the map is made of, of the `symbols`; none
     named means all that both have.
 
-    The rest are assumptions: see `flowd_heatmap.model.Assumptions`. `bin` is the width of a bin by
-    symbol; 100 for BTCUSDT, else about a thousandth of the price. Levels further from the price
+    The rest are assumptions: see `flowd_heatmap.assumptions.Assumptions`. `bin` is the width of a
+    bin by symbol; 100 for BTCUSDT, else about a thousandth of the price. Levels further from the price
     than `span_pct` are only summed up. Candles of `backfill_days` are read at first; positions
     older than `positions_for` are let go, pictures older than `keep`. `database` is a file that
     keeps both inputs for longer than their streams: SQLite where its name ends in .db or .sqlite,
@@ -140,6 +140,11 @@ class Config:
     def backfill_ms(self) -> int:
         """How far back candles are read at first."""
         return self.backfill_days * 86_400_000
+
+    @property
+    def positions_for_ms(self) -> int:
+        """How long positions are kept."""
+        return int(self.positions_for * 1000)
 
     def bin_of(self, symbol: str, price: Decimal) -> Decimal:
         """How wide a symbol's bins are."""

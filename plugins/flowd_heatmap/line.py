@@ -59,7 +59,7 @@ class Line:
         """The first waiting candle of which the open interest is known at both ends."""
         for time_ms in sorted(self._closed):
             candle = self._closed[time_ms]
-            interest = self.samples.around(time_ms, candle.close_time_ms - time_ms + 1)
+            interest = self.samples.around(time_ms, candle.width_ms)
             if interest.before is not None and interest.after is not None:
                 return time_ms
         return None
@@ -72,16 +72,16 @@ class Line:
         end_ms = first.close_time_ms + 1
         applied_ms = None if self.model is None else self.model.applied_ms
         if applied_ms is not None:
-            missing = (first.time_ms - applied_ms) // (end_ms - first.time_ms) - 1
+            missing = (first.time_ms - applied_ms) // first.width_ms - 1
             if missing > 0 and now_ms < end_ms + HOLE_MS:
                 return None
-        if not self.samples.reach(end_ms) and now_ms < end_ms + (end_ms - first.time_ms) // 2:
+        if not self.samples.reach(end_ms) and now_ms < end_ms + first.width_ms // 2:
             return None
         return first
 
     def apply(self, candle: Candle, model: Model) -> bool:
         """Apply a candle that is due; whether it changed the model."""
-        width_ms = candle.close_time_ms - candle.time_ms + 1
+        width_ms = candle.width_ms
         interest = self.samples.around(candle.time_ms, width_ms)
         applied_ms = model.applied_ms
         if applied_ms is not None and candle.time_ms > applied_ms + width_ms:
@@ -100,8 +100,7 @@ class Line:
         candle, model = self.under_way, self.model
         if candle is None or model is None or model.applied_ms is None:
             return 0
-        width_ms = candle.close_time_ms - candle.time_ms + 1
-        if candle.time_ms != model.applied_ms + width_ms:
+        if candle.time_ms != model.applied_ms + candle.width_ms:
             return 0
         return model.touch(candle.low, candle.high)
 

@@ -77,8 +77,7 @@ class Model:
             if not known:
                 return False
             self.history_from_ms = candle.time_ms
-        width_ms = candle.close_time_ms - candle.time_ms + 1
-        self._age(width_ms)
+        self._age(candle.width_ms)
         self._consume(candle.low, candle.high)
         if interest.before is not None and interest.after is not None:
             change = MATH.subtract(interest.after, interest.before)
@@ -94,6 +93,20 @@ class Model:
         self.long.prune()
         self.short.prune()
         return True
+
+    def begins_ms(self, keep_ms: int) -> int:
+        """Since when positions are in the map, where older ones than this are let go of. Only when
+        a candle was applied.
+        """
+        assert self.applied_ms is not None, "something was applied"
+        assert self.history_from_ms is not None, "something was applied"
+        return max(self.history_from_ms, self.applied_ms - keep_ms)
+
+    def forget(self, keep_ms: int) -> None:
+        """Let go of what was opened longer ago than that. Only when a candle was applied."""
+        begins_ms = self.begins_ms(keep_ms)
+        self.long.forget(begins_ms)
+        self.short.forget(begins_ms)
 
     def _age(self, span_ms: int) -> None:
         half_life_ms = self.assumptions.half_life_ms

@@ -74,10 +74,7 @@ def replay(
         on_candle()
         if not line.apply(candle, model):
             continue
-        assert model.history_from_ms is not None, "something was applied"
-        before_ms = max(model.history_from_ms, candle.time_ms - positions_for_ms)
-        model.long.forget(before_ms)
-        model.short.forget(before_ms)
+        model.forget(positions_for_ms)
         found.opened_ms.append(candle.time_ms)
         found.long.append(long)
         found.short.append(short)

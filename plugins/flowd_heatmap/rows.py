@@ -59,7 +59,7 @@ def mistake(candle: Candle) -> str | None:
 
 
 def _candle_row(candle: Candle) -> Sequence[Any]:
-    if candle.interval != INTERVAL or candle.close_time_ms - candle.time_ms + 1 != WIDTH_MS:
+    if candle.interval != INTERVAL or candle.width_ms != WIDTH_MS:
         raise Refused(f"candle of another interval than {INTERVAL}")
     _check(mistake(candle))
     prices = candle.open, candle.high, candle.low, candle.close

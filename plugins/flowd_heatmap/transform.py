@@ -162,9 +162,8 @@ class Heatmap:
 
     def _fits(self, candle: Candle) -> bool:
         """Whether a candle is as wide as the others, and not too old."""
-        width_ms = candle.close_time_ms - candle.time_ms + 1
-        self._width_ms = self._width_ms or width_ms
-        if width_ms != self._width_ms:
+        self._width_ms = self._width_ms or candle.width_ms
+        if candle.width_ms != self._width_ms:
             self._feed.drop("candle of another interval", candle.interval)
             return False
         low, high = min(candle.open, candle.close), max(candle.open, candle.close)
@@ -174,7 +173,7 @@ class Heatmap:
         return candle.time_ms >= self._oldest_ms()
 
     def _oldest_ms(self) -> int:
-        """From when on candles are taken."""
+        """From when on candles and samples are taken."""
         return self._feed.clock() - self._config.backfill_ms
 
     def _sample(self, interest: OpenInterest) -> None:
@@ -183,7 +182,7 @@ class Heatmap:
             self._feed.drop("impossible open interest", interest)
             return
         symbol = self._symbol(interest.symbol)
-        if symbol is None or interest.time_ms < self._feed.clock() - self._config.backfill_ms:
+        if symbol is None or interest.time_ms < self._oldest_ms():
             return
         symbol.line.samples.add(interest.time_ms, interest.contracts)
         model = symbol.line.model
@@ -276,14 +275,7 @@ class Heatmap:
         before_ms = model.applied_ms - int(self._config.keep * 1000)
         while symbol.columns and symbol.columns[0] <= before_ms:
             self._columns.forget(f"{symbol.name}/{symbol.columns.pop(0)}")
-        model.long.forget(self._history_from_ms(model))
-        model.short.forget(self._history_from_ms(model))
-
-    def _history_from_ms(self, model: Model) -> int:
-        """Since when positions are in the map."""
-        assert model.applied_ms is not None, "something was applied"
-        assert model.history_from_ms is not None, "something was applied"
-        return max(model.history_from_ms, model.applied_ms - int(self._config.positions_for * 1000))
+        model.forget(self._config.positions_for_ms)
 
     def _tell(self, symbol: Symbol, model: Model) -> None:
         """Publish the map, if it is another one than was published last."""
@@ -303,7 +295,7 @@ class Heatmap:
             price,
             symbol.time_ms,
             span=self._span,
-            history_from_ms=self._history_from_ms(model),
+            history_from_ms=model.begins_ms(self._config.positions_for_ms),
             created=symbol.told[0],
             consumed=symbol.told[1],
         )
