@@ -121,6 +121,38 @@ export function backoff(attempt, random) {
   return Math.round(span / 2 + (random() * span) / 2);
 }
 
+/** One timer per name. */
+export class Timers {
+  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
+  #running = new Map();
+
+  /** Then, after so long, instead of what had this name; without a delay, nothing. @param {string} name @param {number | null} delay @param {() => void} [then] */
+  after(name, delay, then) {
+    clearTimeout(this.#running.get(name));
+    this.#running.delete(name);
+    if (delay === null || !then) return;
+    const timer = setTimeout(() => {
+      this.#running.delete(name);
+      then();
+    }, delay);
+    this.#running.set(name, timer);
+  }
+
+  /** None of them any more. */
+  clear() {
+    for (const name of [...this.#running.keys()]) this.after(name, null);
+  }
+}
+
+/** Have a connection come back when the line does, and look at it when the page is looked at. @param {{reconnect(): void, check(): void}} client */
+export function wakes(client) {
+  if (typeof window === 'undefined') return;
+  window.addEventListener('online', () => client.reconnect());
+  document.addEventListener('visibilitychange', () => {
+    if (document.visibilityState === 'visible') client.check();
+  });
+}
+
 /** One stream that a client follows, until `close`. Made by `FlowdClient.follow`. */
 export class Subscription {
   /** @type {FlowdClient} */
@@ -196,8 +228,7 @@ export class FlowdClient extends EventTarget {
   #late = false;
   /** Pings under way: when each was sent. @type {Map<number, number>} */
   #pings = new Map();
-  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
-  #timers = new Map();
+  #timers = new Timers();
   /** The attempt that waits for a ticket. @type {object | null} */
   #waiting = null;
   #url;
@@ -208,17 +239,12 @@ export class FlowdClient extends EventTarget {
   /** @param {Options} [options] */
   constructor(options = {}) {
     super();
-    this.#url = address(options.url);
+    this.#url = address(options.url ?? '/ws');
     this.#ticket = options.ticket ?? null;
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     this.#random = options.random ?? Math.random;
     if (options.start ?? true) this.#connect();
-    if (typeof window !== 'undefined') {
-      window.addEventListener('online', () => this.reconnect());
-      document.addEventListener('visibilitychange', () => {
-        if (document.visibilityState === 'visible') this.check();
-      });
-    }
+    wakes(this);
   }
 
   /**
@@ -282,14 +308,14 @@ export class FlowdClient extends EventTarget {
   // -- connecting
 
   #connect() {
-    this.#after('retry', null);
+    this.#timers.after('retry', null);
     this.#setStatus(this.status, null);
     if (this.#ticket === null) {
       this.#dial(this.#url);
       return;
     }
     const attempt = (this.#waiting = {});
-    this.#after('open', OPEN_WITHIN_MS, () => this.#lose('no ticket'));
+    this.#timers.after('open', OPEN_WITHIN_MS, () => this.#lose('no ticket'));
     this.#ticket().then(
       (ticket) => this.#waiting === attempt && this.#dial(`${this.#url}${this.#url.includes('?') ? '&' : '?'}ticket=${ticket}`),
       (error) => this.#waiting === attempt && this.#lose(String(error)),
@@ -308,7 +334,7 @@ export class FlowdClient extends EventTarget {
       return;
     }
     this.#socket = socket;
-    this.#after('open', OPEN_WITHIN_MS, () => {
+    this.#timers.after('open', OPEN_WITHIN_MS, () => {
       this.#lose('no answer');
       socket.close();
     });
@@ -322,7 +348,7 @@ export class FlowdClient extends EventTarget {
   }
 
   #opened() {
-    this.#after('open', null);
+    this.#timers.after('open', null);
     this.#openedAt = this.#heardAt = this.seenAt = Date.now();
     this.#slowUntil = 0;
     this.#late = false;
@@ -340,14 +366,14 @@ export class FlowdClient extends EventTarget {
     this.#socket = this.#waiting = null;
     this.#places.clear();
     this.#pings.clear();
-    for (const name of [...this.#timers.keys()]) this.#after(name, null);
+    this.#timers.clear();
     if (this.#closed) {
       this.#setStatus('disconnected', null, reason);
       return;
     }
     const delay = backoff(this.#attempt++, this.#random);
     this.#setStatus('disconnected', Date.now() + delay, reason);
-    this.#after('retry', delay, () => this.#connect());
+    this.#timers.after('retry', delay, () => this.#connect());
   }
 
   // -- following
@@ -382,7 +408,7 @@ export class FlowdClient extends EventTarget {
   /** @param {unknown} text */
   #heard(text) {
     this.#heardAt = Date.now();
-    this.#after('dead', null);
+    this.#timers.after('dead', null);
     let message;
     try {
       message = JSON.parse(String(text));
@@ -430,12 +456,12 @@ export class FlowdClient extends EventTarget {
     const id = ++this.#ids;
     if (!this.#say({ action: 'ping', id })) return id;
     this.#pings.set(id, Date.now());
-    this.#after('ping', PING_EVERY_MS, () => this.#ping());
-    this.#after('late', SLOW_PONG_MS, () => {
+    this.#timers.after('ping', PING_EVERY_MS, () => this.#ping());
+    this.#timers.after('late', SLOW_PONG_MS, () => {
       this.#late = true;
       this.#judge();
     });
-    this.#after('dead', PONG_WITHIN_MS, () => {
+    this.#timers.after('dead', PONG_WITHIN_MS, () => {
       const socket = this.#socket;
       this.#lose('no sign of life');
       socket?.close();
@@ -450,7 +476,7 @@ export class FlowdClient extends EventTarget {
     for (const id of this.#pings.keys()) if (id <= Number(message.id)) this.#pings.delete(id);
     this.latencyMs = this.#heardAt - sent;
     if (typeof message.time_ms === 'number') this.skewMs = message.time_ms - Math.round((sent + this.#heardAt) / 2);
-    if (this.#pings.size === 0) this.#after('late', null);
+    if (this.#pings.size === 0) this.#timers.after('late', null);
     this.#late = this.latencyMs >= SLOW_PONG_MS;
     this.#judge();
     for (const [stream, place] of [...this.#places]) {
@@ -472,7 +498,7 @@ export class FlowdClient extends EventTarget {
     if (this.#socket === null || this.status === 'disconnected') return;
     const left = this.#slowUntil - Date.now();
     this.#setStatus(this.#late || left > 0 ? 'slow' : 'connected', null);
-    this.#after('better', left > 0 ? left : null, () => this.#judge());
+    this.#timers.after('better', left > 0 ? left : null, () => this.#judge());
   }
 
   // -- small things
@@ -491,31 +517,11 @@ export class FlowdClient extends EventTarget {
     this.retryAt = retryAt;
     call(() => this.dispatchEvent(new CustomEvent('status', { detail: { status, retryAt, reason } })));
   }
-
-  /**
-   * One timer per name. Without a delay, none.
-   *
-   * @param {string} name
-   * @param {number | null} delay
-   * @param {() => void} [then]
-   */
-  #after(name, delay, then) {
-    clearTimeout(this.#timers.get(name));
-    this.#timers.delete(name);
-    if (delay === null || !then) return;
-    this.#timers.set(
-      name,
-      setTimeout(() => {
-        this.#timers.delete(name);
-        then();
-      }, delay),
-    );
-  }
 }
 
-/** @param {string | URL | undefined} url */
-function address(url) {
-  const found = new URL(url ?? '/ws', typeof location === 'undefined' ? undefined : location.href);
+/** A WebSocket's address. @param {string | URL} url */
+export function address(url) {
+  const found = new URL(url, typeof location === 'undefined' ? undefined : location.href);
   found.protocol = found.protocol.replace(/^http/, 'ws');
   return found.href;
 }

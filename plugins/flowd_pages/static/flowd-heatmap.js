@@ -16,7 +16,7 @@
  * @module flowd-heatmap
  */
 
-import { OPEN_WITHIN_MS, PING_EVERY_MS, PONG_WITHIN_MS, STABLE_AFTER_MS, backoff } from './flowd-client.js';
+import { OPEN_WITHIN_MS, PING_EVERY_MS, PONG_WITHIN_MS, STABLE_AFTER_MS, Timers, address, backoff, wakes } from './flowd-client.js';
 
 /** @typedef {import('./flowd-client.js').Status} Status */
 
@@ -54,8 +54,7 @@ export class HeatmapWebSocket extends EventTarget {
   #attempt = 0;
   #openedAt = 0;
   #pingedAt = 0;
-  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
-  #timers = new Map();
+  #timers = new Timers();
   #url;
   #interval;
   #WebSocket;
@@ -64,18 +63,11 @@ export class HeatmapWebSocket extends EventTarget {
   /** @param {Options} [options] */
   constructor(options = {}) {
     super();
-    const url = new URL(options.url ?? '/ws/heatmap', typeof location === 'undefined' ? undefined : location.href);
-    url.protocol = url.protocol.replace(/^http/, 'ws');
-    this.#url = url.href;
+    this.#url = address(options.url ?? '/ws/heatmap');
     this.#interval = options.interval ?? 5;
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     this.#random = options.random ?? Math.random;
-    if (typeof window !== 'undefined') {
-      window.addEventListener('online', () => this.reconnect());
-      document.addEventListener('visibilitychange', () => {
-        if (document.visibilityState === 'visible') this.check();
-      });
-    }
+    wakes(this);
     this.#connect();
   }
 
@@ -122,17 +114,17 @@ export class HeatmapWebSocket extends EventTarget {
   // -- connecting
 
   #connect() {
-    this.#after('retry', null);
+    this.#timers.after('retry', null);
     this.#be(this.status, null);
     const socket = (this.#socket = new this.#WebSocket(this.#url));
-    this.#after('open', OPEN_WITHIN_MS, () => this.#giveUp());
+    this.#timers.after('open', OPEN_WITHIN_MS, () => this.#giveUp());
     socket.onopen = () => this.#socket === socket && this.#opened();
     socket.onmessage = (event) => this.#socket === socket && this.#heard(event.data);
     socket.onclose = () => this.#socket === socket && this.#lose();
   }
 
   #opened() {
-    this.#after('open', null);
+    this.#timers.after('open', null);
     this.#openedAt = this.seenAt = Date.now();
     this.#be('connected', null);
     this.#ask(this.symbols);
@@ -152,14 +144,14 @@ export class HeatmapWebSocket extends EventTarget {
       if (this.seenAt - this.#openedAt >= STABLE_AFTER_MS) this.#attempt = 0;
     }
     this.#socket = null;
-    for (const name of [...this.#timers.keys()]) this.#after(name, null);
+    this.#timers.clear();
     if (this.#closed) {
       this.#be('disconnected', null);
       return;
     }
     const delay = backoff(this.#attempt++, this.#random);
     this.#be('disconnected', Date.now() + delay);
-    this.#after('retry', delay, () => this.#connect());
+    this.#timers.after('retry', delay, () => this.#connect());
   }
 
   // -- talking
@@ -176,13 +168,13 @@ export class HeatmapWebSocket extends EventTarget {
   #ping() {
     this.#pingedAt = Date.now();
     if (!this.#say({ action: 'ping' })) return;
-    this.#after('ping', PING_EVERY_MS, () => this.#ping());
-    this.#after('dead', PONG_WITHIN_MS, () => this.#giveUp());
+    this.#timers.after('ping', PING_EVERY_MS, () => this.#ping());
+    this.#timers.after('dead', PONG_WITHIN_MS, () => this.#giveUp());
   }
 
   /** @param {unknown} text */
   #heard(text) {
-    this.#after('dead', null);
+    this.#timers.after('dead', null);
     let message;
     try {
       message = JSON.parse(String(text));
@@ -221,18 +213,6 @@ export class HeatmapWebSocket extends EventTarget {
     this.status = status;
     this.retryAt = retryAt;
     this.dispatchEvent(new CustomEvent('status', { detail: { status, retryAt } }));
-  }
-
-  /** One timer per name. Without a delay, none. @param {string} name @param {number | null} delay @param {() => void} [then] */
-  #after(name, delay, then) {
-    clearTimeout(this.#timers.get(name));
-    this.#timers.delete(name);
-    if (delay === null || !then) return;
-    const timer = setTimeout(() => {
-      this.#timers.delete(name);
-      then();
-    }, delay);
-    this.#timers.set(name, timer);
   }
 }
 
