@@ -6,14 +6,13 @@ twice. It has a thread and a Trio loop of its own: tests and daemons may stall, 
 """
 
 import json
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import trio
 import trio_websocket
 
-from tests.edge.peers import WAIT_S
+from tests.edge.beside import Beside
 
 COMPANION = "btcusdt@markPrice@1s"
 COMPANION_EVERY_S = 0.1
@@ -43,22 +42,16 @@ class Exchange:
         self.dials = 0
         self.pongs = 0
         self._port = 0
-        self._token: trio.lowlevel.TrioToken
-        self._scope = trio.CancelScope()
-        self._up = threading.Event()
         self._open: set[Any] = set()
         self._connections: dict[Any, trio.MemorySendChannel[str]] = {}
-        self._thread = threading.Thread(target=self._run, name="exchange", daemon=True)
+        self._beside = Beside("exchange", self._serve)
 
     def __enter__(self) -> "Exchange":
-        self._thread.start()
-        assert self._up.wait(WAIT_S)
+        self._beside.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
+        self._beside.stop()
 
     @property
     def url(self) -> str:
@@ -86,7 +79,7 @@ class Exchange:
                 for text in texts:
                     channel.send_nowait(text)
 
-        self._soon(put)
+        self._beside.soon(put)
 
     def cut(self) -> None:
         """Break all connections."""
@@ -95,24 +88,16 @@ class Exchange:
             for connection in list(self._open):
                 connection._stream.socket.close()
 
-        self._soon(cut)
+        self._beside.soon(cut)
 
-    def _soon(self, act: Callable[[], None]) -> None:
-        self._token.run_sync_soon(act)
-
-    def _run(self) -> None:
-        trio.run(self._serve)
-
-    async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                server = await nursery.start(
-                    trio_websocket.serve_websocket, self._guarded, "127.0.0.1", 0, None
-                )
-                self._port = server.port
-                self._up.set()
-                await trio.sleep_forever()
+    async def _serve(self, ready: Callable[[], None]) -> None:
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(
+                trio_websocket.serve_websocket, self._guarded, "127.0.0.1", 0, None
+            )
+            self._port = server.port
+            ready()
+            await trio.sleep_forever()
 
     async def _guarded(self, request: trio_websocket.WebSocketRequest) -> None:
         try:

@@ -4,7 +4,6 @@ Few accounts trade much, so that whoever visits them always finds something new.
 a Trio loop of its own: tests and daemons may stall, it goes on.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ from flowd_simulator.faults import Faults
 from flowd_simulator.hydromancer import DEMO_KEY, Hydromancer
 from flowd_simulator.hyperliquid import Addresses, Hyperliquid, Terms
 
-from tests.edge.peers import WAIT_S
+from tests.edge.beside import Beside
 
 ACCOUNTS = 60
 COINS = ("BTC", "ETH", "SOL", "HYPE")
@@ -41,20 +40,14 @@ class Venue:
         self._fills = Hydromancer(seed, _now_ms, chain=self.chain)
         self._at: Addresses
         self._fills_url = ""
-        self._token: trio.lowlevel.TrioToken
-        self._scope = trio.CancelScope()
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=[self._serve], name="venue")
+        self._beside = Beside("venue", self._serve)
 
     def __enter__(self) -> "Venue":
-        self._thread.start()
-        assert self._up.wait(WAIT_S)
+        self._beside.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
+        self._beside.stop()
 
     @property
     def discovery(self) -> str:
@@ -90,16 +83,14 @@ class Venue:
 
     def act(self, what: Callable[[], object]) -> None:
         """Have something done in the venue's thread."""
-        self._token.run_sync_soon(what)
+        self._beside.soon(what)
 
-    async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                self._at = await nursery.start(self.exchange.serve)
-                self._fills_url = await nursery.start(self._fills.serve)
-                nursery.start_soon(self.chain.run)
-                self._up.set()
+    async def _serve(self, ready: Callable[[], None]) -> None:
+        async with trio.open_nursery() as nursery:
+            self._at = await nursery.start(self.exchange.serve)
+            self._fills_url = await nursery.start(self._fills.serve)
+            nursery.start_soon(self.chain.run)
+            ready()
 
 
 def _now_ms() -> int:
