@@ -42,12 +42,12 @@ class Config:
     named means all that both have.
 
     The rest are assumptions: see `flowd_heatmap.assumptions.Assumptions`. `bin` is the width of a
-    bin by symbol; 100 for BTCUSDT, else about a thousandth of the price. Levels further from the price
-    than `span_pct` are only summed up. Candles of `backfill_days` are read at first; positions
-    older than `positions_for` are let go, pictures older than `keep`. `database` is a file that
-    keeps both inputs for longer than their streams: SQLite where its name ends in .db or .sqlite,
-    else DuckDB. Against what comes in the stream `liquidations`, if there is one, the map is
-    scored.
+    bin by symbol; 100 for BTCUSDT, else about a thousandth of the price. Levels further from the
+    price than `span_pct` are only summed up. Candles of `backfill_days` are read at first;
+    positions older than `positions_for` are let go, pictures older than `keep`. `database` is a
+    file that keeps both inputs for longer than their streams: SQLite where its name ends in .db or
+    .sqlite, else DuckDB. Against what comes in the stream `liquidations`, if there is one, the map
+    is scored.
     """
 
     candles: StreamName = field(metadata={"reads": Candle})
