@@ -150,7 +150,8 @@ class Polls:
             if answer.body is not None:
                 # Asked again: preparing took time, and the stream may have gone on.
                 tail = self._tail(hot)
-                parts = _whole(answer.body, tail.made(), _etag(answer.version, tail), headers)
+                ending = self._guard.payload(hot.path, "tail's body", tail.made)
+                parts = _whole(answer.body, ending, _etag(answer.version, tail), headers)
         first, *others = parts
         if head.method == "HEAD":
             first, others = first[: first.index(b"\r\n\r\n") + 4], []

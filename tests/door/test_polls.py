@@ -72,7 +72,11 @@ class Broken:
 
     def tail(self, streams: Any, now_ms: int) -> Tail:
         self._maybe("tail")
-        return Tail(b"0]")
+        return Tail(self.ending)
+
+    def ending(self) -> bytes:
+        self._maybe("tail's body")
+        return b"0]"
 
     def instead(self, query: Any, streams: Any, now_ms: int) -> bytes | None:
         self._maybe("instead")
@@ -137,7 +141,7 @@ async def test_who_asks_for_the_newest_few_waits_for_nobody_who_asks_for_much(
 # -- a sink that fails
 
 
-@pytest.mark.parametrize("what", ["prepare", "render", "tail", "instead"])
+@pytest.mark.parametrize("what", ["prepare", "render", "tail", "tail's body", "instead"])
 async def test_a_sink_that_fails_answers_500_and_nobody_else_notices(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
