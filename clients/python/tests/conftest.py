@@ -176,6 +176,10 @@ class Daemon:
         """Wait until it serves the nth order; the position of that."""
         return str(trio.run(self.flowd.reached, ordinal)["position"])
 
+    def clients(self) -> Any:
+        """What its `/status` says of its clients."""
+        return trio.run(self.flowd.settled, lambda found: True)["clients"]
+
     def settled(self, **clients: int) -> None:
         """Wait until its `/status` says this of its clients."""
         trio.run(self.flowd.settled, lambda found: clients.items() <= found["clients"].items())
