@@ -6,7 +6,8 @@ Densities are to be read relative to each other (domain/heatmap.md, section 10).
 """
 
 import zlib
-from base64 import b64decode, b64encode
+from base64 import b64encode
+from binascii import a2b_base64
 from collections.abc import Iterable
 
 import numpy as np
@@ -22,9 +23,14 @@ DENSITIES = np.concatenate(([0.0], np.exp2(np.arange(255) / STEPS)))
 
 def codes(densities: NDArray[np.float64]) -> Codes:
     """The codes of densities."""
-    found = np.zeros(len(densities), np.uint8)
-    some = np.flatnonzero(densities >= 1)
-    found[some] = np.minimum(np.rint(np.log2(densities[some]) * STEPS) + 1, 255)
+    steps = np.maximum(densities, 1.0)
+    np.log2(steps, out=steps)
+    steps *= STEPS
+    np.rint(steps, out=steps)
+    steps += 1
+    np.minimum(steps, 255, out=steps)
+    found = steps.astype(np.uint8)
+    found *= densities >= 1
     return found
 
 
@@ -35,7 +41,12 @@ def pack(found: Codes) -> str:
 
 def unpack(text: str) -> Codes:
     """What `pack` was given."""
-    return np.frombuffer(zlib.decompress(b64decode(text)), np.uint8)
+    return np.frombuffer(unpacked(text), np.uint8)
+
+
+def unpacked(text: str) -> bytes:
+    """The same as bytes."""
+    return zlib.decompress(a2b_base64(text))
 
 
 def spread(books: Iterable[Book], lowest: int, highest: int) -> tuple[int, list[Codes]]:

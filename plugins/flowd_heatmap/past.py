@@ -6,7 +6,7 @@ from collections import OrderedDict
 import trio
 
 from flowd.plugin import Input
-from flowd_heatmap.columns import unpack
+from flowd_heatmap.columns import unpacked
 from flowd_heatmap.picture import Decoded
 from flowd_heatmap.records import Column
 
@@ -80,24 +80,24 @@ class Decoder:
         """The codes of these columns."""
         found = []
         for column in columns:
-            one = self._kept.get(column.key)
-            if one is None or one.column != column:
-                self._drop(column.key)
-                one = Decoded(column, unpack(column.long), unpack(column.short))
-                self._kept[column.key] = one
+            key = column.key
+            one = self._kept.get(key)
+            if one is None or one.column is not column:
+                if one is not None:
+                    self._drop(key)
+                one = Decoded(column, unpacked(column.long), unpacked(column.short))
+                self._kept[key] = one
                 self.bytes += _size(one)
             else:
-                self._kept.move_to_end(column.key)
+                self._kept.move_to_end(key)
             found.append(one)
         while self.bytes > KEPT_BYTES:
             self._drop(next(iter(self._kept)))
         return found
 
     def _drop(self, key: str) -> None:
-        one = self._kept.pop(key, None)
-        if one is not None:
-            self.bytes -= _size(one)
+        self.bytes -= _size(self._kept.pop(key))
 
 
 def _size(one: Decoded) -> int:
-    return ENTRY_BYTES + one.long.nbytes + one.short.nbytes
+    return ENTRY_BYTES + len(one.long) + len(one.short)

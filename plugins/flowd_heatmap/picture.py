@@ -4,9 +4,9 @@ Pure, and numpy's work, so it may run in a thread.
 """
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import ROUND_CEILING, Decimal
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,17 @@ DENSITY = "2^((code-1)/8)"
 RUN_MAX = 65_535
 BINS_MAX = 1000
 COLUMNS_MAX = 10_000
+CELLS = 1 << 21
+"""Of columns and bins that are looked at together, at most, so that memory is bounded."""
 
 
 @frozen
 class Decoded:
-    """A column, and its codes from the bin `first` on."""
+    """A column, and its codes from the bin `first` on, a byte for each."""
 
     column: Column
-    long: Codes
-    short: Codes
+    long: bytes
+    short: bytes
 
 
 @frozen
@@ -70,10 +72,7 @@ def draw(
     width = _row((high - low) / max(bins - 1, 1), columns[-1].bin)
     first = int(low // width)
     count = min(int(high // width) - first + 1, bins)
-    long, short = (
-        _rows(columns, side, float(first * width), float(width), count)
-        for side in ([one.long for one in decoded], [one.short for one in decoded])
-    )
+    long, short = _rows(decoded, float(first * width), float(width), count)
     return Picture(symbol, first * width, width, count, columns, long, short)
 
 
@@ -82,38 +81,73 @@ def _row(least: Decimal, bin: Decimal) -> Decimal:
     return bin * max(1, int((least / bin).to_integral_value(ROUND_CEILING)))
 
 
-def _rows(
-    columns: Sequence[Column], found: Sequence[Codes], base: float, width: float, count: int
-) -> Codes:
-    """Codes of bins, column by column, as codes of rows, row by row."""
-    sizes = np.fromiter(map(len, found), np.int64, len(found))
-    every = np.concatenate(found)
-    some = np.flatnonzero(every)
-    column = np.repeat(np.arange(len(found), dtype=np.int32), sizes)[some]
-    firsts = np.fromiter((each.first for each in columns), np.int64, len(columns))
-    starts = firsts - (np.cumsum(sizes) - sizes)
-    index = some + starts[column]
-    bins = {each.bin for each in columns}
-    if len(bins) == 1:
-        bin = float(bins.pop())
-        # A row is a whole number of bins, and begins with one.
-        row = (index - round(base / bin)) // round(width / bin)
-    else:
+def _rows(decoded: Sequence[Decoded], base: float, width: float, count: int) -> tuple[Codes, Codes]:
+    """Codes of bins, column by column, as codes of rows, row by row, for both sides."""
+    cells = np.zeros((2, count, len(decoded)), np.uint8)
+    for begin, end, lowest, highest in _blocks(decoded):
         # By the middle of a bin, so that no edge is missed by a rounding.
-        each_bin = np.fromiter((float(each.bin) for each in columns), np.float64, len(columns))
-        row = np.floor(((index + 0.5) * each_bin[column] - base) / width).astype(np.int64)
-    within = np.flatnonzero((row >= 0) & (row < count))
-    place = row[within] * len(columns) + column[within]
-    densities = DENSITIES[every[some[within]]]
-    sums = np.bincount(place, weights=densities, minlength=count * len(columns))
-    return codes(sums.astype(np.float64))
+        middles = (np.arange(lowest, highest) + 0.5) * float(decoded[begin].column.bin)
+        row = np.floor((middles - base) / width).astype(np.int64)
+        low, high = np.searchsorted(row, (0, count))
+        if low < high:
+            table = _table(decoded[begin:end], lowest, highest)[low:high]
+            rows, sums = _sums(table, row[low:high])
+            cells[:, rows, begin:end] = codes(sums).reshape(len(rows), 2, -1).swapaxes(0, 1)
+    return cells[0].ravel(), cells[1].ravel()
+
+
+def _blocks(decoded: Sequence[Decoded]) -> Iterator[tuple[int, int, int, int]]:
+    """Neighbours with the same bins, so few at once that they fit into a table of `CELLS`: from
+    which to before which, and so their bins.
+    """
+    begin = 0
+    for _, alike in groupby(decoded, lambda one: one.column.bin):
+        bins = [
+            (first := one.column.first, first + max(len(one.long), len(one.short))) for one in alike
+        ]
+        lowest, highest = _reach(bins)
+        step = max(1, CELLS // max(1, highest - lowest))
+        for at in range(0, len(bins), step):
+            some = bins[at : at + step]
+            yield begin + at, begin + at + len(some), *_reach(some)
+        begin += len(bins)
+
+
+def _reach(bins: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    return min(first for first, _ in bins), max(end for _, end in bins)
+
+
+def _table(decoded: Sequence[Decoded], lowest: int, highest: int) -> Codes:
+    """The codes of some bins: a line for each, of the long sides of all columns and then of their
+    short ones.
+    """
+    wide = highest - lowest
+    short = wide * len(decoded)
+    found = bytearray(2 * short)
+    start = -lowest
+    for one in decoded:
+        at = start + one.column.first
+        found[at : at + len(one.long)] = one.long
+        at += short
+        found[at : at + len(one.short)] = one.short
+        start += wide
+    return np.ascontiguousarray(np.frombuffer(found, np.uint8).reshape(-1, wide).T)
+
+
+def _sums(table: Codes, row: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Which rows there are, and the sums of the densities of each one's bins."""
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    sums = np.empty((len(starts), table.shape[1]))
+    for place, (start, end) in enumerate(pairwise([*starts.tolist(), len(row)])):
+        np.add.reduce(DENSITIES.take(table[start:end]), axis=0, out=sums[place])
+    return row[starts], sums
 
 
 def runs(cells: Codes) -> tuple[Codes, NDArray[np.uint16]]:
     """Codes as runs of the same code: which, and how many of it."""
     if not len(cells):
         return cells, np.zeros(0, np.uint16)
-    starts = np.concatenate(([0], np.flatnonzero(np.diff(cells)) + 1))
+    starts = np.concatenate(([0], np.flatnonzero(cells[1:] != cells[:-1]) + 1))
     lengths = np.diff(np.concatenate((starts, [len(cells)])))
     found = cells[starts]
     if int(lengths.max()) > RUN_MAX:

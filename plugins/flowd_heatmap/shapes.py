@@ -36,8 +36,11 @@ def number(value: Decimal | None) -> int | float | None:
     """A decimal as a JSON number."""
     if value is None:
         return None
+    nearest = float(value)
+    if not nearest.is_integer():
+        return nearest
     whole = int(value)
-    return whole if whole == value else float(value)
+    return whole if whole == value else nearest
 
 
 def snapshot(

@@ -15,7 +15,8 @@ import pytest
 import trio
 from attrs import evolve, frozen
 from flowd_heatmap.columns import DENSITIES, codes, pack
-from flowd_heatmap.picture import Decoded, draw, runs
+from flowd_heatmap.past import Decoder
+from flowd_heatmap.picture import draw, runs
 from flowd_heatmap.records import Column, Score
 from flowd_heatmap.shapes import Snapshots
 from trio.testing import wait_all_tasks_blocked
@@ -476,10 +477,7 @@ async def test_a_symbol_without_a_past_is_a_404_that_lists_the_others(autojump_c
 
 
 def drawn(*columns: Column, bins: int = 300, **more: Any) -> Any:
-    from flowd_heatmap.columns import unpack
-
-    decoded = [Decoded(one, unpack(one.long), unpack(one.short)) for one in columns]
-    return draw("BTCUSDT", decoded, bins, **more)
+    return draw("BTCUSDT", Decoder().decode(list(columns)), bins, **more)
 
 
 def test_rows_of_several_bins_hold_their_sum():
