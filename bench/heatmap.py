@@ -75,13 +75,19 @@ class Holds(trio.abc.Instrument):
         self.whole = self.longest = 0.0
         self._began = time.thread_time()
 
+    def taken(self) -> tuple[float, float]:
+        """These, from which they begin anew."""
+        found = self.whole, self.longest
+        self.whole = self.longest = 0.0
+        return found
+
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """It begins."""
         self._began = time.thread_time()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """It ends."""
-        if "heatmap" in task.name:
+        if task.name.startswith("flowd_heatmap."):
             took = time.thread_time() - self._began
             self.whole += took
             self.longest = max(self.longest, took)
@@ -99,6 +105,7 @@ async def drawn(found: dict[str, float], *, traced: bool = False) -> Stream[Any]
     holds = Holds()
     if traced:
         tracemalloc.start()
+    trio.lowlevel.add_instrument(holds)
     async with trio.open_nursery() as nursery:
         began = time.thread_time()
         nursery.start_soon(heatmap, config, testing.streams(made.candles, made.interest), feed)
@@ -107,14 +114,14 @@ async def drawn(found: dict[str, float], *, traced: bool = False) -> Stream[Any]
         if traced:
             found["bytes"] = tracemalloc.get_traced_memory()[0]
             tracemalloc.stop()
-        trio.lowlevel.add_instrument(holds)
+        found["cold_hold_ms"] = holds.taken()[1] * 1000
         head = feed.stream.seq
         for _ in range(STEPS if not traced else 0):
             made.go_on()
             await until(feed, head)
             head = feed.stream.seq
-        found["step_ms"] = holds.whole * 1000 / STEPS
-        found["longest_ms"] = holds.longest * 1000
+        whole, longest = holds.taken()
+        found["step_ms"], found["hold_ms"] = whole * 1000 / STEPS, longest * 1000
         nursery.cancel_scope.cancel()
     return feed.tables["columns"]
 
@@ -173,7 +180,7 @@ def rows(run: Run) -> Iterator[Row]:
     def take(_name: str) -> tuple[float, str]:
         found = run_once()
         step.add(FLOWD, found["step_ms"])
-        hold.add(FLOWD, found["longest_ms"])
+        hold.add(FLOWD, found["hold_ms"])
         picture.add(FLOWD, found["picture_ms"])
         wire.add(FLOWD, found["wire_kb"])
         memory.add(FLOWD, found["memory_mb"])

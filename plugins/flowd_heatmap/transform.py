@@ -229,7 +229,8 @@ class Heatmap:
                     await self._news.wait()
 
     def _advance(self, symbol: Symbol) -> bool:
-        """Apply a few candles that are due, and publish what came of it; true when there are more.
+        """Apply a few candles that are due, or publish what came of those before; true when there
+        is more to do. Each takes its time, so others are let run in between.
 
         No checkpoint in here: what is published and what is remembered belong together.
         """
@@ -251,19 +252,17 @@ class Heatmap:
             return line.due(now_ms) is not None
         if applied is not None:
             self._forget_old(symbol, model)
-        more = line.due(now_ms) is not None
-        consumed = 0 if more else line.touch()
-        if consumed:
-            symbol.time_ms = now_ms
-        elif applied is not None:
-            symbol.time_ms = applied.close_time_ms + 1
-        if not more:
-            self._tell(symbol, model)
-        symbol.unsaved |= applied is not None or consumed > 0
-        # On the way through a backlog only now and then: what is not saved is applied again.
-        if symbol.unsaved and (not more or line.waiting % SAVED < STEPS):
+            symbol.time_ms, symbol.unsaved = applied.close_time_ms + 1, True
+            # On the way through a backlog only now and then: what is not saved is applied again.
+            if line.waiting % SAVED < STEPS and line.due(now_ms) is not None:
+                self._save(symbol, model)
+            return True
+        if line.touch():
+            symbol.time_ms, symbol.unsaved = now_ms, True
+        self._tell(symbol, model)
+        if symbol.unsaved:
             self._save(symbol, model)
-        return more
+        return False
 
     def _add_column(self, symbol: Symbol, model: Model, candle: Candle) -> None:
         one = column(model, symbol.name, candle, self._span)

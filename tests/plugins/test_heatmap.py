@@ -399,6 +399,41 @@ async def test_a_crash_after_any_step_loses_nothing(config, autojump_clock, seed
     ]
 
 
+async def test_between_a_candle_and_its_map_others_run_and_a_crash_loses_nothing(
+    config, autojump_clock
+):
+    async def begun():
+        world = World(config)
+        world.interest(*(at(number, text) for number, text in enumerate(OI[:3])))
+        world.candle(A, B)
+        await run_for(world, 20)
+        world.interest(at(3, OI[3]))
+        world.candle(C)
+        return world
+
+    whole = await begun()
+    await run_for(whole, 20)
+    between = 0
+    for turns in range(30):
+        world = await begun()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.run)
+            for _ in range(turns):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        applied = world.feed.tables["columns"].get(f"BTCUSDT/{C.time_ms}") is not None
+        between += applied and world.map.candle_ms == B.time_ms
+        await run_for(world, 20)
+
+        assert world.map == whole.map
+        for table in ("heads", "hours", "columns"):
+            found, wanted = (
+                [one.value for one in each.feed.tables[table].after(0)] for each in (world, whole)
+            )
+            assert found == wanted
+    assert between > 0
+
+
 async def test_the_run_ends_with_its_inputs(config, autojump_clock, nursery):
     world = World(config)
     example(world)
