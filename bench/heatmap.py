@@ -17,7 +17,7 @@ from typing import Any
 
 import trio
 from flowd_heatmap import Config, heatmap
-from flowd_heatmap.past import Decoder
+from flowd_heatmap.decoder import Decoder
 from flowd_heatmap.picture import draw, in_text, told
 from flowd_heatmap.records import Column
 from flowd_heatmap.timeseries import LEVEL

@@ -19,6 +19,7 @@ from flowd.channel.channel import Encode
 from flowd.door.desk import Desk
 from flowd.door.paths import Asked, Hot, Live, Session, Tail, Wish, follow_path
 from flowd.stream.cursor import Cursor
+from flowd.stream.index import Index
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.log import Stream
 from flowd.upstream.budget import Budget
@@ -51,6 +52,7 @@ __all__ = [
     "Gap",
     "Hot",
     "Http",
+    "Index",
     "Input",
     "Live",
     "NoAnswer",

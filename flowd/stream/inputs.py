@@ -10,7 +10,7 @@ from flowd.stream.log import Stream
 from flowd.stream.reading import Reading
 from flowd.values.errors import UserError
 from flowd.values.filters import ALL, Filter
-from flowd.values.record import Batch, Gap, Position
+from flowd.values.record import Batch, Gap, Position, Record
 
 T = TypeVar("T")
 
@@ -100,6 +100,12 @@ class Input(Generic[T]):
         """
         self._check(self.name)
         return self._stream.read(after, first=first, upto=upto, limit=limit, filter=filter)
+
+    def retains(self, record: Record[T]) -> bool:
+        """Whether a record that was read here is still there: it did not fall off, and its key
+        holds nothing newer.
+        """
+        return record.seq > self._stream.floor and self._stream.alive(record)
 
     def ask(self, what: str) -> None:
         """Ask something of the component that writes this stream: a short text, whose meaning is

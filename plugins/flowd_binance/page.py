@@ -3,22 +3,18 @@
 Live candles are followed over the WebSocket, by the stream's name.
 """
 
-from bisect import bisect_left, bisect_right, insort
 from functools import lru_cache
 from typing import Any
 
-import trio
 from attrs import field, frozen
 from quart import Blueprint, Response, request
 
 from flowd.market import Candle
-from flowd.plugin import BadRequest, Desk, Input, StreamName, Streams, codec
+from flowd.plugin import BadRequest, Desk, Index, StreamName, Streams, codec
 from flowd_binance.parse import INTERVALS
 
 LIMIT = 500
 LIMIT_MAX = 1500
-READ_MAX = 5000
-"""Records taken into the index at once; between, others have their turn."""
 
 
 def _inputs(_: object, attribute: Any, names: list[str]) -> None:
@@ -38,71 +34,35 @@ class Config:
             raise ValueError(f'path = "{self.path}": must hold {{symbol}} and {{interval}}')
 
 
-class Index:
-    """Where the candles of a stream lie, kept up to date by whoever asks."""
+Candles = Index[Candle, tuple[str, str]]
+"""By symbol and interval, and by when they open."""
 
-    def __init__(self, candles: Input[Candle]) -> None:
-        self._candles = candles
-        self._seq = 0
-        self._times: dict[tuple[str, str], list[int]] = {}
-        self._reading = trio.Lock()
 
-    async def update(self) -> None:
-        """Read what is new in the stream."""
-        async with self._reading:
-            while self._seq < self._candles.head.seq:
-                batch = self._candles.read(self._seq, limit=READ_MAX)
-                self._seq = batch.position.seq
-                for record in batch.records:
-                    self._note(record.value)
-                await trio.lowlevel.checkpoint()
-
-    def _note(self, candle: Candle) -> None:
-        times = self._times.setdefault((candle.symbol, candle.interval), [])
-        index = bisect_left(times, candle.time_ms)
-        if index == len(times) or times[index] != candle.time_ms:
-            insort(times, candle.time_ms)
-
-    def symbols(self, interval: str) -> list[str]:
-        """The symbols that there are candles of."""
-        return sorted(symbol for symbol, width in self._times if width == interval)
-
-    @property
-    def intervals(self) -> set[str]:
-        """The intervals that there are candles of."""
-        return {interval for _, interval in self._times}
-
-    def between(
-        self, symbol: str, interval: str, start_ms: int | None, end_ms: int, limit: int
-    ) -> list[Candle]:
-        """The candles that begin in the range, oldest first: the first ones from `start_ms` on, or
-        without it the newest.
-        """
-        times = self._times.get((symbol, interval), [])
-        self._prune(symbol, interval, times)
-        high = bisect_right(times, end_ms)
-        if start_ms is None:
-            chosen = times[max(0, high - limit) : high]
-        else:
-            low = bisect_left(times, start_ms)
-            chosen = times[low : min(high, low + limit)]
-        found = (self._candles.get(f"{symbol}/{interval}/{time_ms}") for time_ms in chosen)
-        return [candle for candle in found if candle is not None]
-
-    def _prune(self, symbol: str, interval: str, times: list[int]) -> None:
-        """Let go of the oldest candles, as far as the stream forgot them."""
-        gone = 0
-        while gone < len(times):
-            if self._candles.get(f"{symbol}/{interval}/{times[gone]}") is not None:
-                break
-            gone += 1
-        del times[:gone]
+def candles_of(
+    index: Candles, symbol: str, interval: str, start_ms: int | None, end_ms: int, limit: int
+) -> list[Candle]:
+    """The candles that begin in the range, oldest first: the first ones from `start_ms` on, or
+    without it the newest.
+    """
+    group = symbol, interval
+    if start_ms is None:
+        found = index.find(group, high=end_ms, most=limit, backward=True)[::-1]
+    else:
+        found = index.find(group, start_ms, end_ms, most=limit)
+    return [record.value for record in found]
 
 
 def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
     """`?start=&end=&limit=`: milliseconds since 1970, and how many at most."""
     blueprint = Blueprint(f"candles {' '.join(config.inputs)}".replace(".", "-"), __name__)
-    indices = [Index(streams[name]) for name in config.inputs]
+    indices: list[Candles] = [
+        Index(
+            streams[name],
+            lambda candle: (candle.symbol, candle.interval),
+            lambda candle: candle.time_ms,
+        )
+        for name in config.inputs
+    ]
 
     @blueprint.get(config.path.replace("{", "<").replace("}", ">"))
     async def candles(symbol: str, interval: str) -> Response:
@@ -125,7 +85,7 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
                 value=start_ms,
                 allowed=f"below {to_ms}",
             )
-        found = index.between(name, interval, start_ms, to_ms, limit or LIMIT)
+        found = candles_of(index, name, interval, start_ms, to_ms, limit or LIMIT)
         from_ms = start_ms if start_ms is not None else found[0].time_ms if found else to_ms
         body = b'{"symbol":%b,"interval":%b,"data":[%b],"start_time":%d,"end_time":%d}' % (
             codec.encode(name),
@@ -159,11 +119,15 @@ def bar_json(candle: Candle) -> bytes:
     return codec.encode(bar(candle))
 
 
-def _index(indices: list[Index], symbol: str, interval: str) -> Index:
+def _index(indices: list[Candles], symbol: str, interval: str) -> Candles:
     """The stream that holds these candles; BadRequest that says which there are."""
-    there = [index for index in indices if interval in index.intervals]
-    if interval not in INTERVALS or not there:
-        known = {name for index in indices for name in index.intervals}
+    for index in indices:
+        if index.find((symbol, interval), most=1, backward=True):
+            return index
+    there = {group for index in indices for group in index.groups()}
+    symbols = sorted(name for name, width in there if width == interval)
+    if not symbols:
+        known = {width for _, width in there}
         raise BadRequest(
             f"there are no candles of {interval!r:.20}",
             parameter="interval",
@@ -171,14 +135,11 @@ def _index(indices: list[Index], symbol: str, interval: str) -> Index:
             allowed=[name for name in INTERVALS if name in known],
             code="UNKNOWN_INTERVAL",
         )
-    for index in there:
-        if symbol in index.symbols(interval):
-            return index
     raise BadRequest(
         f"there are no {interval} candles of {symbol!r:.60}",
         parameter="symbol",
         value=symbol,
-        allowed=sorted({name for index in there for name in index.symbols(interval)})[:200],
+        allowed=symbols[:200],
         code="UNKNOWN_SYMBOL",
     )
 

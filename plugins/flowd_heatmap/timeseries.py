@@ -13,8 +13,8 @@ import msgspec
 import trio
 from quart import Blueprint, Response, request
 
-from flowd.plugin import BadRequest, Desk, StreamName, Streams, codec
-from flowd_heatmap.past import Decoder, Past
+from flowd.plugin import BadRequest, Desk, Index, StreamName, Streams, codec
+from flowd_heatmap.decoder import Decoder
 from flowd_heatmap.picture import BINS_MAX, COLUMNS_MAX, draw, in_text, told
 from flowd_heatmap.records import Column
 
@@ -109,19 +109,21 @@ class Wanted:
 def routes(columns: StreamName, streams: Streams, desk: Desk) -> Blueprint:
     """The route, for a sink whose columns are in this stream."""
     blueprint = Blueprint(f"heatmap {columns}".replace(".", "-"), __name__)
-    past, answers = Past(streams[columns]), Answers()
+    past: Index[Column, str] = Index(
+        streams[columns], lambda column: column.symbol, lambda column: column.time_ms
+    )
+    answers = Answers()
 
     @blueprint.get(PATH)
     async def timeseries(symbol: str) -> Response:
         """The past of one symbol's map as a picture."""
         await past.update()
-        span = past.span(symbol)
-        if span is None:
+        if not past.find(symbol, most=1, backward=True):
             raise BadRequest(
                 f"there is no past of a map of {symbol!r:.60}",
                 parameter="symbol",
                 value=symbol,
-                allowed=past.symbols[:200],
+                allowed=sorted(past.groups())[:200],
                 code="INVALID_SYMBOL",
                 status=404,
             )
@@ -129,7 +131,8 @@ def routes(columns: StreamName, streams: Streams, desk: Desk) -> Blueprint:
         accept = request.headers.get("Accept", "")
         query = dict(request.args.items())
         wanted = Wanted(symbol, query, accept, packed, desk.now_ms())
-        found = past.between(symbol, wanted.start_ms, wanted.end_ms)
+        span = wanted.start_ms, wanted.end_ms
+        found = [record.value for record in past.find(symbol, *span, most=COLUMNS_MAX + 1)]
         if len(found) > COLUMNS_MAX:
             allowed = f"a range of at most {COLUMNS_MAX} candles"
             raise _refused("the range is too long", "start", wanted.start_ms, allowed)

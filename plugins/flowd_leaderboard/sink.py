@@ -18,6 +18,7 @@ from flowd.plugin import (
     BadRequest,
     Batch,
     Hot,
+    Index,
     Live,
     Record,
     Session,
@@ -36,7 +37,6 @@ from flowd.traders import (
     address_of,
 )
 from flowd_leaderboard import shapes
-from flowd_leaderboard.newest import Newest
 from flowd_leaderboard.records import Computation
 
 LIMIT, LIMIT_MAX = 100, 1000
@@ -157,7 +157,7 @@ class Traders:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._newest: dict[str, Newest] = {}
+        self._by_address: dict[str, Index[Any, str]] = {}
 
     async def about(self, query: Mapping[str, str], streams: Streams, now_ms: int) -> Tail:
         """All of it. Who was not visited lately is visited next."""
@@ -206,9 +206,11 @@ class Traders:
         return Tail(body, _named(streams, self._config, [address, *_span(found)]))
 
     async def _of(self, streams: Streams, name: str, address: str, most: int) -> list[Record[Any]]:
-        if name not in self._newest:
-            self._newest[name] = Newest(streams[name], most)
-        return await self._newest[name].of(address)
+        if name not in self._by_address:
+            self._by_address[name] = Index(streams[name], lambda value: value.address)
+        index = self._by_address[name]
+        await index.update()
+        return index.find(address, most=most, backward=True)
 
 
 def _span(records: list[Record[Any]]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from attrs import frozen
 from flowd_heatmap.columns import DENSITIES, codes, pack
-from flowd_heatmap.past import Decoder
+from flowd_heatmap.decoder import Decoder
 from flowd_heatmap.picture import draw
 from flowd_heatmap.records import Column
 from flowd_heatmap.shapes import number
@@ -20,9 +20,9 @@ D = Decimal
 
 
 def column(number: int, bin: str, first: int, long: bytes, short: bytes) -> Column:
-    packed = [pack(np.frombuffer(side, np.uint8)) for side in (long, short)]
+    above, below = (pack(np.frombuffer(side, np.uint8)) for side in (long, short))
     price = D(bin) * (first + 3)
-    return Column("A", number, D(bin), first, *packed, price, price + 1, price)
+    return Column("A", number, D(bin), first, above, below, price, price + 1, price)
 
 
 @frozen

@@ -15,7 +15,7 @@ import pytest
 import trio
 from attrs import evolve, frozen
 from flowd_heatmap.columns import DENSITIES, codes, pack
-from flowd_heatmap.past import Decoder
+from flowd_heatmap.decoder import Decoder
 from flowd_heatmap.picture import draw, runs
 from flowd_heatmap.records import Column, Score
 from flowd_heatmap.shapes import Snapshots

@@ -109,6 +109,7 @@ def test_a_component_has_nothing_by_which_it_could_change_what_it_reads() -> Non
             "cursor",
             "news",
             "knows",
+            "retains",
             "ended",
             "delivery",
             "ask",
