@@ -6,6 +6,7 @@ Live candles are followed over the WebSocket, by the stream's name.
 from functools import lru_cache
 from typing import Any
 
+import trio
 from attrs import field, frozen
 from quart import Blueprint, Response, request
 
@@ -15,6 +16,8 @@ from flowd_binance.parse import INTERVALS
 
 LIMIT = 500
 LIMIT_MAX = 1500
+AT_ONCE = 100
+"""Candles that are written before others are let run."""
 
 
 def _inputs(_: object, attribute: Any, names: list[str]) -> None:
@@ -87,10 +90,14 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
             )
         found = candles_of(index, name, interval, start_ms, to_ms, limit or LIMIT)
         from_ms = start_ms if start_ms is not None else found[0].time_ms if found else to_ms
+        bars: list[bytes] = []
+        for first in range(0, len(found), AT_ONCE):
+            bars += map(bar_json, found[first : first + AT_ONCE])
+            await trio.lowlevel.checkpoint()
         body = b'{"symbol":%b,"interval":%b,"data":[%b],"start_time":%d,"end_time":%d}' % (
             codec.encode(name),
             codec.encode(interval),
-            b",".join([bar_json(candle) for candle in found]),
+            b",".join(bars),
             from_ms,
             to_ms,
         )

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import trio
 from attrs import field, frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from quart import Blueprint, Response, request
@@ -117,18 +118,25 @@ def routes(config: Config, streams: Streams) -> Blueprint:
     )
     blueprint = Blueprint("flowd_pages", __name__)
 
-    def page(name: str, status: int = 200, within: str = "", **values: object) -> Response:
-        html = templates.get_template(f"{name}.html").render(
-            page=name,
-            current=within or name,
-            navigation=NAVIGATION,
-            traders=config.positions in streams,
-            assets=assets.base,
-            charts=assets.charts,
-            notices=assets.notices,
-            licence=assets.licence,
-            **values,
-        )
+    compiled: set[str] = set()
+
+    async def page(name: str, status: int = 200, within: str = "", **values: object) -> Response:
+        def render() -> str:
+            return templates.get_template(f"{name}.html").render(
+                page=name,
+                current=within or name,
+                navigation=NAVIGATION,
+                traders=config.positions in streams,
+                assets=assets.base,
+                charts=assets.charts,
+                notices=assets.notices,
+                licence=assets.licence,
+                **values,
+            )
+
+        # The first time it is compiled, which would hold the loop for many milliseconds.
+        html = render() if name in compiled else await trio.to_thread.run_sync(render)
+        compiled.add(name)
         answer = Response(html, status, content_type="text/html; charset=utf-8")
         answer.headers["Content-Security-Policy"] = policy(request.host)
         answer.headers["Referrer-Policy"] = "no-referrer"
@@ -138,7 +146,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
     @blueprint.get("/")
     async def overview() -> Response:
         """What is running, as a page."""
-        return page("overview", symbol=config.symbol)
+        return await page("overview", symbol=config.symbol)
 
     @blueprint.get("/chart")
     @blueprint.get("/chart/", defaults={"symbol": ""})
@@ -147,8 +155,8 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         """Candles and liquidation volume of one symbol, as a page."""
         known = symbol_of(symbol or config.symbol)
         if known is None:
-            return page("unknown", 404, symbol=symbol[:60], example=config.symbol)
-        return page("chart", symbol=known)
+            return await page("unknown", 404, symbol=symbol[:60], example=config.symbol)
+        return await page("chart", symbol=known)
 
     @blueprint.get("/heatmap")
     @blueprint.get("/heatmap/", defaults={"symbol": ""})
@@ -157,35 +165,35 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         """Where positions would be liquidated, by price and over time, as a page."""
         known = symbol_of(symbol) if symbol else ""
         if known is None:
-            return page("unknown", 404, symbol=symbol[:60], example=config.symbol)
-        return page("heatmap", symbol=known)
+            return await page("unknown", 404, symbol=symbol[:60], example=config.symbol)
+        return await page("heatmap", symbol=known)
 
     @blueprint.get("/all-fills")
     async def all_fills() -> Response:
         """The newest fills, as a page."""
-        return page("all-fills", stream=config.fills)
+        return await page("all-fills", stream=config.fills)
 
     @blueprint.get("/liquidations")
     async def liquidations() -> Response:
         """The newest liquidations, as a page."""
-        return page("liquidations", stream=config.liquidations)
+        return await page("liquidations", stream=config.liquidations)
 
     @blueprint.get("/analytics")
     async def analytics() -> Response:
         """Volume, top traders and coins, as a page."""
-        return page("analytics", streams=config)
+        return await page("analytics", streams=config)
 
     @blueprint.get("/traders")
     async def traders() -> Response:
         """The leaderboard, as a page."""
-        return page("traders", streams=config)
+        return await page("traders", streams=config)
 
     @blueprint.get("/traders/<address>")
     async def trader(address: str) -> Response:
         """What one account holds and did, as a page."""
         if not _ADDRESS.fullmatch(address):
-            return page("unknown-trader", 404, within="traders", address=address[:60])
-        return page("trader", within="traders", address=address.lower(), streams=config)
+            return await page("unknown-trader", 404, within="traders", address=address[:60])
+        return await page("trader", within="traders", address=address.lower(), streams=config)
 
     @blueprint.get("/assets/<path:name>")
     async def asset(name: str) -> Response:

@@ -13,7 +13,7 @@ import attrs
 import httpx2
 import pytest
 import trio
-from flowd_binance import flowd_sinks
+from flowd_binance import flowd_sinks, page
 from flowd_binance.candles import CANDLES_MAX, Config, candles
 from flowd_binance.page import bar
 from flowd_binance.parse import Unusable, candle, kline, least_ms, message
@@ -810,6 +810,29 @@ async def test_a_range_gets_its_first_candles_and_says_which_it_was(
             "start_time": 1,
             "end_time": 2,
         }
+
+
+async def test_many_candles_are_written_in_portions_between_which_others_run(
+    world: World, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [0]
+
+    class Portions(trio.abc.Instrument):
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            made.append(0)
+
+    def counted(candle: Candle) -> bytes:
+        made[-1] += 1
+        return codec.encode(bar(candle))
+
+    monkeypatch.setattr(page, "AT_ONCE", 3)
+    monkeypatch.setattr(page, "bar_json", counted)
+    async with served(world) as daemon:
+        trio.lowlevel.add_instrument(Portions())
+        data = (await daemon.get("/api/v1/candles/BTCUSDT/1m")).json()["data"]
+
+    assert max(made) == 3
+    assert sum(made) == len(data) > 12
 
 
 def test_a_bar_has_seconds_and_exact_decimals() -> None:

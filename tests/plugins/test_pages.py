@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from urllib.parse import quote, urljoin
 import flowd_http
 import flowd_pages
 import flowd_websocket
+import jinja2
 import pytest
 import trio
 from attrs import frozen
@@ -133,6 +135,27 @@ async def every_asset(served: Daemon) -> dict[str, Answer]:
 
 async def test_the_index_is_a_page_where_pages_are_configured() -> None:
     assert "<h2" in await page("/")
+
+
+async def test_a_page_is_compiled_in_a_thread_and_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled: list[threading.Thread] = []
+    compile = jinja2.Environment.compile
+
+    def noted(*arguments: Any, **more: Any) -> Any:
+        compiled.append(threading.current_thread())
+        return compile(*arguments, **more)
+
+    monkeypatch.setattr(jinja2.Environment, "compile", noted)
+    async with daemon(CONFIG, registry=registry(*MODULES)) as served:
+        first = await served.get("/")
+        times = len(compiled)
+        again = await served.get("/")
+
+    assert first.body == again.body
+    assert len(compiled) == times > 1, "what it is based on, too"
+    assert threading.main_thread() not in compiled
 
 
 async def test_the_core_has_its_own_index_where_they_are_not() -> None:
