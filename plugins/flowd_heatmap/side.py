@@ -188,17 +188,9 @@ class Book:
         self._heaps = [[] for _ in self.tiers]
         self._tidy()
 
-    def levels(self, width: Decimal | None = None) -> dict[int, Decimal]:
+    def levels(self) -> dict[int, Decimal]:
         """Notional by bin; bin n begins at `n · width`."""
-        factor = self.factor
-        if width is None or width == self.width:
-            return {index: MATH.multiply(bin.held, factor) for index, bin in self.bins.items()}
-        found: dict[int, Decimal] = {}
-        for opened in self.opened.values():
-            for _, _, notional, price in self._cohorts(opened):
-                index = bin_of(price, width)
-                found[index] = MATH.add(found.get(index, ZERO), MATH.multiply(notional, factor))
-        return found
+        return {n: MATH.multiply(bin.held, self.factor) for n, bin in self.bins.items()}
 
     def _bin(self, price: Decimal) -> int:
         return bin_of(price, self.width)

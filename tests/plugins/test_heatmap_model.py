@@ -1,5 +1,6 @@
 """The model of the heatmap: the domain page's worked example, and what is at its edges."""
 
+from collections import Counter
 from decimal import Decimal
 from random import Random
 
@@ -346,10 +347,17 @@ def test_with_a_half_life_half_of_it_is_gone_after_it():
 
 
 def test_other_bins_are_made_of_the_same_cohorts():
-    one = one_level()
+    fine, coarse = model(bin="50"), model(bin="100")
+    for number, one in enumerate((A, B, C)):
+        for each in (fine, coarse):
+            each.step(one, interest(*OI[number : number + 2]))
 
-    assert one.long.levels(D(50)) == {1: 1000}
-    assert one.short.levels(D(50)) == {2: 1000}
+    assert (fine.created, fine.consumed) == (coarse.created, coarse.consumed) == (20, 2)
+    for side in ("long", "short"):
+        summed: Counter[int] = Counter()
+        for price, amount in levels(fine, side).items():
+            summed[price // 100 * 100] += amount
+        assert summed == levels(coarse, side)
 
 
 @pytest.mark.parametrize("seed", range(20))
