@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .stamps
 PARALLEL := -n auto --dist worksteal
+DUCKDB := 1.4
 
 # What a test process compiles is there for the next one, wherever that is switched off for others.
 export PYTHONDONTWRITEBYTECODE :=
@@ -16,14 +17,15 @@ help:            ## show this
 run: $(STAMP)/installed $(STAMP)/pages  ## the daemon on a demo configuration, fed by the simulated exchange
 	@exec $(BIN)/python demo/run.py
 
-test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages lint types  ## everything that must be true, as CI checks it
+test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages $(STAMP)/duckdb-$(DUCKDB)/stamp lint types  ## everything that must be true, as CI checks it
 	$(BIN)/python -m pytest $(PARALLEL) -m "not edge and not browser"
 	$(BIN)/python -m pytest -m "edge or browser"
+	PYTHONPATH=$(STAMP)/duckdb-$(DUCKDB) $(BIN)/python -m pytest $(PARALLEL) -m duckdb --duckdb=$(DUCKDB) $$(grep -lE "DUCKDB|mark.duckdb" tests/plugins/test_*.py)
 
 unit: $(STAMP)/tools  ## the fast tests only
 	$(BIN)/python -m pytest $(PARALLEL) -m "not edge and not browser" --ignore=tests/simulation
 
-edge: $(STAMP)/tools $(STAMP)/system  ## the tests with real sockets, processes and browsers
+edge: $(STAMP)/tools $(STAMP)/system $(STAMP)/duckdb-$(DUCKDB)/stamp  ## the tests with real sockets, processes and browsers
 	$(BIN)/python -m pytest -m "edge or browser"
 
 sim: $(STAMP)/tools  ## the simulation; SEED=n for one seed, SEEDS=n for many, from FIRST=n on
@@ -73,6 +75,12 @@ $(STAMP)/tools: $(STAMP)/installed
 $(STAMP)/system:
 	scripts/install-system chromium systemd nginx
 	@mkdir -p $(STAMP) && touch $@
+
+# The oldest DuckDB that we work with, beside the newest that the tools bring.
+$(STAMP)/duckdb-$(DUCKDB)/stamp: $(BIN)/python
+	@rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(@D) 'duckdb==$(DUCKDB).*'
+	@touch $@
 
 PAGES := plugins/flowd_pages
 $(STAMP)/pages: $(BIN)/python $(PAGES)/package-lock.json $(PAGES)/fetch.py

@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -18,6 +19,21 @@ settings.load_profile("house")
 
 LIMIT_S = 90.0
 """How long an async test may take in real time, whatever its own clock says."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--duckdb", metavar="VERSION", help="fail unless this DuckDB is in use")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    wanted = config.getoption("--duckdb")
+    if wanted is not None and not f"{version('duckdb')}.".startswith(f"{wanted}."):
+        raise pytest.UsageError(f"DuckDB {version('duckdb')} is in use, not {wanted}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if terminalreporter.config.getoption("--duckdb") is not None:
+        terminalreporter.write_line(f"with DuckDB {version('duckdb')}")
 
 
 @pytest.hookimpl(trylast=True)

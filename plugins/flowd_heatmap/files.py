@@ -19,6 +19,7 @@ PAGE = 200
 """Rows that are taken out of a query at once."""
 REMEDIES = {
     "lock": "stop who has it open",
+    "can only read versions": "a newer DuckDB wrote it: pip install --upgrade duckdb",
     "not a valid duckdb": "move it away to begin a new one, or name another",
     "not a database": "move it away to begin a new one, or name another",
     "malformed": "move it away to begin a new one",

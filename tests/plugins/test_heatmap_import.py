@@ -14,6 +14,8 @@ from flowd_heatmap.files import File
 from flowd_heatmap.rows import INTEREST
 from typer.testing import CliRunner, Result
 
+from tests.needed import DUCKDB
+
 HEADER = (
     "create_time,symbol,sum_open_interest,sum_open_interest_value,"
     "count_toptrader_long_short_ratio,sum_toptrader_long_short_ratio,count_long_short_ratio,"
@@ -22,7 +24,7 @@ HEADER = (
 REST = ",1.5,1.2,1.1,0.9\n"
 
 
-@pytest.fixture(params=["market.duckdb", "market.db"])
+@pytest.fixture(params=[DUCKDB, "market.db"])
 def database(request, tmp_path) -> Path:
     if request.param.endswith(".duckdb"):
         pytest.importorskip("duckdb")

@@ -29,11 +29,11 @@ from flowd_heatmap.store import Store, uncut
 
 from flowd import testing
 from flowd.market import Candle, LiquidationMap, OpenInterest
-from tests.needed import lacking
+from tests.needed import DUCKDB, lacking
 from tests.plugins.heatmap_kit import OI, WIDTH_MS, A, B, C, T, at, candle
 
 ROOT = Path(__file__).parent.parent.parent
-KINDS = ["market.duckdb", "market.db"]
+KINDS = [DUCKDB, "market.db"]
 NOW_MS = T + 10 * WIDTH_MS
 
 
@@ -190,6 +190,7 @@ async def test_no_volume_is_a_candle(path):
     assert len(kept(path)) == 1
 
 
+@pytest.mark.duckdb
 def test_duckdb_has_the_columns_and_scales_that_others_know(tmp_path):
     duckdb = pytest.importorskip("duckdb")
     path = tmp_path / "market.duckdb"
@@ -648,6 +649,7 @@ async def test_who_is_cancelled_interrupts_its_thread_and_waits_for_it():
     assert ended.is_set()
 
 
+@pytest.mark.duckdb
 async def test_a_query_is_interrupted(tmp_path):
     duckdb = pytest.importorskip("duckdb")
     with duckdb.connect() as connection:

@@ -222,6 +222,7 @@ def test_a_file_is_there_whole_or_not_at_all(db: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir() if "export" in path.name) == []
 
 
+@pytest.mark.duckdb
 def test_parquet_has_typed_columns(db: Path, tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     out = tmp_path / "orders.parquet"
@@ -241,6 +242,7 @@ def test_parquet_has_typed_columns(db: Path, tmp_path: Path) -> None:
     assert len(rows) == COUNT
 
 
+@pytest.mark.duckdb
 def test_parquet_rounds_nothing_and_tells_nothing_from_empty(db: Path, tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     out = tmp_path / "everything.parquet"
@@ -261,6 +263,7 @@ def test_parquet_rounds_nothing_and_tells_nothing_from_empty(db: Path, tmp_path:
     ]
 
 
+@pytest.mark.duckdb
 def test_parquet_of_nothing_is_a_file_with_columns(db: Path, tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     out = tmp_path / "none.parquet"
