@@ -111,6 +111,10 @@ class Source:
     reads: type | tuple[type, ...] | None = None
     tables_retain: Mapping[str, int] = Factory(dict)
     """How many records further streams retain, where that is not 100 000."""
+    remarks: Callable[[Any], Iterable[str]] | None = None
+    """Says of settings that work and may not be meant what to do, in sentences of a line: for
+    `flowd check`, and the log at the start.
+    """
 
 
 @frozen
@@ -129,6 +133,8 @@ class Transform:
     tables: Mapping[str, type] = Factory(dict)
     """Further streams, as a source's."""
     tables_retain: Mapping[str, int] = Factory(dict)
+    """As a source's."""
+    remarks: Callable[[Any], Iterable[str]] | None = None
     """As a source's."""
 
 
@@ -154,6 +160,8 @@ class Sink:
     live: Callable[[Any], Live | list[Live]] | None = None
     hot: Callable[[Any], Hot | list[Hot]] | None = None
     reads: type | tuple[type, ...] | None = None
+    remarks: Callable[[Any], Iterable[str]] | None = None
+    """As a source's."""
 
 
 @hookspec

@@ -1,10 +1,11 @@
 """What works as it is configured and may not be what was meant: for the start and `check`."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from flowd.door.addresses import is_local
 from flowd.door.rules import ANY
-from flowd.setup.config import Config, Settings
+from flowd.setup.config import Component, Config, Settings
 
 
 def remarks(config: Config, listens: Iterable[tuple[str, int]]) -> list[str]:
@@ -17,6 +18,8 @@ def remarks(config: Config, listens: Iterable[tuple[str, int]]) -> list[str]:
         for key, token in tokens
         if token is not None and not token.available
     ]
+    for part in config.components:
+        found += [f"{part.where}: {remark}" for remark in _of(part)]
     public = [
         f"{f'[{host}]' if ':' in host else host}:{port}"
         for host, port in listens
@@ -26,6 +29,20 @@ def remarks(config: Config, listens: Iterable[tuple[str, int]]) -> list[str]:
     if public and wanted:
         found.append(f"other machines can reach {', '.join(public)}: {'; '.join(wanted)}")
     return found
+
+
+def _of(part: Component) -> list[str]:
+    """What a plugin says of a component's settings. A mistake of its own stops nobody."""
+    if part.definition.remarks is None:
+        return []
+    try:
+        said = part.definition.remarks(part.settings)
+        told: list[Any] = [None] if isinstance(said, str | None) else list(said)
+        if not all(isinstance(one, str) for one in told):
+            raise TypeError(f"expected a list of texts, got {said!r:.60}")
+    except Exception as error:
+        return [f"its plugin's remarks cannot be told: {error!r}"]
+    return told
 
 
 def _wanted(settings: Settings) -> list[str]:

@@ -10,7 +10,7 @@ from quart import Blueprint
 from flowd.market import LiquidationMap
 from flowd.plugin import Desk, Feed, Sink, Streams, Transform, hookimpl
 from flowd_heatmap import sink
-from flowd_heatmap.config import COLUMNS_MAX, SYMBOLS_MAX, Config
+from flowd_heatmap.config import COLUMNS_MAX, SYMBOLS_MAX, Config, remarks
 from flowd_heatmap.records import Column, Score
 
 
@@ -41,6 +41,7 @@ def flowd_transforms() -> list[Transform]:
             retain=SYMBOLS_MAX,
             tables={"columns": Column, "score": Score},
             tables_retain={"columns": COLUMNS_MAX, "score": SYMBOLS_MAX},
+            remarks=remarks,
         )
     ]
 

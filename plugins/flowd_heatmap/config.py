@@ -14,7 +14,7 @@ from flowd.plugin import Seconds, StreamName
 from flowd_heatmap import leverage
 from flowd_heatmap.assumptions import SIDE_MODELS, Assumptions
 from flowd_heatmap.brackets import SHIPPED, brackets_of
-from flowd_heatmap.engines import SQLITE
+from flowd_heatmap.engines import SQLITE, engine_of
 
 BINS = {"BTCUSDT": Decimal(100)}
 SYMBOLS_MAX = 100
@@ -73,7 +73,7 @@ class Config:
         # Only who configures this pays for it, and before the loop turns.
         import_module("flowd_heatmap.transform")
         if self.database is not None and not self.database.endswith(SQLITE):
-            # Without it the map has no such past, which the transform says.
+            # Without it the map has no such past, which a remark says.
             with suppress(ImportError):
                 import_module("duckdb")
         if self.typical_notional < 1:
@@ -151,3 +151,18 @@ class Config:
         if symbol in self.bin:
             return Decimal(str(self.bin[symbol]))
         return BINS.get(symbol) or bin_width(price)
+
+
+def remarks(config: Config) -> list[str]:
+    """What works and may not be meant."""
+    if config.file is None:
+        return []
+    try:
+        engine_of(config.file)
+    except ImportError:
+        return [
+            f'database = "{config.database}" needs DuckDB, which is not installed '
+            "(pip install 'flowd-daemon[duckdb]'), or a name that ends in .db, for SQLite; its "
+            "past is what the streams retain"
+        ]
+    return []

@@ -280,7 +280,7 @@ async def uncut(
 def open_store(
     config: Config, candles: Input[Candle], interest: Input[OpenInterest], feed: Feed[Any]
 ) -> Store | None:
-    """The store that is configured; None, and why is logged, where there is none."""
+    """The store that is configured; None where there is none, or what it needs is not there."""
     file = config.file
     if file is None:
         feed.log.info('%s: no "database" is named: its past is what the streams retain', feed.name)
@@ -288,10 +288,4 @@ def open_store(
     try:
         return Store(file, candles, interest, config.symbols, feed)
     except ImportError:
-        feed.log.warning(
-            "%s: %s needs DuckDB, which is not installed (pip install 'flowd-daemon[duckdb]'), or "
-            "a name that ends in .db, for SQLite. Its past is what the streams retain",
-            feed.name,
-            file,
-        )
-        return None
+        return None  # A remark said at the start what to install.

@@ -1,8 +1,16 @@
 """What is said of a configuration that works and may not be meant."""
 
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import flowd_heatmap
 import pytest
+from attrs import frozen
 
 from flowd import testing
+from flowd.plugin import Feed, Source
 from flowd.setup.config import parse, parse_address
 from flowd.setup.remarks import remarks
 
@@ -71,3 +79,62 @@ def test_a_read_token_without_a_value_names_where_it_was_looked_for() -> None:
         "flowd.read_token: environment variable REMARKS_NOTHING is not set, so that only the admin "
         "can read what it is for"
     ]
+
+
+# -- of components --
+
+
+@frozen
+class Settings:
+    depth: int = 1
+
+
+async def follow(settings: Settings, feed: Feed[Any]) -> None:
+    raise NotImplementedError
+
+
+def of_a_plugin(remark: Callable[[Any], Any]) -> list[str]:
+    kind = Source("deep", follow, Settings, record=int, remarks=remark)
+    plugin = SimpleNamespace(flowd_sources=lambda: [kind])
+    found = parse('[sources.well]\nkind = "deep"\ndepth = 7', testing.registry(plugin))
+    return remarks(found, [])
+
+
+def test_what_a_plugin_remarks_names_the_component() -> None:
+    found = of_a_plugin(lambda settings: [f"depth = {settings.depth}: more than there is"])
+
+    assert found == ["sources.well: depth = 7: more than there is"]
+
+
+def test_a_plugin_may_have_nothing_to_remark() -> None:
+    assert of_a_plugin(lambda settings: ()) == []
+
+
+@pytest.mark.parametrize("answer", ["a text", None, [1]])
+def test_a_remark_that_is_none_is_the_plugins_mistake(answer: object) -> None:
+    (line,) = of_a_plugin(lambda settings: answer)
+
+    assert line.startswith("sources.well: its plugin's remarks cannot be told: ")
+    assert "expected a list of texts" in line
+
+
+def test_a_plugin_that_fails_at_its_remarks_is_told_and_stops_nobody() -> None:
+    (line,) = of_a_plugin(lambda settings: 1 // 0)
+
+    assert "sources.well: its plugin's remarks cannot be told: ZeroDivisionError" in line
+
+
+def test_a_heatmap_whose_file_needs_what_is_not_installed_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    text = '[transforms.heatmap]\nkind = "liquidation-heatmap"\ncandles = "c"\nopen_interest = "o"'
+
+    def found(database: str) -> list[str]:
+        config = parse(f"{text}\n{database}", testing.registry(flowd_heatmap))
+        return remarks(config, [])
+
+    (line,) = found('database = "market.duckdb"')
+    assert line.startswith('transforms.heatmap: database = "market.duckdb" ')
+    assert "pip install 'flowd-daemon[duckdb]'" in line
+    assert found('database = "market.db"') == found("") == []
