@@ -3,8 +3,10 @@ applied next, and when.
 
 A candle is due once its end's open interest is settled: when a sample from after it is there, or
 none came for half a candle. A candle that is missing is waited for, since histories fill holes.
+What comes later still is for a model that is made anew.
 """
 
+from decimal import Decimal
 from heapq import heappop, heappush
 from typing import Any
 
@@ -21,14 +23,24 @@ HOLE_MS = 600_000
 class Line:
     """The candles that wait to be applied, and the one under way. Pure: times are told to it. There
     is no model before the first candle's price is known.
+
+    `since_ms` is since when somebody listens: what was told before may take its time to come.
     """
 
-    def __init__(self, model: Model | None = None) -> None:
+    def __init__(self, model: Model | None = None, since_ms: int = 0) -> None:
         self.model = model
         self.samples = Samples()
         self.under_way: Candle | None = None
         self.holes = 0
         """Missing candles that were waited for in vain."""
+        self.blind: set[int] = set()
+        """When candles opened that the model took in without their open interest, or without the
+        candle before.
+        """
+        self._passed = False
+        """Whether candles were passed by, since the open interest of none was known yet."""
+        self._since_ms = since_ms
+        self._width_ms = 0
         self._closed: dict[int, Candle] = {}
         self._order: list[int] = []
         """When those opened: a heap."""
@@ -39,10 +51,11 @@ class Line:
         return len(self._closed)
 
     def add(self, candle: Candle) -> bool:
-        """One more candle, or a newer state of one. True when it is older than what the model knows
-        at all, so that the model might be another one with it.
+        """One more candle, or a newer state of one. True when the model might be another one with
+        it: it is older than all that the model knows, or one that was done without.
         """
         model = self.model
+        self._width_ms = candle.width_ms
         if not candle.closed:
             if self.under_way is None or candle.time_ms >= self.under_way.time_ms:
                 self.under_way = candle
@@ -53,7 +66,42 @@ class Line:
             self._closed[candle.time_ms] = candle
             return False
         model.late += candle.time_ms < model.applied_ms
-        return model.history_from_ms is not None and candle.time_ms < model.history_from_ms
+        if model.history_from_ms is None or candle.time_ms < model.history_from_ms:
+            return model.history_from_ms is not None
+        return candle.time_ms + candle.width_ms in self.blind
+
+    def sample(self, time_ms: int, contracts: Decimal) -> bool:
+        """The open interest at one moment. True when the model might be another one with it."""
+        self.samples.add(time_ms, contracts)
+        model, width_ms = self.model, self._width_ms
+        if model is None:
+            return False
+        if model.history_from_ms is None:
+            return self._passed
+        if time_ms < model.history_from_ms or not self.blind or not width_ms:
+            return time_ms < model.history_from_ms or bool(self.blind)
+        end_ms = -(-time_ms // width_ms) * width_ms
+        near = end_ms - time_ms <= width_ms // 2
+        return near and not self.blind.isdisjoint((end_ms, end_ms - width_ms))
+
+    def knows_more(self, than: "Line") -> bool:
+        """Whether a model that is made of this, of which nothing is applied yet, begins sooner, or
+        as soon and with what the other one did without.
+        """
+        begins_ms = self.first_known()
+        known_ms = None if than.model is None else than.model.history_from_ms
+        if begins_ms is None or known_ms is None:
+            return begins_ms is not None and than._passed
+        if begins_ms != known_ms:
+            return begins_ms < known_ms
+        return any(self._is_whole(time_ms) for time_ms in than.blind)
+
+    def _is_whole(self, time_ms: int) -> bool:
+        candle = self._closed.get(time_ms)
+        if candle is None or time_ms - candle.width_ms not in self._closed:
+            return False
+        interest = self.samples.around(time_ms, candle.width_ms)
+        return interest.before is not None and interest.after is not None
 
     def first_known(self) -> int | None:
         """The first waiting candle of which the open interest is known at both ends."""
@@ -75,7 +123,8 @@ class Line:
             missing = (first.time_ms - applied_ms) // first.width_ms - 1
             if missing > 0 and now_ms < end_ms + HOLE_MS:
                 return None
-        if not self.samples.reach(end_ms) and now_ms < end_ms + first.width_ms // 2:
+        told_ms = max(end_ms, self._since_ms)
+        if not self.samples.reach(end_ms) and now_ms < told_ms + first.width_ms // 2:
             return None
         return first
 
@@ -89,6 +138,9 @@ class Line:
             self.holes += (candle.time_ms - applied_ms) // width_ms - 1
             interest = evolve(interest, before=None)
         changed = model.step(candle, interest)
+        self._passed |= not changed and model.history_from_ms is None
+        if changed and model.oi_missing:
+            self.blind.add(candle.time_ms)
         del self._closed[heappop(self._order)]
         self.samples.forget(candle.time_ms)
         return changed

@@ -48,9 +48,8 @@ class Heatmap:
         self._symbols: dict[str, Symbol] = {}
         self._width_ms = 0
         self._older: dict[str, float] = {}
-        """Of which symbols something came that is older than their models, and when by Trio's
-        clock.
-        """
+        """Of which symbols something came that their models did without, and when, by Trio."""
+        self._since_ms = feed.clock()
         self._news = trio.Event()
         self._store = open_store(config, self._candles, self._interest, feed)
         self._scorer: Scorer | None = None
@@ -96,7 +95,7 @@ class Heatmap:
             wanted = not self._config.symbols or head.symbol in self._config.symbols
             if wanted and head.made_of == made and head.applied_ms >= oldest_ms:
                 restore(model, head, own)
-                symbol = Symbol(head.symbol, Line(model), made)
+                symbol = Symbol(head.symbol, Line(model, self._since_ms), made)
                 symbol.told = head.told_created, head.told_consumed
                 last = self._feed.get(head.symbol)
                 if last is not None and last.mark_price is not None:
@@ -110,7 +109,9 @@ class Heatmap:
                     )
                 if head.interest_ms is not None and head.interest is not None:
                     symbol.line.samples.add(head.interest_ms, head.interest)
-                symbol.columns = sorted(one.time_ms for one in columns.pop(head.symbol, []))
+                kept = [one for one in columns.pop(head.symbol, []) if isinstance(one, Column)]
+                symbol.columns = sorted(one.time_ms for one in kept)
+                symbol.line.blind = {one.time_ms for one in kept if one.oi_missing}
                 self._symbols[head.symbol] = symbol
             else:
                 self._feed.log.info("%s: its model is let go of, or made anew", head.symbol)
@@ -184,10 +185,7 @@ class Heatmap:
         symbol = self._symbol(interest.symbol)
         if symbol is None or interest.time_ms < self._oldest_ms():
             return
-        symbol.line.samples.add(interest.time_ms, interest.contracts)
-        model = symbol.line.model
-        from_ms = None if model is None else model.history_from_ms
-        if from_ms is not None and interest.time_ms < from_ms:
+        if symbol.line.sample(interest.time_ms, interest.contracts):
             self._older[interest.symbol] = trio.current_time()
         self._news.set()
 
@@ -201,7 +199,7 @@ class Heatmap:
         if len(self._symbols) >= SYMBOLS_MAX:
             self._feed.drop("too many symbols", name)
             return None
-        found = self._symbols[name] = Symbol(name, Line())
+        found = self._symbols[name] = Symbol(name, Line(since_ms=self._since_ms))
         return found
 
     def _model_of(self, name: str) -> str | None:
@@ -273,6 +271,7 @@ class Heatmap:
         assert model.applied_ms is not None, "something was applied"
         before_ms = model.applied_ms - int(self._config.keep * 1000)
         while symbol.columns and symbol.columns[0] <= before_ms:
+            symbol.line.blind.discard(symbol.columns[0])
             self._columns.forget(f"{symbol.name}/{symbol.columns.pop(0)}")
         model.forget(self._config.positions_for_ms)
 
@@ -331,8 +330,8 @@ class Heatmap:
     # -- what came late --
 
     async def _make_anew(self) -> bool:
-        """Make models anew of which older candles or samples came, where they then begin sooner;
-        whether one was.
+        """Make models anew of which candles or samples came that they did without, where they then
+        know more; whether one was.
         """
         now = trio.current_time()
         names = {name for name, at in self._older.items() if at <= now - SETTLE_S}
@@ -348,7 +347,7 @@ class Heatmap:
 
         def sample(interest: OpenInterest) -> None:
             if interest.symbol in names:
-                fresh[interest.symbol].samples.add(interest.time_ms, interest.contracts)
+                fresh[interest.symbol].sample(interest.time_ms, interest.contracts)
 
         if self._store is not None:
             await self._store.read(self._oldest_ms(), (sample, take))
@@ -356,17 +355,14 @@ class Heatmap:
         await self._read(self._candles, take)
         older = False
         for name, line in fresh.items():
-            symbol = self._symbols[name]
-            begins_ms, model = line.first_known(), symbol.line.model
-            known_ms = None if model is None else model.history_from_ms
-            if begins_ms is not None and known_ms is not None and begins_ms < known_ms:
-                self._start_over(symbol, line)
+            if line.knows_more(self._symbols[name].line):
+                self._start_over(self._symbols[name], line)
                 older = True
         return older
 
     def _start_over(self, symbol: Symbol, line: Line) -> None:
         """Another line takes a symbol's place, with nothing applied yet."""
-        self._feed.log.info("%s: its model is made anew, since older data came", symbol.name)
+        self._feed.log.info("%s: its model is made anew, of what came late", symbol.name)
         for record in self._hours.after(0):
             if record.value.symbol == symbol.name:
                 self._hours.forget(record.value.key)

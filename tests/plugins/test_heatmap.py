@@ -59,6 +59,10 @@ def example(world):
     world.candle(A, B, C)
 
 
+def columns(world):
+    return [record.value for record in world.feed.tables["columns"].after(0)]
+
+
 def levels(told):
     return {int(one.price): (one.long, one.short) for one in told.levels}
 
@@ -219,6 +223,119 @@ async def test_history_that_comes_late_makes_the_model_anew(config, autojump_clo
     assert world.map.history_from_ms == A.time_ms
     assert len(world.map.levels) == 18
     assert len(world.feed.tables["columns"]) == 3
+
+
+async def test_open_interest_that_comes_long_after_its_candles_is_in_the_map(
+    config, autojump_clock, nursery
+):
+    world = World(config)
+    world.candle(A, B, C)
+    nursery.start_soon(world.run)
+    await trio.sleep(2000)
+    assert world.map is None
+
+    world.interest(*(at(number, text) for number, text in enumerate(OI)))
+    await trio.sleep(20)
+
+    assert (world.map.created_ever, world.map.consumed_ever) == (20, 2)
+    assert not world.map.oi_missing
+    assert len(world.feed.tables["columns"]) == 3
+
+
+async def test_candles_that_were_applied_without_open_interest_are_so_anew_when_it_is_known(
+    config, autojump_clock, nursery
+):
+    world, calm = World(config), World(config)
+    example(calm)
+    world.interest(at(0, OI[0]), at(1, OI[1]))
+    world.candle(A, B, C)
+    nursery.start_soon(calm.run)
+    nursery.start_soon(world.run)
+    await trio.sleep(2000)
+    assert world.map.candle_ms == C.time_ms
+    assert world.map.oi_missing
+
+    world.interest(at(2, OI[2]), at(3, OI[3]))
+    await trio.sleep(20)
+
+    assert evolve(world.map, created=0, consumed=0) == evolve(calm.map, created=0, consumed=0)
+    assert columns(world) == columns(calm)
+
+
+async def test_what_was_applied_without_open_interest_is_known_after_a_restart(
+    config, autojump_clock
+):
+    world, calm = World(config), World(config)
+    example(calm)
+    world.interest(at(0, OI[0]), at(1, OI[1]))
+    world.candle(A, B, C)
+    for each in (world, calm):
+        with trio.move_on_after(2000):
+            await each.run()
+    assert world.map.oi_missing
+
+    world.interest(at(2, OI[2]), at(3, OI[3]))
+    with trio.move_on_after(20):
+        await world.run()
+
+    assert columns(world) == columns(calm)
+
+
+async def test_a_candle_that_was_given_up_is_applied_when_it_comes_after_all(
+    config, autojump_clock, nursery
+):
+    world, calm = World(config), World(config)
+    example(calm)
+    world.interest(*(at(number, text) for number, text in enumerate(OI)))
+    world.candle(A, C)
+    nursery.start_soon(calm.run)
+    nursery.start_soon(world.run)
+    await trio.sleep(2000)
+    assert world.map.oi_missing
+
+    world.candle(B)
+    await trio.sleep(20)
+
+    assert columns(world) == columns(calm)
+
+
+async def test_what_stays_unknown_makes_nothing_anew(config, autojump_clock, nursery, caplog):
+    caplog.set_level("INFO")
+    world = World(config)
+    world.interest(at(0, OI[0]), at(1, OI[1]), at(3, OI[3]))
+    world.candle(A, B, C)
+    for _ in range(3):
+        with trio.move_on_after(2000):
+            await world.run()
+    world.candle(A, B, C)
+    world.interest(at(0.9, "1009"), at(1.4, "1010"))
+    with trio.move_on_after(2000):
+        await world.run()
+
+    assert [one.oi_missing for one in columns(world)] == [False, True, True]
+    assert "made anew" not in caplog.text
+
+
+async def test_after_a_restart_candles_wait_for_their_open_interest(config, autojump_clock):
+    world = World(config)
+    world.interest(at(0, OI[0]), at(1, OI[1]))
+    world.candle(A)
+    with trio.move_on_after(20):
+        await world.run()
+    await trio.sleep(3600)
+    world.candle(B, C)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        await trio.sleep(100)
+        assert world.map.candle_ms == A.time_ms
+        head = world.feed.tables["columns"].head.seq
+        world.interest(at(2, OI[2]), at(3, OI[3]))
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+
+    assert (world.map.created_ever, world.map.consumed_ever) == (20, 2)
+    assert world.feed.tables["columns"].head.seq == head + 2
 
 
 async def test_symbols_that_are_not_asked_for_are_left_alone(config, autojump_clock, nursery):
