@@ -271,7 +271,7 @@ def _why(part: ComponentStatus) -> str:
         return f"{part.state}: {part.error}" if part.error else part.state
     if part.loop_held_s is not None:
         return f"held the event loop for {part.loop_held_s}s a moment ago: nobody was served"
-    if part.delivering is False:
+    if part.delivering is False and part.problem is None:
         return "connected, but nothing is delivered" if part.connected else "connecting"
     if part.problem is not None:
         return part.problem

@@ -37,6 +37,7 @@ WRONG_MS = 86_400_000
 REJECTED_S = 3600.0
 SILENT_S = 180.0
 SILENT_POLLS = 3
+FAILED_POLLS = 2
 PORTION = 50
 """Samples that are published in one step."""
 
@@ -128,6 +129,8 @@ class Polls:
         self._every_ms = round(config.every * 1000)
         self._apart_ms = min(APART_MS, self._every_ms // 2 // len(config.names))
         self._refused: set[str] = set()
+        self._failing: dict[str, int] = {}
+        """How often in a row the symbols failed that did."""
         self._news_at = trio.current_time()
         self._why = "nothing new is told"
 
@@ -145,6 +148,9 @@ class Polls:
                 self._refused.remove(symbol)
             except UpstreamError as error:
                 self._tell("poll failed", symbol, error)
+                self._failed(symbol)
+            else:
+                self._answered(symbol)
             await trio.sleep(self._pause_s(number))
 
     async def watch(self) -> None:
@@ -161,6 +167,23 @@ class Polls:
                 why = f"Binance wants no request for {closed_s:.0f}s" if closed_s else self._why
                 raise UpstreamSilent(f"no open interest for {silent_s:g}s: {why}", retry_s=closed_s)
             self._news_at = trio.current_time()
+
+    def _failed(self, symbol: str) -> None:
+        """Once more. It is a problem where nothing is told at all, or for the second time."""
+        count = self._failing[symbol] = self._failing.get(symbol, 0) + 1
+        if self._feed.tally.delivering and count < FAILED_POLLS:
+            return
+        others = len(self._failing) - 1
+        more = f" (and {others} other symbol{'s' * (others > 1)})" * (others > 0)
+        self._feed.problem(
+            f"no open interest of {self._why}{more}; asked again every {self._config.every:g}s; "
+            "what is missed is fetched then"
+        )
+
+    def _answered(self, symbol: str) -> None:
+        self._failing.pop(symbol, None)
+        if not self._failing:
+            self._feed.problem(None)
 
     def _pause_s(self, number: int) -> float:
         """How long until the next full span by the wall clock, less the lead. The later symbols

@@ -75,6 +75,7 @@ def test_when_all_is_well_there_is_nothing_to_say() -> None:
         ({"delivering": False, "connected": False}, "connecting"),
         ({"loop_held_s": 3.2}, "held the event loop for 3.2s a moment ago: nobody was served"),
         ({"delivering": False, "connected": True}, "connected, but nothing is delivered"),
+        ({"delivering": False, "problem": "it is asked in vain"}, "it is asked in vain"),
     ],
 )
 def test_what_is_wrong_is_said_by_name(wrong: dict[str, Any], why: str) -> None:

@@ -521,6 +521,52 @@ async def test_nothing_is_asked_while_binance_wants_to_be_left_alone(
             assert_known(held(feed, symbol))
 
 
+async def test_a_service_that_fails_is_a_problem_until_it_answers(autojump_clock: Clock) -> None:
+    binance = Binance()
+    binance.instead[LIVE] = testing.Reply(503, '{"code": -1001, "msg": "Internal error"}')
+    feed = binance.feed()
+    async with running(feed):
+        await trio.sleep(30)
+        first = feed.tally.problem
+        binance.instead.clear()
+        await trio.sleep(90)
+
+        assert first is not None
+        assert "BTCUSDT: Binance is overloaded or down (HTTP 503): -1001 Internal error" in first
+        assert "asked again every 60s; what is missed is fetched then" in first
+        assert feed.tally.problem is None
+
+
+async def test_one_failure_among_good_answers_is_no_problem_but_many_are(
+    autojump_clock: Clock,
+) -> None:
+    binance = Binance()
+    feed = binance.feed()
+    async with running(feed, BOTH):
+        await trio.sleep(10)
+        binance.instead[LIVE] = testing.Reply(503)
+        await trio.sleep(75)
+        assert feed.tally.dropped == {"poll failed": 2}
+        assert feed.tally.problem is None
+        await trio.sleep(50)
+        assert feed.tally.problem is not None
+        assert "and 1 other symbol" in feed.tally.problem
+        binance.instead.clear()
+        await trio.sleep(60)
+
+        assert feed.tally.problem is None
+
+
+async def test_a_source_that_begins_anew_begins_without_a_problem(autojump_clock: Clock) -> None:
+    binance = Binance()
+    feed = binance.feed()
+    feed.problem("of the run before")
+    async with running(feed):
+        await trio.sleep(5)
+
+        assert feed.tally.problem is None
+
+
 async def test_html_where_json_should_be_is_counted_and_asked_for_again(
     autojump_clock: Clock,
 ) -> None:
