@@ -54,6 +54,9 @@ class Duck:
         """A connection. All that is needed is built in; nothing may be downloaded. What it writes
         can be read by any DuckDB that we know.
         """
+        if not read_only and path.exists() and not path.stat().st_size:
+            # Made and never written to, as by a full disk: it would be taken for damaged.
+            path.unlink()
         settings = {
             "storage_compatibility_version": "v1.4.0",
             "threads": "1",

@@ -82,9 +82,6 @@ class File:
         elif read_only:
             raise FileNotFoundError(2, "there is no such file")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists() and not self.path.stat().st_size:
-            # Made and never written to, as by a full disk: DuckDB takes it for damaged.
-            self.path.unlink()
         self._connection = self._engine.connect(self.path, read_only=False)
         for table in TABLES:
             self._connection.execute(_create(table, self._engine))

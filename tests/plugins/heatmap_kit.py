@@ -1,11 +1,17 @@
 """Candles and open interest, for the tests of what is made of them."""
 
 from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
 from flowd_heatmap.assumptions import Assumptions, SideModel
 from flowd_heatmap.brackets import Brackets, read
+from flowd_heatmap.engines import engine_of
+from flowd_heatmap.files import File
 from flowd_heatmap.leverage import DEFAULT, parse
 from flowd_heatmap.model import Interest, Model
+from flowd_heatmap.rows import CANDLES, INTEREST
 
 from flowd.market import Candle, OpenInterest
 
@@ -73,6 +79,19 @@ def levels(book_of: Model, side: str) -> dict[int, Decimal]:
     """A side's densities by the lower edges of their bins."""
     book = book_of.long if side == "long" else book_of.short
     return {index * int(book.width): amount for index, amount in sorted(book.levels().items())}
+
+
+def kept(path: Path) -> list[Any]:
+    """What a file has: open interest, then candles, each by time."""
+    file = File(path, engine_of(path))
+    file.open(read_only=True)
+    found: list[Any] = []
+    for table in (INTEREST, CANDLES):
+        reader = file.reader(table, 0)
+        found += chain.from_iterable(iter(reader.page, None))
+        reader.close()
+    file.close()
+    return found
 
 
 A = candle(0, "99500", "100200", "99400", "100000")

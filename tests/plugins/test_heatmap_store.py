@@ -13,7 +13,6 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 from decimal import Decimal
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,13 @@ from attrs import evolve
 from flowd_heatmap import Config, store
 from flowd_heatmap.engines import engine_of
 from flowd_heatmap.files import File, Unusable
-from flowd_heatmap.rows import CANDLES, INTEREST
+from flowd_heatmap.rows import CANDLES
 from flowd_heatmap.store import Store, uncut
 
 from flowd import testing
 from flowd.market import Candle, LiquidationMap, OpenInterest
 from tests.needed import DUCKDB, lacking
-from tests.plugins.heatmap_kit import OI, WIDTH_MS, A, B, C, T, at, candle
+from tests.plugins.heatmap_kit import OI, WIDTH_MS, A, B, C, T, at, candle, kept
 
 ROOT = Path(__file__).parent.parent.parent
 KINDS = [DUCKDB, "market.db"]
@@ -95,19 +94,6 @@ class World:
     @property
     def problem(self) -> str | None:
         return self.feed.tally.problem
-
-
-def kept(path: Path) -> list[Any]:
-    """What a file has: open interest, then candles, each by time."""
-    file = File(path, engine_of(path))
-    file.open(read_only=True)
-    found: list[Any] = []
-    for table in (INTEREST, CANDLES):
-        reader = file.reader(table, 0)
-        found += chain.from_iterable(iter(reader.page, None))
-        reader.close()
-    file.close()
-    return found
 
 
 def written(*values: Candle | OpenInterest) -> list[Any]:
@@ -416,6 +402,25 @@ async def test_a_file_that_another_process_has_is_waited_for(path, monkeypatch):
             world.end()
     assert kept(path) == written(at(0, OI[0]), A, B)
     assert world.taken == written(A)
+
+
+async def test_an_empty_file_that_another_process_has_is_waited_for(path, monkeypatch):
+    monkeypatch.setattr("flowd_heatmap.engines.BUSY_S", 0.01)
+    world = World(path)
+    world.put(A)
+
+    with held(path) as let_go:
+        before = path.stat().st_ino
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.run)
+            await world.until(lambda: world.problem)
+            assert "stop who has it open" in world.problem
+            let_go()
+            await world.until(lambda: world.problem is None)
+            world.end()
+
+    assert path.stat().st_ino == before
+    assert kept(path) == written(A)
 
 
 async def test_what_fell_off_the_stream_meanwhile_is_written_too(path, monkeypatch):
