@@ -144,6 +144,20 @@ async def test_other_paths_are_not_found(autojump_clock, target):
     assert exchange.accepted == 0
 
 
+async def test_a_candle_can_be_told_late_and_again(autojump_clock):
+    exchange = make_exchange()
+    async with trio.open_nursery() as nursery:
+        client = await dial(exchange, nursery, "/market/stream?streams=btcusdt@kline_5m")
+        for _ in range(2):
+            exchange.tell_candle("BTCUSDT", "5m", START_MS - 900_000)
+        told = [json.loads(await client.get_message())["data"] for _ in range(2)]
+        nursery.cancel_scope.cancel()
+
+    assert told[0] == told[1]
+    assert told[0]["k"]["t"] == (START_MS - 900_000) // 300_000 * 300_000
+    assert told[0]["k"]["x"]
+
+
 async def test_new_connections_can_be_refused(autojump_clock):
     exchange = make_exchange()
     exchange.handshake_status = 451
@@ -1054,6 +1068,17 @@ async def test_calls_can_be_refused_at_will(quiet_exchange, http, status, retry_
     assert refused.headers.get("Retry-After") == retry_after
     assert ("html" in refused.headers["Content-Type"]) == (status == 403)
     assert answered.status_code == 200
+
+
+async def test_calls_of_one_kind_can_be_refused(quiet_exchange, http):
+    quiet_exchange.rest.refuse(503, only="openInterest")
+    refused = await http.get("/fapi/v1/openInterest?symbol=BTCUSDT")
+    past = await http.get("/futures/data/openInterestHist?symbol=BTCUSDT&period=5m")
+    other = await http.get("/fapi/v1/klines?symbol=BTCUSDT&interval=5m&limit=1")
+    quiet_exchange.rest.refuse(None, only="openInterest")
+    answered = await http.get("/fapi/v1/openInterest?symbol=BTCUSDT")
+
+    assert [one.status_code for one in (refused, past, other, answered)] == [503, 503, 200, 200]
 
 
 # Real sockets, and the program

@@ -117,6 +117,14 @@ class Binance:
         )
         return self._tell(order, place)
 
+    def tell_candle(self, symbol: str, interval: str, time_ms: int) -> None:
+        """Tell subscribers the candle that holds this time as it is now, once more or late."""
+        name = f"{symbol.lower()}@kline_{interval}"
+        stream = parse_stream(name, self._symbols.get)
+        assert stream is not None, f"no such stream: {name}"
+        event = events.kline(self.market, stream, time_ms, self.clock())
+        self._audience.publish((name,), event)
+
     def fill(self, order: ForcedOrder) -> None:
         """Have a forced order happen. The exchange samples it and tells of it about 1 s later."""
         self._sampler.add(order)

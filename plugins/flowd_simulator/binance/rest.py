@@ -32,7 +32,7 @@ class Rest:
         self.weights = Weights(clock, weight_limit)
         self._market = market
         self._clock = clock
-        self._refused: Refused | None = None
+        self._refused: dict[str, Refused] = {}
         self._add("/fapi/v1/ping", self._ping, _light)
         self._add("/fapi/v1/time", self._time, _light)
         self._add("/fapi/v1/exchangeInfo", self._exchange_info, _light)
@@ -40,13 +40,19 @@ class Rest:
         self._add("/fapi/v1/openInterest", self._open_interest, _light)
         self._add("/futures/data/openInterestHist", self._open_interest_history, None)
 
-    def refuse(self, status: int | None, *, retry_after_s: int | None = None) -> None:
-        """Answer every call with this HTTP status, until called with None: 403, 418, 429, 451, 5xx.
+    def refuse(
+        self, status: int | None, *, retry_after_s: int | None = None, only: str = ""
+    ) -> None:
+        """Answer every call with this HTTP status, until called with None: 403, 418, 429, 451, 5xx;
+        or only those whose path has `only` in it.
 
         418 and 429 carry `Retry-After`, 60 unless given.
         """
+        if status is None:
+            self._refused.pop(only, None)
+            return
         usual = 60 if status in (418, 429) else None
-        self._refused = None if status is None else Refused(status, retry_after_s or usual)
+        self._refused[only] = Refused(status, retry_after_s or usual)
 
     def _add(
         self,
@@ -57,7 +63,8 @@ class Rest:
         async def view() -> Response:
             try:
                 weight = 0 if weigh is None else weigh(request.args)
-                refused = self._refused or self.weights.spend(weight)
+                told = [one for part, one in self._refused.items() if part in path]
+                refused = told[0] if told else self.weights.spend(weight)
                 if weigh is None:
                     refused = refused or self.weights.spend_history()
                 if refused is not None:
