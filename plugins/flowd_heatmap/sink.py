@@ -32,6 +32,7 @@ ACTIONS = ("subscribe", "unsubscribe", "ping")
 SYMBOLS_AT_ONCE = 10
 INTERVAL_S, INTERVAL_MAX_S = 5, 60
 SOURCES = ("estimated", "observed")
+PARAMETERS = ("symbols", "source", "update_interval", "after")
 
 
 def _path(_: object, attribute: Any, path: str) -> None:
@@ -72,10 +73,12 @@ def live(config: Config) -> Live:
         wanted = dict(session.query)
         symbols = [name for name in wanted.pop("symbols", "").split(",") if name]
         after, interval = wanted.pop("after", None), wanted.pop("update_interval", INTERVAL_S)
+        source = _source(wanted.pop("source", None))
         for name, value in wanted.items():
-            raise _refused(f"no parameter is called {name!r:.60}", name, value, "symbols")
+            raise _refused(f"no parameter is called {name!r:.60}", name, value, PARAMETERS)
         if symbols:
-            subscribe(config, session, paces, symbols, interval, dict.fromkeys(symbols, after))
+            places = dict.fromkeys(symbols, after)
+            subscribe(config, session, paces, symbols, interval, places, source)
 
     def receive(session: Session, text: str) -> None:
         act(config, session, paces, text)
@@ -113,7 +116,8 @@ def act(config: Config, session: Session, paces: Paces, text: str) -> None:
         if not isinstance(after, dict):
             raise _refused("after is an object", "after", after, '{"BTCUSDT": position}')
         interval = said.get("update_interval", INTERVAL_S)
-        subscribe(config, session, paces, _symbols(said), interval, after)
+        source = _source(said.get("source"))
+        subscribe(config, session, paces, _symbols(said), interval, after, source)
     elif action == "unsubscribe":
         unsubscribe(session, _symbols(said))
     else:
@@ -129,13 +133,16 @@ def subscribe(
     symbols: list[str],
     interval: object,
     after: Mapping[str, object],
+    source: str | None,
 ) -> None:
-    """Follow these symbols, also where others are no symbols, which is told."""
+    """Follow these symbols, also where others are no symbols, which is told. A symbol is followed
+    in one source: where another one is asked for, that takes its place.
+    """
     every_s = _interval(interval)
     unknown = []
     wishes = []
     for symbol in symbols:
-        stream = _stream_of(config, session, symbol)
+        stream = _stream_of(config, session, symbol, source)
         if stream is None:
             unknown.append(symbol)
             continue
@@ -152,7 +159,7 @@ def subscribe(
     for wish in wishes:
         session.follow(wish)
     if unknown:
-        raise _unknown(unknown, _known(config, session))
+        raise _unknown(unknown, _known(config, session, source), source)
 
 
 def unsubscribe(session: Session, symbols: list[str]) -> None:
@@ -166,17 +173,31 @@ def unsubscribe(session: Session, symbols: list[str]) -> None:
         raise _unknown(unknown, sorted(follows))
 
 
-def _stream_of(config: Config, session: Session, symbol: str) -> str | None:
-    """The stream with this symbol's map, estimated if there is such a one."""
-    for name in (config.input, config.observed):
-        if name in session.streams and session.get(name)(symbol) is not None:
+def _streams(config: Config, session: Session, source: str | None) -> list[str]:
+    """The streams with maps of this source; without one all of them, the estimated ones first."""
+    named = dict(zip(SOURCES, (config.input, config.observed), strict=True))
+    wanted = named.values() if source is None else [named[source]]
+    return [name for name in wanted if name in session.streams]
+
+
+def _stream_of(config: Config, session: Session, symbol: str, source: str | None) -> str | None:
+    """The stream with this symbol's map."""
+    for name in _streams(config, session, source):
+        if session.get(name)(symbol) is not None:
             return name
     return None
 
 
-def _known(config: Config, session: Session) -> list[str]:
-    streams = [name for name in (config.input, config.observed) if name in session.streams]
+def _known(config: Config, session: Session, source: str | None) -> list[str]:
+    streams = _streams(config, session, source)
     return sorted({told.symbol for name in streams for told in session.values(name)})
+
+
+def _source(given: object) -> str | None:
+    """Which maps are meant; None where nobody said, which is the estimated one if there is one."""
+    if given is not None and given not in SOURCES:
+        raise _refused(f"there is no source {given!r:.40}", "source", given, SOURCES)
+    return given
 
 
 def _symbols(said: Mapping[str, Any]) -> list[str]:
@@ -205,9 +226,10 @@ def _interval(given: object) -> int:
     return int(min(max(given, 1), INTERVAL_MAX_S))
 
 
-def _unknown(symbols: list[str], known: list[str]) -> BadRequest:
+def _unknown(symbols: list[str], known: list[str], source: str | None = None) -> BadRequest:
+    kind = f"{source} map" if source else "map"
     return BadRequest(
-        f"there is no map of {', '.join(symbols):.200}",
+        f"there is no {kind} of {', '.join(symbols):.200}",
         parameter="symbols",
         value=symbols,
         allowed=known,
@@ -270,12 +292,10 @@ def _other(config: Config, query: Mapping[str, str], streams: Streams) -> Tail |
     """An observed map, where one is asked for or there is no other. BadRequest for what there is
     not. None for an estimated one, which the door has ready.
     """
-    symbol, source = query["symbol"], query.get("source")
+    symbol, source = query["symbol"], _source(query.get("source"))
     for name, value in query.items():
         if name not in ("symbol", "source"):
             raise _refused(f"no parameter is called {name!r:.60}", name, value, ("source",))
-    if source is not None and source not in SOURCES:
-        raise _refused(f"there is no source {source!r:.40}", "source", source, SOURCES)
     if source != "observed" and streams[config.input].get(symbol) is not None:
         return None
     told: LiquidationMap | None = None

@@ -156,6 +156,9 @@ async def test_a_mix_subscribes_what_there_is_and_names_the_rest(autojump_clock)
         (subscribe(*"ABCDEFGHIJK"), "INVALID_MESSAGE", "list of symbols"),
         (subscribe("BTCUSDT", update_interval="soon"), "INVALID_MESSAGE", "number of seconds"),
         (subscribe("BTCUSDT", after={"BTCUSDT": "x"}), "INVALID_MESSAGE", "position"),
+        (subscribe("BTCUSDT", source="guessed"), "INVALID_MESSAGE", "no source 'guessed'"),
+        (subscribe("BTCUSDT", source=["observed"]), "INVALID_MESSAGE", "no source"),
+        (subscribe("BTCUSDT", source="observed"), "INVALID_SYMBOL", "no observed map of BTCUSDT"),
         ('{"action": "unsubscribe", "symbols": ["BTCUSDT"]}', "INVALID_SYMBOL", "BTCUSDT"),
     ],
 )
@@ -258,6 +261,85 @@ async def test_an_observed_map_is_followed_by_its_own_symbol_and_names_its_sourc
         assert sources["BTC"]["source"] == "observed"
         assert sources["BTC"]["coverage"] == 0.25
         assert "coverage" not in sources["BTCUSDT"]
+
+
+def both() -> tuple[LiquidationMap, LiquidationMap]:
+    """Two maps of one symbol."""
+    return told("BTC", venue="binance"), told("BTC", source="observed", venue="hyperliquid")
+
+
+def sources(client: testing.Client) -> list[str]:
+    return [one["data"]["source"] for one in said(client)]
+
+
+async def test_of_two_maps_of_a_symbol_the_estimated_comes_unless_the_other_is_named(
+    autojump_clock,
+):
+    async with serving(*both()) as daemon:
+        silent, estimated, observed = (daemon.connect("/ws/heatmap") for _ in range(3))
+        address = daemon.connect("/ws/heatmap?symbols=BTC&source=observed")
+
+        silent.say(subscribe("BTC"))
+        estimated.say(subscribe("BTC", source="estimated"))
+        observed.say(subscribe("BTC", source="observed"))
+        await trio.sleep(1)
+
+        heard = [sources(client) for client in (silent, estimated, observed, address)]
+        assert heard == [["estimated"], ["estimated"], ["observed"], ["observed"]]
+
+
+async def test_an_observed_map_comes_as_it_changes_and_the_other_does_not(autojump_clock):
+    async with serving(*both()) as daemon:
+        client = daemon.connect("/ws/heatmap")
+        client.say(subscribe("BTC", source="observed", update_interval=1))
+        await trio.sleep(2)
+        said(client)
+
+        for name, one in zip(("heatmap", "observed"), both(), strict=True):
+            daemon.streams[name].append(evolve(one, mark_price=D(98_600)), key="BTC")
+        await trio.sleep(3)
+
+        assert sources(client) == ["observed"]
+
+
+async def test_another_source_takes_the_place_of_the_one_before(autojump_clock):
+    async with serving(*both()) as daemon:
+        client = daemon.connect("/ws/heatmap")
+        client.say(subscribe("BTC", update_interval=1))
+        await trio.sleep(2)
+
+        client.say(subscribe("BTC", source="observed", update_interval=1))
+        await trio.sleep(2)
+        daemon.streams["heatmap"].append(evolve(both()[0], mark_price=D(98_600)), key="BTC")
+        await trio.sleep(2)
+        client.say('{"action": "unsubscribe", "symbols": ["BTC"]}')
+        daemon.streams["observed"].append(evolve(both()[1], mark_price=D(98_600)), key="BTC")
+        await trio.sleep(3)
+
+        assert sources(client) == ["estimated", "observed"]
+
+
+async def test_a_named_source_is_not_replaced_by_the_other(autojump_clock):
+    async with serving(told("BTC", source="observed"), told()) as daemon:
+        client = daemon.connect("/ws/heatmap")
+
+        client.say(subscribe("BTC", "BTCUSDT", source="estimated"))
+        await trio.sleep(1)
+
+        kinds = {one["type"]: one for one in said(client)}
+        assert kinds["snapshot"]["symbol"] == "BTCUSDT"
+        assert kinds["error"]["message"] == "there is no estimated map of BTC"
+        assert kinds["error"]["allowed"] == ["BTCUSDT"]
+
+
+async def test_a_source_that_there_is_not_is_told_by_the_address_too(autojump_clock):
+    async with serving(*both()) as daemon:
+        client = daemon.connect("/ws/heatmap?symbols=BTC&source=guessed")
+        await trio.sleep(1)
+
+        (error,) = said(client)
+        assert (error["code"], error["parameter"]) == ("INVALID_MESSAGE", "source")
+        assert error["allowed"] == ["estimated", "observed"]
 
 
 async def test_clients_and_messages_are_counted_by_symbol(autojump_clock):
