@@ -11,7 +11,7 @@ from flowd.market import LiquidationMap
 from flowd.plugin import Desk, Feed, Sink, Streams, Transform, hookimpl
 from flowd_heatmap import sink
 from flowd_heatmap.config import COLUMNS_MAX, SYMBOLS_MAX, Config, remarks
-from flowd_heatmap.records import Column, Score
+from flowd_heatmap.records import Column, MapModel, Score
 
 
 async def heatmap(config: Config, streams: Streams, feed: Feed[LiquidationMap]) -> None:
@@ -39,8 +39,8 @@ def flowd_transforms() -> list[Transform]:
             Config,
             record=LiquidationMap,
             retain=SYMBOLS_MAX,
-            tables={"columns": Column, "score": Score},
-            tables_retain={"columns": COLUMNS_MAX, "score": SYMBOLS_MAX},
+            tables={"columns": Column, "model": MapModel, "score": Score},
+            tables_retain={"columns": COLUMNS_MAX, "model": SYMBOLS_MAX, "score": SYMBOLS_MAX},
             remarks=remarks,
         )
     ]

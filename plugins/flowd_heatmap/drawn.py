@@ -1,13 +1,14 @@
-"""What is published of a model: the map now, and one column for each candle."""
+"""What is published of a model: the map now, a column for each candle, and what it is made with."""
 
 from decimal import ROUND_FLOOR, Decimal
 from typing import Literal
 
 from flowd.market import Candle, Level, LiquidationMap, trimmed
-from flowd_heatmap.brackets import MATH
+from flowd_heatmap.brackets import MATH, brackets_of
 from flowd_heatmap.columns import pack, spread
+from flowd_heatmap.config import Config
 from flowd_heatmap.model import Model
-from flowd_heatmap.records import Column
+from flowd_heatmap.records import Column, MapModel
 from flowd_heatmap.side import ZERO, bin_of
 
 SOURCE: Literal["estimated"] = "estimated"
@@ -83,6 +84,25 @@ def column(model: Model, symbol: str, candle: Candle, span: Decimal) -> Column:
         candle.high,
         candle.close,
         model.oi_missing,
+    )
+
+
+def described(model: Model, symbol: str, config: Config) -> MapModel:
+    """What a model that took in a candle is made with."""
+    assumed, brackets = model.assumptions, brackets_of(symbol, config.tables)
+    assert model.history_from_ms is not None, "something was applied"
+    return MapModel(
+        symbol,
+        model.history_from_ms,
+        assumed.side_model,
+        assumed.tiers,
+        assumed.typical_notional,
+        brackets.dated,
+        brackets.assumed,
+        assumed.half_life_ms,
+        config.positions_for_ms,
+        config.backfill_days,
+        config.span_pct,
     )
 
 

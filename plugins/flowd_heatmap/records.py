@@ -4,6 +4,8 @@ from decimal import Decimal
 
 from attrs import frozen
 
+from flowd_heatmap.leverage import Tier
+
 
 @frozen
 class Column:
@@ -49,3 +51,28 @@ class Score:
     lift: float | None = None
     low: float | None = None
     high: float | None = None
+
+
+@frozen
+class MapModel:
+    """What the map of one symbol is made with, as its transform is set; a table, by `symbol`.
+
+    `since_ms` is when the first candle opened that it took in. `leverage` are the tiers of the
+    assumed mix, their weights 1 in sum; `typical_notional` is the size by which a position's
+    bracket is chosen, `brackets` when those were true, `brackets_assumed` that they are those of no
+    symbol in particular. Of what is open, half is taken to be turned over unseen in `half_life_ms`,
+    None for never; what is older than `positions_for_ms` is let go. At first candles of
+    `backfill_days` were asked for; `span_pct` of the price are drawn.
+    """
+
+    symbol: str
+    since_ms: int
+    side_model: str
+    leverage: tuple[Tier, ...]
+    typical_notional: Decimal
+    brackets: str
+    brackets_assumed: bool
+    half_life_ms: int | None
+    positions_for_ms: int
+    backfill_days: int
+    span_pct: int

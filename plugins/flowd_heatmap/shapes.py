@@ -10,7 +10,7 @@ from typing import Any
 
 from flowd.market import LiquidationMap
 from flowd.plugin import BadRequest, Batch, codec
-from flowd_heatmap.records import Score
+from flowd_heatmap.records import MapModel, Score
 
 MEMORY = 64
 """Messages of one symbol that are remembered, so that a late reader's counters are right."""
@@ -111,6 +111,25 @@ def score(told: Score) -> dict[str, Any]:
         "lift": told.lift,
         "low": told.low,
         "high": told.high,
+    }
+
+
+def model(told: MapModel) -> dict[str, Any]:
+    """What the map of one symbol is made with."""
+    half_life_ms = told.half_life_ms
+    return {
+        "since": told.since_ms,
+        "side_model": told.side_model,
+        "leverage": [
+            {"leverage": tier.leverage, "share": number(tier.weight)} for tier in told.leverage
+        ],
+        "typical_notional": number(told.typical_notional),
+        "brackets": told.brackets,
+        "brackets_assumed": told.brackets_assumed,
+        "half_life_s": None if half_life_ms is None else half_life_ms / 1000,
+        "positions_for_s": told.positions_for_ms / 1000,
+        "backfill_days": told.backfill_days,
+        "span_pct": told.span_pct,
     }
 
 

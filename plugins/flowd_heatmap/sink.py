@@ -26,7 +26,7 @@ from flowd.plugin import (
     codec,
 )
 from flowd_heatmap import shapes
-from flowd_heatmap.records import Column, Score
+from flowd_heatmap.records import Column, MapModel, Score
 
 ACTIONS = ("subscribe", "unsubscribe", "ping")
 SYMBOLS_AT_ONCE = 10
@@ -43,7 +43,8 @@ def _path(_: object, attribute: Any, path: str) -> None:
 @frozen
 class Config:
     """`input` is the stream of estimated maps, `observed` that of observed ones, if there is one,
-    `columns` the past of the former, `score` how well they knew. Clients stay at `path`.
+    `columns` the past of the former, `score` how well they knew, `model` what they are made with.
+    Clients stay at `path`.
     """
 
     input: StreamName = field(default=StreamName("heatmap"), metadata={"reads": LiquidationMap})
@@ -53,6 +54,9 @@ class Config:
     columns: StreamName = field(default=StreamName("heatmap.columns"), metadata={"reads": Column})
     score: StreamName = field(
         default=StreamName("heatmap.score"), metadata={"reads": Score, "optional": True}
+    )
+    model: StreamName = field(
+        default=StreamName("heatmap.model"), metadata={"reads": MapModel, "optional": True}
     )
     path: str = field(default="/ws/heatmap", validator=_path)
 
@@ -253,17 +257,15 @@ def _refused(
 def hot(config: Config) -> list[Hot]:
     """`GET /api/v1/heatmap`, which maps there are, and `/api/v1/heatmap/{symbol}?source=`."""
 
-    def observed(streams: Streams, now_ms: int) -> Tail:
-        maps: list[LiquidationMap] = []
-        if config.observed in streams:
-            records = streams[config.observed].read(0, first=True).records
-            maps = [record.value for record in records]
-        scores: list[Score] = []
-        if config.score in streams:
-            scores = [one.value for one in streams[config.score].read(0, first=True).records]
-        body = b'"observed":%b,"score":%b}\n' % (
-            codec.encode([shapes.brief(told) for told in maps]),
-            codec.encode({one.symbol: shapes.score(one) for one in scores}),
+    def beside(streams: Streams, now_ms: int) -> Tail:
+        def values(name: StreamName) -> list[Any]:
+            records = streams[name].read(0, first=True).records if name in streams else ()
+            return [record.value for record in records]
+
+        body = b'"observed":%b,"model":%b,"score":%b}\n' % (
+            codec.encode([shapes.brief(told) for told in values(config.observed)]),
+            codec.encode({told.symbol: shapes.model(told) for told in values(config.model)}),
+            codec.encode({told.symbol: shapes.score(told) for told in values(config.score)}),
         )
         return Tail(body, f"{crc32(body):08x}")
 
@@ -271,7 +273,7 @@ def hot(config: Config) -> list[Hot]:
         return _other(config, query, streams)
 
     return [
-        Hot("/api/v1/heatmap", _index, stream=config.input, tail=observed),
+        Hot("/api/v1/heatmap", _index, stream=config.input, tail=beside),
         Hot("/api/v1/heatmap/{symbol}", _newest, stream=config.input, instead=other),
     ]
 

@@ -15,10 +15,10 @@ from flowd.market import Candle, LiquidationMap, OpenInterest
 from flowd.plugin import Feed, Input, Position, Streams
 from flowd_heatmap.brackets import brackets_of
 from flowd_heatmap.config import CANDLE_S, SYMBOLS_MAX, Config
-from flowd_heatmap.drawn import column, drawn, floor_of
+from flowd_heatmap.drawn import column, described, drawn, floor_of
 from flowd_heatmap.line import Line, Symbol
 from flowd_heatmap.model import Model
-from flowd_heatmap.records import Column
+from flowd_heatmap.records import Column, MapModel
 from flowd_heatmap.saved import Head, Hour, by_symbol, made_of, restore, save_hours
 from flowd_heatmap.scoring import Scorer
 from flowd_heatmap.store import open_store
@@ -44,6 +44,7 @@ class Heatmap:
         self._heads = feed.table("heads", Head)
         self._hours = feed.table("hours", Hour)
         self._columns = feed.table("columns", Column)
+        self._models = feed.table("model", MapModel)
         self._span = Decimal(config.span_pct) / 100
         self._symbols: dict[str, Symbol] = {}
         self._width_ms = 0
@@ -113,10 +114,12 @@ class Heatmap:
                 symbol.columns = sorted(one.time_ms for one in kept)
                 symbol.line.blind = {one.time_ms for one in kept if one.oi_missing}
                 self._symbols[head.symbol] = symbol
+                self._describe(symbol, model)
             else:
                 self._feed.log.info("%s: its model is let go of, or made anew", head.symbol)
                 self._heads.forget(head.symbol)
                 self._feed.forget(head.symbol)
+                self._models.forget(head.symbol)
                 for hour in own:
                     self._hours.forget(hour.key)
             await trio.lowlevel.checkpoint()
@@ -250,6 +253,7 @@ class Heatmap:
             return line.due(now_ms) is not None
         if applied is not None:
             self._forget_old(symbol, model)
+            self._describe(symbol, model)
             symbol.time_ms, symbol.unsaved = applied.close_time_ms + 1, True
             # On the way through a backlog only now and then: what is not saved is applied again.
             if line.waiting % SAVED < STEPS and line.due(now_ms) is not None:
@@ -299,6 +303,9 @@ class Heatmap:
         )
         self._feed.publish(told, key=symbol.name)
         symbol.shown, symbol.told = shown, (model.created, model.consumed)
+
+    def _describe(self, symbol: Symbol, model: Model) -> None:
+        self._models.append(described(model, symbol.name, self._config), key=symbol.name)
 
     def _save(self, symbol: Symbol, model: Model) -> None:
         """Write down what must be remembered."""

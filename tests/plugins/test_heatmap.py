@@ -87,6 +87,34 @@ async def test_the_example_becomes_a_map(config, autojump_clock, nursery):
     assert (told.candle_ms, told.history_from_ms) == (C.time_ms, A.time_ms)
 
 
+async def test_what_a_map_is_made_with_is_told_beside_it(config, autojump_clock, nursery):
+    world = World(evolve(config, leverage="10:1,20:3", typical_notional=5000, half_life=7200.0))
+    example(world)
+    nursery.start_soon(world.run)
+
+    await trio.sleep(1000)
+
+    told = world.feed.tables["model"].get("BTCUSDT")
+    tiers = [(tier.leverage, str(tier.weight)) for tier in told.leverage]
+    assert tiers == [(10, "0.25"), (20, "0.75")]
+    assert (told.side_model, told.typical_notional, told.half_life_ms) == ("both", 5000, 7_200_000)
+    assert (told.brackets, told.brackets_assumed) == ("today", True)
+    assert (told.since_ms, told.backfill_days) == (A.time_ms, 7)
+    assert len(world.feed.tables["model"].after(0)) == 1
+    assert world.feed.tables["model"].head.seq == 1, "what did not change is not told again"
+
+
+async def test_after_a_restart_the_settings_are_those_of_now(config, autojump_clock):
+    world = World(config)
+    example(world)
+    await run_for(world, 20)
+
+    world.config = evolve(config, backfill_days=9)
+    await run_for(world, 1)
+
+    assert world.feed.tables["model"].get("BTCUSDT").backfill_days == 9
+
+
 async def test_each_candle_leaves_a_column_of_what_was_there(config, autojump_clock, nursery):
     world = World(config)
     example(world)
@@ -398,7 +426,7 @@ async def test_a_symbol_that_is_left_out_takes_its_map_and_its_past_with_it(conf
     await run_for(world, 20)
 
     assert world.map is None
-    assert [len(world.feed.tables[name]) for name in ("heads", "hours", "columns")] == [0, 0, 0]
+    assert not any(len(world.feed.tables[name]) for name in ("heads", "hours", "columns", "model"))
 
 
 async def run_for(world, seconds):

@@ -16,8 +16,9 @@ import trio
 from attrs import evolve, frozen
 from flowd_heatmap.columns import DENSITIES, codes, pack
 from flowd_heatmap.decoder import Decoder
+from flowd_heatmap.leverage import parse
 from flowd_heatmap.picture import draw, runs
-from flowd_heatmap.records import Column, Score
+from flowd_heatmap.records import Column, MapModel, Score
 from flowd_heatmap.shapes import Snapshots
 from trio.testing import wait_all_tasks_blocked
 
@@ -422,7 +423,7 @@ async def test_the_maps_that_there_are_can_be_listed(autojump_clock):
 
         assert [one["symbol"] for one in found["estimated"]] == ["BTCUSDT"]
         assert [one["symbol"] for one in found["observed"]] == ["BTC"]
-        assert found["score"] == {}
+        assert found["score"] == found["model"] == {}
 
 
 async def test_the_score_of_a_map_is_told_where_there_is_one(autojump_clock):
@@ -440,6 +441,32 @@ async def test_the_score_of_a_map_is_told_where_there_is_one(autojump_clock):
             "lift": 0.1,
             "low": 0.05,
             "high": 0.15,
+        }
+        assert after.headers["etag"] != before.headers["etag"]
+
+
+async def test_what_a_map_is_made_with_is_told_where_it_is_known(autojump_clock):
+    async with serving(told()) as daemon:
+        before = await daemon.get("/api/v1/heatmap")
+        tiers = parse("10:1,20:3")
+        model = MapModel(
+            "BTCUSDT", 5, "taker", tiers, D(5000), "2024-10-24", True, 7_200_000, 86_400_000, 1, 30
+        )
+        daemon.streams["heatmap.model"].append(model, key="BTCUSDT")
+
+        after = await daemon.get("/api/v1/heatmap")
+
+        assert after.json()["model"]["BTCUSDT"] == {
+            "since": 5,
+            "side_model": "taker",
+            "leverage": [{"leverage": 10, "share": 0.25}, {"leverage": 20, "share": 0.75}],
+            "typical_notional": 5000,
+            "brackets": "2024-10-24",
+            "brackets_assumed": True,
+            "half_life_s": 7200,
+            "positions_for_s": 86400,
+            "backfill_days": 1,
+            "span_pct": 30,
         }
         assert after.headers["etag"] != before.headers["etag"]
 
