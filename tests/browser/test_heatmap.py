@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.kit import PHONE, Witness, ask, shows, start, stop, until
-from tests.edge.process import Flowd, toml
+from tests.edge.process import Flowd, Raw, toml
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -265,6 +265,42 @@ def test_after_a_lost_connection_the_past_is_asked_for_again(page: Page, site: S
     page.wait_for_selector("#connection[data-status=connected]", timeout=40_000)
 
     until(lambda: not hatched(page, MISSING, 97_000), "the column is drawn")
+
+
+FIRST_OF = """async ([token, symbol, source]) => {
+    const { HeatmapWebSocket } = await import('/assets/flowd-heatmap.js');
+    const ticket = async () => {
+        const headers = { Authorization: `Bearer ${token}` };
+        return (await (await fetch('/tickets', { method: 'POST', headers })).json()).ticket;
+    };
+    const maps = new HeatmapWebSocket({ ticket });
+    maps.subscribe([symbol], source);
+    return new Promise((resolve) => {
+        maps.addEventListener('snapshot', ({ detail }) => resolve(detail.data.source));
+        maps.addEventListener('error', ({ detail }) => resolve(detail.code));
+    });
+}"""
+
+
+def test_where_streams_are_locked_a_ticket_opens_the_maps(page: Page, tmp_path: Path) -> None:
+    site = Site(tmp_path / "site")
+    site.witness.harmless += ("404",)  # an icon, where there is no page
+    token = site.env["MAPS_READ_TOKEN"] = "open sesame"
+    site.settings["read_token"] = Raw('{ env = "MAPS_READ_TOKEN" }')
+    site.write()
+    start(site)
+    until(lambda: ask(site, "/health")["status"] == "ok", "all is there")
+    site.tell("heatmap", told())
+    site.tell("observed", told(source="observed"))
+    assert "UNAUTHORIZED" in str(ask(site, "/streams/heatmap"))
+    site.witness.watch(page).goto(f"http://127.0.0.1:{site.port}/health")
+
+    heard = [
+        page.evaluate(FIRST_OF, [token, "BTCUSDT", source]) for source in ("estimated", "observed")
+    ]
+
+    assert heard == ["estimated", "observed"]
+    site.witness.conclude(site)
 
 
 def test_symbol_and_model_stand_in_the_address(page: Page, site: Site) -> None:

@@ -17,36 +17,21 @@
  * that it saw, so that nothing is missed and nothing comes twice. What could not be kept is said: `gap` when records
  * fell off the log in between, `reset` when positions mean nothing any more and everything comes anew.
  *
- * One client follows a stream at most once; `Subscription.change` follows it differently. No dependencies.
+ * One client follows a stream at most once; `Subscription.change` follows it differently. No dependencies but for
+ * `flowd-line.js`, which lies beside it.
  *
  * @module flowd-client
  */
 
-/** How often the daemon is asked for a sign of life, in milliseconds. */
-export const PING_EVERY_MS = 30_000;
-/** A connection that says nothing for so long after a ping is dead. */
-export const PONG_WITHIN_MS = 10_000;
+import { Line, Timers } from './flowd-line.js';
+
+export { BACKOFF_FIRST_MS, BACKOFF_MOST_MS, OPEN_WITHIN_MS, PING_EVERY_MS, PONG_WITHIN_MS, STABLE_AFTER_MS, backoff } from './flowd-line.js';
+
 /** An answer that takes longer than this makes the status `slow`. */
 export const SLOW_PONG_MS = 3_000;
 /** How long the status stays `slow` after the daemon's last warning. */
 export const SLOW_FOR_MS = 10_000;
-/** A connection that is not open by then is given up. */
-export const OPEN_WITHIN_MS = 10_000;
-/** A connection that lasted so long was a good one: the next wait is short again. */
-export const STABLE_AFTER_MS = 5_000;
-/** The first wait is at most so long, each further one twice as long. */
-export const BACKOFF_FIRST_MS = 500;
-/** No wait is longer. */
-export const BACKOFF_MOST_MS = 30_000;
-
-const POLICY_VIOLATION = 1008;
-
-/**
- * `connected`; `slow`: connected, but we or the line cannot keep up; `disconnected`: not now, and coming back by itself
- * unless `close` was called.
- *
- * @typedef {'connected' | 'slow' | 'disconnected'} Status
- */
+/** @typedef {import('./flowd-line.js').Status} Status */
 
 /**
  * One record as the daemon sends it; `value` is what the stream carries. Decimal numbers are strings.
@@ -100,58 +85,7 @@ const POLICY_VIOLATION = 1008;
  *   connection
  */
 
-/**
- * @typedef {object} Options
- * @property {string | URL} [url] the WebSocket's address; by default `/ws` where the page came from
- * @property {new (url: string) => WebSocket} [WebSocket] another implementation, for tests
- * @property {() => number} [random] 0 up to 1, for the jitter
- * @property {() => Promise<string>} [ticket] makes a ticket for each connection, where streams are read with a token
- * @property {boolean} [start] whether to connect at once; true by default
- */
-
-/**
- * How long to wait before attempt `attempt` (0 is the first): exponential, with half of it left to chance, so that
- * the clients of a daemon that restarts do not all come back in the same instant.
- *
- * @param {number} attempt
- * @param {() => number} random
- */
-export function backoff(attempt, random) {
-  const span = Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 30));
-  return Math.round(span / 2 + (random() * span) / 2);
-}
-
-/** One timer per name. */
-export class Timers {
-  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
-  #running = new Map();
-
-  /** Then, after so long, instead of what had this name; without a delay, nothing. @param {string} name @param {number | null} delay @param {() => void} [then] */
-  after(name, delay, then) {
-    clearTimeout(this.#running.get(name));
-    this.#running.delete(name);
-    if (delay === null || !then) return;
-    const timer = setTimeout(() => {
-      this.#running.delete(name);
-      then();
-    }, delay);
-    this.#running.set(name, timer);
-  }
-
-  /** None of them any more. */
-  clear() {
-    for (const name of [...this.#running.keys()]) this.after(name, null);
-  }
-}
-
-/** Have a connection come back when the line does, and look at it when the page is looked at. @param {{reconnect(): void, check(): void}} client */
-export function wakes(client) {
-  if (typeof window === 'undefined') return;
-  window.addEventListener('online', () => client.reconnect());
-  document.addEventListener('visibilitychange', () => {
-    if (document.visibilityState === 'visible') client.check();
-  });
-}
+/** @typedef {import('./flowd-line.js').LineOptions & {url?: string | URL, start?: boolean}} Options `url` is the WebSocket's address, by default `/ws` where the page came from; without `start` it connects at once */
 
 /** One stream that a client follows, until `close`. Made by `FlowdClient.follow`. */
 export class Subscription {
@@ -202,12 +136,6 @@ export class Subscription {
 
 /** One connection to a daemon, kept up for as long as it is wanted. Fires `status` whenever `status` or `retryAt` changes. */
 export class FlowdClient extends EventTarget {
-  /** @type {Status} */
-  status = 'disconnected';
-  /** When it was last connected, as `Date.now()`; null if it never was. @type {number | null} */
-  seenAt = null;
-  /** When it tries again, as `Date.now()`; null while it is connected, connecting or closed. @type {number | null} */
-  retryAt = null;
   /** The daemon's clock minus ours, in milliseconds, as of the last pong. */
   skewMs = 0;
   /** The round trip of the last ping, in milliseconds; null before. @type {number | null} */
@@ -217,34 +145,43 @@ export class FlowdClient extends EventTarget {
   #wanted = new Map();
   /** @type {Map<string, Place>} */
   #places = new Map();
-  /** @type {WebSocket | null} */
-  #socket = null;
-  #closed = false;
-  #attempt = 0;
   #ids = 0;
-  #openedAt = 0;
-  #heardAt = 0;
   #slowUntil = 0;
   #late = false;
   /** Pings under way: when each was sent. @type {Map<number, number>} */
   #pings = new Map();
   #timers = new Timers();
-  /** The attempt that waits for a ticket. @type {object | null} */
-  #waiting = null;
-  #url;
-  #ticket;
-  #WebSocket;
-  #random;
+  #line;
 
   /** @param {Options} [options] */
   constructor(options = {}) {
     super();
-    this.#url = address(options.url ?? '/ws');
-    this.#ticket = options.ticket ?? null;
-    this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
-    this.#random = options.random ?? Math.random;
-    if (options.start ?? true) this.#connect();
-    wakes(this);
+    this.#line = new Line(options.url ?? '/ws', options, {
+      opened: () => {
+        for (const stream of this.#wanted.keys()) this.#settle(stream);
+        this.#ping();
+      },
+      heard: (message) => this.#heard(message),
+      ping: () => this.#ping(),
+      lost: () => this.#lost(),
+      changed: (detail) => this.dispatchEvent(new CustomEvent('status', { detail })),
+    });
+    if (options.start ?? true) this.#line.reconnect();
+  }
+
+  /** @returns {Status} */
+  get status() {
+    return this.#line.status;
+  }
+
+  /** When it was last connected, as `Date.now()`; null if it never was. */
+  get seenAt() {
+    return this.#line.seenAt;
+  }
+
+  /** When it tries again, as `Date.now()`; null while it is connected, connecting or closed. */
+  get retryAt() {
+    return this.#line.retryAt;
   }
 
   /**
@@ -265,16 +202,12 @@ export class FlowdClient extends EventTarget {
 
   /** Try again now instead of later; while connected, nothing happens. */
   reconnect() {
-    if (this.#socket === null && !this.#closed) {
-      this.#attempt = 0;
-      this.#connect();
-    }
+    this.#line.reconnect();
   }
 
   /** Find out now whether the connection is still good, or whether one can be had. */
   check() {
-    if (this.#socket?.readyState === 1) this.#ping();
-    else this.reconnect();
+    this.#line.check();
   }
 
   /** The daemon's wall time, in milliseconds since 1970. */
@@ -284,11 +217,8 @@ export class FlowdClient extends EventTarget {
 
   /** End it for good. */
   close() {
-    this.#closed = true;
     this.#wanted.clear();
-    const socket = this.#socket;
-    this.#lose('closed');
-    socket?.close(1000);
+    this.#line.close();
   }
 
   /** @param {Subscription} subscription @package */
@@ -305,77 +235,6 @@ export class FlowdClient extends EventTarget {
     this.#leave(subscription.stream);
   }
 
-  // -- connecting
-
-  #connect() {
-    this.#timers.after('retry', null);
-    this.#setStatus(this.status, null);
-    if (this.#ticket === null) {
-      this.#dial(this.#url);
-      return;
-    }
-    const attempt = (this.#waiting = {});
-    this.#timers.after('open', OPEN_WITHIN_MS, () => this.#lose('no ticket'));
-    this.#ticket().then(
-      (ticket) => this.#waiting === attempt && this.#dial(`${this.#url}${this.#url.includes('?') ? '&' : '?'}ticket=${ticket}`),
-      (error) => this.#waiting === attempt && this.#lose(String(error)),
-    );
-  }
-
-  /** @param {string} url */
-  #dial(url) {
-    this.#waiting = null;
-    /** @type {WebSocket} */
-    let socket;
-    try {
-      socket = new this.#WebSocket(url);
-    } catch (error) {
-      this.#lose(String(error));
-      return;
-    }
-    this.#socket = socket;
-    this.#timers.after('open', OPEN_WITHIN_MS, () => {
-      this.#lose('no answer');
-      socket.close();
-    });
-    socket.onopen = () => this.#socket === socket && this.#opened();
-    socket.onmessage = (event) => this.#socket === socket && this.#heard(event.data);
-    socket.onclose = (event) => {
-      if (this.#socket !== socket) return;
-      if (event.code === POLICY_VIOLATION) this.#attempt = Math.max(this.#attempt, 5);
-      this.#lose(event.reason || `closed (${event.code})`);
-    };
-  }
-
-  #opened() {
-    this.#timers.after('open', null);
-    this.#openedAt = this.#heardAt = this.seenAt = Date.now();
-    this.#slowUntil = 0;
-    this.#late = false;
-    this.#setStatus('connected', null);
-    for (const stream of this.#wanted.keys()) this.#settle(stream);
-    this.#ping();
-  }
-
-  /** The connection is no more: forget all about it, and come back. @param {string} reason */
-  #lose(reason) {
-    if (this.status !== 'disconnected') {
-      this.seenAt = Date.now();
-      if (this.seenAt - this.#openedAt >= STABLE_AFTER_MS) this.#attempt = 0;
-    }
-    this.#socket = this.#waiting = null;
-    this.#places.clear();
-    this.#pings.clear();
-    this.#timers.clear();
-    if (this.#closed) {
-      this.#setStatus('disconnected', null, reason);
-      return;
-    }
-    const delay = backoff(this.#attempt++, this.#random);
-    this.#setStatus('disconnected', Date.now() + delay, reason);
-    this.#timers.after('retry', delay, () => this.#connect());
-  }
-
   // -- following
 
   /** Ask for a stream if it is wanted and was not asked for on this connection. @param {string} stream */
@@ -385,7 +244,7 @@ export class FlowdClient extends EventTarget {
     const { filter, limit } = subscription.wish;
     const id = ++this.#ids;
     const after = subscription.position ? { [stream]: subscription.position } : undefined;
-    if (this.#say({ action: 'subscribe', id, streams: [stream], filter, limit, after })) {
+    if (this.#line.say({ action: 'subscribe', id, streams: [stream], filter, limit, after })) {
       this.#places.set(stream, { state: 'asked', id });
     }
   }
@@ -399,22 +258,14 @@ export class FlowdClient extends EventTarget {
     const place = this.#places.get(stream);
     if (place?.state === 'refused') this.#places.delete(stream);
     if (place?.state !== 'asked') return;
-    this.#say({ action: 'unsubscribe', streams: [stream] });
+    this.#line.say({ action: 'unsubscribe', streams: [stream] });
     this.#places.set(stream, { state: 'leaving', id: this.#ping() });
   }
 
   // -- hearing
 
-  /** @param {unknown} text */
-  #heard(text) {
-    this.#heardAt = Date.now();
-    this.#timers.after('dead', null);
-    let message;
-    try {
-      message = JSON.parse(String(text));
-    } catch {
-      return;
-    }
+  /** @param {any} message */
+  #heard(message) {
     if (message?.type === 'pong') this.#pong(message);
     else if (message?.type === 'error') this.#refused(message);
     else if (typeof message?.stream === 'string') this.#of(message);
@@ -454,17 +305,11 @@ export class FlowdClient extends EventTarget {
   /** @returns {number} the ping's id */
   #ping() {
     const id = ++this.#ids;
-    if (!this.#say({ action: 'ping', id })) return id;
+    if (!this.#line.ping({ action: 'ping', id })) return id;
     this.#pings.set(id, Date.now());
-    this.#timers.after('ping', PING_EVERY_MS, () => this.#ping());
     this.#timers.after('late', SLOW_PONG_MS, () => {
       this.#late = true;
       this.#judge();
-    });
-    this.#timers.after('dead', PONG_WITHIN_MS, () => {
-      const socket = this.#socket;
-      this.#lose('no sign of life');
-      socket?.close();
     });
     return id;
   }
@@ -474,8 +319,9 @@ export class FlowdClient extends EventTarget {
     const sent = this.#pings.get(Number(message.id));
     if (sent === undefined) return;
     for (const id of this.#pings.keys()) if (id <= Number(message.id)) this.#pings.delete(id);
-    this.latencyMs = this.#heardAt - sent;
-    if (typeof message.time_ms === 'number') this.skewMs = message.time_ms - Math.round((sent + this.#heardAt) / 2);
+    const heardAt = Date.now();
+    this.latencyMs = heardAt - sent;
+    if (typeof message.time_ms === 'number') this.skewMs = message.time_ms - Math.round((sent + heardAt) / 2);
     if (this.#pings.size === 0) this.#timers.after('late', null);
     this.#late = this.latencyMs >= SLOW_PONG_MS;
     this.#judge();
@@ -495,35 +341,20 @@ export class FlowdClient extends EventTarget {
 
   /** Connected or slow? */
   #judge() {
-    if (this.#socket === null || this.status === 'disconnected') return;
+    if (this.status === 'disconnected') return;
     const left = this.#slowUntil - Date.now();
-    this.#setStatus(this.#late || left > 0 ? 'slow' : 'connected', null);
+    this.#line.goes(this.#late || left > 0 ? 'slow' : 'connected');
     this.#timers.after('better', left > 0 ? left : null, () => this.#judge());
   }
 
-  // -- small things
-
-  /** @param {object} message @returns {boolean} whether it could be said */
-  #say(message) {
-    if (this.#socket?.readyState !== 1) return false;
-    this.#socket.send(JSON.stringify(message));
-    return true;
+  /** What was said on a connection means nothing on the next. */
+  #lost() {
+    this.#places.clear();
+    this.#pings.clear();
+    this.#timers.clear();
+    this.#slowUntil = 0;
+    this.#late = false;
   }
-
-  /** @param {Status} status @param {number | null} retryAt @param {string} [reason] */
-  #setStatus(status, retryAt, reason = '') {
-    if (status === this.status && retryAt === this.retryAt) return;
-    this.status = status;
-    this.retryAt = retryAt;
-    call(() => this.dispatchEvent(new CustomEvent('status', { detail: { status, retryAt, reason } })));
-  }
-}
-
-/** A WebSocket's address. @param {string | URL} url */
-export function address(url) {
-  const found = new URL(url, typeof location === 'undefined' ? undefined : location.href);
-  found.protocol = found.protocol.replace(/^http/, 'ws');
-  return found.href;
 }
 
 /** Run somebody else's code: its mistakes are reported and are not ours. @param {() => void} run */

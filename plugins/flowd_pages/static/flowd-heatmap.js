@@ -16,72 +16,84 @@
  * @module flowd-heatmap
  */
 
-import { OPEN_WITHIN_MS, PING_EVERY_MS, PONG_WITHIN_MS, STABLE_AFTER_MS, Timers, address, backoff, wakes } from './flowd-client.js';
+import { Line } from './flowd-line.js';
 
-/** @typedef {import('./flowd-client.js').Status} Status */
+/** @typedef {import('./flowd-line.js').Status} Status */
+/** @typedef {'estimated' | 'observed'} Source */
 
 /** The daemon takes so many symbols in one message. */
 const AT_ONCE = 10;
 
 /**
- * @typedef {object} Options
+ * @typedef {object} HeatmapOptions
  * @property {string | URL} [url] the WebSocket's address; by default `/ws/heatmap` where the page came from
  * @property {number} [interval] how often a map is sent at most, in seconds, 1 to 60; 5 by default
- * @property {new (url: string) => WebSocket} [WebSocket] another implementation, for tests
- * @property {() => number} [random] 0 up to 1, for the jitter
  */
+/** @typedef {import('./flowd-line.js').LineOptions & HeatmapOptions} Options */
 
 export class HeatmapWebSocket extends EventTarget {
-  /**
-   * `slow` from the daemon's warning that we read too slowly until the next map comes; `disconnected`: not now, and
-   * coming back by itself unless `close` was called.
-   *
-   * @type {Status}
-   */
-  status = 'disconnected';
-  /** When it was last connected, as `Date.now()`; null if it never was. @type {number | null} */
-  seenAt = null;
-  /** When it tries again, as `Date.now()`; null while it is connected, connecting or closed. @type {number | null} */
-  retryAt = null;
   /** The round trip of the last ping, in milliseconds; null before. @type {number | null} */
   latencyMs = null;
 
-  /** The position of each symbol's last map, `''` before the first. @type {Map<string, string>} */
+  /** Of each symbol the source that was asked for, if one was, and the position of its last map, `''` before the first. @type {Map<string, {source: Source | undefined, position: string}>} */
   #wanted = new Map();
-  /** @type {WebSocket | null} */
-  #socket = null;
-  #closed = false;
-  #attempt = 0;
-  #openedAt = 0;
   #pingedAt = 0;
-  #timers = new Timers();
-  #url;
   #interval;
-  #WebSocket;
-  #random;
+  #line;
 
   /** @param {Options} [options] */
   constructor(options = {}) {
     super();
-    this.#url = address(options.url ?? '/ws/heatmap');
     this.#interval = options.interval ?? 5;
-    this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
-    this.#random = options.random ?? Math.random;
-    wakes(this);
-    this.#connect();
+    this.#line = new Line(options.url ?? '/ws/heatmap', options, {
+      opened: () => {
+        this.#ask(this.symbols);
+        this.#ping();
+      },
+      heard: (message) => this.#heard(message),
+      ping: () => this.#ping(),
+      lost: () => {},
+      changed: (detail) => this.dispatchEvent(new CustomEvent('status', { detail })),
+    });
+    this.#line.reconnect();
   }
 
-  /** Follow these too. @param {string[]} symbols */
-  subscribe(symbols) {
-    const fresh = [...new Set(symbols)].filter((symbol) => !this.#wanted.has(symbol));
-    for (const symbol of fresh) this.#wanted.set(symbol, '');
+  /**
+   * `slow` from the daemon's warning that we read too slowly until the next map comes; `disconnected`: not now, and
+   * coming back by itself unless `close` was called.
+   *
+   * @returns {Status}
+   */
+  get status() {
+    return this.#line.status;
+  }
+
+  /** When it was last connected, as `Date.now()`; null if it never was. */
+  get seenAt() {
+    return this.#line.seenAt;
+  }
+
+  /** When it tries again, as `Date.now()`; null while it is connected, connecting or closed. */
+  get retryAt() {
+    return this.#line.retryAt;
+  }
+
+  /**
+   * Follow these too, or in another source than before.
+   *
+   * @param {string[]} symbols
+   * @param {Source} [source] without one, the estimated map, or the observed one where there is no other
+   */
+  subscribe(symbols, source) {
+    const fresh = [...new Set(symbols)].filter((symbol) => !this.#wanted.has(symbol) || this.#wanted.get(symbol)?.source !== source);
+    for (const symbol of fresh) this.#wanted.set(symbol, { source, position: '' });
     this.#ask(fresh);
   }
 
   /** Follow these no more: none of their maps comes any longer. @param {string[]} symbols */
   unsubscribe(symbols) {
     const known = [...new Set(symbols)].filter((symbol) => this.#wanted.delete(symbol));
-    for (const some of parts(known)) this.#say({ action: 'unsubscribe', symbols: some });
+    for (const some of parts(known)) this.#line.say({ action: 'unsubscribe', symbols: some });
   }
 
   /** Which are followed. */
@@ -91,128 +103,57 @@ export class HeatmapWebSocket extends EventTarget {
 
   /** Try again now instead of later; while connected, nothing happens. */
   reconnect() {
-    if (this.#socket !== null || this.#closed) return;
-    this.#attempt = 0;
-    this.#connect();
+    this.#line.reconnect();
   }
 
   /** Find out now whether the connection is still good, or whether one can be had. */
   check() {
-    if (this.#socket?.readyState === 1) this.#ping();
-    else this.reconnect();
+    this.#line.check();
   }
 
   /** End it for good. */
   close() {
-    this.#closed = true;
     this.#wanted.clear();
-    const socket = this.#socket;
-    this.#lose();
-    socket?.close(1000);
-  }
-
-  // -- connecting
-
-  #connect() {
-    this.#timers.after('retry', null);
-    this.#be(this.status, null);
-    const socket = (this.#socket = new this.#WebSocket(this.#url));
-    this.#timers.after('open', OPEN_WITHIN_MS, () => this.#giveUp());
-    socket.onopen = () => this.#socket === socket && this.#opened();
-    socket.onmessage = (event) => this.#socket === socket && this.#heard(event.data);
-    socket.onclose = () => this.#socket === socket && this.#lose();
-  }
-
-  #opened() {
-    this.#timers.after('open', null);
-    this.#openedAt = this.seenAt = Date.now();
-    this.#be('connected', null);
-    this.#ask(this.symbols);
-    this.#ping();
-  }
-
-  #giveUp() {
-    const socket = this.#socket;
-    this.#lose();
-    socket?.close();
-  }
-
-  /** The connection is no more: come back. */
-  #lose() {
-    if (this.status !== 'disconnected') {
-      this.seenAt = Date.now();
-      if (this.seenAt - this.#openedAt >= STABLE_AFTER_MS) this.#attempt = 0;
-    }
-    this.#socket = null;
-    this.#timers.clear();
-    if (this.#closed) {
-      this.#be('disconnected', null);
-      return;
-    }
-    const delay = backoff(this.#attempt++, this.#random);
-    this.#be('disconnected', Date.now() + delay);
-    this.#timers.after('retry', delay, () => this.#connect());
+    this.#line.close();
   }
 
   // -- talking
 
-  /** @param {string[]} symbols */
+  /** @param {string[]} symbols which are wanted */
   #ask(symbols) {
-    for (const some of parts(symbols)) {
-      const seen = some.map((symbol) => [symbol, this.#wanted.get(symbol)]).filter(([, position]) => position);
-      const after = seen.length ? Object.fromEntries(seen) : undefined;
-      this.#say({ action: 'subscribe', symbols: some, update_interval: this.#interval, after });
+    const sources = new Set(symbols.map((symbol) => this.#wanted.get(symbol)?.source));
+    for (const source of sources) {
+      for (const some of parts(symbols.filter((symbol) => this.#wanted.get(symbol)?.source === source))) {
+        const seen = some.map((symbol) => [symbol, this.#wanted.get(symbol)?.position]).filter(([, position]) => position);
+        const after = seen.length ? Object.fromEntries(seen) : undefined;
+        this.#line.say({ action: 'subscribe', symbols: some, source, update_interval: this.#interval, after });
+      }
     }
   }
 
   #ping() {
     this.#pingedAt = Date.now();
-    if (!this.#say({ action: 'ping' })) return;
-    this.#timers.after('ping', PING_EVERY_MS, () => this.#ping());
-    this.#timers.after('dead', PONG_WITHIN_MS, () => this.#giveUp());
+    this.#line.ping({ action: 'ping' });
   }
 
-  /** @param {unknown} text */
-  #heard(text) {
-    this.#timers.after('dead', null);
-    let message;
-    try {
-      message = JSON.parse(String(text));
-    } catch {
-      return;
-    }
+  /** @param {any} message */
+  #heard(message) {
     if (message?.type === 'pong') this.latencyMs = Date.now() - this.#pingedAt;
     else if (message?.type === 'snapshot') this.#told(message);
     else if (message?.type === 'warning' || message?.type === 'error') {
-      if (message.code === 'SLOW_CONSUMER') this.#be('slow', null);
+      if (message.code === 'SLOW_CONSUMER') this.#line.goes('slow');
       this.dispatchEvent(new CustomEvent(message.type, { detail: message }));
     }
   }
 
-  /** @param {{symbol: string, position?: string}} snapshot */
+  /** @param {{symbol: string, position?: string, data: {source: Source}}} snapshot */
   #told(snapshot) {
-    // One that was on its way when it was let go of.
-    if (!this.#wanted.has(snapshot.symbol)) return;
-    this.#wanted.set(snapshot.symbol, snapshot.position ?? '');
-    this.#be('connected', null);
+    const wanted = this.#wanted.get(snapshot.symbol);
+    // One that was on its way when it was let go of, or followed in the other source.
+    if (!wanted || (wanted.source && wanted.source !== snapshot.data.source)) return;
+    wanted.position = snapshot.position ?? '';
+    this.#line.goes('connected');
     this.dispatchEvent(new CustomEvent('snapshot', { detail: snapshot }));
-  }
-
-  // -- small things
-
-  /** @param {object} message @returns {boolean} whether it could be said */
-  #say(message) {
-    if (this.#socket?.readyState !== 1) return false;
-    this.#socket.send(JSON.stringify(message));
-    return true;
-  }
-
-  /** @param {Status} status @param {number | null} retryAt */
-  #be(status, retryAt) {
-    if (status === this.status && retryAt === this.retryAt) return;
-    this.status = status;
-    this.retryAt = retryAt;
-    this.dispatchEvent(new CustomEvent('status', { detail: { status, retryAt } }));
   }
 }
 

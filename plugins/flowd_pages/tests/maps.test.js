@@ -30,8 +30,11 @@ function notes(maps) {
   return told;
 }
 
-/** @param {string} symbol @param {string} [position] */
-const snapshot = (symbol, position) => ({ type: 'snapshot', symbol, position, timestamp: '2026-11-29T00:00:00Z', data: { levels: [] } });
+/** @param {string} symbol @param {string} [position] @param {string} [source] */
+const snapshot = (symbol, position, source = 'estimated') => ({ type: 'snapshot', symbol, position, timestamp: '2026-11-29T00:00:00Z', data: { source, levels: [] } });
+
+/** All promises that are ready have been told. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 beforeEach(() => {
   FakeSocket.made = [];
@@ -74,6 +77,74 @@ test('maps come to who listens, and none of a symbol that was let go of', () => 
 
   assert.deepEqual(told, [['snapshot', 'BTCUSDT']]);
   assert.deepEqual(FakeSocket.last.all('unsubscribe'), [{ action: 'unsubscribe', symbols: ['ETHUSDT'] }]);
+});
+
+test('a source that is named is asked for, apart from others, and again after the connection was lost', () => {
+  const maps = connected();
+  maps.subscribe(['BTCUSDT', 'ETHUSDT']);
+  maps.subscribe(['BTC'], 'observed');
+  FakeSocket.last.says(snapshot('BTC', 'e.7', 'observed'));
+
+  FakeSocket.last.end(1006);
+  mock.timers.tick(BACKOFF_FIRST_MS);
+  FakeSocket.last.open();
+
+  assert.deepEqual(FakeSocket.last.all('subscribe'), [
+    { action: 'subscribe', symbols: ['BTCUSDT', 'ETHUSDT'], update_interval: 5 },
+    { action: 'subscribe', symbols: ['BTC'], source: 'observed', update_interval: 5, after: { BTC: 'e.7' } },
+  ]);
+});
+
+test('to follow a symbol in another source changes over, and nothing of the former one comes any more', () => {
+  const maps = connected();
+  maps.subscribe(['BTC'], 'estimated');
+  FakeSocket.last.says(snapshot('BTC', 'e.7', 'estimated'));
+  const told = notes(maps);
+
+  maps.subscribe(['BTC'], 'observed');
+  FakeSocket.last.says(snapshot('BTC', 'e.8', 'estimated'));
+  assert.deepEqual(told, []);
+  FakeSocket.last.says(snapshot('BTC', 'f.1', 'observed'));
+
+  assert.deepEqual(told, [['snapshot', 'BTC']]);
+  assert.deepEqual(FakeSocket.last.all('subscribe').at(-1), { action: 'subscribe', symbols: ['BTC'], source: 'observed', update_interval: 5 });
+});
+
+test('where streams are locked, each connection has a ticket of its own', async () => {
+  let made = 0;
+  const maps = connect({ ticket: async () => `t${++made}` });
+  assert.equal(FakeSocket.made.length, 0);
+  await settled();
+  assert.equal(FakeSocket.last.url, 'ws://daemon.test/ws/heatmap?ticket=t1');
+  FakeSocket.last.open();
+  assert.equal(maps.status, 'connected');
+
+  FakeSocket.last.end(1006);
+  mock.timers.tick(BACKOFF_FIRST_MS);
+  await settled();
+
+  assert.equal(FakeSocket.last.url, 'ws://daemon.test/ws/heatmap?ticket=t2');
+});
+
+test('who gets no ticket, or an address that is none, tries again later', async () => {
+  const maps = connect({ ticket: () => Promise.reject(new Error('401')) });
+  await settled();
+  assert.deepEqual([FakeSocket.made.length, maps.retryAt], [0, Date.now() + BACKOFF_FIRST_MS]);
+
+  class Refusing {
+    constructor() {
+      throw new SyntaxError('no address');
+    }
+  }
+  assert.equal(connect({ WebSocket: Refusing }).retryAt, Date.now() + BACKOFF_FIRST_MS);
+});
+
+test('who is thrown out waits longer than who lost the line', () => {
+  const maps = connected();
+
+  FakeSocket.last.end(1008);
+
+  assert.ok(Number(maps.retryAt) - Date.now() > 10 * BACKOFF_FIRST_MS);
 });
 
 test('a lost connection comes back after a while that doubles, and goes on where each symbol was', () => {
