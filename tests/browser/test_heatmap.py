@@ -424,6 +424,64 @@ def test_the_model_and_its_limits_are_one_click_away(page: Page, site: Site) -> 
     assert "Leverage, size, entry and margin mode are assumptions" in words
 
 
+SCORE = {
+    **{"symbol": "BTCUSDT", "since_ms": FIRST_MS, "events": 5210, "dropped": 3},
+    **{"lift": 0.04, "low": 0.01, "high": 0.07},
+}
+MODEL = {
+    **{"symbol": "BTCUSDT", "since_ms": FIRST_MS, "side_model": "both", "span_pct": 30},
+    **{"leverage": [{"leverage": 10, "weight": "0.4"}, {"leverage": 20, "weight": "0.6"}]},
+    **{"typical_notional": "5000", "brackets": "2024-10-24", "brackets_assumed": False},
+    **{"half_life_ms": None, "positions_for_ms": 2_592_000_000, "backfill_days": 7},
+}
+
+
+def test_the_score_is_in_sight_and_what_it_rests_on_one_click_away(page: Page, site: Site) -> None:
+    site.tell("score", SCORE)
+    site.tell("model", MODEL)
+    site.open(page)
+    assert page.inner_text("#score") == "Score: better than chance so far"
+
+    page.click("#score")
+
+    words = page.inner_text(".map-pop")
+    assert "+4 of 100 ranks, 95% sure between +1 and +7" in words
+    assert "5,210 liquidations since" in words
+    assert "10x 40%, 20x 60%" in words
+    assert "5K a position" in words
+    assert "as of 2024-10-24" in words
+    page.click("#map")
+    assert page.locator(".map-pop").is_hidden()
+
+
+def test_a_map_without_a_score_says_so_and_an_observed_one_claims_none(
+    page: Page, site: Site
+) -> None:
+    site.tell("score", {**SCORE, "symbol": "ETHUSDT", "low": -0.01})
+    site.open(page)
+    assert page.inner_text("#score") == "Score: not scored yet"
+
+    page.select_option("#symbol", "ETHUSDT")
+    until(lambda: page.inner_text("#score") == "Score: no better than chance so far", "the other's")
+    page.goto(f"http://127.0.0.1:{site.port}/heatmap/BTC?model=observed")
+    page.evaluate("flowdHeatmap.ready()")
+    assert page.locator("#score").is_hidden()
+
+
+def test_of_two_maps_of_a_symbol_the_chosen_one_is_followed_live(page: Page, site: Site) -> None:
+    site.tell("observed", told("ETHUSDT", source="observed"))
+    site.open(page, "/heatmap/ETHUSDT?model=observed")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    for name, source in (("heatmap", "estimated"), ("observed", "observed")):
+        levels = [level(98_000, long=4_000_000 if source == "observed" else 9)]
+        site.tell(name, told("ETHUSDT", source=source, levels=levels, time_ms=NOW_MS + 2000))
+
+    until(lambda: page.inner_text("#fact-longs") == "4M", "it is the new one")
+    assert not [url for url in asked if "/api/v1/heatmap" in url], "nobody polls"
+
+
 def test_a_phone_shows_the_picture_on_its_first_screen(browser: Browser, site: Site) -> None:
     context = browser.new_context(viewport=PHONE, has_touch=True, device_scale_factor=2)
     page = site.open(context.new_page())

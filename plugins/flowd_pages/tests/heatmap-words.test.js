@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { grouped } from '../static/heatmap/candles.js';
 import { PLAIN, fromSearch, symbolIn, toSearch } from '../static/heatmap/choices.js';
 import { Picture } from '../static/heatmap/picture.js';
-import { claim, readout } from '../static/heatmap/words.js';
+import { scored, verdict } from '../static/heatmap/score.js';
+import { claim, parameters, readout } from '../static/heatmap/words.js';
 
 const MINUTES = 300_000;
 const START = 1_795_300_200_000;
@@ -37,6 +38,40 @@ test('a map says what kind it is, since when or how much of it is known', () => 
   assert.match(claim({ source: 'estimated', history_from: START }, START + 86_400_000), /^Estimated from open interest and an assumed leverage mix, since 2\d Nov .* \(1 d\)/);
   assert.equal(claim({ source: 'observed', coverage: 0.404, accounts: 1234 }, 0), 'Observed: liquidation prices of 1,234 tracked accounts, 40% of open interest. Only the present is known.');
   assert.match(claim({ source: 'observed', coverage: null }, 0), /an unknown share of open interest/);
+});
+
+const SCORE = { since: START, events: 5210, dropped: 31, lift: 0.04, low: 0.012, high: 0.07 };
+
+test('a score claims no more than its interval allows', () => {
+  assert.equal(verdict(SCORE), 'better than chance so far');
+  assert.equal(verdict({ ...SCORE, low: 0 }), 'no better than chance so far');
+  assert.equal(verdict({ ...SCORE, lift: -0.04, low: -0.07, high: -0.01 }), 'worse than chance so far');
+  assert.equal(verdict({ ...SCORE, low: -1, high: 1 }), 'too early to tell');
+  for (const none of [undefined, { ...SCORE, events: 0, lift: null, low: null, high: null }]) {
+    assert.equal(verdict(none), 'not scored yet');
+    assert.deepEqual(scored(none, START).map(([name]) => name), ['Score']);
+  }
+});
+
+test('a score tells by how much, how surely, on how many events and since when', () => {
+  const [[, words], [, basis]] = scored(SCORE, START + 90_000_000);
+
+  assert.match(words, /^better than chance so far\..* by \+4 of 100 ranks, 95% sure between \+1\.2 and \+7; 0 is chance$/);
+  assert.match(basis, /^5,210 liquidations since 2\d Nov .* \(1 d 1 h\); 31 more could not be scored$/);
+  assert.match(scored({ ...SCORE, low: -1, high: 1 }, START)[0][1], /within one hour, so nothing is sure/);
+});
+
+test('what a model is set to is told as it is, and nothing where that is not known', () => {
+  const model = { since: START, leverage: [{ leverage: 10, share: 0.25 }, { leverage: 20, share: 0.75 }], typical_notional: 5000, brackets: '2024-10-24', brackets_assumed: false, half_life_s: 7200, positions_for_s: 2_592_000, backfill_days: 7, span_pct: 30 };
+  const snapshot = { symbol: 'BTCUSDT', timestamp: '2026-11-29T00:00:00Z', data: { source: 'estimated', bin: 100, side_model: 'both' } };
+
+  const told = Object.fromEntries(parameters(snapshot, model));
+  assert.equal(told['Leverage, assumed'], '10x 25%, 20x 75%');
+  assert.match(told['Size, assumed'], /^5K a position/);
+  assert.equal(told['Margin brackets'], 'as of 2024-10-24');
+  assert.match(told['Lets go of'], /^positions after 30 d; half of what is open is taken to be turned over in 2 h$/);
+  assert.match(Object.fromEntries(parameters(snapshot, { ...model, brackets_assumed: true }))['Margin brackets'], /^assumed/);
+  assert.equal(Object.fromEntries(parameters(snapshot))['Leverage, assumed'], undefined);
 });
 
 test('candles are put together by the clock', () => {

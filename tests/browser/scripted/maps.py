@@ -1,4 +1,4 @@
-"""Liquidation maps, their past and liquidations, as a test tells them by POST."""
+"""Liquidation maps, what is told beside them, and liquidations, as a test tells them by POST."""
 
 import json
 from decimal import Decimal
@@ -6,7 +6,7 @@ from typing import Any
 
 import cattrs
 from attrs import frozen
-from flowd_heatmap.records import Column
+from flowd_heatmap.records import Column, MapModel, Score
 from quart import Blueprint, request
 
 from flowd.market import Liquidation, LiquidationMap
@@ -15,6 +15,7 @@ from flowd.plugin import Feed, Sink, Source, Streams, hookimpl
 converter = cattrs.Converter()
 converter.register_structure_hook(Decimal, lambda value, _: Decimal(str(value)))
 feeds: dict[str, Feed[Any]] = {}
+BESIDE: dict[str, Any] = {"model": MapModel, "score": Score}
 
 
 @frozen
@@ -54,6 +55,9 @@ def routes(config: Config, streams: Streams) -> Blueprint:
             if name == "columns":
                 found = column(said)
                 feeds["heatmap"].table("columns", Column).append(found, key=found.key)
+            elif name in BESIDE:
+                made = converter.structure(said, BESIDE[name])
+                feeds["heatmap"].table(name, BESIDE[name]).append(made, key=made.symbol)
             elif name == "orders":
                 order = converter.structure(said, Liquidation)
                 feeds[name].publish(order, id=order.id)
@@ -69,7 +73,13 @@ def routes(config: Config, streams: Streams) -> Blueprint:
 def flowd_sources() -> list[Source]:
     """Maps with a past, maps without one, and liquidations."""
     return [
-        Source("scripted-map", silent, Config, record=LiquidationMap, tables={"columns": Column}),
+        Source(
+            "scripted-map",
+            silent,
+            Config,
+            record=LiquidationMap,
+            tables={"columns": Column, **BESIDE},
+        ),
         Source("scripted-observed", silent, Config, record=LiquidationMap),
         Source("scripted-orders", silent, Config, record=Liquidation),
     ]

@@ -12,6 +12,7 @@ import { connectionBadge, themeButton } from '../shell.js';
 import { fromSearch, symbolIn, toSearch } from './choices.js';
 import { Loading } from './loading.js';
 import { density } from './picture.js';
+import { scored, verdict } from './score.js';
 import { Stage } from './stage.js';
 import { LIMITS, SINK_LINES, amount, claim, parameters, priced } from './words.js';
 
@@ -64,9 +65,11 @@ class HeatmapPage {
     this.#toggle('dots');
     byId('png').addEventListener('click', () => this.#save());
     this.#symbol.addEventListener('change', () => this.#open(this.#symbol.value, choices.model));
-    document.addEventListener('click', (event) => {
-      const about = /** @type {HTMLDetailsElement} */ (byId('about'));
-      if (event.target instanceof Node && !about.contains(event.target)) about.open = false;
+    const about = /** @type {HTMLDetailsElement} */ (byId('about'));
+    document.addEventListener('click', ({ target }) => {
+      const opens = target === byId('score');
+      if (opens) /** @type {HTMLElement} */ (about.querySelector('summary')).focus();
+      if (target instanceof Node && !about.contains(target)) about.open = opens;
     });
     window.addEventListener('popstate', () => {
       const { model } = fromSearch(location.search);
@@ -114,7 +117,12 @@ class HeatmapPage {
   }
 
   #facts() {
-    const { snapshot } = this.loading;
+    const { snapshot, symbol, model, index } = this.loading;
+    // Only estimates are held against what happened.
+    const score = index.score[symbol];
+    byId('score').hidden = model !== 'estimated';
+    fill(byId('score'), `Score: ${verdict(score)}`);
+    const facts = model === 'estimated' ? [...scored(score, Date.now()), ...parameters(snapshot, index.model[symbol])] : parameters(snapshot);
     const { sums } = this.stage;
     const say = (/** @type {string} */ name, /** @type {string} */ text) => fill(byId(`fact-${name}`), text);
     say('mark', priced(snapshot.data.current_price));
@@ -123,8 +131,8 @@ class HeatmapPage {
     say('time', stamp(Date.parse(snapshot.timestamp)));
     fill(byId('claim'), claim(snapshot.data, Date.now()), snapshot.data.oi_missing && h('strong', { class: 'warned' }, ' Open interest is missing now.'));
     this.#sampled();
-    fill(byId('parameters'), ...parameters(snapshot).flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
-    fill(byId('limits'), ...LIMITS[this.loading.model].map((text) => h('li', {}, text)));
+    fill(byId('parameters'), ...facts.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
+    fill(byId('limits'), ...LIMITS[model].map((text) => h('li', {}, text)));
   }
 
   #sampled() {

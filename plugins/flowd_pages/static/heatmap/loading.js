@@ -13,14 +13,15 @@ import { Picture } from './picture.js';
 /** @typedef {import('./candles.js').Dot} Dot */
 /** @typedef {'estimated' | 'observed'} Model */
 /** @typedef {{symbol: string, venue: string, source: Model}} Brief */
+/** @typedef {Record<Model, Brief[]> & {model: Record<string, import('./words.js').MapModel>, score: Record<string, import('./score.js').Score>}} Index */
 
 const BINS = 600;
 const ORDERS = 5000;
 const FIVE_MINUTES = 300_000;
 /** Without a past, so much time is laid out. */
 const PRESENT_MS = 6 * 3_600_000;
-/** How often a map is asked for that the WebSocket does not bring. */
-const POLL_MS = 15_000;
+/** How old what is told beside the maps may be: a score is made each hour. */
+const INDEX_MS = 600_000;
 const AGAIN_MS = 10_000;
 
 /**
@@ -44,13 +45,14 @@ export class Loading {
   sampled = false;
   /** From which time on the picture was asked for. */
   start = 0;
-  /** @type {Record<Model, Brief[]>} */
-  index = { estimated: [], observed: [] };
+  /** Which maps there are, and what is known of them. @type {Index} */
+  index = { estimated: [], observed: [], model: {}, score: {} };
   symbol = '';
   /** @type {Model} */
   model = 'estimated';
   candles;
 
+  #askedAt = 0;
   #attempt = new AbortController();
   /** @type {Promise<void>} */
   #loading = Promise.resolve();
@@ -115,7 +117,7 @@ export class Loading {
   async #load(signal, fresh) {
     clearTimeout(this.#again);
     try {
-      this.index = await ask('/api/v1/heatmap', {}, signal);
+      await this.#learn(signal);
       const there = this.index[this.model];
       if (this.symbol === '' && there.length) this.symbol = there[0].symbol;
       if (!there.some(({ symbol }) => symbol === this.symbol)) {
@@ -136,6 +138,12 @@ export class Loading {
       else if (!this.picture) this.told.missing('The map could not be loaded', `${error.message}. It is asked for again.`, ' ');
       if (error.status !== 404) this.#soon(AGAIN_MS);
     }
+  }
+
+  /** Which maps there are, and what they are made with. @param {AbortSignal} signal */
+  async #learn(signal) {
+    this.#askedAt = Date.now();
+    this.index = await ask('/api/v1/heatmap', {}, signal);
   }
 
   #lacking() {
@@ -168,7 +176,7 @@ export class Loading {
 
   /** What is drawn on top. @param {AbortSignal} signal */
   async #beside(signal) {
-    this.maps.subscribe([this.symbol]);
+    this.maps.subscribe([this.symbol], this.model);
     const coin = this.symbol.replace(/USDT$/, '');
     const start = /** @type {Picture} */ (this.picture).start / 1000;
     const loading = this.candles.load(coin, ([interval]) => ({ start, interval: interval ?? null }), ['5m']);
@@ -194,23 +202,17 @@ export class Loading {
   /** @param {any} snapshot */
   #take(snapshot) {
     if (snapshot.symbol !== this.symbol || !this.picture) return;
-    // The WebSocket prefers the estimate where there are two maps of one name.
-    if (snapshot.data.source !== this.model) return this.#poll();
     if (this.snapshot && Date.parse(snapshot.timestamp) < Date.parse(this.snapshot.timestamp)) return;
     this.snapshot = snapshot;
     if (!this.picture.live(snapshot) && this.model === 'estimated') this.#soon(1000);
     this.told.changed();
-  }
-
-  #poll() {
+    if (Date.now() - this.#askedAt < INDEX_MS) return;
     const { signal } = this.#attempt;
-    clearTimeout(this.#again);
-    this.#again = setTimeout(async () => {
-      const found = await ask(`/api/v1/heatmap/${encodeURIComponent(this.symbol)}`, { source: this.model }, signal).catch(() => null);
-      if (signal.aborted) return;
-      if (found) this.#take(found);
-      this.#poll();
-    }, POLL_MS);
+    this.#learn(signal).then(
+      () => this.told.changed(),
+      // Without an answer, what was known stays: it is asked for again in a while.
+      () => {},
+    );
   }
 }
 

@@ -97,8 +97,38 @@ export function claim(data, now) {
   return `Estimated from open interest and an assumed leverage mix${since}. What was opened before is not in it.`;
 }
 
-/** What a map is made of, in pairs. @param {any} snapshot @returns {[string, string][]} */
-export function parameters({ symbol, timestamp, data }) {
+/**
+ * What a model is set to, as the daemon says it.
+ *
+ * @typedef {object} MapModel
+ * @property {number} since ms
+ * @property {{leverage: number, share: number}[]} leverage
+ * @property {number} typical_notional
+ * @property {string} brackets
+ * @property {boolean} brackets_assumed
+ * @property {number | null} half_life_s
+ * @property {number} positions_for_s
+ * @property {number} backfill_days
+ * @property {number} span_pct
+ */
+
+/** What a model assumes, in pairs; nothing where that was not told. @param {MapModel | undefined} model @returns {[string, string][]} */
+function assumed(model) {
+  if (!model) return [];
+  const mix = model.leverage.map(({ leverage, share }) => `${leverage}x ${Number((100 * share).toFixed(1))}%`);
+  const turned = model.half_life_s === null ? '' : `; half of what is open is taken to be turned over in ${span(1000 * model.half_life_s)}`;
+  return [
+    ['Leverage, assumed', mix.join(', ')],
+    ['Size, assumed', `${amount(model.typical_notional)} a position, which decides its margin bracket`],
+    ['Margin brackets', model.brackets_assumed ? `assumed: this symbol has no table of its own (${model.brackets})` : `as of ${model.brackets}`],
+    ['Began with', `the candle of ${stamp(model.since)}; ${model.backfill_days} d are read at first`],
+    ['Lets go of', `positions after ${span(1000 * model.positions_for_s)}${turned}`],
+    ['Draws', `what lies within ${model.span_pct}% of the price`],
+  ];
+}
+
+/** What a map is made of, in pairs. @param {any} snapshot @param {MapModel} [model] @returns {[string, string][]} */
+export function parameters({ symbol, timestamp, data }, model) {
   const venue = [symbol, data.venue].filter(Boolean).join(' at ');
   /** @type {[string, string][]} */
   const common = [['Map', `${data.source}, ${venue}`], ['As of', stamp(Date.parse(timestamp))], ['Bin', `${priced(data.bin)} wide`]];
@@ -118,7 +148,7 @@ export function parameters({ symbol, timestamp, data }) {
     ...common,
     ['Known since', data.history_from ? stamp(data.history_from) : NOTHING],
     ['Side model', sides ? `${data.side_model}: ${sides}` : NOTHING],
-    ['Leverage', 'an assumed mix, by default 5x 15%, 10x 30%, 25x 25%, 50x 20%, 100x 10%'],
+    ...assumed(model),
     ['Positions', 'isolated margin, entered at the close of a candle'],
     ['Cohorts since the map before', `${count(data.positions_created)} created, ${count(data.positions_consumed)} consumed`],
     outside,
