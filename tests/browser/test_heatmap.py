@@ -6,7 +6,6 @@ What is drawn is read out of the canvas.
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -375,12 +374,16 @@ def test_the_wheel_zooms_where_the_pointer_is_and_dragging_moves(page: Page, sit
     until(lambda: view()["from"] < near["from"], "an earlier time is seen")
 
 
-def test_liquidations_lie_on_top_until_they_are_switched_off(page: Page, site: Site) -> None:
-    order: dict[str, Any] = {
-        **{"symbol": "BTCUSDT", "side": "SELL", "price": "98050", "quantity": "1"},
-        **{"notional": "98050", "time_ms": FIRST_MS + 10 * STEP_MS + STEP_MS // 2, "id": "one"},
+def order(index: int, price: str = "98050") -> dict[str, object]:
+    """A long that was liquidated in the middle of a column."""
+    return {
+        **{"symbol": "BTCUSDT", "side": "SELL", "price": price, "quantity": "1", "notional": price},
+        **{"time_ms": FIRST_MS + index * STEP_MS + STEP_MS // 2, "id": f"order {index}"},
     }
-    site.tell("orders", order)
+
+
+def test_liquidations_lie_on_top_until_they_are_switched_off(page: Page, site: Site) -> None:
+    site.tell("orders", order(10))
     site.open(page)
     empty = pixels(page, 5, 98_000)[0]
 
@@ -388,11 +391,43 @@ def test_liquidations_lie_on_top_until_they_are_switched_off(page: Page, site: S
     red, green, _ = pixels(page, 10, 98_000)[0]
     assert red > green, "a long that was liquidated"
     assert page.locator("#sampled").is_visible()
+    since = time.strftime("%H:%M", time.gmtime(int(str(order(10)["time_ms"])) / 1000))
+    assert page.inner_text("#part").endswith(f"{since} only")
 
     page.click("#dots")
     until(lambda: pixels(page, 10, 98_000)[0] == empty, "it is not drawn")
     assert page.locator("#sampled").is_hidden()
+    assert page.locator("#part").is_hidden()
     assert page.url.endswith("?dots=off")
+
+
+def test_liquidations_that_the_stream_forgot_come_from_the_history(
+    page: Page, tmp_path: Path
+) -> None:
+    kept = f"""
+[sinks.history]
+kind = "history"
+inputs = ["orders"]
+path = "{tmp_path / "history.db"}"
+"""
+    maps = MAPS.replace('kind = "scripted-orders"', 'kind = "scripted-orders"\nretain = 1')
+    site = Site(tmp_path / "site", maps + SINK + kept)
+    start(site)
+    until(lambda: ask(site, "/health")["status"] == "ok", "all is there")
+    site.tell("columns", *[column(index) for index in range(COLUMNS)])
+    site.tell("heatmap", told())
+    site.tell("orders", {**order(-1), "symbol": "ETHUSDT"})
+    for index in (10, 15):
+        site.tell("orders", order(index))
+    assert len(ask(site, "/streams/orders")["records"]) == 1
+    until(lambda: len(ask(site, "/streams/orders/history")["records"]) == 3, "all are kept")
+    site.open(page)
+
+    empty = pixels(page, 5, 98_000)[0]
+    for index in (10, 15):
+        until(lambda index=index: pixels(page, index, 98_000)[0] != empty, f"{index} is drawn")
+    assert page.locator("#part").is_hidden(), "the history is older than the map"
+    site.witness.conclude(site)
 
 
 def test_a_light_page_goes_the_other_way_round(page: Page, site: Site) -> None:

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { grouped } from '../static/heatmap/candles.js';
+import { grouped, uppermost } from '../static/heatmap/candles.js';
 import { PLAIN, fromSearch, symbolIn, toSearch } from '../static/heatmap/choices.js';
 import { Picture } from '../static/heatmap/picture.js';
 import { scored, verdict } from '../static/heatmap/score.js';
@@ -81,6 +81,19 @@ test('candles are put together by the clock', () => {
     { time: 0, open: 10, high: 22, low: 9, close: 21 },
     { time: 3 * MINUTES, open: 5, high: 7, low: 4, close: 6 },
   ]);
+});
+
+test('where dots lie on one another the largest is seen, of each side, and nearer by all of them', () => {
+  const one = (/** @type {number} */ time, /** @type {number} */ notional, side = 'SELL') => ({ time, price: 50, notional, side });
+  const dots = [one(101, 7), one(100, 9), one(102, 8), one(101, 2, 'BUY'), one(900, 1), one(2000, 5)];
+  const box = { left: 0, top: 0, width: 800, height: 400 };
+  const view = { from: 0, to: 1000, low: 0, high: 100 };
+  const seen = (/** @type {any} */ some, side = /** @type {import('../static/heatmap/picture.js').Side} */ ('both')) => uppermost(dots, side, { ...view, ...some }, box).map(({ notional }) => notional);
+
+  assert.deepEqual(seen({}), [1, 2, 9]);
+  assert.deepEqual(seen({}, 'long'), [1, 9]);
+  assert.deepEqual(seen({ from: 99, to: 109 }), [2, 7, 8, 9]);
+  assert.deepEqual(seen({ low: 60 }), []);
 });
 
 test('what is chosen stands in the address, and nothing else gets in', () => {

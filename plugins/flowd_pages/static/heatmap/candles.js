@@ -17,6 +17,8 @@ const WIDTH_MIN = 4;
 const TOGETHER = [1, 3, 6, 12, 24, 48, 96, 288];
 const RADIUS_MIN = 2.5;
 const RADIUS_MAX = 7;
+/** Dots that lie nearer together are one, so that they do not become a blot. */
+const APART = 8;
 
 /**
  * Candles of a longer span, made of shorter ones, oldest first.
@@ -110,6 +112,27 @@ export function radius(notional, most) {
 }
 
 /**
+ * The dots that are seen, the largest ones last: of each side, where several lie on one another, the largest.
+ *
+ * @param {Dot[]} dots
+ * @param {import('./picture.js').Side} side
+ * @param {View} view
+ * @param {Box} box
+ */
+export function uppermost(dots, side, view, box) {
+  const wanted = { both: '', long: 'SELL', short: 'BUY' }[side];
+  /** @type {Map<number, Dot>} */
+  const found = new Map();
+  for (const dot of dots) {
+    if (dot.time < view.from || dot.time > view.to || dot.price < view.low || dot.price > view.high || (wanted && dot.side !== wanted)) continue;
+    const [column, row] = [Math.floor((xOf(view, box, dot.time) - box.left) / APART), Math.floor((yOf(view, box, dot.price) - box.top) / APART)];
+    const place = 2 * (column * 65_536 + row) + (dot.side === 'BUY' ? 1 : 0);
+    if (!(dot.notional <= (found.get(place)?.notional ?? -1))) found.set(place, dot);
+  }
+  return [...found.values()].sort((a, b) => a.notional - b.notional);
+}
+
+/**
  * Liquidated shorts point up, longs down. They are stamped, which is much faster than drawing thousands of them.
  *
  * @param {CanvasRenderingContext2D} context
@@ -121,9 +144,8 @@ export function radius(notional, most) {
  * @param {number} ratio pixels of the screen in one of the box
  */
 export function drawDots(context, dots, side, view, box, colours, ratio) {
-  const wanted = { both: '', long: 'SELL', short: 'BUY' }[side];
-  const seen = dots.filter((dot) => dot.time >= view.from && dot.time <= view.to && dot.price >= view.low && dot.price <= view.high && (!wanted || dot.side === wanted));
-  const most = seen.reduce((found, dot) => Math.max(found, dot.notional), 0);
+  const seen = uppermost(dots, side, view, box);
+  const most = seen.at(-1)?.notional ?? 0;
   /** @type {Map<number, HTMLCanvasElement>} */
   const stamps = new Map();
   context.save();

@@ -14,7 +14,7 @@ import { Loading } from './loading.js';
 import { density } from './picture.js';
 import { scored, verdict } from './score.js';
 import { Stage } from './stage.js';
-import { LIMITS, SINK_LINES, amount, claim, parameters, priced } from './words.js';
+import { LIMITS, SINK_LINES, amount, claim, parameters, partly, priced } from './words.js';
 
 /** @typedef {import('./loading.js').Model} Model */
 
@@ -136,7 +136,10 @@ class HeatmapPage {
   }
 
   #sampled() {
-    byId('sampled').hidden = !(this.loading.sampled && this.choices.dots);
+    const { sampled, part } = this.loading.dots;
+    byId('sampled').hidden = !(sampled && this.choices.dots);
+    byId('part').hidden = !(part && this.choices.dots);
+    if (part) fill(byId('part'), `▲▼ ${partly(part)}`);
   }
 
   /** What the colours mean. */

@@ -4,19 +4,18 @@
  * @module heatmap/loading
  */
 
-import { RequestError, ask, sources } from '../chart/data.js';
+import { RequestError, ask, live, sources } from '../chart/data.js';
 import { Candles } from '../traders/candles.js';
+import { Dots } from './dots.js';
 import { Picture } from './picture.js';
 
 /** @typedef {import('../flowd-client.js').FlowdClient} FlowdClient */
 /** @typedef {import('../flowd-heatmap.js').HeatmapWebSocket} HeatmapWebSocket */
-/** @typedef {import('./candles.js').Dot} Dot */
 /** @typedef {'estimated' | 'observed'} Model */
 /** @typedef {{symbol: string, venue: string, source: Model}} Brief */
 /** @typedef {Record<Model, Brief[]> & {model: Record<string, import('./words.js').MapModel>, score: Record<string, import('./score.js').Score>}} Index */
 
 const BINS = 600;
-const ORDERS = 5000;
 const FIVE_MINUTES = 300_000;
 /** Without a past, so much time is laid out. */
 const PRESENT_MS = 6 * 3_600_000;
@@ -39,10 +38,6 @@ export class Loading {
   picture = null;
   /** The newest map, as it was told. @type {any} */
   snapshot = null;
-  /** @type {Dot[]} */
-  dots = [];
-  /** Whether the exchange told only some of them. */
-  sampled = false;
   /** From which time on the picture was asked for. */
   start = 0;
   /** Which maps there are, and what is known of them. @type {Index} */
@@ -51,13 +46,14 @@ export class Loading {
   /** @type {Model} */
   model = 'estimated';
   candles;
+  dots;
 
   #askedAt = 0;
   #attempt = new AbortController();
   /** @type {Promise<void>} */
   #loading = Promise.resolve();
-  /** @type {import('../flowd-client.js').Subscription | null} */
-  #orders = null;
+  /** Whether what is drawn on top is there. */
+  #whole = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #again;
 
@@ -67,6 +63,7 @@ export class Loading {
     this.maps = maps;
     this.told = told;
     this.candles = new Candles(client, () => told.priced());
+    this.dots = new Dots(client, () => told.priced());
     maps.addEventListener('snapshot', (event) => this.#take(/** @type {CustomEvent} */ (event).detail));
     let away = false;
     maps.addEventListener('status', () => {
@@ -88,13 +85,11 @@ export class Loading {
   open(symbol, model) {
     this.#attempt.abort();
     this.#attempt = new AbortController();
-    this.#orders?.close();
-    this.#orders = null;
+    this.#whole = false;
     this.maps.unsubscribe(this.maps.symbols);
     this.candles.forget();
+    this.dots.forget();
     this.picture = this.snapshot = null;
-    this.dots = [];
-    this.sampled = false;
     this.symbol = symbol;
     this.model = model;
     this.#loading = this.#load(this.#attempt.signal, true);
@@ -157,7 +152,7 @@ export class Loading {
   #soon(delay) {
     clearTimeout(this.#again);
     this.#again = setTimeout(() => {
-      this.#loading = this.#load(this.#attempt.signal, this.#orders === null);
+      this.#loading = this.#load(this.#attempt.signal, !this.#whole);
     }, delay);
   }
 
@@ -178,24 +173,13 @@ export class Loading {
   async #beside(signal) {
     this.maps.subscribe([this.symbol], this.model);
     const coin = this.symbol.replace(/USDT$/, '');
-    const start = /** @type {Picture} */ (this.picture).start / 1000;
-    const loading = this.candles.load(coin, ([interval]) => ({ start, interval: interval ?? null }), ['5m']);
+    const { start } = /** @type {Picture} */ (this.picture);
+    const loading = this.candles.load(coin, ([interval]) => ({ start: start / 1000, interval: interval ?? null }), ['5m']);
     const status = await ask('/status', {}, signal).catch(() => null);
     if (signal.aborted) return;
     const { orders } = sources(status);
-    if (orders !== null) {
-      this.#orders = this.client.follow(orders, { filter: { symbol: `${coin}USDT` }, limit: ORDERS }, {
-        records: (records, { first }) => {
-          if (first) this.dots = [];
-          for (const { value } of records) {
-            this.dots.push({ time: value.time_ms, price: Number(value.price), notional: Number(value.notional), side: String(value.side) });
-            this.sampled ||= value.coverage === 'sampled';
-          }
-          if (this.dots.length > 2 * ORDERS) this.dots.splice(0, ORDERS);
-          this.told.priced();
-        },
-      });
-    }
+    if (orders !== null) this.dots.load(orders, `${coin}USDT`, start, live(status, 'history'));
+    this.#whole = status !== null;
     await loading;
   }
 

@@ -259,7 +259,7 @@ export class Stage {
       view: this.view,
       side,
       candles: candles ? this.#candles : [],
-      dots: wanted ? dots : [],
+      dots: wanted ? dots.all : [],
       levels: snapshot?.data.levels ?? [],
       bin: snapshot?.data.bin ?? picture.bin,
       mark: this.mark,

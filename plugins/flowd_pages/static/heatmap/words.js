@@ -97,6 +97,13 @@ export function claim(data, now) {
   return `Estimated from open interest and an assumed leverage mix${since}. What was opened before is not in it.`;
 }
 
+/** Which liquidations are drawn, where it is not all of them. @param {import('./dots.js').Part} part */
+export function partly({ before, from, least }) {
+  const since = from === null ? '' : `since ${stamp(from)} only`;
+  const large = least ? `before ${stamp(before)} those of ${amount(least)} and more` : '';
+  return [since, large].filter(Boolean).join(', ');
+}
+
 /**
  * What a model is set to, as the daemon says it.
  *
@@ -121,7 +128,7 @@ function assumed(model) {
     ['Leverage, assumed', mix.join(', ')],
     ['Size, assumed', `${amount(model.typical_notional)} a position, which decides its margin bracket`],
     ['Margin brackets', model.brackets_assumed ? `assumed: this symbol has no table of its own (${model.brackets})` : `as of ${model.brackets}`],
-    ['Began with', `the candle of ${stamp(model.since)}; ${model.backfill_days} d are read at first`],
+    ['Began with', `the candle of ${stamp(model.since)}, of ${model.backfill_days} d that were asked for`],
     ['Lets go of', `positions after ${span(1000 * model.positions_for_s)}${turned}`],
     ['Draws', `what lies within ${model.span_pct}% of the price`],
   ];
@@ -150,7 +157,7 @@ export function parameters({ symbol, timestamp, data }, model) {
     ['Side model', sides ? `${data.side_model}: ${sides}` : NOTHING],
     ...assumed(model),
     ['Positions', 'isolated margin, entered at the close of a candle'],
-    ['Cohorts since the map before', `${count(data.positions_created)} created, ${count(data.positions_consumed)} consumed`],
+    ['Cohorts', `${count(data.positions_created)} created, ${count(data.positions_consumed)} consumed since the map before`],
     outside,
   ];
 }
