@@ -66,8 +66,8 @@ class Line:
             self._closed[candle.time_ms] = candle
             return False
         model.late += candle.time_ms < model.applied_ms
-        if model.history_from_ms is None or candle.time_ms < model.history_from_ms:
-            return model.history_from_ms is not None
+        if model.history_from_ms is not None and candle.time_ms < model.history_from_ms:
+            return True
         return candle.time_ms + candle.width_ms in self.blind
 
     def sample(self, time_ms: int, contracts: Decimal) -> bool:
@@ -78,8 +78,11 @@ class Line:
             return False
         if model.history_from_ms is None:
             return self._passed
-        if time_ms < model.history_from_ms or not self.blind or not width_ms:
-            return time_ms < model.history_from_ms or bool(self.blind)
+        if time_ms < model.history_from_ms:
+            return True
+        if not self.blind or not width_ms:
+            # Before the first candle nobody knows how wide they are: it may be of any.
+            return bool(self.blind)
         end_ms = -(-time_ms // width_ms) * width_ms
         near = end_ms - time_ms <= width_ms // 2
         return near and not self.blind.isdisjoint((end_ms, end_ms - width_ms))
