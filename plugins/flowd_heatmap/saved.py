@@ -7,12 +7,18 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Protocol
 
+import trio
 from attrs import frozen
 
+from flowd.plugin import Stream
 from flowd_heatmap.model import Model
 from flowd_heatmap.side import ZERO, Book, Opened
 
 HOUR_MS = 3_600_000
+READ = 200
+"""Records that are read in one step of the loop."""
+AT_ONCE = 20
+"""Candles of which it is restored in one step what they opened."""
 
 
 @frozen
@@ -88,20 +94,23 @@ def made_of(model: Model, width: float | None) -> str:
     return f"{assumed.side_model} {tiers} {ratios} {assumed.half_life_ms} {width or 0}"
 
 
-def restore(model: Model, head: Head, hours: Iterable[Hour]) -> None:
-    """Make a new model the one that was saved."""
+def restore(model: Model, head: Head, hours: Iterable[Hour]) -> Iterator[None]:
+    """Make a new model the one that was saved, step by step: between them others may run."""
     model.applied_ms, model.history_from_ms = head.applied_ms, head.history_from_ms
     model.oi_missing = head.oi_missing
     model.created, model.consumed = head.created, head.consumed
     model.taken = head.taken_long, head.taken_short
     model.long.factor, model.short.factor = head.factor_long, head.factor_short
-    for row in sorted((row for hour in hours for row in hour.rows), key=lambda row: row.time_ms):
+    rows = sorted((row for hour in hours for row in hour.rows), key=lambda row: row.time_ms)
+    for number, row in enumerate(rows, 1):
         for book, held, still in (
             (model.long, row.long, row.long_open),
             (model.short, row.short, row.short_open),
         ):
             if still:
                 book.restore(row.time_ms, Opened(row.entry, held, still))
+        if number % AT_ONCE == 0:
+            yield
 
 
 def save_hours(model: Model, symbol: str, table: Table) -> None:
@@ -147,9 +156,14 @@ def _row(model: Model, time_ms: int) -> Row:
     )
 
 
-def by_symbol(records: Iterable[Any]) -> dict[str, list[Any]]:
-    """The values of records, by their symbols."""
+async def by_symbol(table: Stream[Any]) -> dict[str, list[Any]]:
+    """The values of a table, by their symbols; others run in between."""
     found: dict[str, list[Any]] = {}
-    for record in records:
-        found.setdefault(record.value.symbol, []).append(record.value)
+    seq = 0
+    while seq < table.seq:
+        batch = table.read(seq, first=True, limit=READ)
+        for record in batch.records:
+            found.setdefault(record.value.symbol, []).append(record.value)
+        seq = batch.position.seq
+        await trio.lowlevel.checkpoint()
     return found

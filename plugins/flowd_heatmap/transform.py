@@ -86,7 +86,7 @@ class Heatmap:
         """Make the models that were saved. One of other assumptions, or that ends too long ago, is
         let go of: it would be made anew of what the inputs have.
         """
-        hours, columns = by_symbol(self._hours.after(0)), by_symbol(self._columns.after(0))
+        hours, columns = await by_symbol(self._hours), await by_symbol(self._columns)
         oldest_ms = self._oldest_ms()
         for record in self._heads.after(0):
             head: Head = record.value
@@ -95,7 +95,8 @@ class Heatmap:
             made = made_of(model, self._config.bin.get(head.symbol))
             wanted = not self._config.symbols or head.symbol in self._config.symbols
             if wanted and head.made_of == made and head.applied_ms >= oldest_ms:
-                restore(model, head, own)
+                for _ in restore(model, head, own):
+                    await trio.lowlevel.checkpoint()
                 symbol = Symbol(head.symbol, Line(model, self._since_ms), made)
                 symbol.told = head.told_created, head.told_consumed
                 last = self._feed.get(head.symbol)
@@ -125,8 +126,10 @@ class Heatmap:
             await trio.lowlevel.checkpoint()
         # What belongs to no model any more.
         for table, left in ((self._hours, hours), (self._columns, columns)):
-            for one in (one for some in left.values() for one in some):
+            for number, one in enumerate(one for some in left.values() for one in some):
                 table.forget(one.key)
+                if number % READ == 0:
+                    await trio.lowlevel.checkpoint()
 
     def _model(self, symbol: str, width: Decimal) -> Model:
         brackets = brackets_of(symbol, self._config.tables)

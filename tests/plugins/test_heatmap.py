@@ -9,6 +9,8 @@ import trio
 from attrs import evolve
 from flowd_heatmap import Config
 from flowd_heatmap.columns import DENSITIES, codes, pack, unpack
+from flowd_heatmap.saved import AT_ONCE
+from flowd_heatmap.side import Book
 from trio.testing import wait_all_tasks_blocked
 
 from flowd import testing
@@ -451,6 +453,37 @@ async def test_a_restart_goes_on_exactly(config, autojump_clock):
     assert [each.value for each in other.feed.tables["columns"].after(0)] == [
         each.value for each in one.feed.tables["columns"].after(0)
     ]
+
+
+async def test_a_long_past_is_restored_in_portions_between_which_others_run(
+    config, autojump_clock, monkeypatch
+):
+    """Nothing is consumed, so all that ten hours opened is there still."""
+    restored = [0]
+
+    class Portions(trio.abc.Instrument):
+        def before_task_step(self, task):
+            restored.append(0)
+
+    def noted(book, time_ms, opened):
+        restored[-1] += 1
+        restore(book, time_ms, opened)
+
+    world = World(config)
+    world.interest(at(0, "1000"))
+    for number in range(120):
+        world.candle(candle(number, "100000", "100000", "100000", "100000"))
+        world.interest(at(number + 1, f"{1010 + 10 * number}"))
+    await run_for(world, 60)
+    before, restore = world.map, Book.restore
+    monkeypatch.setattr(Book, "restore", noted)
+    trio.lowlevel.add_instrument(Portions())
+
+    await run_for(world, 20)
+
+    assert sum(restored) == 240, "long and short"
+    assert max(restored) <= 2 * AT_ONCE
+    assert world.map == before
 
 
 async def test_a_restart_without_news_publishes_nothing(config, autojump_clock):
