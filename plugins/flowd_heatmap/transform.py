@@ -27,7 +27,7 @@ READ = 200
 """Records that are read in one step of the loop."""
 STEPS = 2
 """Candles that are applied in one step of the loop."""
-SAVED = 48
+SAVED = 24
 """Of a backlog, the model is saved every so many candles."""
 SETTLE_S = 3.0
 """So long nothing older must have come, before a model is made anew of what did."""
