@@ -199,9 +199,12 @@ class HeatmapPage {
   }
 
   async #save() {
-    const { snapshot, symbol, model } = this.loading;
+    const { snapshot, symbol, model, index, dots } = this.loading;
     if (!snapshot) return;
-    const blob = await this.stage.png([`${symbol} · flowd · ${stamp(Date.parse(snapshot.timestamp))} UTC`, claim(snapshot.data, Date.now())]);
+    const words = [`${symbol} · flowd · ${stamp(Date.parse(snapshot.timestamp))} UTC`, claim(snapshot.data, Date.now())];
+    if (model === 'estimated') words.push(`Score: ${verdict(index.score[symbol])}`);
+    if (this.choices.dots && dots.part) words.push(`▲▼ ${partly(dots.part)}`);
+    const blob = await this.stage.png(words);
     if (!blob) return;
     const link = h('a', { href: URL.createObjectURL(blob), download: `${symbol}-${model}-${snapshot.timestamp.replace(/[:.]/g, '')}.png` });
     link.click();
