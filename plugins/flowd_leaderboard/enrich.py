@@ -35,6 +35,8 @@ LATER_MS: Final = 600_000
 """An account that could not be asked about waits for so long."""
 TRIES: Final = 3
 PAUSE_S: Final = 5.0
+FAILURES: Final = 3
+"""So many accounts in a row that could not be asked about are no account's own trouble."""
 STIRRED_MAX: Final = 50_000
 
 Ask = Callable[[dict[str, Any], int], Awaitable[Answer]]
@@ -64,6 +66,8 @@ class Enrichment:
         self._queued = trio.Event()
         self._waits_ms: dict[str, int] = {}
         self._stirred: dict[str, Decimal] = {}
+        self._failures = 0
+        """Since the last account that could be asked about."""
         self.asked = 0
         self.failed = 0
 
@@ -109,17 +113,23 @@ class Enrichment:
                 continue
             try:
                 await self.about(address, seen)
+                self._failures = 0
                 self._feed.problem(None)
             except (UpstreamError, ValueError) as error:
-                self._feed.problem(
-                    f"Hyperliquid's /info does not tell accounts' pasts: {error}; others are "
-                    "asked about, and it again; see whether info_url can be reached from here"
-                )
-                self.failed += 1
-                self._waits_ms[address] = self._feed.clock() + LATER_MS
-                self._feed.drop("an account's past was not told", f"{address}: {error}")
+                self._fail(address, error)
             finally:
                 self._ledger.unwatch(address)
+
+    def _fail(self, address: str, error: Exception) -> None:
+        self.failed += 1
+        self._failures += 1
+        self._waits_ms[address] = self._feed.clock() + LATER_MS
+        self._feed.drop("an account's past was not told", f"{address}: {error}")
+        if self._failures >= FAILURES:
+            self._feed.problem(
+                f"Hyperliquid's /info does not tell accounts' pasts: {error}; others are "
+                "asked about, and it again; see whether info_url can be reached from here"
+            )
 
     async def about(self, address: str, seen: Decimal) -> None:
         """Ask about one account, and keep what is told.

@@ -621,6 +621,37 @@ async def test_what_fails_is_asked_again_later_and_loses_nothing(
     assert bench.row(A).trips == 3
 
 
+async def test_one_account_that_is_not_told_of_is_no_trouble_of_the_services(
+    autojump_clock: Clock,
+) -> None:
+    bench = Bench("<html>", enrich_weight_per_min=200)
+    bench.trader(trader(A))
+
+    async with bench.running():
+        await trio.sleep(300)
+
+    assert bench.feed.tally.dropped["an account's past was not told"] == 1
+    assert bench.feed.tally.problem is None
+
+
+async def test_when_no_account_is_told_of_it_is_said_until_one_is(autojump_clock: Clock) -> None:
+    broken, answer = True, info({})
+    bench = Bench(
+        lambda request: "<html>" if broken else answer(request), enrich_weight_per_min=200
+    )
+    bench.trader(trader(A), trader(B), trader(C))
+
+    async with bench.running():
+        await trio.sleep(640)
+        told = bench.feed.tally.problem
+        broken = False
+        await trio.sleep(1300)
+
+    assert told is not None
+    assert "does not tell accounts' pasts" in told
+    assert bench.feed.tally.problem is None
+
+
 async def test_a_failure_between_pages_changes_nothing(autojump_clock: Clock) -> None:
     made = fills(A, *((1, 0), (-1, 5)) * PAGE, at_ms=NOW_MS - 30 * DAY_MS)
     answer = info({A: made})
