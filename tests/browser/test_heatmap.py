@@ -347,9 +347,10 @@ def test_the_keyboard_moves_and_zooms(page: Page, site: Site) -> None:
     assert width() > 6 * 86_400_000, "the week that was asked for"
     page.keyboard.press("+")
     page.keyboard.press("Home")
-    shows(page, "flowdHeatmap.stage.view.from === flowdHeatmap.stage.bounds.from")
+    # In milliseconds since 1970 a part of one is a matter of rounding.
+    shows(page, "Math.abs(flowdHeatmap.stage.view.from - flowdHeatmap.stage.bounds.from) < 1")
     page.keyboard.press("End")
-    shows(page, "flowdHeatmap.stage.view.to === flowdHeatmap.stage.bounds.to")
+    shows(page, "Math.abs(flowdHeatmap.stage.view.to - flowdHeatmap.stage.bounds.to) < 1")
 
 
 def test_the_wheel_zooms_where_the_pointer_is_and_dragging_moves(page: Page, site: Site) -> None:
