@@ -8,7 +8,7 @@ import re
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 Side = Literal["BUY", "SELL"]
 
@@ -235,6 +235,34 @@ class OpenInterest:
     def key(self) -> str:
         """Its key in a table of samples."""
         return f"{self.symbol}/{self.time_ms}"
+
+
+@frozen
+class Instrument:
+    """What a venue lists under one symbol; a table, by `venue/symbol`.
+
+    `symbol` is the name that all venues share, `BTCUSDT`. `base` is what is traded, `quote` what it
+    is priced in, `settle` what gains and losses are paid in. Prices are multiples of `tick`,
+    quantities (as that venue counts them) of `step`; None where that is not told. `contract` is how
+    many base units one contract is, None where quantities are base units. `status` is the venue's
+    own word. `time_ms` is when it was asked for; the same told again is no news.
+    """
+
+    symbol: str
+    venue: str
+    base: str
+    quote: str
+    tick: Decimal | None
+    step: Decimal | None
+    contract: Decimal | None
+    settle: str
+    status: str
+    time_ms: int = field(eq=False)
+
+    @property
+    def key(self) -> str:
+        """Its key in a table of instruments."""
+        return f"{self.venue}/{self.symbol}"
 
 
 @frozen

@@ -9,8 +9,18 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowd import market
-from flowd.market import EXACT, Bucket, Candle, Fill, Liquidation, Total, number, trimmed
+from flowd import market, testing
+from flowd.market import (
+    EXACT,
+    Bucket,
+    Candle,
+    Fill,
+    Instrument,
+    Liquidation,
+    Total,
+    number,
+    trimmed,
+)
 from flowd.values import codec
 
 NUMBERS = st.from_regex(r"-?[0-9]{1,24}(\.[0-9]{1,24})?", fullmatch=True).filter(str.isascii)
@@ -180,3 +190,29 @@ def test_every_market_record_has_a_venue() -> None:
     records = [one for one in vars(market).values() if isinstance(one, type) and attrs.has(one)]
 
     assert [one.__name__ for one in records if not hasattr(one, "venue")] == ["Level"]
+
+
+def test_an_instrument_that_is_told_again_is_no_news_in_its_table() -> None:
+    told = Instrument(
+        "BTCUSDT",
+        "okx",
+        "BTC",
+        "USDT",
+        number("0.1"),
+        number("0.01"),
+        number("0.01"),
+        "USDT",
+        "live",
+        1,
+    )
+    table = testing.stream("instruments", record=Instrument)
+
+    first = table.append(told, key=told.key)
+    again = table.append(evolve(told, time_ms=2), key=told.key)
+    other = table.append(evolve(told, tick=number("0.5"), time_ms=3), key=told.key)
+
+    assert first is not None
+    assert first.key == "okx/BTCUSDT"
+    assert again is None
+    assert other is not None
+    assert codec.loads(codec.dumps(told), Instrument) == told
