@@ -118,6 +118,11 @@ class Shelf:
         holes = [record.value for record in self._holes.after(0)]
         return any(start_ms <= hole.to_ms and hole.from_ms < end_ms for hole in holes)
 
+    def oldest_ms(self, timeframe: str) -> int | None:
+        """When the oldest bucket of our own in this timeframe begins, None while there is none."""
+        times = [time_ms for (_, name), time_ms in self._begun.items() if name == timeframe]
+        return min(times, default=None)
+
     def saw(self, time_ms: int) -> None:
         """An order of this time has come."""
         self.newest_ms = max(self.newest_ms, time_ms)

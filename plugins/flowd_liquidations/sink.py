@@ -75,6 +75,11 @@ class View:
         offer: Timeframes | None = self._beside("timeframes", "timeframes")
         return frame_of(name, () if offer is None else offer.timeframes)
 
+    def since_ms(self, frame: Timeframe) -> int | None:
+        """Since when these bars are counted, None when nobody knows."""
+        offer: Timeframes | None = self._beside("timeframes", "timeframes")
+        return None if offer is None else offer.since_ms.get(frame.name)
+
     def bars(
         self, symbol: str, frame: Timeframe, start_ms: int, end_ms: int
     ) -> tuple[list[Bucket], list[Gap]]:
@@ -179,13 +184,17 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         _check(query, ["start", "end", "start_time", "end_time"])
         start_ms, end_ms = span(frame, start, end, desk.now_ms())
         found, gaps = view.bars(name, frame, start_ms, end_ms)
-        body = b'{"symbol":%b,"timeframe":%b,"data":%b,"start_time":%d,"end_time":%d,"gaps":%b}' % (
-            codec.encode(name),
-            codec.encode(frame.name),
-            shapes.points_json(found),
-            start_ms,
-            end_ms,
-            codec.encode(gaps),
+        body = (
+            b'{"symbol":%b,"timeframe":%b,"data":%b,"start_time":%d,"end_time":%d,"gaps":%b,"since":%b}'
+            % (
+                codec.encode(name),
+                codec.encode(frame.name),
+                shapes.points_json(found),
+                start_ms,
+                end_ms,
+                codec.encode(gaps),
+                codec.encode(view.since_ms(frame)),
+            )
         )
         return Response(body, content_type="application/json")
 

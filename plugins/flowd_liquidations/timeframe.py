@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -47,9 +47,12 @@ class Timeframe:
 
 @frozen
 class Timeframes:
-    """Which timeframes there are buckets of, the narrowest first."""
+    """Which timeframes there are buckets of, the narrowest first, and since when each is counted:
+    of before then only what was filled in from elsewhere is known.
+    """
 
     timeframes: list[str]
+    since_ms: dict[str, int] = Factory(dict)
 
 
 @lru_cache(maxsize=1024)

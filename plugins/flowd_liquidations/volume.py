@@ -21,7 +21,7 @@ import trio
 from attrs import Factory, field, frozen
 
 from flowd.market import Bucket
-from flowd.plugin import Cursor, Feed, Input, Seconds, StreamName, Streams
+from flowd.plugin import Cursor, Feed, Input, Seconds, Stream, StreamName, Streams
 from flowd_liquidations.accumulator import Accumulator
 from flowd_liquidations.backfill import Backfill
 from flowd_liquidations.shelf import Shelf
@@ -99,9 +99,10 @@ class Config:
 async def volume(config: Config, streams: Streams, feed: Feed[Bucket]) -> None:
     """Read, add up, publish; ends when its input does."""
     names = ordered(config.timeframes)
-    feed.table("timeframes", Timeframes).append(Timeframes(names), key="timeframes")
     frames = [parse(name) for name in names]
     shelf = Shelf(frames, feed)
+    offer: Stream[Timeframes] = feed.table("timeframes", Timeframes)
+    offer.append(offered(names, offer.get("timeframes"), shelf, feed.clock()), key="timeframes")
     orders = streams[config.input]
     async with trio.open_nursery() as nursery:
         if config.history is not None:
@@ -115,6 +116,20 @@ async def volume(config: Config, streams: Streams, feed: Feed[Bucket]) -> None:
             paces.append(Pace(orders, cursor, Accumulator(own, shelf, feed), every_s))
         await accumulate(orders, paces)
         nursery.cancel_scope.cancel()
+
+
+def offered(names: list[str], before: Timeframes | None, shelf: Shelf, now_ms: int) -> Timeframes:
+    """These timeframes, and since when each is counted: as `before`, where it was among them then.
+    What was counted before this was noted is as old as its oldest bucket.
+    """
+    known = Timeframes([]) if before is None else before
+    since_ms = {
+        name: known.since_ms.get(name, shelf.oldest_ms(name) or now_ms)
+        if name in known.timeframes
+        else now_ms
+        for name in names
+    }
+    return Timeframes(names, since_ms)
 
 
 class Pace:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,13 +10,16 @@ import flowd_liquidations
 import pytest
 import trio
 from attrs import frozen
+from flowd_liquidations import volume
+from flowd_liquidations.shelf import Shelf
+from flowd_liquidations.timeframe import Timeframes
 
 from flowd import testing
 from flowd.market import Liquidation
 from flowd.plugin import Feed, Source
 from flowd.setup import config, wiring
 from flowd.values.errors import UserError
-from tests.plugins.liquidations_kit import order
+from tests.plugins.liquidations_kit import FRAMES, NOW_MS, Rig, order
 
 
 @frozen
@@ -67,7 +71,36 @@ async def test_which_timeframes_there_are_is_a_stream_of_its_own(
     (record,) = stream.after(0)
 
     assert not stream.private
-    assert json.loads(record.json)["value"] == {"timeframes": ["1m", "1h"]}
+    assert json.loads(record.json)["value"]["timeframes"] == ["1m", "1h"]
+
+
+async def test_bars_say_since_when_they_are_counted_over_restarts(autojump_clock: Clock) -> None:
+    store = testing.MemoryStore()
+    since: list[Any] = []
+    for frames in ('["1h", "1m"]', '["1m", "5m"]', '["1h", "1m"]'):
+        changed = CONFIG.replace('["1h", "1m"]', frames)
+        async with testing.daemon(changed, registry=REGISTRY, store=store) as daemon:
+            await trio.testing.wait_all_tasks_blocked()
+            for name in json.loads(frames):
+                since.append((name, (await daemon.get(f"{REST}/{name}")).json()["since"]))
+            await trio.sleep(60)
+
+    first, second, third = (testing.START_MS + minutes * 60_000 for minutes in range(3))
+    assert since[:2] == [("1h", first), ("1m", first)]
+    assert since[2:4] == [("1m", first), ("5m", second)], "a timeframe that is new begins later"
+    assert since[4:] == [("1h", third), ("1m", first)], "one that was left out begins anew"
+
+
+def test_what_was_counted_before_that_was_noted_is_as_old_as_its_oldest_bucket() -> None:
+    rig = Rig()
+    shelf = Shelf(FRAMES, rig.feed)
+    for time_ms in (NOW_MS - 60_000, NOW_MS - 180_000):
+        shelf.add("BTCUSDT", FRAMES[0], time_ms, Decimal(1), Decimal(0), 1, "")
+
+    again = Shelf(FRAMES, rig.feed)
+    found = volume.offered(["1m", "5m", "1h"], Timeframes(["1m", "5m"]), again, NOW_MS)
+
+    assert found.since_ms == {"1m": NOW_MS - 180_000, "5m": NOW_MS, "1h": NOW_MS}
 
 
 async def test_other_timeframes_than_last_time_replace_the_old_ones(autojump_clock: Clock) -> None:
