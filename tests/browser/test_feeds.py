@@ -168,7 +168,7 @@ def test_a_fill_is_a_row_in_the_forms_of_the_specification(page: Page, site: Fee
     shows(page, "document.querySelectorAll('#rows .line').length === 1")
     assert cells(page) == {
         **{"time": "22:13:21", "coin": "ETH", "side": "SELL", "dir": "Close Long"},
-        **{"price": "$0.023457", "size": "100.0001", "value": "$1,234,567.89"},
+        **{"price": "0.0234567", "size": "100.00005", "value": "$1,234,567.89"},
         **{"pnl": f"{MINUS}$12.50", "fee": "$0.26", "trader": "0x1234…abcd"},
     }
     head = page.locator("#head").inner_text().split("\n")
@@ -187,9 +187,9 @@ def test_a_liquidation_has_its_wallet_and_its_transaction(page: Page, site: Feed
     head = page.locator("#head").inner_text().split("\n")
     assert " ".join(head) == "Time Coin Side Price Size Value PnL Fee Wallet Tx Hash"
     assert [cells(page)[name] for name in ("pnl", "trader", "hash")] == [
-        *("-", "0x1234…abcd", "0x9876…fedc")
+        *("\N{EN DASH}", "0x1234…abcd", "0x9876…fedc")
     ]
-    assert cells(page, 1)["hash"] == "-"
+    assert cells(page, 1)["hash"] == "\N{EN DASH}"
     assert cells(page, 2)["side"] == "BUY ↔", "the other side of a liquidation is marked"
 
 

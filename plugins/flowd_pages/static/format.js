@@ -67,6 +67,12 @@ export function plus(a, b) {
   return trimmed(written(rescaled(left, scale) + rescaled(right, scale), scale));
 }
 
+/** The exact product, plain. @param {string} a @param {string} b */
+export function times(a, b) {
+  const [left, right] = [exact(a), exact(b)];
+  return left && right ? trimmed(written(left.units * right.units, left.scale + right.scale)) : '0';
+}
+
 /** The exact difference, plain. @param {string} a @param {string} b */
 export function minus(a, b) {
   return plus(a, b.startsWith('-') ? b.slice(1) : `-${b}`);
@@ -97,22 +103,67 @@ export function whole(text) {
   return number ? grouped(written(rounded(number, 0), 0)) : NOTHING;
 }
 
-/**
- * A quantity: the symbol's precision, at least two decimals; unknown: three from 1 up, else six.
- *
- * @param {unknown} text
- * @param {number} [precision]
- */
-export function quantity(text, precision) {
-  const number = exact(text);
-  if (!number) return NOTHING;
-  const known = precision === undefined ? undefined : Math.max(2, precision);
-  const decimals = known ?? (rounded(number, 40) >= 10n ** 40n ? 3 : 6);
-  return grouped(written(rounded(number, decimals), decimals));
+/** @param {string} words of a number @param {string} unit which stands behind the sign, `−$3.00` */
+function signed(words, unit) {
+  return words.startsWith('-') ? `−${unit}${words.slice(1)}` : `${unit}${words}`;
 }
 
-/** A price: two decimals, or as many as five significant digits need. @param {unknown} text */
-export function price(text) {
+/**
+ * An amount of money, to the cent: `$1,234.50`, `−$3.00`. What is less than half a cent is said to be less than one, not nothing.
+ *
+ * @param {unknown} text
+ */
+export function money(text) {
+  const number = exact(text);
+  if (!number) return NOTHING;
+  const cents = rounded(number, 2);
+  if (cents === 0n && number.units !== 0n) return `${number.units < 0n ? '−' : ''}<$0.01`;
+  return signed(grouped(written(cents, 2)), '$');
+}
+
+/** A sum of money where room is scarce: `$1.23M`, `$693.00`, `−$5K`. @param {unknown} text */
+export function dollars(text) {
+  const words = short(text);
+  return words === NOTHING ? words : signed(words, '$');
+}
+
+/** How many decimals a step has: `0.10` is one, `5` none. @param {unknown} step null or undefined where nobody knows it */
+function decimals(step) {
+  const number = step === null || step === undefined ? null : exact(step);
+  return number ? (trimmed(written(number.units, number.scale)).split('.')[1] ?? '').length : 0;
+}
+
+/** As it was sent, with as many decimals as the step has, or more where more were sent. @param {unknown} text @param {unknown} step */
+function asSent(text, step) {
+  const number = exact(text);
+  if (!number) return NOTHING;
+  const scale = Math.max(number.scale, decimals(step));
+  return signed(grouped(written(rounded(number, scale), scale)), '');
+}
+
+/**
+ * A quantity as the exchange says it: nothing is cut off, and nothing is put on but to the exchange's own step.
+ *
+ * @param {unknown} text
+ * @param {unknown} [step] the smallest difference of two quantities, `0.001`, where it is known
+ */
+export function quantity(text, step) {
+  return asSent(text, step);
+}
+
+/**
+ * A price as the exchange says it, so that price times quantity is the value beside it. Prices have no `$`: they are in
+ * what the symbol is quoted in.
+ *
+ * @param {unknown} text
+ * @param {unknown} [tick] the smallest difference of two prices, `0.10`, where it is known
+ */
+export function price(text, tick) {
+  return asSent(text, tick);
+}
+
+/** A price that was computed and that nobody sent, as on an axis: two decimals, or as many as five digits need. @param {unknown} text */
+export function level(text) {
   const number = exact(text);
   return number ? grouped(written(rounded(number, priceDecimals(text)), priceDecimals(text))) : NOTHING;
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import * as format from '../static/format.js';
+import { seeded } from './fakes.js';
 
 /** @param {(text: any) => string} form @param {Record<string, string>} table */
 function holds(form, table) {
@@ -36,19 +37,43 @@ test('money is whole units, half up, in groups', () => {
   holds(format.whole, { '138.74': '139', 5000000: '5,000,000', '0.05': '0', '0.5': '1', 5000: '5,000', '999.5': '1,000' });
 });
 
-test('quantities follow the precision, or three decimals from 1 up and else six', () => {
-  assert.equal(format.quantity('0.1', 3), '0.100');
-  assert.equal(format.quantity('5', 0), '5.00');
-  holds(format.quantity, { '0.1': '0.100000', 1: '1.000', '0.9999999': '1.000000', 1234.5: '1,234.500' });
+test('quantities are as they were sent, and have the decimals of the step where it is known', () => {
+  holds(format.quantity, { '0.1': '0.1', 605: '605', '1234.56789': '1,234.56789', '-0.50': '−0.50' });
+  assert.equal(format.quantity('0.1', '0.001'), '0.100');
+  assert.equal(format.quantity('5', '1'), '5');
+  assert.equal(format.quantity('5.00001', '0.001'), '5.00001', 'nothing is cut off');
+  assert.equal(format.quantity('5', null), '5');
 });
 
-test('prices have two decimals, or five significant digits', () => {
-  holds(format.price, { 50000: '50,000.00', '0.0234567': '0.023457', '2.34567': '2.3457', '64231.2': '64,231.20', 0: '0.00', '0.00000123456': '0.0000012346' });
+test('prices are as they were sent, and have the decimals of the tick where it is known', () => {
+  holds(format.price, { 50000: '50,000', '1.51448': '1.51448', '0.0234567': '0.0234567', '64231.2': '64,231.2', 0: '0' });
+  assert.equal(format.price('64231.2', '0.10'), '64,231.2');
+  assert.equal(format.price('64231', '0.010'), '64,231.00');
+  assert.equal(format.price('64231.23456', '0.1'), '64,231.23456', 'an average has more decimals than a tick');
+});
+
+test('price times quantity is the value that is written beside them', () => {
+  const random = seeded(7);
+  for (let round = 0; round < 500; round++) {
+    const [price, quantity] = [random() * 10 ** (random() * 8 - 4), random() * 10 ** (random() * 8 - 4)].map((part) => part.toFixed(8));
+    const said = (/** @type {string} */ text) => text.replaceAll(',', '');
+    const product = format.times(said(format.price(price)), said(format.quantity(quantity)));
+    assert.equal(format.money(product), format.money(format.times(price, quantity)));
+  }
+});
+
+test('prices that were computed have two decimals, or five significant digits', () => {
+  holds(format.level, { 50000: '50,000.00', '0.0234567': '0.023457', '2.34567': '2.3457', '64231.2': '64,231.20', 0: '0.00', '0.00000123456': '0.0000012346' });
+});
+
+test('money has cents, its sign stands before the dollar, and a little is not nothing', () => {
+  holds(format.money, { 1234.5: '$1,234.50', '0.005': '$0.01', '-3': '−$3.00', 0: '$0.00', '0.001': '<$0.01', '-0.001': '−<$0.01', 1000000: '$1,000,000.00' });
+  holds(format.dollars, { 1234567: '$1.23M', 693: '$693.00', '-5000': '−$5K', 0: '$0.00' });
 });
 
 test('what is no number is a dash, never a number', () => {
   for (const odd of ['', 'NaN', 'Infinity', '1e9', null, undefined, '<b>1</b>', '0x10', '--1', '1.2.3']) {
-    assert.deepEqual([format.short(odd), format.whole(odd), format.quantity(odd), format.price(odd)], ['–', '–', '–', '–']);
+    for (const form of [format.short, format.whole, format.quantity, format.price, format.level, format.money, format.dollars]) assert.equal(form(odd), '–');
   }
 });
 

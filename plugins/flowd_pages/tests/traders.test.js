@@ -163,7 +163,7 @@ const EVENT = {
 
 test('an event says how it is known', () => {
   const sampled = told(EVENT);
-  assert.deepEqual([sampled.verb, sampled.side, sampled.amount, sampled.at], ['opened', 'LONG', '$202.00', 'at $100.00']);
+  assert.deepEqual([sampled.verb, sampled.side, sampled.amount, sampled.at], ['opened', 'LONG', '$202.00', 'at 100']);
   assert.match(sampled.how, /^Between .*00:00:00 UTC and .*00:01:15 UTC: two states were compared/);
   assert.match(told({ ...EVENT, sampled: false }).how, /^A fill told it/);
 });

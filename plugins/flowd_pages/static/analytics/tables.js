@@ -5,9 +5,9 @@
  */
 
 import { bodyOf, byId, fill, h, tradersPath } from '../dom.js';
-import { clock, stamp } from '../format.js';
+import { clock, money, stamp } from '../format.js';
 import { explorerLink, lead } from '../feed/columns.js';
-import { address, money, side } from '../feed/forms.js';
+import { address, side } from '../feed/forms.js';
 import { LEVELS, REST, atLeast, bought, cellWords, dollars, level } from './model.js';
 
 /** How many rows each has. */

@@ -5,8 +5,8 @@
  */
 
 import { h, tradersPath } from '../dom.js';
-import { clock, stamp } from '../format.js';
-import { NONE, address, fee, money, price, profit, shortened, side, size, transaction } from './forms.js';
+import { clock, money, price, quantity, stamp } from '../format.js';
+import { NONE, address, fee, profit, shortened, side, transaction } from './forms.js';
 
 /** One cell, which shows one fill after another. Everything goes in as text. */
 export class Cell {
@@ -139,7 +139,7 @@ const action = { name: 'dir', label: 'Action', write: (cell, fill) => cell.say(f
 /** @type {Column[]} */
 const amounts = [
   { name: 'price', label: 'Price', end: true, write: (cell, fill) => cell.say(price(fill.price), '', String(fill.price)) },
-  { name: 'size', label: 'Size', end: true, write: (cell, fill) => cell.say(size(fill.quantity), '', String(fill.quantity)) },
+  { name: 'size', label: 'Size', end: true, write: (cell, fill) => cell.say(quantity(fill.quantity), '', String(fill.quantity)) },
   { name: 'value', label: 'Value', end: true, write: (cell, fill) => cell.say(money(fill.notional), side(fill.side).tone, String(fill.notional)) },
   {
     name: 'pnl',

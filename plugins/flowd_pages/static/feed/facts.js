@@ -5,8 +5,8 @@
  */
 
 import { byId } from '../dom.js';
-import { NOTHING, count, short, stamp } from '../format.js';
-import { age, money } from './forms.js';
+import { NOTHING, count, money, short, stamp } from '../format.js';
+import { age } from './forms.js';
 import { Outages, pulse } from './pulse.js';
 
 /** @typedef {import('../flowd-client.js').FlowdClient} FlowdClient */

@@ -4,14 +4,13 @@
  * @module feed/forms
  */
 
-import { exact, grouped, priceDecimals, rounded, written } from '../format.js';
+import { NOTHING, exact, grouped, money, quantity } from '../format.js';
 
 /** Stands where there is nothing: no profit, no transaction. */
-export const NONE = '-';
+export const NONE = NOTHING;
 /** Where addresses and transactions are looked up. */
 export const EXPLORER = 'https://www.flowscan.xyz';
 
-const SIZE_DECIMALS = 4;
 const ADDRESS = /^0x[0-9a-fA-F]{40}$/;
 const HASH = /^0x[0-9a-fA-F]{64}$/;
 const ZEROS = /^0x0*$/;
@@ -19,42 +18,18 @@ const DOLLARS = new Set(['USDC', 'USD', '']);
 
 /** @typedef {'buy' | 'sell' | ''} Tone */
 
-/** @param {unknown} text @param {number} decimals @param {string} [unit] in front */
-function plain(text, decimals, unit = '') {
-  const number = exact(text);
-  if (!number) return NONE;
-  const units = rounded(number, decimals);
-  return `${units < 0n ? '−' : ''}${unit}${grouped(written(units < 0n ? -units : units, decimals))}`;
-}
-
-/** `$1,234.50`. @param {unknown} text */
-export function money(text) {
-  return plain(text, 2, '$');
-}
-
-/** A price in dollars: two decimals, and below 1 five significant digits. @param {unknown} text */
-export function price(text) {
-  return plain(text, Math.abs(Number(text)) >= 1 ? 2 : priceDecimals(text), '$');
-}
-
-/** A quantity, with four decimals. @param {unknown} text */
-export function size(text) {
-  return plain(text, SIZE_DECIMALS);
-}
-
 /** What was won or lost, never by colour alone. @param {unknown} text @returns {{text: string, tone: Tone}} */
 export function profit(text) {
   const number = exact(text);
   if (!number || number.units === 0n) return { text: NONE, tone: '' };
   const words = money(text);
-  if (words === '$0.00') return { text: words, tone: '' };
   return number.units < 0n ? { text: words, tone: 'sell' } : { text: `+${words}`, tone: 'buy' };
 }
 
 /** A fee, below zero when it is a rebate; in dollars, or with the name of what else it was paid in. @param {unknown} text @param {unknown} token */
 export function fee(text, token) {
   const name = typeof token === 'string' ? token : '';
-  return DOLLARS.has(name.toUpperCase()) ? money(text) : `${plain(text, SIZE_DECIMALS)} ${name.slice(0, 8)}`;
+  return DOLLARS.has(name.toUpperCase()) ? money(text) : `${quantity(text)} ${name.slice(0, 8)}`;
 }
 
 /** `0x1234…abcd`; what is too short for that stays whole. @param {string} text */

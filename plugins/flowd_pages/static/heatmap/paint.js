@@ -4,7 +4,7 @@
  * @module heatmap/paint
  */
 
-import { clock, count, price, stamp } from '../format.js';
+import { clock, count, level, stamp } from '../format.js';
 import { drawProfile } from './aside.js';
 import { drawCandles, drawDots } from './candles.js';
 import { BLIND, UNKNOWN } from './picture.js';
@@ -172,7 +172,7 @@ export class Paint {
     for (const at of ticks(view.low, view.high, plot.height / 56)) {
       const y = yOf(view, plot, at);
       if (y < 8 || y > plot.height - 8 || (mark !== null && Math.abs(yOf(view, plot, mark) - y) < 16)) continue;
-      context.fillText(Number.isInteger(at) ? count(at) : price(at.toFixed(12)), prices.left + 5, y);
+      context.fillText(Number.isInteger(at) ? count(at) : level(at.toFixed(12)), prices.left + 5, y);
     }
     context.textAlign = 'center';
     const days = view.to - view.from > 3 * 86_400_000;
@@ -202,7 +202,7 @@ export class Paint {
     context.lineTo(prices.left, y);
     context.stroke();
     context.setLineDash([]);
-    this.tag(context, price(mark.toFixed(12)), y, this.colours.accent, this.colours['on-accent']);
+    this.tag(context, level(mark.toFixed(12)), y, this.colours.accent, this.colours['on-accent']);
   }
 
   /** A price on its axis. @param {Context} context @param {string} text @param {number} y @param {string} ground @param {string} tone */
@@ -247,7 +247,7 @@ export class Paint {
       context.stroke();
     }
     context.setLineDash([]);
-    this.tag(context, price(cross.price.toFixed(12)), cross.y, this.colours.muted, this.colours.panel);
+    this.tag(context, level(cross.price.toFixed(12)), cross.y, this.colours.muted, this.colours.panel);
     if (cross.x >= plot.width) return;
     const text = stamp(cross.time);
     const width = context.measureText(text).width + 10;

@@ -5,7 +5,7 @@
  */
 
 import { byId, fill, h } from '../dom.js';
-import { NOTHING, change, count, price, short, span, stamp } from '../format.js';
+import { NOTHING, change, count, level, short, span, stamp } from '../format.js';
 import { between } from './profile.js';
 import { BLIND, UNKNOWN, density } from './picture.js';
 
@@ -28,7 +28,7 @@ const SIDES = {
 
 /** A number as a price. @param {number | null | undefined} value */
 export function priced(value) {
-  return typeof value === 'number' && Number.isFinite(value) ? price(value.toFixed(12)) : NOTHING;
+  return typeof value === 'number' && Number.isFinite(value) ? level(value.toFixed(12)) : NOTHING;
 }
 
 /** An amount of money, shortly. @param {number} value */

@@ -7,8 +7,7 @@
 import { dollars } from '../analytics/model.js';
 import { colours } from '../chart/paint.js';
 import { byId, fill, h } from '../dom.js';
-import { money } from '../feed/forms.js';
-import { clock, stamp } from '../format.js';
+import { clock, money, stamp } from '../format.js';
 import { gained, steps } from './account.js';
 import { signed } from './figures.js';
 

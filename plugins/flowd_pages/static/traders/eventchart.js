@@ -5,8 +5,7 @@
  */
 
 import { byId, fill, h } from '../dom.js';
-import { price } from '../feed/forms.js';
-import { stamp } from '../format.js';
+import { price, stamp } from '../format.js';
 import { Candles } from './candles.js';
 import { told } from './events.js';
 import { GLYPHS } from './markers.js';

@@ -5,9 +5,9 @@
  */
 
 import { dollars } from '../analytics/model.js';
-import { address, money, price, size } from '../feed/forms.js';
+import { address } from '../feed/forms.js';
 import { fill, h } from '../dom.js';
-import { clock, moment, stamp } from '../format.js';
+import { clock, moment, money, price, quantity, stamp } from '../format.js';
 
 /** @typedef {import('../flowd-client.js').FlowdRecord} FlowdRecord */
 
@@ -36,7 +36,7 @@ export function told(event) {
     how: event.sampled
       ? `Between ${exactly(event.from_ms)} and ${exactly(event.time_ms)}: two states were compared, so it may be the sum of several changes`
       : `A fill told it, ${exactly(event.time_ms)}`,
-    change: `${size(event.prev_size)} to ${size(event.size)}, ${money(event.notional)}`,
+    change: `${quantity(event.prev_size)} to ${quantity(event.size)}, ${money(event.notional)}`,
   };
 }
 

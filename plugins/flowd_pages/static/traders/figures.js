@@ -6,8 +6,8 @@
  */
 
 import { dollars } from '../analytics/model.js';
-import { money, profit, shortened } from '../feed/forms.js';
-import { NOTHING, count, span, stamp } from '../format.js';
+import { profit, shortened } from '../feed/forms.js';
+import { NOTHING, count, money, span, stamp } from '../format.js';
 
 /**
  * What is shown of one figure: `from` is what it was measured from.
@@ -152,7 +152,7 @@ export const FIGURES = [
     say: (row) => {
       if (row.unrealized_pnl === null) return unknown(NO_VISIT);
       const { text, tone } = profit(row.unrealized_pnl);
-      return { text: text === '-' ? '$0.00' : signed(row.unrealized_pnl), title: text, tone };
+      return { text: text === NOTHING ? '$0.00' : signed(row.unrealized_pnl), title: text, tone };
     },
   },
   {

@@ -6,21 +6,21 @@
 
 import { dollars } from '../analytics/model.js';
 import { h } from '../dom.js';
-import { money, price, profit, side, size } from '../feed/forms.js';
-import { NOTHING, clock, count, moment, stamp } from '../format.js';
+import { profit, side } from '../feed/forms.js';
+import { NOTHING, clock, count, level, moment, money, price, quantity, stamp } from '../format.js';
 import { held } from './account.js';
 import { scoreBar, writeBar } from './columns.js';
 import { FIGURES, PARTS, letter, signed } from './figures.js';
 
 /** @param {unknown} text @param {string} why what a dash stands for */
-function priced(text, why) {
-  return text === null || text === undefined ? h('td', { class: 'end quiet', title: `Unknown: ${why}` }, NOTHING) : h('td', { class: 'end', title: String(text) }, price(text));
+function priced(text, why, form = price) {
+  return text === null || text === undefined ? h('td', { class: 'end quiet', title: `Unknown: ${why}` }, NOTHING) : h('td', { class: 'end', title: String(text) }, form(text));
 }
 
 /** @param {unknown} amount */
 function won(amount) {
   const { text, tone } = profit(amount);
-  return h('td', { class: `end ${tone || 'quiet'}`, title: money(amount) }, text === '-' ? '$0.00' : signed(amount));
+  return h('td', { class: `end ${tone || 'quiet'}`, title: money(amount) }, text === NOTHING ? '$0.00' : signed(amount));
 }
 
 /** @param {any} position */
@@ -34,10 +34,10 @@ export function positionRow(position) {
     {},
     h('th', { scope: 'row', class: 'name' }, one.symbol),
     h('td', { class: one.side === 'LONG' ? 'buy' : 'sell' }, one.side),
-    h('td', { class: 'end', title: one.size }, size(one.size)),
+    h('td', { class: 'end', title: one.size }, quantity(one.size)),
     h('td', { class: 'end', title: money(position.notional) }, dollars(String(position.notional))),
     priced(position.entry_price, 'the venue tells none'),
-    priced(one.mark, 'the position has no size'),
+    priced(one.mark, 'the position has no size', level),
     priced(liquidation, 'the venue tells no price that would liquidate it'),
     h(
       'td',

@@ -1,0 +1,84 @@
+/**
+ * The words that all pages share: since when a sum is known and how exact it is, what is counted, and whose side is meant.
+ *
+ * @module words
+ */
+
+import { clock, stamp } from './format.js';
+
+const DAY_MS = 86_400_000;
+
+/** `16:27`, after the date when that is not today's, with the year when it is not this one's; UTC. @param {number} ms @param {number} now ms */
+export function when(ms, now) {
+  if (Math.floor(ms / DAY_MS) === Math.floor(now / DAY_MS)) return clock(ms).slice(0, 5);
+  const year = new Date(ms).getUTCFullYear();
+  return year === new Date(now).getUTCFullYear() ? stamp(ms) : `${stamp(ms, true)} ${clock(ms).slice(0, 5)}`;
+}
+
+/** Since when a sum is known: `since 16:27`, `since 14 Nov 22:13`; `''` where nobody knows. @param {number | null | undefined} ms @param {number} now ms */
+export function since(ms, now) {
+  return ms === null || ms === undefined || !Number.isFinite(ms) ? '' : `since ${when(ms, now)}`;
+}
+
+/** What is counted where a page says *Volume* or *Trades*: written under them. */
+export const COUNTED = {
+  trades: 'each trade once',
+  liquidations: 'each liquidation once, not who took it over',
+};
+
+/** What makes a sum less than exact, and why. */
+export const DOUBTS = {
+  lower_bound: { word: 'lower bound', sign: '≥', why: 'The exchange tells only some of its liquidations, so the sum is at least this.' },
+  approximate: { word: 'approximate', sign: '≈', why: 'The exchange tells another price than what was paid, so the sum is about this.' },
+  incomplete: { word: 'incomplete', sign: '≥', why: 'Its source was away for a part of the time, so something may be missing.' },
+};
+
+/** @typedef {keyof typeof DOUBTS} Doubt */
+
+/**
+ * How exact a sum is. Without any doubt it is `exact`: say so only of what was counted whole.
+ *
+ * @param {Partial<Record<Doubt, unknown>>} sum
+ * @returns {{exact: boolean, words: string, sign: string, why: string}} `sign` stands before the sum: `≥`, `≈` or nothing
+ */
+export function exactness(sum) {
+  const found = /** @type {Doubt[]} */ (Object.keys(DOUBTS)).filter((doubt) => sum[doubt]).map((doubt) => DOUBTS[doubt]);
+  return {
+    exact: found.length === 0,
+    words: found.length === 0 ? 'exact' : found.map(({ word }) => word).join(', '),
+    sign: [...new Set(found.map(({ sign }) => sign))].join(''),
+    why: found.map(({ why }) => why).join(' '),
+  };
+}
+
+/** What a record's price is, where that is not what was paid. @type {Record<string, string>} */
+export const PRICE_KINDS = {
+  mark: 'the mark price',
+  limit: 'the limit of the forced order',
+  bankruptcy: 'the bankruptcy price',
+};
+
+/** What one record leaves in doubt. @param {{price_kind?: unknown, coverage?: unknown}} record */
+export function doubts(record) {
+  return { lower_bound: record.coverage === 'sampled', approximate: record.price_kind === 'bankruptcy' || record.price_kind === 'limit' };
+}
+
+/** @typedef {'buy' | 'sell' | ''} Tone */
+
+/**
+ * Who was liquidated by a forced order: BUY closed a short, SELL a long.
+ *
+ * @param {unknown} side of the forced order
+ * @returns {{text: string, arrow: string, tone: Tone, why: string}}
+ */
+export function liquidated(side) {
+  if (side === 'BUY') return { text: 'Short liquidated', arrow: '▲', tone: 'buy', why: 'forced buy: a short was closed' };
+  if (side === 'SELL') return { text: 'Long liquidated', arrow: '▼', tone: 'sell', why: 'forced sell: a long was closed' };
+  return { text: String(side ?? ''), arrow: '', tone: '', why: 'unknown side' };
+}
+
+/** What somebody did in a trade. @param {unknown} side @returns {{text: string, arrow: string, tone: Tone}} */
+export function traded(side) {
+  if (side === 'BUY') return { text: 'Buy', arrow: '▲', tone: 'buy' };
+  return side === 'SELL' ? { text: 'Sell', arrow: '▼', tone: 'sell' } : { text: String(side ?? ''), arrow: '', tone: '' };
+}

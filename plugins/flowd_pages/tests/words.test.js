@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { doubts, exactness, liquidated, since, traded, when } from '../static/words.js';
+
+const NOW = Date.UTC(2023, 10, 14, 22, 13, 21);
+const HOUR = 3_600_000;
+
+test('since when is a time of today, a date of this year, or a date with its year', () => {
+  assert.equal(since(NOW - HOUR, NOW), 'since 21:13');
+  assert.equal(since(NOW - 24 * HOUR, NOW), 'since 13 Nov 22:13');
+  assert.equal(since(NOW - 365 * 24 * HOUR, NOW), 'since 14 Nov 2022 22:13');
+  assert.equal(when(NOW, NOW), '22:13');
+  for (const unknown of [null, undefined, NaN]) assert.equal(since(unknown, NOW), '');
+});
+
+test('a sum is exact only where nothing is in doubt', () => {
+  assert.deepEqual(exactness({}), { exact: true, words: 'exact', sign: '', why: '' });
+  assert.deepEqual(exactness({ lower_bound: false, approximate: null }).exact, true);
+  assert.equal(exactness({ lower_bound: true }).words, 'lower bound');
+  assert.equal(exactness({ lower_bound: true, incomplete: true }).sign, '≥', 'a sign is said once');
+  const both = exactness({ approximate: true, lower_bound: true });
+  assert.deepEqual([both.exact, both.words, both.sign], [false, 'lower bound, approximate', '≥≈']);
+  assert.match(both.why, /at least this.*about this/);
+});
+
+test('a record says itself what it leaves in doubt', () => {
+  assert.deepEqual(doubts({ price_kind: 'fill', coverage: 'all' }), { lower_bound: false, approximate: false });
+  assert.deepEqual(doubts({ price_kind: 'bankruptcy', coverage: 'sampled' }), { lower_bound: true, approximate: true });
+  assert.deepEqual(doubts({ price_kind: 'limit' }).approximate, true);
+  assert.deepEqual(doubts({}), { lower_bound: false, approximate: false });
+});
+
+test('sides are words, and unknown ones are shown as they are', () => {
+  assert.equal(liquidated('SELL').text, 'Long liquidated');
+  assert.equal(liquidated('BUY').text, 'Short liquidated');
+  assert.deepEqual(liquidated('<b>'), { text: '<b>', arrow: '', tone: '', why: 'unknown side' });
+  assert.equal(traded('BUY').text, 'Buy');
+  assert.equal(traded(null).text, '');
+});
