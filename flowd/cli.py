@@ -120,34 +120,23 @@ def _run(file: Path, plugins_dir: Path | None, watchdog: "Watchdog") -> bool:
 
 
 @app.command()
-def check(file: ConfigFile = Path("flowd.toml"), plugins_dir: PluginsDir = None) -> None:
-    """Check a configuration and show what would run; start nothing. Exits 0, or 2 with what is
+def check(
+    file: ConfigFile = Path("flowd.toml"),
+    plugins_dir: PluginsDir = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask the exchanges too, over the network.")
+    ] = False,
+) -> None:
+    """Check a configuration and show what would run; start nothing. Exits 0, or 2 with all that is
     wrong.
     """
-    from flowd.operate import terminal
-    from flowd.operate.terminal import escape, out
-    from flowd.setup import config, remarks, wiring
+    from flowd.operate import checked
+    from flowd.values.errors import UserError
 
-    loaded, _ = _load(file, plugins_dir)
-    plan = wiring.plan(loaded)
-    table = terminal.table("component", "kind", "reads", "publishes", "keeps", whole=2)
-    for part in plan.order:
-        reads = ", ".join(plan.inputs[part.name]) or "-"
-        record = plan.records[part.name].__name__ if part.table != "sinks" else "-"
-        keeps = (
-            "-"
-            if part.table == "sinks"
-            else terminal.retained(part.retain.count, part.retain.age_s)
-        )
-        table.add_row(part.where, part.kind, reads, record, keeps)
-    out.print(table)
-    listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
-    out.print(f"\nlistens on {listen}; keeps its state in {state}", soft_wrap=True, markup=False)
-    addresses = [config.parse_address(address) for address in loaded.settings.addresses]
-    for remark in remarks.remarks(loaded, addresses):
-        out.print(f"[yellow]note:[/] {escape(remark)}", soft_wrap=True)
-    name = escape(str(file))
-    out.print(f"[green]{name} is good.[/] Start it with: flowd run -c {name}", soft_wrap=True)
+    try:
+        checked.check(file, _registry(file, plugins_dir), probe=probe)
+    except UserError as error:
+        _fail(str(error))
 
 
 @app.command()
@@ -304,16 +293,14 @@ def init(
 
 
 def _load(file: Path, plugins_dir: Path | None) -> "tuple[Config, Registry]":
-    from flowd.setup import config, wiring
+    from flowd.setup import checks
     from flowd.values.errors import UserError
 
     found = _registry(file, plugins_dir)
     try:
-        loaded = config.load(file, found)
-        wiring.plan(loaded)
+        return checks.load(file, found), found
     except UserError as error:
         _fail(str(error))
-    return loaded, found
 
 
 def _registry(file: Path, plugins_dir: Path | None = None, *, quiet: bool = False) -> "Registry":
@@ -348,7 +335,7 @@ def main() -> None:
     plain = _plain(words)
     if plain is not None:
         try:
-            run(**plain) if words[0] == "run" else check(**plain)
+            run(*plain) if words[0] == "run" else check(*plain)
         except typer.Exit as end:
             sys.exit(end.exit_code)
         return
@@ -359,7 +346,7 @@ def main() -> None:
     app()
 
 
-def _plain(words: list[str]) -> dict[str, Path] | None:
+def _plain(words: list[str]) -> tuple[Path, Path | None] | None:
     """What `run` or `check` is told, where it is told the usual in the usual words; None for all
     else, and for what is wrong, which is Typer's. Typer checks each word with pydantic, and that
     takes a fifth of the time until a daemon serves.
@@ -370,7 +357,8 @@ def _plain(words: list[str]) -> dict[str, Path] | None:
     pairs = list(zip(words[1::2], words[2::2], strict=True))
     if any(name not in names or value[:1] in ("", "-") for name, value in pairs):
         return None
-    return {names[name]: Path(value) for name, value in pairs}
+    told = {names[name]: Path(value) for name, value in pairs}
+    return told.get("file", Path("flowd.toml")), told.get("plugins_dir")
 
 
 @cache

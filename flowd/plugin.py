@@ -115,6 +115,11 @@ class Source:
     """Says of settings that work and may not be meant what to do, in sentences of a line: for
     `flowd check`, and the log at the start.
     """
+    probe: Callable[[Any, Http], Awaitable[Iterable[str]]] | None = None
+    """`await probe(config, http)` asks the upstream what of the settings it cannot serve, such as
+    symbols that it does not list: sentences of a line, none when all is well. For `flowd check
+    --probe`; UpstreamError when it does not answer.
+    """
 
 
 @frozen

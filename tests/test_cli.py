@@ -208,6 +208,48 @@ def test_check_refuses_what_does_not_fit_together(text: str, told: str, tmp_path
     assert told in found.stderr
 
 
+def test_check_tells_all_mistakes_at_once_and_which_secrets_are_missing(tmp_path: Path) -> None:
+    fills = '[sources.fills]\nkind = "hydromancer"\nsubscription = "allFills"\n'
+    key = 'api_key = { env = "CLI_NO_KEY" }\n'
+    pages = '[sinks.pages]\nkind = "pages"\nfills = "orders"\nanalytics = "nosuch"\n'
+
+    found = flowd("check", "-c", written(tmp_path, SOURCE + fills + key + pages))
+
+    first, *others = found.stderr.splitlines()
+    assert found.exit_code == 2
+    assert first.endswith("flowd.toml: 3 mistakes")
+    assert any("carries Liquidation, but pages reads" in one for one in others)
+    assert any("nosuch" in one for one in others)
+    assert any("environment variable CLI_NO_KEY is not set" in one for one in others)
+
+
+def test_an_empty_configuration_is_not_good(tmp_path: Path) -> None:
+    found = flowd("check", "-c", written(tmp_path, ""))
+
+    assert found.exit_code == 2
+    assert "it configures nothing that would run; `flowd init` writes one" in found.stderr
+    assert "is good" not in found.stdout
+
+
+def test_check_asks_the_exchanges_only_when_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def probe(config: Any, services: object) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        asked.append(config.components[0].name)
+        return ["sources.orders: symbols: nobody knows NOSUCH"]
+
+    monkeypatch.setattr("flowd.setup.checks.probe", probe)
+    file = written(tmp_path, SOURCE)
+
+    quiet, told = flowd("check", "-c", file), flowd("check", "-c", file, "--probe")
+
+    assert (quiet.exit_code, told.exit_code, asked) == (0, 2, ["orders"])
+    assert "nobody knows NOSUCH" in told.stderr
+
+
 def test_check_says_when_there_is_no_file(tmp_path: Path) -> None:
     found = flowd("check", "-c", tmp_path / "none.toml")
 

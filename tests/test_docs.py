@@ -33,7 +33,7 @@ from flowd.door.paths import Hot, Live
 from flowd.door.readers import Readers
 from flowd.operate import web
 from flowd.operate.status import ComponentStatus, Status
-from flowd.setup import config, registry, wiring
+from flowd.setup import checks, config, registry, wiring
 from flowd.upstream import outages as outage
 from flowd.values import settings as setting
 from flowd.values.record import Batch, Gap, Position, Record
@@ -320,7 +320,7 @@ def test_the_readme_and_the_example_configuration_would_run(tmp_path):
     for text in (readme, example):
         file = tmp_path / "flowd.toml"
         file.write_text(text, encoding="utf-8")
-        wiring.plan(config.load(file, OURS))
+        checks.load(file, OURS)
         assert CliRunner().invoke(cli.app, ["check", "-c", str(file)]).exit_code == 0
     assert len(readme.splitlines()) == 5
 

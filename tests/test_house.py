@@ -40,8 +40,8 @@ upstream  asked budget slices / connection http outages reach / renewal / feed m
 channel   audience guard packing prepared / client / row / channel / channels
 door      desk head parameters / addresses outgoing readable readers rules visit websocket
           / loan paths room turns / clients polls routes / door
-setup     hooks machine structure supervisor / registry / config / paths remarks / wiring
-operate   log notify status terminal watchdog / follow metrics openapi / observe web
+setup     hooks machine structure supervisor / registry / config / paths remarks / wiring / checks
+operate   log notify status terminal watchdog / checked follow metrics openapi / observe web
 testing   rest scripts / clients components / daemons
 """
 """Within each folder: who stands further right may import who stands further left."""

@@ -8,6 +8,7 @@ import contextlib
 import ipaddress
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from flowd.setup.structure import as_table, known_keys, structure
 from flowd.setup.supervisor import Restart
 from flowd.stream.held import Behind
 from flowd.stream.log import RETAIN_MAX, Retain
-from flowd.values.errors import UserError
+from flowd.values.errors import Mistakes, UserError
 from flowd.values.limits import Limits
 from flowd.values.settings import Seconds, Secret, Size, seconds, size
 
@@ -166,35 +167,63 @@ def disabled(path: Path) -> frozenset[str]:
         return frozenset()
 
 
-def load(path: Path, registry: Registry) -> Config:
-    """The configuration in a file; UserError that names the file and the key."""
+@frozen
+class Draft:
+    """A configuration of which something may be wrong: the components that are right, what is wrong
+    in sentences, and the names of components that were written and are not right.
+    """
+
+    config: Config
+    mistakes: list[str]
+    broken: frozenset[str]
+
+
+def read(path: Path) -> str:
+    """The text of a file; UserError that names the file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file; `flowd init` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-    try:
-        return parse(text, registry)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
 
 
 def parse(text: str, registry: Registry) -> Config:
-    """The configuration that a TOML text writes; UserError that names the key and a remedy."""
+    """The configuration that a TOML text writes; UserError that names each key that is wrong and a
+    remedy.
+    """
+    found = draft(text, registry)
+    if found.mistakes:
+        raise UserError(*found.mistakes)
+    return found.config
+
+
+def draft(text: str, registry: Registry) -> Draft:
+    """As much of a configuration as can be read, and all that is wrong with the rest."""
+    mistakes = Mistakes()
+    document: dict[str, Any] = {}
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}") from None
-    known_keys(document, ("flowd", *TABLES), "")
-    settings = structure(document.get("flowd", {}), Settings, "flowd")
-    _check(settings)
+        mistakes.found.append(f"not valid TOML: {error}")
+    settings = Settings()
+    with mistakes.noted():
+        known_keys(document, ("flowd", *TABLES), "")
+    with mistakes.noted():
+        settings = structure(document.get("flowd", {}), Settings, "flowd")
+        _check(settings)
     components: list[Component] = []
+    named: set[str] = set()
     for table in TABLES:
-        for name, content in as_table(document.get(table, {}), table).items():
-            components.append(_component(table, name, content, registry))
-    _unique(components)
-    return Config(settings, components)
+        with mistakes.noted():
+            for name, content in as_table(document.get(table, {}), table).items():
+                named.add(name)
+                with mistakes.noted():
+                    components.append(_component(table, name, content, registry))
+    with mistakes.noted():
+        _unique(components)
+    broken = named - {component.name for component in components}
+    return Draft(Config(settings, components), mistakes.found, frozenset(broken))
 
 
 def _component(table: str, name: str, content: object, registry: Registry) -> Component:
@@ -211,28 +240,23 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
     own = {attribute.name for attribute in attrs.fields(definition.config)}
     common_names = {attribute.name for attribute in attrs.fields(Common)} - own
     shared = {key: keys.pop(key) for key in list(keys) if key in common_names}
-    common = structure(shared, Common, where)
-    settings: Any = structure(keys, definition.config, where, also=common_names)
-    if table == "sinks" and common.read_token is not None:
-        raise UserError(
-            f"{where}.read_token: a sink has no stream that it could protect; set read_token for "
-            "the source or transform whose stream it is, or flowd.read_token for all"
-        )
+    common = Common()
+    settings: Any = None
+    mistakes = Mistakes()
+    with mistakes.noted():
+        common = structure(shared, Common, where)
+        _check_common(common, table, where, definition, shared)
+    retain, behind = Retain(), None
+    with mistakes.noted():
+        retain = _retain(common, where, getattr(definition, "retain", 5000))
+    with mistakes.noted():
+        behind = None if common.behind_max is None else _behind(common.behind_max, where)
+    with mistakes.noted():
+        settings = structure(keys, definition.config, where, also=common_names)
+    mistakes.tell()
     limit = common.restart_limit
-    if limit is not None and not 0 <= limit <= LIMIT_MAX:
-        raise UserError(f"{where}.restart_limit = {limit}: expected a number from 0 to {LIMIT_MAX}")
-    if limit is None and table != "sources" and "restart_limit" not in shared:
+    if limit is None and table != "sources":
         limit = 10
-    if common.restart_delay < DELAY_MIN_S:
-        raise UserError(
-            f"{where}.restart_delay: expected at least {DELAY_MIN_S:g}s, "
-            "or a component that fails at once would keep the daemon busy"
-        )
-    if "on_error" in shared and (table == "sources" or definition.run is None):
-        raise UserError(
-            f"[{where}]: on_error is about a record that is read one after the other, "
-            "by a transform or by a sink that has a task; leave it out here"
-        )
     restart = Restart(
         policy=common.restart,
         delay_s=common.restart_delay,
@@ -246,12 +270,35 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
         kind,
         definition,
         settings,
-        _retain(common, where, getattr(definition, "retain", 5000)),
+        retain,
         restart,
-        None if common.behind_max is None else _behind(common.behind_max, where),
+        behind,
         common.on_error == "skip",
         common.read_token,
     )
+
+
+def _check_common(
+    common: Common, table: str, where: str, definition: Any, written: Mapping[str, object]
+) -> None:
+    if table == "sinks" and common.read_token is not None:
+        raise UserError(
+            f"{where}.read_token: a sink has no stream that it could protect; set read_token for "
+            "the source or transform whose stream it is, or flowd.read_token for all"
+        )
+    limit = common.restart_limit
+    if limit is not None and not 0 <= limit <= LIMIT_MAX:
+        raise UserError(f"{where}.restart_limit = {limit}: expected a number from 0 to {LIMIT_MAX}")
+    if common.restart_delay < DELAY_MIN_S:
+        raise UserError(
+            f"{where}.restart_delay: expected at least {DELAY_MIN_S:g}s, "
+            "or a component that fails at once would keep the daemon busy"
+        )
+    if "on_error" in written and (table == "sources" or definition.run is None):
+        raise UserError(
+            f"[{where}]: on_error is about a record that is read one after the other, "
+            "by a transform or by a sink that has a task; leave it out here"
+        )
 
 
 def _behind(value: int | str, where: str) -> Behind:
@@ -283,26 +330,31 @@ def _retain(common: Common, where: str, default: int) -> Retain:
 
 
 def _check(settings: Settings) -> None:
-    _behind(settings.behind_max, "flowd")
+    mistakes = Mistakes()
+    with mistakes.noted():
+        _behind(settings.behind_max, "flowd")
     if not settings.addresses:
-        raise UserError('flowd.listen = []: expected at least one address, "127.0.0.1:4200"')
+        mistakes.found.append('flowd.listen = []: expected at least one address, "127.0.0.1:4200"')
     for address in settings.addresses:
-        parse_address(address)
+        with mistakes.noted():
+            parse_address(address)
     for key in COUNTS:
         value = getattr(settings, key)
         if value is not None and value < 1:
-            raise UserError(f"flowd.{key} = {value}: expected a number from 1 up")
+            mistakes.found.append(f"flowd.{key} = {value}: expected a number from 1 up")
     if settings.memory_budget < MEMORY_MIN:
-        raise UserError('flowd.memory_budget: expected at least "16MiB"')
+        mistakes.found.append('flowd.memory_budget: expected at least "16MiB"')
     for proxy in settings.trusted_proxies:
         try:
             ipaddress.ip_address(proxy)
         except ValueError:
-            raise UserError(f'flowd.trusted_proxies: "{proxy}" is not an IP address') from None
-    Rules.of(settings.allow_origins, settings.allow_hosts)
+            mistakes.found.append(f'flowd.trusted_proxies: "{proxy}" is not an IP address')
+    with mistakes.noted():
+        Rules.of(settings.allow_origins, settings.allow_hosts)
     for key in ("save_every", "heartbeat", "slow_consumer_limit"):
         if getattr(settings, key) < 0.05:
-            raise UserError(f"flowd.{key}: expected at least 50ms")
+            mistakes.found.append(f"flowd.{key}: expected at least 50ms")
+    mistakes.tell()
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -331,10 +383,12 @@ def _unique(components: list[Component]) -> None:
     components.
     """
     seen: dict[str, str] = {}
+    mistakes = Mistakes()
     for component in components:
         if component.name in seen:
-            raise UserError(
+            mistakes.found.append(
                 f"[{component.where}]: {seen[component.name]} has the same name; "
                 "components and their streams go by name, so choose another"
             )
-        seen[component.name] = component.where
+        seen.setdefault(component.name, component.where)
+    mistakes.tell()

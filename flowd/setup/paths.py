@@ -7,7 +7,7 @@ from typing import Any
 from flowd.door.paths import Hot, Live
 from flowd.door.routes import Route
 from flowd.setup.config import Component
-from flowd.values.errors import UserError
+from flowd.values.errors import Mistakes, UserError
 
 BUILT_IN = (
     *("/health", "/health/NAME", "/status", "/metrics", "/streams", "/openapi.json"),
@@ -17,21 +17,25 @@ BUILT_IN = (
 
 
 def paths(sinks: Sequence[Component]) -> Mapping[str, list[Live | Hot]]:
-    """The paths of each sink, by its name; UserError when a sink's definition raises, when a path
-    cannot be answered, or when it is taken.
+    """The paths of each sink, by its name; UserError with each sink whose definition raises, and
+    each path that cannot be answered or is taken.
     """
     found: dict[str, list[Live | Hot]] = {}
     taken: dict[str, Component] = {}
+    mistakes = Mistakes()
     for sink in sinks:
-        found[sink.name] = _made(sink)
-        for leads_to in found[sink.name]:
-            _check(sink, leads_to)
-            # What a name in the path is called makes no difference to who is asked for it.
-            plain = re.sub(r"\{[a-z_]+\}", "{}", leads_to.path)
-            if plain in taken:
-                where = f"[{sink.where}]: the path {leads_to.path}"
-                raise UserError(f"{where} is {taken[plain].where}'s already; choose another")
-            taken[plain] = sink
+        with mistakes.noted():
+            found[sink.name] = _made(sink)
+        for leads_to in found.get(sink.name, ()):
+            with mistakes.noted():
+                _check(sink, leads_to)
+                # What a name in the path is called makes no difference to who is asked for it.
+                plain = re.sub(r"\{[a-z_]+\}", "{}", leads_to.path)
+                if plain in taken:
+                    where = f"[{sink.where}]: the path {leads_to.path}"
+                    raise UserError(f"{where} is {taken[plain].where}'s already; choose another")
+                taken[plain] = sink
+    mistakes.tell()
     return found
 
 

@@ -12,7 +12,7 @@ import attrs
 import cattrs
 
 from flowd.market import number
-from flowd.values.errors import UserError, did_you_mean
+from flowd.values.errors import Mistakes, UserError, did_you_mean, nearest
 from flowd.values.settings import Seconds, Secret, Size, seconds, secret, size
 
 C = TypeVar("C")
@@ -87,39 +87,49 @@ _structure = _converter()
 
 
 def structure(content: object, kind: type[C], where: str, also: set[str] | None = None) -> C:
-    """A table as a value of `kind`; UserError that names the key and says what would have been
-    right.
+    """A table as a value of `kind`; UserError that names each key that is wrong and says what would
+    have been right.
 
     `also` are keys that are allowed beside the class's own, for "did you mean".
     """
     keys = as_table(content, where)
     attributes = attrs.fields(typing.cast(Any, kind))  # a plugin's class, which mypy cannot know
     names = [attribute.name for attribute in attributes]
-    known_keys(keys, (*names, *sorted(also or ())), where)
+    known = (*names, *sorted(also or ()))
+    mistakes = Mistakes()
+    with mistakes.noted():
+        known_keys(keys, known, where)
+    meant = {near for key in keys if key not in known for near in nearest(key, known)}
     for attribute in attributes:
-        if attribute.default is attrs.NOTHING and attribute.name not in keys:
-            raise UserError(f"[{where}]: {attribute.name} = … is missing")
+        name = attribute.name
+        if attribute.default is attrs.NOTHING and name not in keys and name not in meant:
+            mistakes.found.append(f"[{where}]: {name} = … is missing")
     hints = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
     for name, value in keys.items():
-        try:
-            nested = isinstance(hints[name], type) and attrs.has(hints[name])
-            if nested and hints[name] is not Secret:
-                values[name] = structure(value, hints[name], f"{where}.{name}")
-            else:
-                values[name] = _structure.structure(value, hints[name])
-        except UserError:
-            raise
-        except Exception as error:
-            secret_there = Secret in (hints[name], *typing.get_args(hints[name]))
-            shown = "…" if secret_there else _shown(value)
-            raise UserError(f"{where}.{name} = {shown}: {_say(error)}") from None
+        if name in names:
+            with mistakes.noted():
+                values[name] = _value(value, hints[name], f"{where}.{name}")
+    mistakes.tell()
     try:
         return kind(**values)
     except UserError:
         raise
     except Exception as error:
         raise UserError(_refused(error, where)) from None
+
+
+def _value(value: object, hint: Any, where: str) -> Any:
+    """One key's value; UserError that says what would have been right."""
+    if isinstance(hint, type) and attrs.has(hint) and hint is not Secret:
+        return structure(value, hint, where)
+    try:
+        return _structure.structure(value, hint)
+    except UserError:
+        raise
+    except Exception as error:
+        shown = "…" if Secret in (hint, *typing.get_args(hint)) else _shown(value)
+        raise UserError(f"{where} = {shown}: {_say(error)}") from None
 
 
 def _refused(error: Exception, where: str) -> str:
@@ -158,8 +168,10 @@ def as_table(value: object, where: str) -> dict[str, Any]:
 
 
 def known_keys(keys: dict[str, Any], known: tuple[str, ...], where: str) -> None:
-    """UserError, with the nearest that there is, for a key that is not known."""
+    """UserError, with the nearest that there is, for each key that is not known."""
+    mistakes = Mistakes()
     for key in keys:
         if key not in known:
             wrong = f"[{where}]: there is no key {key!r}" if where else f"there is no table [{key}]"
-            raise UserError(f"{wrong}{did_you_mean(key, known)}")
+            mistakes.found.append(f"{wrong}{did_you_mean(key, known)}")
+    mistakes.tell()

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import trio
 from attrs import define, field, frozen
 
-from flowd.values.errors import BadRequest, UpstreamError, UserError, unwrap
+from flowd.values.errors import BadRequest, NotSet, UpstreamError, UserError, unwrap
 
 logger = logging.getLogger("flowd.supervisor")
 
@@ -217,6 +217,9 @@ class Supervisor:
                     break
                 if error is not None and child.restart.policy == "never":
                     await self._fail(child, f"{child.error}, and its restart policy is never")
+                elif isinstance(error, NotSet):
+                    # Nothing that is waited for would change it: it is looked up at the start.
+                    await self._fail(child, f"{child.error}; set it and start flowd again")
                 elif self._too_many(child, error):
                     limit, window_s = child.restart.limit, child.restart.window_s
                     await self._fail(child, f"more than {limit} failures within {window_s:g}s")
@@ -239,6 +242,8 @@ class Supervisor:
                 if not inspect.isawaitable(running):
                     raise TypeError(f"its run is not async: it answered {running!r:.60}")
                 await running
+            except* NotSet as group:
+                error = unwrap(group)  # Told once, when it is given up.
             except* UserError as group:
                 error = unwrap(group)
                 logger.error("%s: %s", child.name, error)

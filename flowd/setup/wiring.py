@@ -4,7 +4,7 @@ work.
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -15,8 +15,11 @@ from flowd.setup.config import Component, Config
 from flowd.setup.paths import paths
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.outages import Outage
-from flowd.values.errors import UserError, did_you_mean
+from flowd.values.errors import Mistakes, UserError, did_you_mean
 from flowd.values.settings import Secret, StreamName
+
+Reads = type | str | tuple[type | str, ...] | None
+"""What a stream must carry: classes of record, or their names; None for anything."""
 
 
 @frozen
@@ -34,24 +37,36 @@ class Plan:
     paths: Mapping[str, list[Live | Hot]]
 
 
-def plan(config: Config) -> Plan:
-    """The plan for a configuration; UserError when a stream is missing, of the wrong type, or part
-    of a circle, or when a path is taken.
+def plan(config: Config, broken: Collection[str] = ()) -> Plan:
+    """The plan for a configuration; UserError with each stream that is missing, of the wrong type,
+    or part of a circle, and each path that is taken.
+
+    `broken` are the names of components that could not be read: what they would have written is not
+    said to be missing.
     """
+    mistakes = Mistakes()
     writers = {c.name: c for c in config.components if c.table != "sinks"}
     records: dict[str, type] = {name: c.definition.record for name, c in writers.items()}
     for name, component in list(writers.items()):
         for table, record in component.definition.tables.items():
             full = table_name(name, table)
             if full in writers:
-                raise UserError(
+                mistakes.found.append(
                     f"[{writers[full].where}]: {component.where} keeps a stream of this name; "
                     "choose another"
                 )
             writers[full] = component
             records[full] = record
     records[OUTAGES] = Outage
-    inputs = {component.name: _inputs(component, records) for component in config.components}
+    inputs: dict[str, list[str]] = {}
+    for component in config.components:
+        inputs[component.name], wrong = _inputs(component, records, broken)
+        mistakes.found += wrong
+    sinks = config.of("sinks")
+    leading: Mapping[str, list[Live | Hot]] = {}
+    with mistakes.noted():
+        leading = paths(sinks)
+    mistakes.tell()
     # Sources start together and end before any stream is closed, so they may read each other, and
     # what is made of their own.
     order: list[Component] = config.of("sources")
@@ -68,8 +83,7 @@ def plan(config: Config) -> Plan:
     tokens = {name: c.read_token or config.settings.read_token for name, c in writers.items()}
     tokens[OUTAGES] = config.settings.read_token
     needed = {name: token for name, token in tokens.items() if token is not None}
-    sinks = config.of("sinks")
-    return Plan([*order, *sinks], records, written_by, inputs, needed, paths(sinks))
+    return Plan([*order, *sinks], records, written_by, inputs, needed, leading)
 
 
 def table_name(component: str, table: str) -> str:
@@ -77,22 +91,39 @@ def table_name(component: str, table: str) -> str:
     return f"{component}.{table}"
 
 
-def _inputs(component: Component, records: dict[str, type]) -> list[str]:
-    """The streams that a component reads; UserError for one that is not there or does not fit."""
+def _inputs(
+    component: Component, records: dict[str, type], broken: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """The streams that a component reads, and what is wrong: one that is not there or does not
+    fit.
+    """
     inputs: list[str] = []
+    wrong: list[str] = []
     whole = _Setting(component.where, getattr(component.definition, "reads", None))
     for setting, name in _named(component.settings, whole):
         there = name in records
-        if there and (setting.reads is None or issubclass(records[name], setting.reads)):
+        if there and _fits(records[name], setting.reads):
             inputs.append(name)
-        elif setting.optional:
+        elif setting.optional or any(f"{name}.".startswith(f"{one}.") for one in broken):
             continue
         elif there:
-            raise UserError(_wrong_type(component, setting, name, records))
+            wrong.append(_wrong_type(component, setting, name, records))
         else:
-            wrong = f'{setting.key} = "{name}": there is no such stream'
-            raise UserError(f"{wrong}{did_you_mean(name, sorted(records))}")
-    return inputs
+            missing = f'{setting.key} = "{name}": there is no such stream'
+            wrong.append(f"{missing}{did_you_mean(name, sorted(records))}")
+    return inputs, wrong
+
+
+def _fits(record: type, reads: Reads) -> bool:
+    """Whether a stream of such records is what is read. A class that belongs to another plugin is
+    known by its name.
+    """
+    kinds = reads if isinstance(reads, tuple) else (reads,)
+    return reads is None or any(
+        record.__name__ == kind if isinstance(kind, str) else issubclass(record, kind)
+        for kind in kinds
+        if kind is not None
+    )
 
 
 @frozen
@@ -102,7 +133,7 @@ class _Setting:
     """
 
     key: str
-    reads: type | tuple[type, ...] | None
+    reads: Reads
     optional: bool = False
 
 
@@ -150,8 +181,8 @@ def _wrong_type(
 ) -> str:
     assert setting.reads is not None
     kinds = setting.reads if isinstance(setting.reads, tuple) else (setting.reads,)
-    fitting = [stream for stream, record in records.items() if issubclass(record, kinds)]
-    wanted = " or ".join(kind.__name__ for kind in kinds)
+    fitting = [stream for stream, record in records.items() if _fits(record, kinds)]
+    wanted = " or ".join(kind if isinstance(kind, str) else kind.__name__ for kind in kinds)
     message = (
         f'{setting.key} = "{name}": carries {records[name].__name__}, '
         f"but {component.kind} reads {wanted}."

@@ -1,7 +1,8 @@
 """All that can go wrong without being a bug: what a user got wrong, and what an upstream did."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 SHOWN_MAX = 50
 """Of a list that a client sent, so many parts are shown to it in an error."""
@@ -9,8 +10,45 @@ SHOWN_MAX = 50
 
 class UserError(Exception):
     """Something a person wrote cannot work. The message says what came, what was expected, what to
-    do.
+    do. Several at once are several messages, each a line.
     """
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__(*messages)
+
+    def __str__(self) -> str:
+        return "\n".join(self.all)
+
+    @property
+    def all(self) -> list[str]:
+        """Each thing that is wrong, in a sentence."""
+        return [line for message in self.args for line in str(message).splitlines()]
+
+
+class NotSet(UserError, ValueError):
+    """A secret that somebody refers to has no value: it will not have one before the next start, so
+    a component that dies of this is not started again.
+    """
+
+
+class Mistakes:
+    """Collects what is wrong, so that all of it is told at once instead of one at a time."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """What is done here may be wrong: a UserError is kept, and the next thing looked at."""
+        try:
+            yield
+        except UserError as error:
+            self.found += error.all
+
+    def tell(self) -> None:
+        """UserError with all that was found; nothing happens when nothing was."""
+        if self.found:
+            raise UserError(*self.found)
 
 
 class UpstreamError(Exception):
@@ -83,11 +121,15 @@ def _plain(value: object) -> object:
     return value if value is None or isinstance(value, int | float) else "…"
 
 
+def nearest(wrong: str, known: Sequence[str]) -> list[str]:
+    """The one name that somebody may have meant; empty where none is near."""
+    return difflib.get_close_matches(wrong, known, 1)
+
+
 def did_you_mean(wrong: str, known: Sequence[str]) -> str:
     """How a message about a name that does not exist ends: with the nearest one, else with all."""
-    close = difflib.get_close_matches(wrong, known, 1)
-    if close:
-        return f'. Did you mean "{close[0]}"?'
+    for close in nearest(wrong, known):
+        return f'. Did you mean "{close}"?'
     return f"; there are: {', '.join(known) or 'none'}"
 
 

@@ -9,6 +9,8 @@ from typing import NewType
 
 from attrs import field, frozen
 
+from flowd.values.errors import NotSet
+
 Seconds = NewType("Seconds", float)
 """A duration: `"250ms"`, `"5s"`, `"15m"`, `"24h"`, `"7d"`, or a number of seconds."""
 
@@ -59,9 +61,11 @@ class Secret:
     _value: str | None = field(default=None, repr=False, alias="value")
 
     def reveal(self) -> str:
-        """The secret itself; ValueError that says where it was looked for."""
+        """The secret itself; `NotSet`, a UserError and a ValueError, that says where it was looked
+        for.
+        """
         if self._value is None:
-            raise ValueError(f"{self.source} is not set")
+            raise NotSet(f"{self.source} is not set")
         return self._value
 
     @property

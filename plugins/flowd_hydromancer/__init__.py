@@ -9,7 +9,7 @@ import math
 import trio
 
 from flowd.market import Fill, Total
-from flowd.plugin import Feed, Source, UserError, hookimpl
+from flowd.plugin import Feed, Source, hookimpl
 from flowd_hydromancer.config import Config
 from flowd_hydromancer.connection import Connection
 from flowd_hydromancer.intake import Intake
@@ -29,10 +29,7 @@ async def fills(config: Config, feed: Feed[Fill]) -> None:
     Connections that another one mends are replaced at once; where the service refuses the feed, it
     is not asked again for long.
     """
-    try:
-        key = config.api_key.reveal()
-    except ValueError as error:
-        raise UserError(f"api_key: {error}") from None
+    key = config.api_key.reveal()
     place = Place(feed, config.url, config.wanted)
     veil = Veil(key, lambda: place.secrets)
     chosen = config.dex is not None or config.coins or config.outcome_markets is not None

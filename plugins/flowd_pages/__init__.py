@@ -54,7 +54,7 @@ def _check_symbol(_: object, attribute: Any, value: str) -> None:
         raise ValueError(f'symbol = "{value}": expected a symbol such as BTCUSDT')
 
 
-def _stream(default: str, reads: type | None = None) -> Any:
+def _stream(default: str, reads: type | str) -> Any:
     """A stream that its page does without."""
     return field(default=StreamName(default), metadata={"reads": reads, "optional": True})
 
@@ -69,8 +69,8 @@ class Config:
     symbol: str = field(default="BTCUSDT", validator=_check_symbol)
     fills: StreamName = _stream("all-fills", reads=Fill)
     liquidations: StreamName = _stream("liquidations", reads=Fill)
-    analytics: StreamName = _stream("analytics")
-    liquidation_analytics: StreamName = _stream("liquidation-analytics")
+    analytics: StreamName = _stream("analytics", reads="Ranking")
+    liquidation_analytics: StreamName = _stream("liquidation-analytics", reads="Ranking")
     traders: StreamName = _stream("traders", reads=Trader)
     positions: StreamName = _stream("positions", reads=PositionEvent)
     leaderboard: StreamName = _stream("leaderboard", reads=Standing)

@@ -91,10 +91,10 @@ def check_url(url: str) -> None:
 async def webhook(config: Config, streams: Streams, desk: Desk) -> None:
     """Deliver each stream by a task of its own, until all of them end."""
     inputs = [streams[name] for name in config.names]
+    url = config.url if isinstance(config.url, str) else config.url.reveal()
+    secret = None if config.secret is None else config.secret.reveal()
     try:
-        url = config.url if isinstance(config.url, str) else config.url.reveal()
         check_url(url)
-        secret = None if config.secret is None else config.secret.reveal()
         wishes = [filters.parse(one.record, config.filter) for one in inputs]
     except ValueError as error:
         raise UserError(f"webhook: {error}") from None

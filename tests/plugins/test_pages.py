@@ -62,7 +62,7 @@ class NoConfig:
 
 
 @frozen
-class Sum:
+class Ranking:
     total: int
 
 
@@ -73,7 +73,7 @@ async def quiet(config: NoConfig, feed: Feed[Any]) -> None:
 SOURCES = SimpleNamespace(
     flowd_sources=lambda: [
         Source("fills", quiet, NoConfig, record=Fill),
-        Source("sums", quiet, NoConfig, record=Sum),
+        Source("sums", quiet, NoConfig, record=Ranking),
         Source("changes", quiet, NoConfig, record=PositionEvent),
     ]
 )
@@ -330,7 +330,7 @@ async def test_a_name_that_no_stream_has_is_refused(key: str, name: str) -> None
 
 @pytest.mark.parametrize("key", ["fills", "liquidations"])
 async def test_a_feed_of_something_else_is_refused(key: str) -> None:
-    with pytest.raises(UserError, match=f'{key} = "sums": carries Sum, but pages reads Fill'):
+    with pytest.raises(UserError, match=f'{key} = "sums": carries Ranking, but pages reads Fill'):
         await page("/", f'{CONFIG}{key} = "sums"\n[sources.sums]\nkind = "sums"\n')
 
 

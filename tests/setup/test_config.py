@@ -8,7 +8,7 @@ import pytest
 from attrs import field, frozen, validators
 
 from flowd.plugin import Sink, Source, StreamName, Transform
-from flowd.setup import config
+from flowd.setup import checks, config
 from flowd.setup.config import Config, Settings, parse_address, state_path
 from flowd.setup.registry import Found, Registry
 from flowd.setup.supervisor import Restart
@@ -231,7 +231,7 @@ def test_the_example_is_right(tmp_path: Path) -> None:
 
     example = Path(__file__).parents[2] / "flowd.toml.example"
 
-    found = config.load(example, plugins.load())
+    found = checks.load(example, plugins.load())
 
     assert found.of("sources")
 
@@ -392,21 +392,21 @@ def test_mistakes_in_a_file_name_the_file(tmp_path: Path) -> None:
     path.write_text("[flowd]\nlisten = 5")
 
     with pytest.raises(UserError, match=r"flowd\.toml: flowd\.listen = 5"):
-        config.load(path, registry())
+        checks.load(path, registry())
 
 
 def test_a_file_that_is_not_there_is_easily_made(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file; `flowd init` writes one"):
-        config.load(tmp_path / "flowd.toml", registry())
+        checks.load(tmp_path / "flowd.toml", registry())
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"# \xe4")
 
     with pytest.raises(UserError, match=r"latin\.toml: cannot be read"):
-        config.load(tmp_path / "latin.toml", registry())
+        checks.load(tmp_path / "latin.toml", registry())
     with pytest.raises(UserError, match="cannot be read"):
-        config.load(tmp_path, registry())
+        checks.load(tmp_path, registry())
 
 
 def test_an_error_of_the_plugins_own_words_is_told_as_it_is() -> None:

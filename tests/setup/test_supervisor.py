@@ -12,7 +12,7 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.setup.supervisor import Child, Restart, Run, State, Supervisor
-from flowd.values.errors import BadRequest, UpstreamError, UpstreamSilent, UserError
+from flowd.values.errors import BadRequest, NotSet, UpstreamError, UpstreamSilent, UserError
 
 FAST = Restart(delay_s=1, delay_max_s=8)
 
@@ -382,6 +382,23 @@ async def test_a_user_error_while_running_costs_one_line_without_a_traceback(
 
     said = [record for record in caplog.records if "url is no address" in record.getMessage()]
     assert said
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+async def test_a_secret_that_is_not_set_is_told_once_and_not_waited_for(
+    autojump_clock: MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor, child, life = begin(nursery, fails(NotSet("environment variable KEY is not set")))
+
+    await trio.sleep(3600)
+
+    assert child.state is State.FAILED
+    assert child.error == "environment variable KEY is not set"
+    assert len(life.starts) == 1
+    assert supervisor.degraded
+    (said,) = [record.getMessage() for record in caplog.records if "KEY" in record.getMessage()]
+    assert "orders: failed for good" in said
+    assert "set it and start flowd again" in said
     assert all(record.exc_info is None for record in caplog.records)
 
 

@@ -1,0 +1,57 @@
+"""What `flowd check` shows of a configuration: what would run, and what is wrong."""
+
+from pathlib import Path
+
+import trio
+
+from flowd.operate import terminal
+from flowd.operate.terminal import escape, out
+from flowd.setup import checks, config, remarks
+from flowd.setup.config import Config
+from flowd.setup.registry import Registry
+from flowd.setup.wiring import Plan
+from flowd.upstream.http import Services
+from flowd.values.clock import system_clock
+from flowd.values.errors import UserError
+
+
+def check(file: Path, registry: Registry, *, probe: bool) -> None:
+    """Show what would run; UserError with all that is wrong. `probe` asks upstreams, too."""
+    found = checks.look(file, registry)
+    mistakes = list(found.mistakes)
+    if found.config.components or not mistakes:
+        mistakes += checks.lacks(found.config)
+    if probe:
+        mistakes += trio.run(_probe, found.config)
+    if mistakes or found.plan is None:
+        raise UserError(checks.told(file, mistakes))
+    _show(found.config, found.plan)
+    name = escape(str(file))
+    out.print(f"[green]{name} is good.[/] Start it with: flowd run -c {name}", soft_wrap=True)
+
+
+async def _probe(loaded: Config) -> list[str]:
+    services = Services(system_clock)
+    try:
+        return await checks.probe(loaded, services)
+    finally:
+        await services.aclose()
+
+
+def _show(loaded: Config, plan: Plan) -> None:
+    table = terminal.table("component", "kind", "reads", "publishes", "keeps", whole=2)
+    for part in plan.order:
+        reads = ", ".join(plan.inputs[part.name]) or "-"
+        record = plan.records[part.name].__name__ if part.table != "sinks" else "-"
+        keeps = (
+            "-"
+            if part.table == "sinks"
+            else terminal.retained(part.retain.count, part.retain.age_s)
+        )
+        table.add_row(part.where, part.kind, reads, record, keeps)
+    out.print(table)
+    listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
+    out.print(f"\nlistens on {listen}; keeps its state in {state}", soft_wrap=True, markup=False)
+    addresses = [config.parse_address(address) for address in loaded.settings.addresses]
+    for remark in remarks.remarks(loaded, addresses):
+        out.print(f"[yellow]note:[/] {escape(remark)}", soft_wrap=True)
