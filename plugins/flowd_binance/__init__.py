@@ -12,8 +12,8 @@ from typing import Any
 from attrs import field, frozen
 
 from flowd.market import Candle, Liquidation, OpenInterest
-from flowd.plugin import Feed, Seconds, Sink, Source, hookimpl
-from flowd_binance import candles, connection, open_interest, page
+from flowd.plugin import Feed, Http, Seconds, Sink, Source, hookimpl
+from flowd_binance import candles, connection, open_interest, page, probe
 from flowd_binance.connection import STREAMS_MAX, Session, check_symbols, check_url
 
 __all__ = ["Config", "Session", "flowd_sinks", "flowd_sources", "follow", "force_orders"]
@@ -71,17 +71,28 @@ async def follow(config: Config, feed: Feed[Liquidation], ready: Callable[[], No
     await connection.follow(config, feed, ready)
 
 
+async def _listed(config: candles.Config | open_interest.Config, http: Http) -> list[str]:
+    return await probe.unlisted(config.rest_url, config.symbols, http)
+
+
 @hookimpl
 def flowd_sources() -> list[Source]:
     """The kinds `binance-force-order`, `binance-candles` and `binance-open-interest`."""
     return [
-        Source("binance-force-order", force_orders, Config, record=Liquidation),
+        Source(
+            "binance-force-order",
+            force_orders,
+            Config,
+            record=Liquidation,
+            probe=lambda config, http: probe.unfollowed(config.url, config.symbols, http),
+        ),
         Source(
             "binance-candles",
             candles.candles,
             candles.Config,
             record=Candle,
             retain=candles.CANDLES_MAX,
+            probe=_listed,
         ),
         Source(
             "binance-open-interest",
@@ -89,6 +100,7 @@ def flowd_sources() -> list[Source]:
             open_interest.Config,
             record=OpenInterest,
             retain=open_interest.KEPT_MAX,
+            probe=_listed,
         ),
     ]
 

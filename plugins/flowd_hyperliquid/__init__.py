@@ -5,7 +5,7 @@ its public trades, and what they hold and do.
 from flowd.market import LiquidationMap, Trade
 from flowd.plugin import Source, Transform, hookimpl
 from flowd.traders import Account, Equity, PositionEvent, Round, Trader
-from flowd_hyperliquid import discovery, tracking
+from flowd_hyperliquid import discovery, probe, tracking
 from flowd_hyperliquid.discovery import TRADERS_MAX, TRADES, TRADES_RETAIN
 
 EVENTS_RETAIN = 20_000
@@ -23,6 +23,7 @@ def flowd_sources() -> list[Source]:
             retain=TRADERS_MAX,
             tables={TRADES: Trade},
             tables_retain={TRADES: TRADES_RETAIN},
+            probe=lambda config, http: probe.unlisted(config.url, config.coins, http),
         )
     ]
 
