@@ -12,8 +12,11 @@ from flowd.plugin import BadRequest, Clock, Desk, Live, Outage, Session, StreamN
 from flowd_liquidations import shapes
 from flowd_liquidations.backfill import Gaps
 from flowd_liquidations.series import Gap, buckets, frame_of, gaps_of, span
-from flowd_liquidations.timeframe import Timeframe, Timeframes
+from flowd_liquidations.timeframe import STANDARD, Timeframe, Timeframes
+from flowd_liquidations.windows import Windows
 
+SYMBOLS, SYMBOLS_MAX = 100, 1000
+"""Symbols whose windows are told by default, and at most."""
 OUTAGES = "outages"
 CLOSE_POLICY = 1008
 
@@ -29,6 +32,7 @@ class Config:
     volume: StreamName = field(metadata={"reads": Bucket})
     path: str = "/api/v1/ws/liquidations/{symbol}"
     rest_path: str = "/api/v1/liquidation-volume/{symbol}/{timeframe}"
+    windows_path: str = "/api/v1/liquidation-windows"
     precisions: dict[str, int] = Factory(dict)
 
 
@@ -70,10 +74,15 @@ class View:
         self._outages = outages
         self._clock = clock
 
+    @property
+    def offered(self) -> list[str]:
+        """The timeframes there are; none where nobody says so."""
+        offer: Timeframes | None = self._beside("timeframes", "timeframes")
+        return [] if offer is None else offer.timeframes
+
     def frame(self, name: str) -> Timeframe:
         """The timeframe that a client asked for; BadRequest that lists those there are."""
-        offer: Timeframes | None = self._beside("timeframes", "timeframes")
-        return frame_of(name, () if offer is None else offer.timeframes)
+        return frame_of(name, self.offered)
 
     def since_ms(self, frame: Timeframe) -> int | None:
         """Since when these bars are counted, None when nobody knows."""
@@ -166,7 +175,9 @@ def _check(query: dict[str, str], known: list[str]) -> None:
 
 
 def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
-    """`GET /api/v1/liquidation-volume/{symbol}/{timeframe}?start=&end=`."""
+    """`GET /api/v1/liquidation-volume/{symbol}/{timeframe}?start=&end=` and
+    `GET /api/v1/liquidation-windows?limit=`.
+    """
     blueprint = Blueprint(f"liquidation-volume {config.volume}", __name__)
     rule = config.rest_path.replace("{", "<").replace("}", ">")
 
@@ -198,4 +209,27 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         )
         return Response(body, content_type="application/json")
 
+    windows = Windows(streams[config.volume], desk.now_ms)
+
+    @blueprint.get(config.windows_path)
+    async def sums() -> Response:
+        """What was liquidated in the last hours, by symbol, side and venue."""
+        streams[config.volume]  # Which checks that whoever asks may read it.
+        query = dict(request.args.items())
+        limit = _limit(query.pop("limit", None))
+        _check(query, ["limit"])
+        found = await windows.answer(view.offered or STANDARD, limit)
+        return Response(codec.encode(found), content_type="application/json")
+
     return blueprint
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return SYMBOLS
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= SYMBOLS_MAX:
+        allowed = f"1 to {SYMBOLS_MAX}"
+        raise BadRequest(
+            "limit is a number of symbols", parameter="limit", value=text, allowed=allowed
+        )
+    return int(text)
