@@ -513,6 +513,8 @@ ALL_OF_IT = """
 sources.orders = { kind = "binance-force-order", symbols = ["*"] }
 sources.candles = { kind = "binance-candles", symbols = ["BTCUSDT"], interval = "1m" }
 sources.open-interest = { kind = "binance-open-interest" }
+sources.bybit = { kind = "bybit-liquidations", symbols = ["*"] }
+sources.bybit-listed = { kind = "bybit-instruments" }
 transforms.volume = { kind = "liquidation-volume", input = "orders" }
 sources.fills = { kind = "hydromancer", subscription = "allFills", api_key = { env = "KEY" } }
 sources.traders = { kind = "hyperliquid-discovery", coins = ["BTC"] }
