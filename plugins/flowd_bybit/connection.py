@@ -26,7 +26,6 @@ LATE_MS: Final = 1500
 RETRY_S: Final = 300.0
 """After a list of instruments that could not be had."""
 _NAMED = re.compile(r"opic:\s*([^\s,]+)")
-_STATUS = re.compile(r"^refused with HTTP 403\b")
 
 
 class Settings(Protocol):
@@ -53,7 +52,8 @@ async def follow(config: Settings, feed: Feed[Liquidation], listing: Listing | N
     """Follow these symbols, or all of a listing, until the connection ends, which raises an
     UpstreamError: `Refused`, when asking again soon is of no use.
     """
-    symbols = config.symbols if listing is None else await listing.symbols()
+    symbols = list(dict.fromkeys(config.symbols)) if listing is None else await listing.symbols()
+    ends: list[UpstreamError] = []
     try:
         async with feed.websocket(
             config.url, silence_s=config.silence, pongs_count=False, delivers=False
@@ -65,9 +65,10 @@ async def follow(config: Settings, feed: Feed[Liquidation], listing: Listing | N
                 async for text in upstream:
                     session.receive(text)
     except* UpstreamError as group:
-        if any(_STATUS.match(str(error)) for error in group.exceptions):
-            raise Refused("the handshake") from None
-        raise
+        ends.append(_first(group))
+    if str(ends[0]).startswith("refused with HTTP 403"):
+        raise Refused("the handshake")
+    raise ends[0]
 
 
 class Session:
@@ -245,3 +246,9 @@ def _named(words: str, part: list[str]) -> str | None:
     match = _NAMED.search(words)
     symbol = None if match is None else match[1].removeprefix(TOPIC)
     return symbol if symbol in part else None
+
+
+def _first(group: BaseExceptionGroup[UpstreamError]) -> UpstreamError:
+    """What a connection ended of, where two tasks noticed at once."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

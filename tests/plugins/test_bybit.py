@@ -439,6 +439,16 @@ async def test_two_pings_without_an_answer_are_a_dead_connection(autojump_clock:
     assert trio.current_time() == pytest.approx(60, abs=1)
 
 
+async def test_a_connection_that_is_dead_for_two_reasons_ends_with_one(
+    autojump_clock: object,
+) -> None:
+    acknowledged = '{"success":true,"ret_msg":"","req_id":"1","op":"subscribe"}'
+
+    error = await failure(BTC, scripted(testing.hears(1) + testing.says(acknowledged)))
+
+    assert isinstance(error, UpstreamSilent)
+
+
 async def test_silence_for_a_minute_is_a_dead_upstream(autojump_clock: object) -> None:
     error = await failure(
         Config(["BTCUSDT"], ping_every=Seconds(50)),
