@@ -515,6 +515,8 @@ sources.candles = { kind = "binance-candles", symbols = ["BTCUSDT"], interval = 
 sources.open-interest = { kind = "binance-open-interest" }
 sources.bybit = { kind = "bybit-liquidations", symbols = ["*"] }
 sources.bybit-listed = { kind = "bybit-instruments" }
+sources.okx = { kind = "okx-liquidations", symbols = ["*"] }
+sources.okx-listed = { kind = "okx-instruments" }
 transforms.volume = { kind = "liquidation-volume", input = "orders" }
 sources.fills = { kind = "hydromancer", subscription = "allFills", api_key = { env = "KEY" } }
 sources.traders = { kind = "hyperliquid-discovery", coins = ["BTC"] }

@@ -1,0 +1,135 @@
+"""What OKX lists: a source of its own, for precisions; and, remembered from run to run, how large a
+contract is.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+from attrs import field, frozen
+
+from flowd.market import Instrument
+from flowd.plugin import Feed, Seconds, UpstreamError
+from flowd_okx.parse import Swap
+from flowd_okx.rest import Rest
+
+FRESH_MS: Final = 86_400_000
+"""The list is asked for again so often: sizes of contracts change, rarely."""
+OLD_MS: Final = 7 * 86_400_000
+"""A list that is older than this is not believed."""
+APART_S: Final = 60.0
+"""Between two lists that are asked for because of an unknown contract."""
+RETRY_S: Final = 600.0
+"""After a daily list that could not be had."""
+TABLE: Final = "listed"
+
+
+def check_rest_url(_: object, attribute: Any, url: str) -> None:
+    """ValueError for what is no address of a REST service."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f'rest_url = "{url}": expected "https://openapi.okx.com"')
+
+
+def _every(_: object, attribute: Any, every: Seconds) -> None:
+    if not 60 <= every <= 86_400:
+        raise ValueError(f"every = {every:g}s: expected 1m to 24h")
+
+
+@frozen
+class Config:
+    """The list is asked for `every` so long."""
+
+    rest_url: str = field(default="https://openapi.okx.com", validator=check_rest_url)
+    every: Seconds = field(default=Seconds(3600.0), validator=_every)
+
+
+async def instruments(config: Config, feed: Feed[Instrument]) -> None:
+    """Keep the table of what is listed. UpstreamError when OKX does not tell it."""
+    rest = Rest(config.rest_url, feed)
+    while True:
+        told = [swap.instrument for swap in await rest.swaps()]
+        found = {one.key: one for one in told if one is not None}
+        for gone in [key for r in feed.records() if (key := r.value.key) not in found]:
+            feed.forget(gone)
+        for key, one in found.items():
+            feed.publish(one, key=key)
+        feed.delivering()
+        await trio.sleep(config.every)
+
+
+@frozen
+class Listed:
+    """Which contracts there were at this time."""
+
+    time_ms: int
+    swaps: tuple[Swap, ...]
+
+
+class Listing:
+    """All perpetual contracts by name, asked for daily and remembered: a connection that is dialled
+    again does not wait for REST, nor fails with it.
+    """
+
+    def __init__(self, rest: Rest, feed: Feed[Any]) -> None:
+        self._rest = rest
+        self._feed = feed
+        self._table = feed.table(TABLE, Listed)
+        self._asked_at = float("-inf")
+        self._swaps: dict[str, Swap] = {}
+        known = self._table.get(TABLE)
+        if known is not None:
+            self._swaps = {one.id: one for one in known.swaps}
+
+    def get(self, contract: str) -> Swap | None:
+        """A contract; None where nobody told of it."""
+        return self._swaps.get(contract)
+
+    @property
+    def symbols(self) -> set[str]:
+        """Of all linear USDT perpetuals."""
+        return {one.instrument.symbol for one in self._swaps.values() if one.instrument is not None}
+
+    def families(self, wanted: Callable[[str], bool]) -> list[str]:
+        """Those of the linear USDT perpetuals that are wanted, by symbol."""
+        return [
+            one.family
+            for one in self._swaps.values()
+            if one.instrument is not None and wanted(one.instrument.symbol)
+        ]
+
+    async def begin(self) -> None:
+        """See that there is a list. UpstreamError when there is none that is young enough, and none
+        to be had.
+        """
+        known = self._table.get(TABLE)
+        if known is not None and self._feed.clock() - known.time_ms < FRESH_MS:
+            return
+        try:
+            await self.refresh()
+        except UpstreamError as error:
+            if known is None or self._feed.clock() - known.time_ms > OLD_MS:
+                raise
+            self._feed.drop("no list of instruments", str(error))
+
+    async def refresh(self) -> None:
+        """Ask for the list; UpstreamError when it is not to be had."""
+        self._asked_at = trio.current_time()
+        found = await self._rest.swaps()
+        self._swaps = {one.id: one for one in found}
+        self._table.append(Listed(self._feed.clock(), tuple(found)), key=TABLE)
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether the last list is so long ago that an unknown contract is worth another."""
+        return trio.current_time() >= self._asked_at + APART_S
+
+    async def keep_fresh(self) -> None:
+        """Ask for the list daily, for ever."""
+        while True:
+            known = self._table.get(TABLE)
+            age_ms = FRESH_MS if known is None else self._feed.clock() - known.time_ms
+            await trio.sleep(min(max(0, FRESH_MS - age_ms), FRESH_MS) / 1000 or RETRY_S)
+            try:
+                await self.refresh()
+            except UpstreamError as error:
+                self._feed.drop("no list of instruments", str(error))
