@@ -3,7 +3,8 @@
 Decimals travel as strings in plain notation (`"0.100"`, never `1E-1`), exactly as they were given.
 """
 
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, TypeVar
@@ -17,7 +18,8 @@ T = TypeVar("T")
 
 def plain(number: Decimal) -> str:
     """A decimal in plain notation, its digits kept: `Decimal("1E+3")` is `"1000"`."""
-    return format(number, "f")
+    text = str(number)  # Which costs less than half, and nearly always is the same.
+    return format(number, "f") if "E" in text else text
 
 
 def _decimal(value: object, _: type) -> Decimal:
@@ -30,8 +32,21 @@ def _decimal(value: object, _: type) -> Decimal:
         raise ValueError(f"expected a decimal number, got {value!r}") from None
 
 
+def _is_row(hint: Any) -> bool:
+    """Whether it is a tuple of however many of one class, `tuple[Part, ...]`."""
+    parts = typing.get_args(hint)
+    return typing.get_origin(hint) is tuple and len(parts) == 2 and parts[1] is Ellipsis
+
+
+def _row(hint: Any) -> Callable[[Iterable[object]], list[object]]:
+    """Its parts to plain values; cattrs' own way costs three times as much for a part or two."""
+    part: Callable[[object], object] = _converter.get_unstructure_hook(typing.get_args(hint)[0])
+    return lambda values: [part(value) for value in values]
+
+
 _converter = make_converter(detailed_validation=False)
 _converter.register_unstructure_hook(Decimal, plain)
+_converter.register_unstructure_hook_factory(_is_row, _row)
 _converter.register_structure_hook(Decimal, _decimal)
 
 encode = msgspec.json.encode
