@@ -13,7 +13,7 @@ from attrs import field, frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from quart import Blueprint, Response, request
 
-from flowd.market import Fill
+from flowd.market import Fill, Liquidation, Trade
 from flowd.plugin import Sink, StreamName, Streams, hookimpl
 from flowd.traders import PositionEvent, Standing, Trader
 from flowd_pages.assets import Assets
@@ -54,7 +54,7 @@ def _check_symbol(_: object, attribute: Any, value: str) -> None:
         raise ValueError(f'symbol = "{value}": expected a symbol such as BTCUSDT')
 
 
-def _stream(default: str, reads: type | str) -> Any:
+def _stream(default: str, reads: type | str | tuple[type, ...]) -> Any:
     """A stream that its page does without."""
     return field(default=StreamName(default), metadata={"reads": reads, "optional": True})
 
@@ -67,8 +67,8 @@ class Config:
     """
 
     symbol: str = field(default="BTCUSDT", validator=_check_symbol)
-    fills: StreamName = _stream("all-fills", reads=Fill)
-    liquidations: StreamName = _stream("liquidations", reads=Fill)
+    fills: StreamName = _stream("all-fills", reads=(Fill, Trade))
+    liquidations: StreamName = _stream("liquidations", reads=(Fill, Liquidation))
     analytics: StreamName = _stream("analytics", reads="Ranking")
     liquidation_analytics: StreamName = _stream("liquidation-analytics", reads="Ranking")
     traders: StreamName = _stream("traders", reads=Trader)

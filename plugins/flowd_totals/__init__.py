@@ -1,6 +1,6 @@
 """A flowd transform: running totals and rankings of fills and liquidations."""
 
-from flowd.market import Fill, Liquidation
+from flowd.market import Fill, Liquidation, Trade
 from flowd.plugin import Feed, Streams, Transform, hookimpl
 from flowd_totals.config import Config
 from flowd_totals.records import CoinHour, Largest, Minute, Ranking
@@ -23,7 +23,7 @@ def flowd_transforms() -> list[Transform]:
             totals,
             Config,
             record=Ranking,
-            reads=(Fill, Liquidation),
+            reads=(Fill, Liquidation, Trade),
             tables={"minutes": Minute, "hours": CoinHour, "largest": Largest},
         )
     ]

@@ -23,8 +23,8 @@ def _windows(_: object, attribute: Any, names: list[str]) -> None:
 
 @frozen
 class Config:
-    """`input` is a stream of fills or liquidations; `count` which of its fills make up the market's
-    volume.
+    """`input` is a stream of fills, trades or liquidations; `count` which of its fills make up the
+    market's volume.
 
     `top` is how many rows a ranking has, `every` how often what changed is published.
     """

@@ -5,7 +5,7 @@ whose.
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
-from flowd.market import EXACT, Fill, Liquidation
+from flowd.market import EXACT, Fill, Liquidation, Trade
 from flowd_totals.records import Counted, Row, largest_of, row_of
 
 AHEAD_MS = 60_000
@@ -14,7 +14,7 @@ AMOUNT_MAX = Decimal(10**10)
 """A single notional above this is no fill; it would endanger the sketches' whole numbers."""
 
 Drop = Callable[[str, object], None]
-Value = Fill | Liquidation
+Value = Fill | Liquidation | Trade
 Sum = tuple[Decimal, Decimal, int]
 """What was bought, what was sold, and in how many rows."""
 
@@ -72,6 +72,8 @@ class Intake:
                 if liquidated and not counts:
                     continue
                 trader = self.trader(value)
+            elif liquidated and isinstance(value, Trade):
+                continue
             notional = value.notional
             if not 0 < notional <= AMOUNT_MAX:
                 self._drop("impossible amount", value)
@@ -84,6 +86,12 @@ class Intake:
             part.count += 1
             if trader is not None:
                 _add(part.traders, trader, value.side, notional)
+            elif isinstance(value, Trade):
+                # One row for both accounts, where fills are two.
+                if value.buyer is not None:
+                    _add(part.traders, value.buyer, "BUY", notional)
+                if value.seller is not None:
+                    _add(part.traders, value.seller, "SELL", notional)
             if counts:
                 _add(part.coins, value.symbol, value.side, notional)
                 part.rows.append(value)
@@ -102,6 +110,8 @@ _NOTHING = (Decimal(0), Decimal(0), 0)
 
 
 def _account(value: Value) -> str | None:
+    if isinstance(value, Trade):
+        return value.buyer if value.side == "BUY" else value.seller
     return value.address if isinstance(value, Fill) else None
 
 

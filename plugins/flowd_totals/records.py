@@ -5,7 +5,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from flowd.market import Fill, Liquidation, Role, Side
+from flowd.market import Fill, Liquidation, Role, Side, Trade
 
 By = Literal["coins", "traders"]
 Counted = Literal["takers", "liquidated"]
@@ -70,7 +70,9 @@ class CoinHour:
 
 @frozen
 class Row:
-    """One of the largest fills or liquidations. `address` is the taker's, or who was liquidated."""
+    """One of the largest fills, trades or liquidations. `address` is the taker's, or who was
+    liquidated.
+    """
 
     id: str
     symbol: str
@@ -116,8 +118,8 @@ class SavedStep:
     largest: list[Row]
 
 
-def row_of(value: Fill | Liquidation, address: str | None) -> Row:
-    """A fill or liquidation as a row."""
+def row_of(value: Fill | Liquidation | Trade, address: str | None) -> Row:
+    """A fill, liquidation or trade as a row."""
     fill = value if isinstance(value, Fill) else None
     return Row(
         value.id,
@@ -130,7 +132,7 @@ def row_of(value: Fill | Liquidation, address: str | None) -> Row:
         address,
         None if fill is None else fill.dir,
         None if fill is None else fill.hash,
-        "liquidated" if fill is None else fill.role,
+        "liquidated" if isinstance(value, Liquidation) else None if fill is None else fill.role,
     )
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import trio
 
-from flowd.market import Liquidation
-from flowd.plugin import Cursor, Feed, Input, Streams
+from flowd.market import Liquidation, Trade
+from flowd.plugin import Cursor, Feed, Input, Streams, UserError
 from flowd_totals.board import ERROR_SHARE, NAMES_EXACT
 from flowd_totals.config import Config
 from flowd_totals.intake import Intake, Part, Value
@@ -149,6 +149,11 @@ class Totals:
 async def run(config: Config, streams: Streams, feed: Feed[Ranking]) -> None:
     """Read, add up, save and publish; ends when the input does."""
     rows: Input[Value] = streams[config.input]
+    if rows.record is Trade and config.count == "liquidated":
+        raise UserError(
+            f'count = "liquidated": {config.input} carries public trades, which do not say whose '
+            "were liquidations; leave count out, or read fills or liquidations"
+        )
     # A liquidation does not tell whose it was.
     by: tuple[By, ...] = ("coins",) if rows.record is Liquidation else ("coins", "traders")
     totals = Totals(config, feed, by)

@@ -30,7 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowd import testing
-from flowd.market import Fill, Liquidation
+from flowd.market import Fill, Liquidation, Trade
 from flowd.plugin import Feed, Seconds, Source, UserError
 from flowd.values import codec
 
@@ -71,6 +71,16 @@ def trade(amount: int | str, taker: str = "0xa", maker: str = "0xb", **changes: 
         fill(amount, taker, side=side, **changes),
         fill(amount, maker, side=other, **changes | {"taker": False}),
     ]
+
+
+def public(notional: int | str, **changes: Any) -> Trade:
+    """A public trade of just now, in which 0xa bought and 0xb sold."""
+    amount, one = Decimal(notional), Decimal(1)
+    made: dict[str, Any] = {"side": "BUY", "time_ms": NOW_MS, "buyer": "0xa", "seller": "0xb"}
+    made |= changes
+    side, time_ms = made.pop("side"), made.pop("time_ms")
+    id = f"hl:{next(numbers)}"
+    return Trade("BTC", side, amount, one, amount, time_ms, id, "hyperliquid", **made)
 
 
 def liquidation(notional: int | str, symbol: str = "BTCUSDT", **changes: Any) -> Liquidation:
@@ -190,6 +200,49 @@ def test_a_liquidation_always_counts_and_has_no_trader(counted: Any) -> None:
         (5, None, "liquidated"),
     ]
     assert {ranking.by for ranking in rig.feed.values} == {"coins"}
+
+
+def test_a_public_trade_counts_once_and_for_both_its_accounts() -> None:
+    rig = Rig(Config("trades"))
+    rig.count(public(100), public(30, side="SELL"), public(7, seller=None))
+
+    assert rig.rows("coins/5m") == [("BTC", 137, 107, 30)]
+    assert rig.rows("traders/5m") == [("0xa", 137, 137, 0), ("0xb", 130, 0, 130)]
+    assert rig.ranking("coins/5m").count == 3
+    assert [(row.notional, row.address, row.role) for row in rig.largest("5m")] == [
+        (100, "0xa", None),
+        (30, "0xb", None),
+        (7, "0xa", None),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_public_trades_sum_up_to_what_the_fills_of_both_accounts_do(seed: int) -> None:
+    random = Random(seed)
+    of_fills, of_trades = Rig(Config("fills")), Rig(Config("trades"))
+    for _ in range(200):
+        amount, side = random.randint(1, 10**6), random.choice(["BUY", "SELL"])
+        one, other = random.sample([f"0x{n}" for n in range(12)], 2)
+        buyer, seller = (one, other) if side == "BUY" else (other, one)
+        time_ms = NOW_MS - random.randrange(4 * MINUTE_MS)
+        of_fills.count(*trade(amount, one, other, side=side, time_ms=time_ms))
+        of_trades.count(public(amount, side=side, buyer=buyer, seller=seller, time_ms=time_ms))
+
+    for key in ("coins/5m", "coins/1h", "traders/5m", "traders/1h"):
+        assert of_trades.rows(key) == of_fills.rows(key)
+    assert of_trades.table("minutes") == of_fills.table("minutes")
+    assert of_trades.table("hours") == of_fills.table("hours")
+
+
+async def test_public_trades_do_not_say_whose_were_liquidations() -> None:
+    trades = testing.stream("trades", [public(5)], record=Trade)
+
+    with pytest.raises(UserError, match='count = "liquidated": trades carries public trades'):
+        await totals(
+            Config("trades", count="liquidated"),
+            testing.streams(trades),
+            testing.feed(record=Ranking),
+        )
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "10000000000.01"])

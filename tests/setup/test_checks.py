@@ -4,6 +4,7 @@ from pathlib import Path
 
 import flowd_binance
 import flowd_hydromancer
+import flowd_hyperliquid
 import flowd_pages
 import flowd_totals
 import flowd_webhook
@@ -20,7 +21,7 @@ from flowd.upstream.http import Services
 from flowd.values.errors import UserError
 
 PLUGINS = (
-    *(flowd_binance, flowd_hydromancer),
+    *(flowd_binance, flowd_hydromancer, flowd_hyperliquid),
     *(flowd_pages, flowd_totals, flowd_webhook),
 )
 CANDLES = '[sources.candles-5m]\nkind = "binance-candles"\ninterval = "5m"\n'
@@ -118,6 +119,14 @@ def test_sums_are_what_the_analytics_show(tmp_path: Path) -> None:
     sums = '[transforms.sums]\nkind = "totals"\ninput = "orders"\n'
 
     assert mistakes(ORDERS + sums + PAGES + 'liquidation_analytics = "sums"', tmp_path) == []
+
+
+def test_trades_and_forced_orders_are_what_feeds_show(tmp_path: Path) -> None:
+    trades = '[sources.traders]\nkind = "hyperliquid-discovery"\ncoins = ["BTC"]\n'
+    shown = 'fills = "traders.trades"\nliquidations = "orders"\n'
+
+    assert mistakes(ORDERS + trades + PAGES + shown, tmp_path) == []
+    assert len(mistakes(ORDERS + PAGES + 'fills = "orders"', tmp_path)) == 1
 
 
 # -- what a daemon would start without --
