@@ -5,6 +5,7 @@ import { busiest, candleFrames, live, sources, volumeFrames } from '../static/ch
 import { Gaps } from '../static/chart/gaps.js';
 import * as model from '../static/chart/model.js';
 import { SYMBOL, symbolOf } from '../static/chart/search.js';
+import { compared } from '../static/chart/summary.js';
 import { candleLines } from '../static/chart/words.js';
 
 const START = 1_699_999_980;
@@ -138,6 +139,55 @@ test('totals are of the bars in the span, both ends included', () => {
   const bars = [bar(0, '1', '10'), bar(1, '2', '20', 2), bar(2, '4', '40', 4)];
 
   assert.deepEqual(model.totals(bars, START + 60, START + 120), { buy: 6, sell: 60, count: 6 });
+});
+
+test('what lies before anything was counted is unknown, but for what was filled in', () => {
+  const timeline = new model.Timeline(60);
+  assert.equal(timeline.begins, null, 'nobody said since when');
+
+  timeline.since = (START + 120) * 1000;
+  assert.deepEqual([timeline.why(START), timeline.why(START + 60), timeline.why(START + 120)], ['before', 'before', null]);
+
+  timeline.add([bar(1, '1', '0')]);
+  assert.equal(timeline.begins, (START + 60) * 1000);
+  assert.deepEqual([timeline.why(START), timeline.why(START + 60)], ['before', null]);
+});
+
+test('a gap is a gap, and so long is missing of a span', () => {
+  const timeline = new model.Timeline(60);
+  timeline.gaps = [[START * 1000, (START + 90) * 1000]];
+
+  assert.deepEqual([timeline.why(START + 60), timeline.why(START + 120)], ['gap', null]);
+  assert.equal(timeline.missing((START + 60) * 1000, (START + 600) * 1000), 30_000);
+});
+
+test('venues are told by name or as a list, and stand in order', () => {
+  const sums = { buy: '1', sell: '2', count: 3 };
+  const wanted = [{ venue: 'binance', ...sums }, { venue: 'okx', ...sums }];
+  const history = { time: START, buy_volume: '2', sell_volume: '4', count: 6, venues: { okx: sums, binance: sums }, approximate: true, lower_bound: true };
+  const record = { time_ms: START * 1000, buy: '2', sell: '4', count: 6, venues: wanted, approximate: true, lower_bound: true };
+
+  assert.deepEqual(model.barOfPoint(history).venues, wanted);
+  assert.deepEqual(model.barOfPoint(history), model.barOfRecord(record));
+  assert.deepEqual([model.barOfPoint(history).approximate, model.barOfPoint(history).lowerBound], [true, true]);
+  const timeline = new model.Timeline(60);
+  timeline.add([model.barOfPoint(history)]);
+  assert.deepEqual(timeline.venues, ['binance', 'okx']);
+});
+
+test('a span is compared from where the earlier one is kept and counted, or not at all', () => {
+  const [day, frame, now] = [86_400, model.choice(model.TIMEFRAMES, '5m'), START * 1000];
+  const timeline = new model.Timeline(300);
+  const range = { from: START - 3000 - (START % 300), to: START - (START % 300) };
+
+  assert.deepEqual(compared(timeline, frame, range, day, now), { from: range.from });
+  timeline.since = (range.from - day + 600) * 1000;
+  assert.deepEqual(compared(timeline, frame, range, day, now), { from: range.from + 600 });
+  timeline.since = now;
+  assert.deepEqual(compared(timeline, frame, range, day, now), { why: 'counted' });
+  timeline.since = 0;
+  const early = { from: range.from - 3 * day, to: range.to - 3 * day };
+  assert.deepEqual(compared(timeline, frame, early, day, now), { why: 'kept' });
 });
 
 test('gaps that touch are one', () => {

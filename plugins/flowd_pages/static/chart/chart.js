@@ -55,7 +55,7 @@ class ChartPage {
     this.orders.wait(this.symbol);
     this.#search = this.#symbols();
     this.#offer = this.#choices();
-    this.#switch('signed');
+    this.#switch('net');
     this.#switch('rooted');
     byId('latest').addEventListener('click', () => this.drawing.home());
     document.addEventListener('click', (event) => {
@@ -166,7 +166,7 @@ class ChartPage {
     };
   }
 
-  /** A button that is on or off, and remembered. @param {'signed' | 'rooted'} name */
+  /** A button that is on or off, and remembered. @param {'net' | 'rooted'} name */
   #switch(name) {
     const button = byId(name);
     const press = () => button.setAttribute('aria-pressed', String(this.drawing[name]));

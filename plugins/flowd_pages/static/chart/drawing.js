@@ -5,10 +5,11 @@
  */
 
 import { byId, fill, h, remember, remembered } from '../dom.js';
-import { change, count, short, stamp } from '../format.js';
-import { COMPARISONS, totals, whyNot } from './model.js';
+import { short, stamp } from '../format.js';
+import { COMPARISONS, whyNot } from './model.js';
+import { summarise } from './summary.js';
 import { POINTS_MAX, View } from './view.js';
-import { amount, barWords, candleWords, days, ghost, signed } from './words.js';
+import { barWords, candleWords, days, ghost, signed, sinceWords } from './words.js';
 
 /** @typedef {import('./loading.js').Loading} Loading */
 /** @typedef {import('./model.js').Bar} Bar */
@@ -20,7 +21,7 @@ const DAY_S = 86_400;
 export class Drawing {
   /** Which earlier span is drawn beside: a name of `COMPARISONS`, or `off`. */
   comparison = remembered('comparison') ?? 'off';
-  signed = remembered('signed') === 'yes';
+  net = remembered('net') === 'yes';
   rooted = remembered('rooted') === 'yes';
   /** @type {View | null} */
   view = null;
@@ -106,7 +107,10 @@ export class Drawing {
 
   /** Hatch the times of which nothing is known. */
   shade() {
-    this.view?.shade(this.#known.timeline.gaps);
+    const { frame, timeline } = this.#known;
+    const { begins } = timeline;
+    const words = begins === null ? '' : `not known: counted since ${sinceWords(begins, this.#known.client.now(), frame.width === DAY_S)}`;
+    this.view?.shade(timeline.gaps, begins === null ? null : { ms: begins, words });
   }
 
   /** A second has passed: time goes on also when nothing happens. */
@@ -144,7 +148,7 @@ export class Drawing {
     this.#sum();
   }
 
-  /** Draw bars in another way. @param {'signed' | 'rooted'} name */
+  /** Draw bars in another way. @param {'net' | 'rooted'} name */
   toggle(name) {
     this[name] = !this[name];
     remember(name, this[name] ? 'yes' : 'no');
@@ -180,7 +184,9 @@ export class Drawing {
     const shown = this.#known.candles.get(time);
     const words = [stamp(time * 1000)];
     if (shown) words.push(`close ${shown.text}`);
-    words.push(bar ? `shorts ${short(bar.buy)}, longs ${short(bar.sell)}, ${bar.count} orders` : 'nothing known');
+    const why = this.#known.timeline.why(time);
+    const none = why === 'gap' ? 'no data' : why === 'before' ? 'not known' : 'none';
+    words.push(bar ? `shorts ${short(bar.buy)}, longs ${short(bar.sell)}, ${bar.count} orders` : none);
     byId('spoken').textContent = words.join(', ');
   }
 
@@ -192,7 +198,7 @@ export class Drawing {
     if (!library || (this.view && Boolean(this.view.candles) === withCandles)) return;
     this.view?.remove();
     this.view = new View(library, byId('canvas'), withCandles);
-    this.view.heights(this.signed, this.rooted);
+    this.#manner();
     this.view.chart.subscribeCrosshairMove((event) => {
       this.#pointed = typeof event.time === 'number' ? event.time : null;
       this.#legends();
@@ -200,10 +206,15 @@ export class Drawing {
     this.view.chart.timeScale().subscribeVisibleLogicalRangeChange(() => this.#sum());
   }
 
-  /** The same with other colours or signs. */
+  #manner() {
+    const { net, rooted } = this;
+    this.view?.manner({ net, rooted });
+  }
+
+  /** The same with other colours or heights. */
   #redraw() {
     if (!this.view || !this.#known.loaded) return;
-    this.view.heights(this.signed, this.rooted);
+    this.#manner();
     this.view.volumePlot.reset(this.#known.timeline.all());
     this.#compare();
     this.#legends();
@@ -231,7 +242,10 @@ export class Drawing {
       overlay.hidden = true;
       return;
     }
-    this.instead(h('p', {}, `No forced order of ${symbol} in the last ${days(frame.keep)}. Bars appear as they happen.`));
+    const now = this.#known.client.now();
+    const whole = timeline.begins !== null && timeline.begins <= now - frame.keep * 1000;
+    const since = timeline.begins === null ? 'is known' : `since ${sinceWords(timeline.begins, now, frame.width === DAY_S)}, when counting began`;
+    this.instead(h('p', {}, `No forced order of ${symbol} ${whole ? `in the last ${days(frame.keep)}` : since}. Bars appear as they happen.`));
     overlay.classList.add('light');
   }
 
@@ -267,27 +281,7 @@ export class Drawing {
       this.#summing = false;
       const { client, frame, loaded, timeline } = this.#known;
       const range = this.view?.visible();
-      if (!loaded || !range) return;
-      const bars = timeline.all();
-      const now = totals(bars, range.from, range.to);
-      const shift = this.#shift;
-      const words = COMPARISONS[this.comparison]?.words ?? '';
-      // Before that, the earlier span is not kept any more.
-      const from = Math.max(range.from, Math.floor(client.now() / 1000) - frame.keep + shift);
-      const compared = shift > 0 && bars.length > 0 && bars[0].time + shift <= range.to && from <= range.to;
-      const then = compared ? totals(bars, from - shift, range.to - shift) : null;
-      const same = compared ? totals(bars, from, range.to) : now;
-      /** @param {string} name @param {string} text @param {number} value @param {number} [earlier] @param {string} [earlierText] */
-      const fact = (name, text, value, earlier, earlierText) => {
-        const versus = earlier === undefined ? null : h('span', { class: 'versus', title: `${words}: ${earlierText}${from > range.from ? `, compared since ${stamp(from * 1000)}` : ''}` }, `${change(value, earlier)} vs ${earlierText}`);
-        fill(/** @type {Element} */ (document.querySelector(`[data-fact=${name}]`)), h('span', {}, text), versus);
-      };
-      fact('buy', `▲ ${amount(now.buy)}`, same.buy, then?.buy, then ? amount(then.buy) : '');
-      fact('sell', `▼ ${amount(now.sell)}`, same.sell, then?.sell, then ? amount(then.sell) : '');
-      fact('net', signed((now.buy - now.sell).toFixed(2)), 0);
-      fact('count', count(now.count), same.count, then?.count, then ? count(then.count) : '');
-      const day = frame.width === DAY_S;
-      fact('span', `${stamp(range.from * 1000, day)} – ${stamp((range.to + (day ? 0 : frame.width)) * 1000, day)}`, 0);
+      if (loaded && range) summarise(timeline, frame, range, this.comparison, this.#shift, client.now());
     });
   }
 

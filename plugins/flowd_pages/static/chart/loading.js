@@ -218,6 +218,7 @@ export class Loading {
     const history = await volumeHistory(this.symbol, this.frame.name, end - this.frame.keep * 1000, end, signal);
     if (signal.aborted) return;
     this.#gaps.told = history.gaps ?? [];
+    this.timeline.since = typeof history.since === 'number' ? history.since : null;
     this.#tellGaps();
     this.timeline.add(history.data.map(barOfPoint));
   }

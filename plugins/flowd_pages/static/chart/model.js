@@ -77,22 +77,41 @@ export function whyNot(frame, name, offered = TIMEFRAMES) {
  * @property {string} sell longs liquidated
  * @property {string} delta buy minus sell
  * @property {number} count
+ * @property {Part[]} [venues] what of it is whose, by name, where it is told
+ * @property {boolean} [approximate] whether some of it is valued at prices that were not paid
+ * @property {boolean} [lowerBound] whether some of it is told in samples only
  */
 
-/** @param {number} time @param {unknown} buy @param {unknown} sell @param {unknown} count @returns {Bar} */
-export function bar(time, buy, sell, count) {
+/** @typedef {{venue: string, buy: string, sell: string, count: number}} Part */
+
+/** @param {number} time @param {unknown} buy @param {unknown} sell @param {unknown} count @param {any} [told] what says its venues and how exact it is @returns {Bar} */
+export function bar(time, buy, sell, count, told = {}) {
   const [bought, sold] = [String(buy), String(sell)];
-  return { time, buy: bought, sell: sold, delta: minus(bought, sold), count: Number(count) };
+  /** @type {Bar} */
+  const made = { time, buy: bought, sell: sold, delta: minus(bought, sold), count: Number(count) };
+  const venues = parts(told.venues);
+  if (venues.length > 0) made.venues = venues;
+  if (told.approximate) made.approximate = true;
+  if (told.lower_bound) made.lowerBound = true;
+  return made;
+}
+
+/** A bar's venues, told as a list or by name. @param {any} venues @returns {Part[]} */
+function parts(venues) {
+  const named = Array.isArray(venues) ? venues : Object.entries(venues ?? {}).map(([venue, sums]) => ({ venue, ...sums }));
+  return named
+    .map(({ venue, buy, sell, count }) => ({ venue: String(venue), buy: String(buy), sell: String(sell), count: Number(count) }))
+    .sort((a, b) => (a.venue < b.venue ? -1 : 1));
 }
 
 /** A bar as the history says it. @param {any} point */
 export function barOfPoint(point) {
-  return bar(Number(point.time), point.buy_volume, point.sell_volume, point.count);
+  return bar(Number(point.time), point.buy_volume, point.sell_volume, point.count, point);
 }
 
 /** A bar as the stream says it. @param {any} value */
 export function barOfRecord(value) {
-  return bar(Math.floor(value.time_ms / 1000), value.buy, value.sell, value.count);
+  return bar(Math.floor(value.time_ms / 1000), value.buy, value.sell, value.count, value);
 }
 
 /**
@@ -136,8 +155,12 @@ export class Timeline {
   #bars = new Map();
   #first = Infinity;
   #last = -Infinity;
+  /** @type {Set<string>} */
+  #venues = new Set();
   /** When nothing was known. @type {Span[]} */
   gaps = [];
+  /** Since when the daemon counts, in milliseconds; null where it does not say. @type {number | null} */
+  since = null;
 
   /** @param {number} width seconds */
   constructor(width) {
@@ -151,6 +174,16 @@ export class Timeline {
   /** The newest bar that is not empty. @returns {Bar | undefined} */
   get newest() {
     return this.#bars.get(this.#last);
+  }
+
+  /** Before this, in milliseconds, nothing is known; null where nobody says. What was filled in from elsewhere is known. */
+  get begins() {
+    return this.since === null ? null : Math.min(this.since, this.#first * 1000);
+  }
+
+  /** The venues that bars tell, in order. */
+  get venues() {
+    return [...this.#venues].sort();
   }
 
   /**
@@ -172,11 +205,23 @@ export class Timeline {
         }
       }
       this.#bars.set(bar.time, bar);
+      for (const { venue } of bar.venues ?? []) this.#venues.add(venue);
       this.#first = Math.min(this.#first, bar.time);
       this.#last = Math.max(this.#last, bar.time);
       changed.push(bar);
     }
     return changed;
+  }
+
+  /** Why a time is not known: it lies in a gap, or before anything was counted; null when it is. @param {number} time seconds */
+  why(time) {
+    if (this.gaps.some(([from, to]) => from <= time * 1000 && time * 1000 < to)) return 'gap';
+    return this.begins !== null && (time + this.width) * 1000 <= this.begins ? 'before' : null;
+  }
+
+  /** For how many milliseconds of a span nothing was delivered. @param {number} from ms @param {number} to ms */
+  missing(from, to) {
+    return this.gaps.reduce((sum, gap) => sum + Math.max(0, Math.min(gap[1], to) - Math.max(gap[0], from)), 0);
   }
 
   /** The bar of this time; an empty one between the first and the last; undefined where nothing is known. @param {number} time */

@@ -1,28 +1,30 @@
 /**
- * What the chart library does not draw by itself: bars whose shape says the side, and times without data.
+ * What charts have in common: colours, manners, where times are, and times of which nothing is known.
  *
  * @module chart/paint
  */
 
 import { stamp } from '../format.js';
 
-/** @typedef {import('./model.js').Bar} Bar */
 /** @typedef {import('./model.js').Span} Span */
-/** @typedef {Bar & {time: import('lightweight-charts').UTCTimestamp, delta: string}} BarItem */
+
+const NAMES = /** @type {const} */ ([
+  ...['ground', 'panel', 'text', 'accent', 'on-accent', 'muted', 'faint', 'line', 'line-soft'],
+  ...['buy', 'sell', 'sell-soft', 'warn', 'ghost', 'part-1', 'part-2', 'part-3', 'part-4', 'part-5'],
+]);
 
 /**
  * The colours of the tokens, as the canvas wants them.
  *
- * @typedef {Record<'ground'|'panel'|'text'|'accent'|'on-accent'|'muted'|'faint'|'line'|'line-soft'|'buy'|'sell'|'sell-soft'|'warn'|'ghost', string>} Colours
+ * @typedef {Record<typeof NAMES[number], string>} Colours
  */
 
 /** @returns {Colours} */
 export function colours() {
   const probe = document.createElement('i');
   document.body.append(probe);
-  const names = ['ground', 'panel', 'text', 'accent', 'on-accent', 'muted', 'faint', 'line', 'line-soft', 'buy', 'sell', 'sell-soft', 'warn', 'ghost'];
   const found = Object.fromEntries(
-    names.map((name) => {
+    NAMES.map((name) => {
       probe.style.color = `var(--${name})`;
       return [name, getComputedStyle(probe).color];
     }),
@@ -78,99 +80,24 @@ export function xOf(scale, { start, end, width }, ms) {
   return left === null || right === null ? null : left + (right - left) * (logical - low);
 }
 
-const HOLLOW_FROM_PX = 4;
 const HATCH_PX = 7;
+/** However wide the zoom, a time of which nothing is known is as wide as this. */
+const GAP_LEAST_PX = 3;
+/** So narrow that hatching would not be seen as such. */
+const SOLID_BELOW_PX = 14;
+const STRIP_PX = 3;
 
 /**
- * Net liquidations: height is |delta|. Net shorts are full bars, net longs hollow ones; signed, they hang below the line.
- * A view of the library's custom series.
+ * Hatches the times of which nothing is known, over a whole pane: outages, and the time before anything was counted. One
+ * of the library's pane primitives.
  */
-export class LiquidationBars {
-  /** @type {any} */
-  #data = null;
-  signed = false;
-  rooted = false;
-
-  /** @param {Colours} colours */
-  constructor(colours) {
-    this.colours = colours;
-  }
-
-  /** @param {BarItem} item */
-  height(item) {
-    const delta = Number(item.delta);
-    const size = this.rooted ? Math.sqrt(Math.abs(delta)) : Math.abs(delta);
-    return this.signed && delta < 0 ? -size : size;
-  }
-
-  /** The amount that a height stands for. @param {number} height */
-  amount(height) {
-    return this.rooted ? height * Math.abs(height) : height;
-  }
-
-  renderer() {
-    return {
-      /** @param {any} target @param {(price: number) => number | null} toY */
-      draw: (target, toY) => target.useBitmapCoordinateSpace((/** @type {any} */ scope) => this.#draw(scope, toY)),
-    };
-  }
-
-  /** @param {any} scope @param {(price: number) => number | null} toY */
-  #draw({ context, horizontalPixelRatio: wide, verticalPixelRatio: high }, toY) {
-    const data = this.#data;
-    const zero = toY(0);
-    if (!data?.visibleRange || zero === null) return;
-    const width = Math.max(1, Math.floor(data.barSpacing * 0.72 * wide));
-    const line = Math.max(1, Math.floor(wide));
-    const base = Math.round(zero * high);
-    for (let index = data.visibleRange.from; index < data.visibleRange.to; index++) {
-      const { x, originalData: item } = data.bars[index];
-      const end = toY(this.height(item));
-      if (end === null || Number(item.delta) === 0) continue;
-      const left = Math.round(x * wide - width / 2);
-      const y = Math.round(end * high);
-      const [top, size] = y < base ? [y, Math.max(line, base - y)] : [base, Math.max(line, y - base)];
-      const buys = !item.delta.startsWith('-');
-      if (buys || width < HOLLOW_FROM_PX * wide || size < 3 * line) {
-        context.fillStyle = buys ? this.colours.buy : this.colours.sell;
-        context.fillRect(left, top, width, size);
-      } else {
-        context.fillStyle = this.colours['sell-soft'];
-        context.fillRect(left, top, width, size);
-        context.strokeStyle = this.colours.sell;
-        context.lineWidth = line;
-        context.strokeRect(left + line / 2, top + line / 2, width - line, size - line);
-      }
-    }
-  }
-
-  /** @param {any} data */
-  update(data) {
-    this.#data = data;
-  }
-
-  /** @param {BarItem} item */
-  priceValueBuilder(item) {
-    return [0, this.height(item)];
-  }
-
-  /** @param {any} item @returns {item is import('lightweight-charts').CustomSeriesWhitespaceData<any>} */
-  isWhitespace(item) {
-    return item.delta === undefined;
-  }
-
-  defaultOptions() {
-    return {};
-  }
-}
-
-/**
- * Hatches the times in which nothing was known, over a whole pane. One of the library's pane primitives. */
 export class GapShading {
   /** @type {(() => void) | null} */
   #redraw = null;
   /** @type {Span[]} */
   gaps = [];
+  /** What lies before all that is known. @type {{span: Span, words: string} | null} */
+  before = null;
 
   /**
    * @param {Colours} colours
@@ -194,45 +121,56 @@ export class GapShading {
     return this.views;
   }
 
-  /** @param {Span[]} gaps */
-  show(gaps) {
+  /** @param {Span[]} gaps @param {{span: Span, words: string} | null} [before] */
+  show(gaps, before = null) {
     this.gaps = gaps;
+    this.before = before;
     this.#redraw?.();
   }
 
   /** @param {any} target */
   #draw(target) {
     target.useMediaCoordinateSpace((/** @type {any} */ { context, mediaSize: { width, height } }) => {
-      for (const [from, to] of this.gaps) {
-        const [left, right] = [this.toX(from), this.toX(to)];
-        if (left === null || right === null || right < 0 || left > width) continue;
-        const start = Math.max(0, left);
-        const end = Math.min(width, Math.max(right, left + 2));
-        context.save();
-        context.beginPath();
-        context.rect(start, 0, end - start, height);
-        context.clip();
-        context.globalAlpha = 0.08;
-        context.fillStyle = this.colours.warn;
-        context.fillRect(start, 0, end - start, height);
-        context.globalAlpha = 0.28;
-        context.strokeStyle = this.colours.warn;
-        context.lineWidth = 1;
-        context.beginPath();
-        for (let x = Math.floor((start - height) / HATCH_PX) * HATCH_PX; x < end; x += HATCH_PX) {
-          context.moveTo(x, height);
-          context.lineTo(x + height, 0);
-        }
-        context.stroke();
-        if (this.named && end - start > 56) {
-          context.globalAlpha = 1;
-          context.fillStyle = this.colours.warn;
-          context.font = '11px system-ui, sans-serif';
-          context.textAlign = 'center';
-          context.fillText('no data', (start + end) / 2, height - 8);
-        }
-        context.restore();
-      }
+      if (this.before) this.#hatch(context, this.before.span, this.before.words, this.colours.muted, 0.25, width, height);
+      for (const gap of this.gaps) this.#hatch(context, gap, 'no data', this.colours.warn, 0.45, width, height);
     });
+  }
+
+  /** @param {any} context @param {Span} span @param {string} words @param {string} colour @param {number} alpha @param {number} width @param {number} height */
+  #hatch(context, [from, to], words, colour, alpha, width, height) {
+    const [left, right] = [this.toX(from), this.toX(to)];
+    if (left === null || right === null || right < 0 || left > width) return;
+    const start = Math.max(0, left);
+    const end = Math.min(width, Math.max(right, left + GAP_LEAST_PX));
+    context.save();
+    context.beginPath();
+    context.rect(start, 0, end - start, height);
+    context.clip();
+    context.fillStyle = context.strokeStyle = colour;
+    const solid = end - start < SOLID_BELOW_PX;
+    context.globalAlpha = solid ? 0.4 : alpha / 5;
+    context.fillRect(start, 0, end - start, height);
+    context.globalAlpha = alpha;
+    context.lineWidth = 1;
+    context.beginPath();
+    for (let x = Math.floor((start - height) / HATCH_PX) * HATCH_PX; !solid && x < end; x += HATCH_PX) {
+      context.moveTo(x, height);
+      context.lineTo(x + height, 0);
+    }
+    context.stroke();
+    context.globalAlpha = 1;
+    context.fillRect(start, height - STRIP_PX, end - start, STRIP_PX);
+    context.font = '11px system-ui, sans-serif';
+    const room = context.measureText(words).width + 12;
+    if (this.named && end - start > room) {
+      const middle = (start + end) / 2;
+      // What is hatched is hard to read on.
+      context.fillStyle = this.colours.panel;
+      context.fillRect(middle - room / 2, height - 24, room, 16);
+      context.fillStyle = colour;
+      context.textAlign = 'center';
+      context.fillText(words, middle, height - 12);
+    }
+    context.restore();
   }
 }

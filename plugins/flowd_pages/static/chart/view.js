@@ -5,8 +5,9 @@
  */
 
 import { priceDecimals, short } from '../format.js';
+import { LiquidationBars } from './bars.js';
 import { Plot } from './model.js';
-import { GapShading, LiquidationBars, colours, dressed, manners, xOf } from './paint.js';
+import { GapShading, colours, dressed, manners, xOf } from './paint.js';
 
 /** @typedef {typeof import('lightweight-charts')} Library */
 /** @typedef {import('lightweight-charts').UTCTimestamp} Time */
@@ -63,27 +64,28 @@ export class View {
       },
       pane,
     );
-    this.earlier = this.chart.addSeries(
-      library.LineSeries,
-      {
-        lineType: library.LineType.WithSteps,
-        lineWidth: 1,
-        lastValueVisible: false,
-        priceLineVisible: false,
-        crosshairMarkerVisible: false,
-        priceFormat,
-      },
-      pane,
-    );
+    const earlier = () =>
+      this.chart.addSeries(
+        library.LineSeries,
+        {
+          lineType: library.LineType.WithSteps,
+          lineWidth: 1,
+          lastValueVisible: false,
+          priceLineVisible: false,
+          crosshairMarkerVisible: false,
+          priceFormat,
+        },
+        pane,
+      );
+    /** Shorts and longs of the span that is compared with. */
+    this.earlier = [earlier(), earlier()];
     if (withCandles) {
-      this.chart.panes()[0].setStretchFactor(2.4);
+      this.chart.panes()[0].setStretchFactor(2);
       this.chart.panes()[1].setStretchFactor(1);
     }
-    this.shadings = this.chart.panes().map((one, index) => {
-      const shading = new GapShading(this.colours, (ms) => this.#x(ms), index === pane);
-      one.attachPrimitive(shading);
-      return shading;
-    });
+    // Only liquidations are missed where a source was away: candles are fetched again.
+    this.shading = new GapShading(this.colours, (ms) => this.#x(ms), true);
+    this.chart.panes()[pane].attachPrimitive(this.shading);
     /** @type {Plot<Bar, any>} */
     this.volumePlot = new Plot(/** @type {any} */ (this.volume), (bar) => ({ ...bar, time: at(bar.time) }));
     /** @type {Plot<Candle, any> | null} */
@@ -99,7 +101,7 @@ export class View {
     const c = this.colours;
     this.chart.applyOptions(dressed(c));
     this.candles?.applyOptions({ upColor: c.buy, downColor: c.sell, wickUpColor: c.buy, wickDownColor: c.sell });
-    this.earlier.applyOptions({ color: c.ghost });
+    for (const line of this.earlier) line.applyOptions({ color: c.ghost });
     this.volume.applyOptions({ color: c.muted });
   }
 
@@ -133,9 +135,9 @@ export class View {
   clear() {
     this.volumePlot.reset([]);
     this.candlePlot?.reset([]);
-    this.earlier.setData([]);
+    for (const line of this.earlier) line.setData([]);
     this.grid.setData([]);
-    for (const shading of this.shadings) shading.show([]);
+    this.shading.show([]);
   }
 
   /** Show the newest bars, as at first. */
@@ -158,22 +160,20 @@ export class View {
   /** @param {Bar[]} bars of an earlier span @param {number} shift seconds */
   compare(bars, shift) {
     const shown = bars.map((bar) => ({ time: bar.time + shift, bar })).filter(({ time }) => time >= this.#start && time <= this.#end);
-    this.earlier.setData(
-      shown.map(({ time, bar }) => ({
-        time: at(time),
-        value: this.bars.height({ ...bar, time: at(time) }),
-      })),
-    );
+    const [shorts, longs] = this.earlier;
+    shorts.setData(shown.map(({ time, bar }) => ({ time: at(time), value: this.bars.height(bar.buy) })));
+    longs.setData(shown.map(({ time, bar }) => ({ time: at(time), value: -this.bars.height(bar.sell) })));
   }
 
-  /** @param {Span[]} gaps milliseconds */
-  shade(gaps) {
-    for (const shading of this.shadings) shading.show(gaps);
+  /** Hatch what is not known. @param {Span[]} gaps milliseconds @param {{ms: number, words: string} | null} begins before when nothing is known at all */
+  shade(gaps, begins) {
+    const first = this.#start * 1000;
+    this.shading.show(gaps, begins && begins.ms > first ? { span: [first, begins.ms], words: begins.words } : null);
   }
 
-  /** @param {boolean} signed whether net longs hang below the line @param {boolean} rooted whether heights are square roots */
-  heights(signed, rooted) {
-    Object.assign(this.bars, { signed, rooted });
+  /** How bars are drawn from now on. @param {Partial<Pick<LiquidationBars, 'net' | 'rooted' | 'split' | 'venues'>>} manner */
+  manner(manner) {
+    Object.assign(this.bars, manner);
   }
 
   /** Leave room for a legend on top of a pane. @param {number} index @param {number} pixels */
@@ -181,7 +181,7 @@ export class View {
     const { height } = this.pane(index);
     if (height < 40) return;
     const volume = index === this.chart.panes().length - 1;
-    const bottom = volume ? (this.bars.signed ? 0.08 : 0) : 0.06;
+    const bottom = volume ? 0.04 : 0.06;
     this.chart.priceScale('right', index).applyOptions({ scaleMargins: { top: Math.min(0.5, pixels / height), bottom } });
   }
 
@@ -196,7 +196,7 @@ export class View {
 
   /** Put the crosshair on a bar. @param {number} time seconds @param {Bar | undefined} bar */
   point(time, bar) {
-    this.chart.setCrosshairPosition(bar ? this.bars.height({ ...bar, time: at(time) }) : 0, at(time), this.volume);
+    this.chart.setCrosshairPosition(bar ? this.bars.height(bar.buy) : 0, at(time), this.volume);
     const range = this.visible();
     if (range && time < range.from) this.#scroll(range.from - time);
     if (range && time > range.to) this.#scroll(range.to - time);

@@ -5,7 +5,7 @@
  */
 
 import { h } from '../dom.js';
-import { change, count, price, short, side, stamp } from '../format.js';
+import { change, count, moment, price, short, side, stamp } from '../format.js';
 
 /** @typedef {import('./model.js').Candle} Candle */
 /** @typedef {import('./model.js').Timeline} Timeline */
@@ -90,8 +90,9 @@ export function barWords(timeline, time, daily) {
   const bar = timeline.at(time);
   const when = h('span', { class: 'key' }, stamp(ms, daily));
   if (!bar) {
-    const gap = timeline.gaps.some(([from, to]) => from <= ms && ms < to);
-    return [when, h('span', { class: gap ? 'warned' : 'key' }, gap ? 'no data: the source was not delivering' : 'none')];
+    const why = timeline.why(time);
+    const words = { gap: 'no data: the source was not delivering', before: 'not known: nothing was counted yet' };
+    return [when, h('span', { class: why ? 'warned' : 'key' }, why ? words[why] : 'none')];
   }
   return [
     when,
@@ -100,6 +101,12 @@ export function barWords(timeline, time, daily) {
     pair('Net', signed(bar.delta)),
     pair('Orders', count(bar.count)),
   ];
+}
+
+/** `16:27`, with the date when that is not today's. @param {number} ms @param {number} now ms @param {boolean} [daily] whether only the day matters */
+export function sinceWords(ms, now, daily = false) {
+  if (daily) return stamp(ms, true);
+  return moment(ms, now).replace(/:\d\d$/, '');
 }
 
 /** @param {'BUY' | 'SELL'} which @param {string} name @param {string} text */
