@@ -20,6 +20,8 @@ import msgspec
 import trio
 from attrs import evolve, field, frozen
 
+from flowd.values.clock import Stopwatch, stopwatch
+
 logger = logging.getLogger("flowd.journal")
 
 MAGIC = b"flj1"
@@ -137,6 +139,7 @@ class Journal:
         files: Files,
         *,
         limit_bytes: int = JOURNAL_BYTES,
+        watch: Stopwatch = stopwatch,
     ) -> None:
         self.pending: list[Change] = []
         """What changed since the last flush. Streams append to it themselves."""
@@ -152,6 +155,8 @@ class Journal:
         self.limit_bytes = limit_bytes
         self.on_lost: Callable[[], None] = lambda: None
         self._files = files
+        self._watch = watch
+        self._written: float | None = None
         self._streams: list[Journaled] = []
         self._head: Head | None = None
 
@@ -201,6 +206,7 @@ class Journal:
         else:
             self.frame = number
             self.frames += 1
+            self._written = self._watch()
             self.bytes += len(payload) + FRAME.size
             if self.bytes > self.limit_bytes:
                 self._lose(f"has grown over {self.limit_bytes} bytes since the last save")
@@ -262,8 +268,10 @@ class Journal:
 
     def figures(self) -> dict[str, Any]:
         """How it does, for `/status`."""
+        ago_ms = None if self._written is None else round((self._watch() - self._written) * 1000)
         return {
             "journal_frames": self.frames,
+            "journal_ago_ms": ago_ms,
             "journal_bytes": self.bytes,
             "journal_failures": self.failures,
             "journal_error": self.error,

@@ -148,6 +148,11 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         """What is running, as a page."""
         return await page("overview", symbol=config.symbol)
 
+    @blueprint.get("/operate")
+    async def operate() -> Response:
+        """How the daemon and each of its parts do, as a page."""
+        return await page("operate")
+
     @blueprint.get("/chart")
     @blueprint.get("/chart/", defaults={"symbol": ""})
     @blueprint.get("/chart/<symbol>")

@@ -106,7 +106,7 @@ async def test_each_section_has_what_its_parts_say_of_themselves(
     }
     assert set(status.snapshot) == {
         *("path", "bytes", "kept_bytes", "saves", "failures", "error", "saved_ago_ms", "took_ms"),
-        *("journal_frames", "journal_bytes", "journal_failures", "journal_error"),
+        *("journal_frames", "journal_bytes", "journal_failures", "journal_error", "journal_ago_ms"),
         "dropped_rows",
     }
     assert set(status.loop) == {

@@ -416,3 +416,17 @@ def test_the_seal_of_an_orderly_end_is_read_back(tmp_path: Path) -> None:
 
 def test_a_frame_s_head_is_twenty_bytes() -> None:
     assert FRAME.size == 20
+
+
+def test_it_says_how_long_ago_it_was_written() -> None:
+    now = [10.0]
+    journal = Journal(MemorySegments(), watch=lambda: now[0])
+    assert journal.figures()["journal_ago_ms"] is None
+
+    journal.begin(HEAD, 0)
+    journal.add(Orders())
+    journal.flush()
+    now[0] = 12.5
+    journal.flush()
+
+    assert journal.figures()["journal_ago_ms"] == 2500, "a flush of nothing writes nothing"

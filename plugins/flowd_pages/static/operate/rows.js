@@ -1,0 +1,162 @@
+/**
+ * Tables whose rows are made once for each name and then written anew, so that what is focused stays.
+ *
+ * @module operate/rows
+ */
+
+import { bodyOf, h } from '../dom.js';
+import { write } from '../feed/facts.js';
+import { NOTHING, count, rate, span } from '../format.js';
+import { behindOf, lagOf, points, stateOf, troubleOf } from './words.js';
+
+/** Points that a small line has: one for each look, about five minutes. */
+export const SPARK_POINTS = 150;
+const WIDTH = 72;
+const HEIGHT = 18;
+const SVG = 'http://www.w3.org/2000/svg';
+
+/** @typedef {{element: HTMLTableRowElement, write: (item: any) => void}} Row */
+
+/** A table by name. */
+export class Table {
+  /** @type {Map<string, Row>} */
+  #rows = new Map();
+
+  /** @param {string} id @param {(name: string) => Row} make */
+  constructor(id, make) {
+    this.body = bodyOf(id);
+    this.make = make;
+  }
+
+  /** @param {any[]} items @param {(item: any) => string} [name] */
+  show(items, name = (item) => item.name) {
+    const wanted = items.map(name);
+    for (const [known, row] of this.#rows) {
+      if (wanted.includes(known)) continue;
+      row.element.remove();
+      this.#rows.delete(known);
+    }
+    for (const ghost of this.body.querySelectorAll('.ghost')) ghost.remove();
+    items.forEach((item, index) => {
+      const row = this.#rows.get(wanted[index]) ?? this.make(wanted[index]);
+      this.#rows.set(wanted[index], row);
+      if (this.body.children[index] !== row.element) this.body.insertBefore(row.element, this.body.children[index] ?? null);
+      row.write(item);
+    });
+  }
+}
+
+/** What a number was lately, as a small line; kept in this page's memory only. @param {string} what */
+export function spark(what) {
+  /** @type {number[]} */
+  const values = [];
+  const line = document.createElementNS(SVG, 'polyline');
+  const picture = document.createElementNS(SVG, 'svg');
+  picture.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
+  picture.setAttribute('class', 'spark');
+  picture.setAttribute('role', 'img');
+  picture.append(line);
+  return {
+    picture,
+    /** @param {number} value */
+    put(value) {
+      values.push(Number.isFinite(value) ? value : 0);
+      if (values.length > SPARK_POINTS) values.shift();
+      line.setAttribute('points', points(values, WIDTH, HEIGHT, SPARK_POINTS));
+      picture.setAttribute('aria-label', `${what} since this page is open: ${rate(Math.min(...values))} to ${rate(Math.max(...values))}`);
+    },
+  };
+}
+
+/** @param {(name: string) => void} reconnect @returns {(name: string) => Row} */
+export function componentRow(reconnect) {
+  return (name) => {
+    const kind = h('span', { class: 'quiet kind' });
+    const [glyph, word, why] = [h('span', { class: 'glyph', 'aria-hidden': 'true' }), h('span'), h('span', { class: 'why' })];
+    const state = h('span', { class: 'state' }, glyph, word);
+    const line = spark(`records per second of ${name}`);
+    const cells = Array.from({ length: 6 }, () => h('td', { class: 'end' }));
+    const [rates, lag, behind, newest, published, restarts] = cells;
+    const button = h('button', { type: 'button', class: 'text-button again', 'aria-label': `reconnect ${name}` }, 'Reconnect');
+    button.addEventListener('click', () => reconnect(name));
+    const element = h('tr', {}, h('th', { scope: 'row', class: 'name' }, name, kind), h('td', { class: 'state-cell' }, state, why), h('td', {}, line.picture), ...cells, h('td', { class: 'end' }, button));
+    return {
+      element,
+      write(part) {
+        const found = stateOf(part);
+        state.className = `state ${found.tone}`;
+        write(glyph, found.glyph);
+        write(word, found.word);
+        const trouble = troubleOf(part);
+        write(why, trouble);
+        why.title = trouble;
+        write(kind, part.kind);
+        const writes = part.table !== 'sinks';
+        button.hidden = !writes;
+        line.picture.style.visibility = writes ? 'visible' : 'hidden';
+        line.put(part.rate_per_s);
+        write(rates, writes ? rate(part.rate_per_s) : '');
+        write(lag, writes ? lagOf(part) : '');
+        write(behind, behindOf(part));
+        const ago = part.last_record_ago_ms;
+        write(newest, writes ? (ago === null || ago === undefined ? NOTHING : `${span(ago)} ago`) : '');
+        write(published, writes ? count(part.published) : '');
+        write(restarts, count(part.restarts));
+      },
+    };
+  };
+}
+
+/** @param {string} name @returns {Row} */
+export function streamRow(name) {
+  const path = encodeURIComponent(name);
+  const [carries, position] = [h('td', { class: 'quiet' }), h('td', { class: 'code' })];
+  const [records, retains, held] = [h('td', { class: 'end' }), h('td', { class: 'end' }), h('td', { class: 'end' })];
+  const newest = h('a', { href: `/streams/${path}?limit=20`, 'aria-label': `newest records of ${name}` }, 'newest');
+  return {
+    element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, name), carries, records, retains, held, position, h('td', {}, newest)),
+    write(stream) {
+      write(carries, stream.record);
+      write(records, count(stream.records));
+      write(retains, stream.retain_age_s ? span(stream.retain_age_s * 1000) : count(stream.retain));
+      write(held, count(stream.held));
+      write(position, stream.position);
+    },
+  };
+}
+
+/** A service's weight budget. @param {string} name @returns {Row} */
+export function budgetRow(name) {
+  const bar = h('i');
+  const meter = h('span', { class: 'meter', role: 'img' }, bar);
+  const [used, by, waiting, refused, closed] = [h('span'), h('td', { class: 'quiet' }), h('td', { class: 'end' }), h('td', { class: 'end' }), h('td', { class: 'end' })];
+  return {
+    element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, name), h('td', {}, h('span', { class: 'distance' }, meter, used)), by, waiting, refused, closed),
+    write(budget) {
+      const share = budget.limit > 0 ? Math.min(1, budget.used / budget.limit) : 0;
+      bar.style.width = `${Math.round(share * 100)}%`;
+      meter.setAttribute('aria-label', `${Math.round(share * 100)}% used`);
+      write(used, `${count(budget.used)} of ${count(budget.limit)}`);
+      write(by, Object.entries(budget.by).map(([who, weight]) => `${who} ${count(weight)}`).join(', ') || 'nobody in the last minute');
+      write(waiting, count(budget.waiting));
+      write(refused, count(budget.refused));
+      write(closed, budget.closed_s > 0 ? `for ${span(budget.closed_s * 1000)}` : 'open');
+    },
+  };
+}
+
+/** One outage. @param {string} _ @returns {Row} */
+export function gapRow(_) {
+  const [from, who, long, reason, fate] = [h('td', { class: 'quiet' }), h('th', { scope: 'row', class: 'name' }), h('td', { class: 'end' }), h('td', { class: 'reason' }), h('td')];
+  return {
+    element: h('tr', {}, from, who, long, reason, fate),
+    write(gap) {
+      write(from, gap.when);
+      write(who, gap.component);
+      write(long, span(gap.length_ms));
+      write(reason, gap.reason);
+      write(fate, gap.fate.text);
+      fate.className = `state ${gap.fate.tone}`;
+    },
+  };
+}

@@ -1,0 +1,66 @@
+/**
+ * What the operator's dashboard says of a daemon's parts, in words.
+ *
+ * @module operate/words
+ */
+
+import { NOTHING, count, span } from '../format.js';
+
+/** @typedef {{glyph: string, tone: 'good' | 'waiting' | 'bad' | 'quiet', word: string}} State */
+
+/** A component's state as a sign, a tone and a word. @param {any} part of `/status` @returns {State} */
+export function stateOf(part) {
+  if (part.state === 'failed') return { glyph: '✕', tone: 'bad', word: 'failed' };
+  if (part.state !== 'running') return { glyph: '◐', tone: 'waiting', word: part.state };
+  if (part.delivering === false) return { glyph: '◐', tone: 'waiting', word: part.connected ? 'silent' : 'connecting' };
+  if (part.problem || part.overtaken || part.loop_held_s) return { glyph: '◐', tone: 'waiting', word: 'running, but' };
+  return { glyph: '●', tone: 'good', word: part.delivering ? 'delivering' : 'running' };
+}
+
+/** What is or was wrong with a component, in a sentence; `''` when nothing ever was. @param {any} part */
+export function troubleOf(part) {
+  const now = part.problem || part.overtaken || (part.loop_held_s ? `held the event loop for ${part.loop_held_s} s` : '');
+  const retry = part.retry_in_s ? ` Again in ${span(part.retry_in_s * 1000)}.` : '';
+  return now || (part.error ? `${part.state === 'running' ? 'last: ' : ''}${part.error}${retry}` : '');
+}
+
+/** How old the newest record's event was when it was appended. @param {any} part */
+export function lagOf(part) {
+  if (part.lag_ms === null || part.lag_ms === undefined) return NOTHING;
+  return part.lag_ms < 1000 ? `${Math.max(0, part.lag_ms)} ms` : span(part.lag_ms);
+}
+
+/** How many records of its inputs it has still to read, and of how many it may have. @param {any} part */
+export function behindOf(part) {
+  if (part.table === 'sources') return NOTHING;
+  return part.behind > 0 && part.behind_max ? `${count(part.behind)} of ${count(part.behind_max)}` : count(part.behind);
+}
+
+/** What became of what was told during an outage. @param {{to_ms: number | null, recovered: number | null}} outage */
+export function fateOf({ to_ms, recovered }) {
+  if (to_ms === null) return { tone: 'bad', text: 'still open' };
+  if (recovered === null || recovered === undefined) return { tone: 'waiting', text: 'lost: nothing came later' };
+  if (recovered === 0) return { tone: 'good', text: 'nothing was missed' };
+  return { tone: 'good', text: `${count(recovered)} ${recovered === 1 ? 'record' : 'records'} came later` };
+}
+
+/** `512 B`, `12.3 MiB`. @param {unknown} number */
+export function bytes(number) {
+  const value = Number(number);
+  if (number === null || number === undefined || !Number.isFinite(value)) return NOTHING;
+  const step = [['GiB', 2 ** 30], ['MiB', 2 ** 20], ['KiB', 2 ** 10]].find(([, size]) => value >= Number(size));
+  if (!step) return `${Math.round(value)} B`;
+  const scaled = value / Number(step[1]);
+  return `${scaled < 100 ? scaled.toFixed(1) : Math.round(scaled)} ${step[0]}`;
+}
+
+/** The points of a small line, `0,10 4,2`, from the oldest to the newest. @param {number[]} values @param {number} width @param {number} height @param {number} room how many points it has room for */
+export function points(values, width, height, room) {
+  const most = Math.max(...values, 0);
+  const step = width / Math.max(1, room - 1);
+  const first = width - (values.length - 1) * step;
+  return values.map((value, index) => `${round(first + index * step)},${round(height - 1 - (most > 0 ? value / most : 0) * (height - 2))}`).join(' ');
+}
+
+/** @param {number} value */
+const round = (value) => Math.round(value * 10) / 10;

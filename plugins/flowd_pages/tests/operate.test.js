@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { behindOf, bytes, fateOf, lagOf, points, stateOf, troubleOf } from '../static/operate/words.js';
+
+const RUNS = { table: 'sources', state: 'running', delivering: true, problem: null, overtaken: null, loop_held_s: null, error: null };
+
+test('a component that runs and delivers is well, and everything else is not', () => {
+  assert.deepEqual(stateOf(RUNS), { glyph: '●', tone: 'good', word: 'delivering' });
+  assert.equal(stateOf({ ...RUNS, delivering: null }).word, 'running');
+  assert.equal(stateOf({ ...RUNS, delivering: false, connected: true }).word, 'silent');
+  assert.equal(stateOf({ ...RUNS, delivering: false, connected: false }).word, 'connecting');
+  assert.equal(stateOf({ ...RUNS, state: 'failed' }).tone, 'bad');
+  assert.equal(stateOf({ ...RUNS, state: 'backoff' }).tone, 'waiting');
+  for (const wrong of [{ problem: 'late' }, { overtaken: 'missed 9' }, { loop_held_s: 1.5 }]) assert.equal(stateOf({ ...RUNS, ...wrong }).tone, 'waiting');
+});
+
+test('the last error stays in sight when a component is well again, and is told as the last', () => {
+  assert.equal(troubleOf(RUNS), '');
+  assert.equal(troubleOf({ ...RUNS, error: 'refused' }), 'last: refused');
+  assert.equal(troubleOf({ ...RUNS, state: 'backoff', error: 'refused', retry_in_s: 4 }), 'refused Again in 4 s.');
+  assert.equal(troubleOf({ ...RUNS, error: 'refused', problem: 'data comes 9s late' }), 'data comes 9s late');
+});
+
+test('lag and what is behind are told only of whom they mean something', () => {
+  assert.deepEqual([lagOf({ lag_ms: null }), lagOf({ lag_ms: 56 }), lagOf({ lag_ms: -3 }), lagOf({ lag_ms: 61_000 })], ['–', '56 ms', '0 ms', '1 min']);
+  assert.equal(behindOf({ table: 'sources', behind: 0 }), '–');
+  assert.equal(behindOf({ table: 'transforms', behind: 1500, behind_max: 200_000 }), '1,500 of 200,000');
+  assert.equal(behindOf({ table: 'sinks', behind: 0, behind_max: null }), '0');
+});
+
+test('of a gap it says what became of what was told meanwhile', () => {
+  assert.deepEqual(fateOf({ to_ms: null, recovered: null }), { tone: 'bad', text: 'still open' });
+  assert.equal(fateOf({ to_ms: 5, recovered: null }).text, 'lost: nothing came later');
+  assert.equal(fateOf({ to_ms: 5, recovered: 0 }).text, 'nothing was missed');
+  assert.equal(fateOf({ to_ms: 5, recovered: 1 }).text, '1 record came later');
+  assert.equal(fateOf({ to_ms: 5, recovered: 1234 }).text, '1,234 records came later');
+});
+
+test('bytes are told in the unit that fits', () => {
+  assert.deepEqual([0, 1023, 1024, 86_264, 98_607_104, 3 * 2 ** 30, null, 'x'].map(bytes), ['0 B', '1023 B', '1.0 KiB', '84.2 KiB', '94.0 MiB', '3.0 GiB', '–', '–']);
+});
+
+test('a small line ends at the right with the newest, and its highest point is the most', () => {
+  assert.equal(points([], 72, 18, 10), '');
+  assert.equal(points([0, 5, 10], 90, 18, 10), '70,17 80,9 90,1');
+  assert.equal(points([0, 0], 90, 18, 10), '80,17 90,17');
+});

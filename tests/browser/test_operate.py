@@ -1,0 +1,140 @@
+"""The operator's dashboard in a real browser, on a real daemon whose sources a test can end."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.kit import PHONE, Witness, ask, shows, start, stop, until
+from tests.edge.process import ADMIN, ADMIN_TOKEN, Flowd
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+SCRIPTED = str(Path(__file__).parent / "scripted")
+EXTRA = """
+[sources.all-fills]
+kind = "scripted-fills"
+restart_delay = "60s"
+
+[transforms.analytics]
+kind = "totals"
+input = "all-fills"
+
+[sinks.script]
+kind = "scripted-script"
+
+[sinks.pages]
+kind = "pages"
+"""
+
+
+class House(Flowd):
+    """The daemon and what the browser said of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.witness = Witness(("WebSocket", "ERR_", "status of 401"))
+        super().__init__(
+            folder,
+            None,
+            settings={"admin_token": ADMIN_TOKEN},
+            extra=EXTRA,
+            env=ADMIN,
+            arguments=["--plugins-dir", SCRIPTED],
+        )
+
+    def open(self, page: Page) -> Page:
+        """Open the page, and wait until it knows the daemon."""
+        self.witness.watch(page).goto(f"http://127.0.0.1:{self.port}/operate")
+        page.wait_for_selector("#components tbody tr:not(.ghost)")
+        page.wait_for_selector("#connection[data-status=connected]")
+        return page
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with House(tmp_path / "flowd") as house:
+        start(house)
+        until(lambda: ask(house, "/health")["status"] == "ok", "the source delivers")
+        yield house
+        house.witness.conclude(house)
+
+
+def row(page: Page, name: str) -> str:
+    """All that a component's row says."""
+    return page.locator(f"#components tr:has(th:has-text('{name}'))").inner_text()
+
+
+def test_each_component_has_a_row_with_how_it_does(page: Page, house: House) -> None:
+    house.open(page)
+
+    assert page.locator("#components tbody tr").count() == 7
+    assert "delivering" in row(page, "all-fills")
+    assert "All works" in page.inner_text("#health")
+    shows(page, "document.querySelectorAll('#components polyline[points]').length > 0")
+    assert page.evaluate("document.querySelectorAll('h1').length") == 1
+    assert "of a budget of 256 MiB" in page.inner_text("#machine")
+    assert page.inner_text("#saved").endswith("ago")
+
+
+def test_a_source_that_failed_says_why_and_left_a_gap(page: Page, house: House) -> None:
+    house.open(page)
+
+    assert ask(house, "/break/all-fills", []) == "said"
+
+    until(lambda: "last: the test pulled the plug" in row(page, "all-fills"), "its row says why")
+    until(lambda: "nothing came later" in page.inner_text("#gaps"), "the gap is told")
+    assert "the test pulled the plug" in page.inner_text("#gaps")
+
+
+def test_the_admin_token_is_asked_for_once_and_is_stored_nowhere(page: Page, house: House) -> None:
+    house.open(page)
+    button = page.get_by_role("button", name="reconnect all-fills")
+
+    button.click()
+    page.fill("#admin-token", "a wrong one")
+    page.keyboard.press("Enter")
+    until(lambda: "not the admin token" in page.inner_text("#admin-words"), "it was refused")
+    page.fill("#admin-token", ADMIN["EDGE_ADMIN_TOKEN"])
+    page.keyboard.press("Enter")
+    until(lambda: "is started again" in page.inner_text("#said"), "it was accepted")
+    page.get_by_role("button", name="reconnect analytics").click()
+
+    until(lambda: "analytics is started again" in page.inner_text("#said"), "nobody asked again")
+    assert not page.locator("#admin").is_visible()
+    kept = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
+    assert ADMIN["EDGE_ADMIN_TOKEN"] not in page.evaluate(kept)
+    page.click("#admin-forget")
+    button.click()
+    assert page.locator("#admin").is_visible()
+
+
+def test_without_a_connection_nothing_is_called_well(page: Page, house: House) -> None:
+    house.open(page)
+
+    stop(house)
+
+    until(lambda: "no connection" in page.inner_text("#health"), "it is not known any more")
+    assert page.locator("#health .good").count() == 0
+
+
+def test_what_is_focused_stays_when_the_table_is_written_anew(page: Page, house: House) -> None:
+    house.open(page)
+    page.get_by_role("button", name="reconnect analytics").focus()
+    seen = page.evaluate("flowdOperate.status.time_ms")
+
+    shows(page, f"flowdOperate.status.time_ms > {seen}")
+
+    name = "document.activeElement.getAttribute('aria-label')"
+    assert page.evaluate(name) == "reconnect analytics"
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_on_a_phone_nothing_is_wider_than_the_screen(
+    browser: Browser, house: House, scheme: str
+) -> None:
+    context = browser.new_context(viewport=PHONE, color_scheme=scheme)  # type: ignore[arg-type]
+    page = house.open(context.new_page())
+
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    context.close()
