@@ -6,18 +6,18 @@ those that the price reaches are liquidated. What is open after a window follows
 before it, so any day can be had alone, and history and the live market have the same past.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from flowd_simulator.cascades import WINDOW_MS, Cascade, Side
-from flowd_simulator.extremes import WINDOWS_DAY, Extremes
+from flowd_simulator.cascades import WINDOW_MS, WINDOWS_DAY, Side
+from flowd_simulator.extremes import Extremes
 from flowd_simulator.instruments import Instrument
 from flowd_simulator.noise import key
 from flowd_simulator.noise_arrays import Floats, signs, units
+from flowd_simulator.paths import Paths
 
 SHARES: Final = {5: 0.15, 10: 0.30, 25: 0.25, 50: 0.20, 100: 0.10}
 """How much of what is opened has which leverage."""
@@ -45,9 +45,9 @@ class Day(NamedTuple):
 class Crowd:
     """The crowds of all symbols."""
 
-    def __init__(self, seed: int, cascade_in: Callable[[int], Cascade | None] | None) -> None:
+    def __init__(self, seed: int, paths: Paths) -> None:
         self._seed = seed
-        self._extremes = Extremes(seed, cascade_in)
+        self._extremes = Extremes(paths)
         self._day = lru_cache(maxsize=1000)(self._make_day)
 
     def open_interest(self, instrument: Instrument, time_ms: int) -> float:

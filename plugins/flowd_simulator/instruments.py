@@ -38,6 +38,11 @@ class Instrument:
         return self.base + self.quote
 
     @property
+    def followed(self) -> str:
+        """Whose price it has: a coin-margined contract has that of its coin's main one."""
+        return f"{self.base}USDT" if self.contract_usd else self.symbol
+
+    @property
     def step(self) -> Decimal:
         """The smallest quantity, and what quantities are multiples of."""
         return Decimal(1).scaleb(-self.quantity_decimals)

@@ -45,5 +45,10 @@ def following(interval: str, opening_ms: int) -> int:
     return opening_ms + (7 * DAY_MS if interval == "1w" else WIDTHS_MS[interval])
 
 
+def width_ms(interval: str) -> int:
+    """How long a candle is; months, whose lengths differ, count as one day."""
+    return WIDTHS_MS.get(interval, 7 * DAY_MS if interval == "1w" else DAY_MS)
+
+
 def _month_ms(year: int, month: int) -> int:
     return int(datetime(year, month, 1, tzinfo=UTC).timestamp()) * 1000

@@ -4,7 +4,6 @@ A generator of random numbers must be run from the start to reach an instant. A 
 name, instant) is there at once, in any order, and gives history and the live market the same past.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -39,25 +38,9 @@ def signed(key: int, place: int) -> float:
 
 
 def octaves(seed: int) -> list[int]:
-    """The keys of the lattices of a walk."""
-    return [mix(seed + octave) for octave in range(OCTAVES)]
-
-
-def walk(seed: int) -> Callable[[int], float]:
-    """A function of the step number which looks like a random walk of unit steps, and stays near 0.
+    """The keys of the lattices of a walk, which looks random, of unit steps, and stays near 0.
 
     Noise on ever coarser lattices is added up, each twice as strong as the one four times finer:
     distance grows with the square root of time, as in a walk.
     """
-    keys = octaves(seed)
-    lattice = lru_cache(maxsize=100_000)(signed)
-
-    def at(step: int) -> float:
-        total = 0.0
-        for octave, octave_key in enumerate(keys):
-            cell, into = divmod(step, 1 << 2 * octave)
-            left, right = lattice(octave_key, cell), lattice(octave_key, cell + 1)
-            total += (left + (right - left) * into / (1 << 2 * octave)) * (1 << octave)
-        return total
-
-    return at
+    return [mix(seed + octave) for octave in range(OCTAVES)]

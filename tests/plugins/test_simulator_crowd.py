@@ -6,9 +6,8 @@ from math import exp
 
 import numpy as np
 import pytest
-from flowd_simulator.cascades import WINDOW_MS, Side
+from flowd_simulator.cascades import WINDOW_MS, WINDOWS_DAY, Side
 from flowd_simulator.crowd import LASTING, LEVERAGED, SHARES, liquidation, usual
-from flowd_simulator.extremes import WINDOWS_DAY
 from flowd_simulator.instruments import Instrument
 from flowd_simulator.intervals import DAY_MS
 from flowd_simulator.market import Market

@@ -6,9 +6,10 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from flowd_simulator.binance.names import Stream
+from flowd_simulator.candles import Candle
 from flowd_simulator.instruments import Instrument
 from flowd_simulator.intervals import following, opening
-from flowd_simulator.market import FUNDING_MS, TRADE_SLOT_MS, Candle, Market
+from flowd_simulator.market import FUNDING_MS, TRADE_SLOT_MS, Market
 from flowd_simulator.orders import ForcedOrder
 
 Place = Literal["inside", "beside", "absent"]

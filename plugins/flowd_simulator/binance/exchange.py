@@ -28,6 +28,7 @@ PLACE_WEIGHTS: Final[dict[events.Place, int]] = {"inside": 14, "beside": 3, "abs
 BEHIND_MAX_MS: Final = 10_000
 """A clock that leaps is not followed further back than this."""
 HANDSHAKE_S: Final = 10.0
+LOOK_BACK_S: Final = 0.02
 
 
 @frozen
@@ -171,6 +172,7 @@ class Binance:
             at = await nursery.start(serve_streams, self.serve_websocket, host, port)
             rest_at = await nursery.start(serve_http, self.rest.app, host, rest_port)
             nursery.start_soon(self.run)
+            nursery.start_soon(self._look_back)
             task_status.started(Addresses(f"ws://{at}", f"http://{rest_at}"))
 
     async def run(self) -> None:
@@ -222,6 +224,12 @@ class Binance:
                 session = Session(connection, self.limits, self.faults, self.clock)
                 await self._audience.seat(session, asked, self.limits.streams)
             codec.cancel_scope.cancel()
+
+    async def _look_back(self) -> None:
+        """Have all years of candles at hand, so that the first who asks for it need not wait."""
+        for symbol in self.market.instruments:
+            for _ in self.market.prepare(symbol, self.clock()):
+                await trio.sleep(LOOK_BACK_S)
 
     async def _trade(self) -> None:
         """The market's pulse. What happens is decided elsewhere, as a function of time."""

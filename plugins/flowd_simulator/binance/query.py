@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from flowd_simulator.instruments import Instrument
 from flowd_simulator.intervals import following, opening
+from flowd_simulator.market import LISTED_MS
 
 Query = Mapping[str, str]
 
@@ -60,13 +61,15 @@ def openings(query: Query, interval: str, now_ms: int, limit: int) -> list[int]:
 
 
 def _up_to(interval: str, last_ms: int, limit: int) -> list[int]:
-    found = [last_ms]
-    while len(found) < limit and found[-1] > 0:
-        found.append(opening(interval, found[-1] - 1))
+    found: list[int] = []
+    while len(found) < limit and last_ms >= LISTED_MS:
+        found.append(last_ms)
+        last_ms = opening(interval, last_ms - 1)
     return found[::-1]
 
 
 def _from(interval: str, start_ms: int, end_ms: int, limit: int) -> list[int]:
+    start_ms = max(start_ms, LISTED_MS)
     opening_ms = opening(interval, start_ms)
     if opening_ms < start_ms:
         opening_ms = following(interval, opening_ms)

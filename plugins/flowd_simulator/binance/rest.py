@@ -12,6 +12,7 @@ from quart_trio import QuartTrio
 from flowd_simulator.binance.events import candle_texts
 from flowd_simulator.binance.query import BadRequest, Query, number, one_of, openings, traded
 from flowd_simulator.binance.weights import Refused, Weights
+from flowd_simulator.candles import Candle
 from flowd_simulator.instruments import Instrument
 from flowd_simulator.intervals import DAY_MS, INTERVALS, WIDTHS_MS, following
 from flowd_simulator.market import Market
@@ -19,6 +20,7 @@ from flowd_simulator.session import Clock
 
 KLINES_USUAL: Final = 500
 KLINES_MAX: Final = 1500
+ROWS_AT_ONCE: Final = 100
 HISTORY_MAX: Final = 500
 HISTORY_KEPT_MS: Final = 30 * DAY_MS
 PERIODS: Final = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
@@ -114,16 +116,17 @@ class Rest:
         interval = one_of(query, "interval", INTERVALS, BadRequest(-1120, "Invalid interval."))
         limit = number(query, "limit", KLINES_USUAL, least=1, most=KLINES_MAX)
         wanted = openings(query, interval, now_ms, limit)
+        candles = self._market.candles(instrument.symbol, interval, wanted, now_ms)
         rows = []
-        for opening_ms in wanted:
-            rows.append(self._row(instrument, interval, opening_ms, now_ms))
-            await trio.lowlevel.checkpoint()  # Long candles take a while; others get a turn.
+        for opening_ms, candle in zip(wanted, candles, strict=True):
+            rows.append(self._row(instrument, interval, opening_ms, candle))
+            if not len(rows) % ROWS_AT_ONCE:
+                await trio.lowlevel.checkpoint()  # Others get a turn.
         return rows
 
     def _row(
-        self, instrument: Instrument, interval: str, opening_ms: int, now_ms: int
+        self, instrument: Instrument, interval: str, opening_ms: int, candle: Candle
     ) -> list[object]:
-        candle = self._market.candle_at(instrument.symbol, interval, opening_ms, now_ms)
         texts = candle_texts(instrument, candle)
         close_ms = following(interval, opening_ms) - 1
         prices = [texts[name] for name in "ohlcv"]

@@ -37,5 +37,5 @@ class Past:
 
 
 NO_PAST = Past(0.0, 0, 0)
-LONG_PAST = Past(30.0, 4000, 120)
+LONG_PAST = Past(30.0, 4000, 60)
 """For who wants to see something: takes a few seconds."""
