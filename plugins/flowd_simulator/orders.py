@@ -61,10 +61,13 @@ _time = attrgetter("time_ms")
 
 
 class OrderFlow:
-    """All forced orders of a market, before the exchange samples them for its stream."""
+    """All forced orders of a market on one venue, before that samples them for its stream. Venues
+    have the same cascades and prices, and orders of their own.
+    """
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, venue: str = "") -> None:
         self._market = market
+        self._venue = venue
         self._symbols = tuple(market.instruments)
         self._coin_margined = tuple(market.coin_margined)
         # The exchange asks several times a second, and one spell answers many times.
@@ -85,7 +88,7 @@ class OrderFlow:
 
     def _make_drizzle(self, second: int) -> Spell:
         """Single orders of one second, of either side."""
-        random = Random(key(self._market.seed, "drizzle", second))
+        random = Random(key(self._market.seed, f"drizzle{self._venue}", second))
         expected = self._market.rate * (1 - CASCADE_SHARE) / 60
         count = int(expected) + (random.random() < expected % 1)
         times_ms = (second * 1000 + random.randrange(1000) for _ in range(count))
@@ -121,7 +124,7 @@ class OrderFlow:
         cascade = self._market.cascade_in(window)
         if cascade is None:
             return ()
-        random = Random(key(self._market.seed, "shower", window))
+        random = Random(key(self._market.seed, f"shower{self._venue}", window))
         expected = self._market.rate * WINDOW_MS / MINUTE_MS * CASCADE_SHARE / LIKELIHOOD
         count = min(CASCADE_ORDERS_MAX, max(CASCADE_ORDERS_MIN, round(expected)))
         usual_usd = _mean(*SHOWER) * (1 + GROWTH / (1 + EARLINESS)) * count / len(cascade.symbols)

@@ -15,8 +15,8 @@ from typing import Any
 import flowd_history
 import pytest
 import trio
+from flowd_simulator.door import serve_http
 from flowd_simulator.hyperliquid import Answer
-from flowd_simulator.hyperliquid.door import serve_http
 from typer.testing import CliRunner
 
 from tests.edge.process import Flowd

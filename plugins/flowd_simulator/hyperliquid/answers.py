@@ -9,8 +9,9 @@ import msgspec
 from flowd_simulator.chain.accounts import Account
 from flowd_simulator.chain.coins import money
 from flowd_simulator.chain.tape import Tape
+from flowd_simulator.door import Answer
 from flowd_simulator.hyperliquid import markets, states
-from flowd_simulator.hyperliquid.terms import NOT_UNDERSTOOD, TOO_MUCH, Answer, Terms
+from flowd_simulator.hyperliquid.terms import NOT_UNDERSTOOD, TOO_MUCH, Terms
 from flowd_simulator.hyperliquid.weights import Count
 from flowd_simulator.intervals import HOUR_MS
 from flowd_simulator.session import Clock

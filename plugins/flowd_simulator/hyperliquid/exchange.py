@@ -11,13 +11,13 @@ from trio_websocket import WebSocketConnection
 from flowd_simulator.chain.coins import BY_NAME
 from flowd_simulator.chain.live import Chain
 from flowd_simulator.chain.rows import Block, Row
+from flowd_simulator.door import Answer, address_of, opened, serve_http
 from flowd_simulator.faults import Faults, InfoFault
 from flowd_simulator.hyperliquid import markets, texts
 from flowd_simulator.hyperliquid.answers import Answers
 from flowd_simulator.hyperliquid.client import Client, Wish
-from flowd_simulator.hyperliquid.door import address_of, opened, serve_http
 from flowd_simulator.hyperliquid.garbage import GARBAGE
-from flowd_simulator.hyperliquid.terms import Addresses, Answer, Terms
+from flowd_simulator.hyperliquid.terms import Addresses, Terms
 from flowd_simulator.hyperliquid.troubles import ANSWERS
 from flowd_simulator.hyperliquid.weights import Count
 from flowd_simulator.session import Clock, Limits, Session, guarded, shake_hands
@@ -161,7 +161,8 @@ class Hyperliquid:
             await self._serve_client(again, address)
             return
 
-        async def respond(method: str, path: str, body: bytes) -> Answer | None:
+        async def respond(method: str, target: str, body: bytes) -> Answer | None:
+            path = target.partition("?")[0]
             self.answering += 1
             try:
                 await trio.sleep(self.faults.slow_s)

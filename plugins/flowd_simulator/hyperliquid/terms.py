@@ -4,7 +4,8 @@ from typing import Final
 
 from attrs import define, frozen
 
-JSON: Final = "application/json"
+from flowd_simulator.door import Answer
+
 PLAIN: Final = "text/plain; charset=utf-8"
 HTML: Final = "text/html"
 
@@ -54,16 +55,6 @@ class Addresses:
     def base(self) -> str:
         """The `base_url` of the exchange's own SDK."""
         return f"http://{self.at}"
-
-
-@frozen
-class Answer:
-    """What a request is answered with."""
-
-    status: int
-    body: bytes
-    content_type: str = JSON
-    headers: tuple[tuple[str, str], ...] = ()
 
 
 TOO_MUCH: Final = Answer(429, b"null")

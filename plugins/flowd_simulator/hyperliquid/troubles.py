@@ -5,8 +5,9 @@ from typing import Final
 
 from attrs import evolve
 
+from flowd_simulator.door import JSON, Answer
 from flowd_simulator.faults import InfoFault
-from flowd_simulator.hyperliquid.terms import BAD_GATEWAY, JSON, PLAIN, TOO_MUCH, Answer
+from flowd_simulator.hyperliquid.terms import BAD_GATEWAY, PLAIN, TOO_MUCH
 
 RETRY_AFTER_S: Final = 2
 HUGE: Final = 32 * 1024 * 1024

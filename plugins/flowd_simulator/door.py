@@ -1,12 +1,13 @@
-"""One port for WebSocket and REST, as the exchange has it: the head of a request decides."""
+"""One port for WebSocket and REST, as some exchanges have it: the head of a request decides."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import h11
 import trio
+from attrs import frozen
 
-from flowd_simulator.hyperliquid.terms import Answer
+JSON: Final = "application/json"
 
 HEAD_MAX: Final = 64 * 1024
 BODY_MAX: Final = 1024 * 1024
@@ -14,8 +15,21 @@ PATIENCE_S: Final = 10.0
 IDLE_S: Final = 75.0
 CHUNK: Final = 64 * 1024
 
+
+@frozen
+class Answer:
+    """What a request is answered with."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+
 Respond = Callable[[str, str, bytes], Awaitable[Answer | None]]
-"""Method, path and body to an answer; None cuts the connection without a word."""
+"""Method, target (a path, maybe with a query) and body to an answer; None cuts the connection
+without a word.
+"""
 
 
 class Opened(trio.abc.Stream):
@@ -101,7 +115,7 @@ async def serve_http(stream: trio.abc.Stream, respond: Respond) -> None:
 async def _request(
     connection: h11.Connection, stream: trio.abc.Stream
 ) -> tuple[str, str, bytes] | None:
-    method, path, body = "", "", b""
+    method, target, body = "", "", b""
     with trio.move_on_after(IDLE_S):
         while True:
             event = connection.next_event()
@@ -111,13 +125,13 @@ async def _request(
                     await stream.send_all(connection.send(going_on) or b"")
                 connection.receive_data(bytes(await stream.receive_some(CHUNK)))
             elif isinstance(event, h11.Request):
-                method, path = event.method.decode(), event.target.decode().partition("?")[0]
+                method, target = event.method.decode(), event.target.decode()
             elif isinstance(event, h11.Data):
                 body += bytes(event.data)
                 if len(body) > BODY_MAX:
                     return None
             elif isinstance(event, h11.EndOfMessage):
-                return method, path, body
+                return method, target, body
             else:
                 return None
     return None
