@@ -6,7 +6,7 @@ are for what several plugins read.
 
 import re
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
-from typing import Literal
+from typing import ClassVar, Literal
 
 from attrs import field, frozen
 
@@ -91,6 +91,9 @@ class Fill:
     account's position was before, signed, where the exchange tells it.
     """
 
+    price_kind: ClassVar[PriceKind] = "fill"
+    coverage: ClassVar[Coverage] = "all"
+
     symbol: str
     side: Side
     price: Decimal
@@ -148,13 +151,27 @@ class Total:
 
 
 @frozen
+class VenueSum:
+    """What one venue added to a bucket, in quote units, and what its numbers are worth: as those of
+    `Liquidation`, the worst that was added. `venue` is empty for what nobody knows the venue of.
+    """
+
+    venue: str
+    buy: Decimal
+    sell: Decimal
+    count: int
+    price_kind: PriceKind = "fill"
+    coverage: Coverage = "sampled"
+
+
+@frozen
 class Bucket:
     """What was liquidated of one symbol in one span of time: full totals, in quote units.
 
     `time_ms` is the span's beginning, UTC; `buy` is shorts liquidated (forced buying), `sell`
     longs; `count` how many orders. `late` says that a newer bucket of this series was published
-    before. `venue` is where it was liquidated, empty where nobody knows: of before venues were
-    noted, or of another's history.
+    before. `venues` are its parts, by name. `venue` is where it was liquidated, empty where these
+    are several, or nobody knows: of before venues were noted, or of another's history.
     """
 
     symbol: str
@@ -169,6 +186,7 @@ class Bucket:
     incomplete: bool = False
     """Orders were missed that may belong here."""
     venue: str = ""
+    venues: tuple[VenueSum, ...] = ()
 
     @property
     def total(self) -> Decimal:
@@ -179,6 +197,25 @@ class Bucket:
     def delta(self) -> Decimal:
         """Positive when more shorts than longs were liquidated."""
         return trimmed(EXACT.subtract(self.buy, self.sell))
+
+    @property
+    def parts(self) -> tuple[VenueSum, ...]:
+        """Its venues; what was saved before there were parts is one of them, of which no more is
+        said than is known.
+        """
+        if self.venues or not self.count:
+            return self.venues
+        return (VenueSum(self.venue, self.buy, self.sell, self.count),)
+
+    @property
+    def lower_bound(self) -> bool:
+        """Whether more was liquidated than this says, since a venue tells a sample."""
+        return any(part.coverage == "sampled" for part in self.parts)
+
+    @property
+    def approximate(self) -> bool:
+        """Whether a venue tells other prices than those at which was traded."""
+        return any(part.price_kind in ("limit", "bankruptcy") for part in self.parts)
 
 
 @frozen

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from flowd.market import Bucket, Liquidation, trimmed
+from flowd.market import Bucket, Liquidation, VenueSum, trimmed
 from flowd.plugin import Batch, Clock, codec
 
 ORDERS_FIRST = 50
@@ -95,8 +95,25 @@ def order_item(order: Liquidation, precision: int | None = None) -> dict[str, An
     }
 
 
+UNKNOWN = "unknown"
+"""What the venue is called of which nobody knows."""
+
+
+def venue_of(part: VenueSum) -> dict[str, Any]:
+    """What one venue added to a bar."""
+    return {
+        "buy": plain(part.buy),
+        "sell": plain(part.sell),
+        "count": part.count,
+        "price_kind": part.price_kind,
+        "coverage": part.coverage,
+    }
+
+
 def point(bucket: Bucket) -> dict[str, Any]:
-    """One bar: decimal strings, their short forms, and the time in seconds and milliseconds."""
+    """One bar: decimal strings, their short forms, and the time in seconds and milliseconds; its
+    venues, and what it is worth.
+    """
     amounts = {
         "buy_volume": bucket.buy,
         "sell_volume": bucket.sell,
@@ -109,6 +126,9 @@ def point(bucket: Bucket) -> dict[str, Any]:
         **{f"{name}_formatted": short(amount) for name, amount in amounts.items()},
         "count": bucket.count,
         "timestamp_ms": bucket.time_ms,
+        "venues": {part.venue or UNKNOWN: venue_of(part) for part in bucket.parts},
+        "approximate": bucket.approximate,
+        "lower_bound": bucket.lower_bound,
         **({"backfilled": True} if bucket.backfilled else {}),
         **({"incomplete": True} if bucket.incomplete else {}),
     }

@@ -8,8 +8,9 @@ from decimal import Decimal
 
 from attrs import evolve, frozen
 
-from flowd.market import EXACT, Bucket, trimmed
+from flowd.market import Bucket, trimmed
 from flowd.plugin import Feed, Stream
+from flowd_liquidations.parts import Parts, Venues, joined, only, ordered, totals
 from flowd_liquidations.timeframe import Timeframe, key
 
 Begin = Callable[[str, str, int], None]
@@ -25,11 +26,18 @@ class Hole:
 
 
 class Shelf:
-    """The buckets of all symbols in these timeframes, our own and those from elsewhere."""
+    """The buckets of all symbols in these timeframes, our own and those from elsewhere.
 
-    def __init__(self, timeframes: list[Timeframe], feed: Feed[Bucket]) -> None:
+    `alone` says that all orders are of one input, so what an older flowd saved of them and did not
+    name is of the venue that comes.
+    """
+
+    def __init__(
+        self, timeframes: list[Timeframe], feed: Feed[Bucket], *, alone: bool = True
+    ) -> None:
         self.timeframes = timeframes
         self._feed = feed
+        self._alone = alone
         self.newest_ms = 0
         """The newest order's time; with the clock it decides what has outlived its retention."""
         self._last: dict[tuple[str, str], int] = {}
@@ -39,6 +47,7 @@ class Shelf:
         self._keys: dict[str, dict[int, list[str]]] = {frame.name: {} for frame in timeframes}
         self._oldest: dict[str, int] = {}
         self._holes: Stream[Hole] = feed.table("holes", Hole)
+        self._whole = not len(self._holes)
         for record in feed.records():
             bucket = record.value
             self._note(bucket)
@@ -59,16 +68,6 @@ class Shelf:
         return self._feed.get(key(symbol, frame.name, time_ms))
 
     def put(
-        self, symbol: str, frame: Timeframe, time_ms: int, buy: Decimal, sell: Decimal, count: int
-    ) -> None:
-        """Publish a bucket as it was counted elsewhere."""
-        late = time_ms < self._last.get((symbol, frame.name), time_ms)
-        buy, sell = trimmed(buy), trimmed(sell)
-        bucket = Bucket(symbol, frame.name, time_ms, buy, sell, count, late, backfilled=True)
-        self._feed.publish(bucket, key=key(symbol, frame.name, time_ms))
-        self._note(bucket)
-
-    def add(
         self,
         symbol: str,
         frame: Timeframe,
@@ -76,35 +75,64 @@ class Shelf:
         buy: Decimal,
         sell: Decimal,
         count: int,
-        venue: str,
+        venues: Venues = (),
     ) -> None:
-        """Add to a bucket of our own, which names no other venue, and publish its full totals,
-        marked as late where a newer one of its series came before.
+        """Publish a bucket as it was counted elsewhere, with its venues where they are told."""
+        late = time_ms < self._last.get((symbol, frame.name), time_ms)
+        bucket = Bucket(
+            symbol,
+            frame.name,
+            time_ms,
+            trimmed(buy),
+            trimmed(sell),
+            count,
+            late,
+            backfilled=True,
+            venue=only(venues),
+            venues=venues,
+        )
+        self._feed.publish(bucket, key=key(symbol, frame.name, time_ms))
+        self._note(bucket)
+
+    def add(
+        self, symbol: str, frame: Timeframe, time_ms: int, parts: Parts, before: Bucket | None
+    ) -> None:
+        """Add what venues told to a bucket of our own, which is there as `before`, and publish its
+        full totals, marked as late where a newer one of its series came before.
         """
-        name = key(symbol, frame.name, time_ms)
-        before = self._feed.get(name)
         series = (symbol, frame.name)
         if before is None:
             if series not in self._begun:
                 self._begun[series] = time_ms
                 self._on_begin(symbol, frame.name, time_ms)
-            buy, sell = trimmed(buy), trimmed(sell)
+            venues = ordered(parts)
         else:
             assert not before.backfilled
-            assert before.venue in ("", venue)
-            buy = trimmed(EXACT.add(before.buy, buy)) if buy else before.buy
-            sell = trimmed(EXACT.add(before.sell, sell)) if sell else before.sell
-            count += before.count
+            venues = joined(before, parts, alone=self._alone)
+        buy, sell, count = totals(venues)
         late = time_ms < self._last.get(series, time_ms)
-        torn = len(self._holes) > 0 and self._torn(frame, time_ms)
-        bucket = Bucket(symbol, frame.name, time_ms, buy, sell, count, late, False, torn, venue)
-        self._feed.publish(bucket, key=name)
+        torn = not self._whole and self._torn(frame, time_ms)
+        bucket = Bucket(
+            symbol,
+            frame.name,
+            time_ms,
+            buy,
+            sell,
+            count,
+            late,
+            False,
+            torn,
+            only(venues),
+            venues,
+        )
+        self._feed.publish(bucket, key=key(symbol, frame.name, time_ms))
         if before is None:
             self._note(bucket)
 
     def tear(self, from_ms: int, to_ms: int) -> None:
         """Between these times some orders were missed: the buckets there are incomplete."""
         self._holes.append(Hole(from_ms, to_ms), key=str(from_ms))
+        self._whole = False
         for frame in self.timeframes:
             starts = [start_ms for start_ms in self._keys[frame.name] if start_ms <= to_ms]
             for start_ms in [one for one in starts if frame.following(one) > from_ms]:
@@ -148,7 +176,7 @@ class Shelf:
             for start_ms in [start_ms for start_ms in keys if start_ms < now_ms - frame.keep_ms]:
                 for name in keys.pop(start_ms):
                     self._feed.forget(name)
-            if len(self._holes):
+            if not self._whole:
                 keep_ms = max(frame.keep_ms for frame in self.timeframes)
                 for record in self._holes.after(0):
                     if record.value.to_ms < now_ms - 2 * keep_ms:

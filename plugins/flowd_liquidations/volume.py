@@ -5,6 +5,9 @@ It adds up what is new as it comes. Once a second it publishes the changed bucke
 and says that it is done, all in one step: so a restart at any moment neither loses an order nor
 counts one twice, and the stream itself is all the state there is.
 
+Of several inputs each has its own place, and all of them are read by one task: what is published
+together, and how far each was read, belong to one step.
+
 A lone order changes one bucket in each timeframe, and publishing costs far more than adding. So
 wide buckets, of which it is a small part, are published less often: at once after a quiet time,
 and then no more for a while, in which what comes is gathered. Since a place belongs to what is
@@ -21,9 +24,10 @@ import trio
 from attrs import Factory, field, frozen
 
 from flowd.market import Bucket
-from flowd.plugin import Cursor, Feed, Input, Seconds, Stream, StreamName, Streams
+from flowd.plugin import Feed, Input, Seconds, Stream, StreamName, Streams
 from flowd_liquidations.accumulator import Accumulator
 from flowd_liquidations.backfill import Backfill
+from flowd_liquidations.orders import Orders, Reached, news
 from flowd_liquidations.shelf import Shelf
 from flowd_liquidations.timeframe import STANDARD, Timeframes, ordered, parse
 
@@ -60,20 +64,23 @@ def _retain(_: object, attribute: Any, retain: int | str | None) -> None:
 
 @frozen
 class Config:
-    """`input` is a stream of liquidations or of fills; `every` how often changed buckets are
-    published at most, and a fifteenth as often those of five minutes and wider.
+    """`input` or `inputs` are streams of liquidations or of fills; `every` how often changed
+    buckets are published at most, and a fifth as often those of five minutes and wider.
 
     `backfill_from` is another flowd, whose buckets fill the time before our own; without it the
     environment's LIQUIDATION_API_BASE_URL, if set. `retain` cannot be chosen here.
     """
 
-    input: StreamName
+    input: StreamName | None = None
+    inputs: list[StreamName] = field(factory=list)
     timeframes: list[str] = field(default=Factory(lambda: list(STANDARD)), validator=_timeframes)
     every: Seconds = Seconds(1.0)
     backfill_from: str | None = None
     retain: int | str | None = field(default=None, validator=_retain)
 
     def __attrs_post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("neither input nor inputs: name a stream of liquidations, or several")
         name = "backfill_from" if self.backfill_from else BASE_URL
         address = urlsplit(self.history or "http://none")
         if address.scheme not in ("http", "https") or not address.hostname:
@@ -84,6 +91,11 @@ class Config:
         if self.history is not None:
             # Only who has another flowd to ask pays for it, and before the loop turns.
             import_module("httpx2")
+
+    @property
+    def names(self) -> list[str]:
+        """All streams that are added up, each once."""
+        return list(dict.fromkeys([*([self.input] if self.input else []), *self.inputs]))
 
     @property
     def wide(self) -> float:
@@ -100,21 +112,22 @@ async def volume(config: Config, streams: Streams, feed: Feed[Bucket]) -> None:
     """Read, add up, publish; ends when its input does."""
     names = ordered(config.timeframes)
     frames = [parse(name) for name in names]
-    shelf = Shelf(frames, feed)
+    inputs: list[Input[Any]] = [streams[name] for name in config.names]
+    shelf = Shelf(frames, feed, alone=len(inputs) == 1)
     offer: Stream[Timeframes] = feed.table("timeframes", Timeframes)
     offer.append(offered(names, offer.get("timeframes"), shelf, feed.clock()), key="timeframes")
-    orders = streams[config.input]
+    table = feed.table("reached", Reached)
     async with trio.open_nursery() as nursery:
         if config.history is not None:
             nursery.start_soon(Backfill(config.history, shelf, feed).run)
-        # Each has a place of its own, and goes on from it also without timeframes: who configures
+        # Each has places of its own, and goes on from them also without timeframes: who configures
         # one later must not count anew what the others have.
         paces = []
         for place, wide, every_s in (("", False, config.every), ("wide", True, config.wide)):
             own = [frame for frame in frames if (not 0 < frame.width_ms < WIDE_MS) == wide]
-            cursor = orders.cursor(place=place)
-            paces.append(Pace(orders, cursor, Accumulator(own, shelf, feed), every_s))
-        await accumulate(orders, paces)
+            orders = Orders(inputs, place, table, shelf.newest_ms)
+            paces.append(Pace(orders, Accumulator(own, shelf, feed), every_s))
+        await accumulate(inputs, paces)
         nursery.cancel_scope.cancel()
 
 
@@ -135,51 +148,41 @@ def offered(names: list[str], before: Timeframes | None, shelf: Shelf, now_ms: i
 class Pace:
     """Some timeframes that are published equally often, and how far their orders were read."""
 
-    def __init__(
-        self, orders: Input[Any], cursor: Cursor[Any], accumulator: Accumulator, every_s: float
-    ) -> None:
-        self._orders = orders
-        self._cursor = cursor
+    def __init__(self, orders: Orders, accumulator: Accumulator, every_s: float) -> None:
+        self.orders = orders
         self._accumulator = accumulator
         self._every_s = every_s
         self._due = trio.current_time()
-        self._done = cursor.position.seq
-
-    @property
-    def seq(self) -> int:
-        """Up to here it was read."""
-        return self._cursor.position.seq
 
     @property
     def due(self) -> float:
         """When there is something to publish, by Trio's clock; never, where nothing is."""
-        return self._due if self.seq > self._done else math.inf
+        return self._due if self.orders.pending else math.inf
 
     def turn(self) -> bool:
-        """Add a slice of what came, and publish if it is time; true when there was so much that
-        others should run before the next turn.
+        """Add a slice of what came of each input, and publish if it is time; true when there was so
+        much that others should run before the next turn.
         """
         now = trio.current_time()
-        if self.seq == self._done:
+        if not self.orders.pending:
             self._due = max(self._due, now)
-        self._accumulator.add(self._cursor.read(limit=SLICE))
-        level = self._cursor.position == self._orders.head
+        level = self.orders.add_to(self._accumulator, SLICE)
         full = self._accumulator.changed >= CHANGED_MAX
         # What came together is shown together, unless it does not end.
         late = now >= (self._due if level else self._due + self._every_s)
-        if full or (late and self.seq > self._done):
+        if full or (late and self.orders.pending):
             self.publish()
         return full or not level
 
     def publish(self) -> None:
-        """Publish what changed: buckets and place belong to the same instant."""
+        """Publish what changed: buckets and places belong to the same instant."""
         self._accumulator.publish()
-        self._cursor.done()
-        self._due, self._done = trio.current_time() + self._every_s, self.seq
+        self.orders.done()
+        self._due = trio.current_time() + self._every_s
 
 
-async def accumulate(orders: Input[Any], paces: list[Pace]) -> None:
-    """Add up what comes at once, and publish what changed once in a while; ends with its input.
+async def accumulate(inputs: list[Input[Any]], paces: list[Pace]) -> None:
+    """Add up what comes at once, and publish what changed once in a while; ends with its inputs.
 
     Waking up costs far more than an order, so one task serves all paces, and an order that comes
     alone wakes it once.
@@ -187,10 +190,11 @@ async def accumulate(orders: Input[Any], paces: list[Pace]) -> None:
     soonest = trio.current_time()
     while True:
         with trio.move_on_at(min(pace.due for pace in paces)) as waiting:
-            if not await orders.news(min(pace.seq for pace in paces)):
+            seqs = [min(reached) for reached in zip(*(p.orders.seqs for p in paces), strict=True)]
+            if not await news(inputs, seqs):
                 break
         if not waiting.cancelled_caught:
-            await pause(orders, soonest - trio.current_time())
+            await pause(inputs, soonest - trio.current_time())
         soonest = trio.current_time() + PAUSE_S
         for pace in paces:
             while pace.turn():
@@ -199,8 +203,9 @@ async def accumulate(orders: Input[Any], paces: list[Pace]) -> None:
         pace.publish()
 
 
-async def pause(orders: Input[Any], seconds: float) -> None:
-    """Sleep, but not beyond the end of the input."""
+async def pause(inputs: list[Input[Any]], seconds: float) -> None:
+    """Sleep, but not beyond the end of the inputs."""
     if seconds > 0:
         with trio.move_on_after(seconds):
-            await orders.ended()
+            for one in inputs:
+                await one.ended()

@@ -12,7 +12,7 @@ from flowd_liquidations.timeframe import Timeframe
 
 from flowd import testing
 from flowd.market import Bucket, Liquidation, number, trimmed
-from flowd.plugin import Feed
+from flowd.plugin import Feed, StreamName
 from flowd.stream.log import Retain, Stream
 from flowd.upstream.http import Services
 
@@ -53,6 +53,7 @@ class Rig:
         self.now_ms = now_ms
         self.orders: Stream[Liquidation] = self.stream("orders", Liquidation)
         self.buckets: Stream[Bucket] = self.stream("volume", Bucket)
+        self.inputs: dict[str, Stream[Liquidation]] = {}
         self.places: dict[str, int] = {}
         self.tables: dict[str, Stream[Any]] = {}
         self.elsewhere: Any = None
@@ -76,9 +77,17 @@ class Rig:
     def table(self, name: str, record: type) -> Stream[Any]:
         return self.tables.setdefault(name, self.stream(f"volume.{name}", record))
 
-    def run(self) -> Callable[[], Any]:
-        streams = testing.streams(self.orders, places=self.places)
-        return partial(volume.volume, volume.Config("orders"), streams, self.feed)
+    def run(self, *inputs: str) -> Callable[[], Any]:
+        """The transform over `orders`, or over these inputs."""
+        names = inputs or ("orders",)
+        found = [self.orders if name == "orders" else self.input(name) for name in names]
+        config = volume.Config(inputs=[StreamName(name) for name in names])
+        streams = testing.streams(*found, places=self.places)
+        return partial(volume.volume, config, streams, self.feed)
+
+    def input(self, name: str) -> Stream[Liquidation]:
+        """A further stream of orders."""
+        return self.inputs.setdefault(name, self.stream(name, Liquidation))
 
     def happen(self, orders: Iterable[Liquidation]) -> None:
         for one in orders:

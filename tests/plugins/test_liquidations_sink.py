@@ -15,7 +15,7 @@ from flowd_liquidations.shelf import Shelf
 from flowd_liquidations.timeframe import Timeframes
 
 from flowd import testing
-from flowd.market import Liquidation
+from flowd.market import Liquidation, VenueSum
 from flowd.plugin import Feed, Source
 from flowd.setup import config, wiring
 from flowd.values.errors import UserError
@@ -95,7 +95,8 @@ def test_what_was_counted_before_that_was_noted_is_as_old_as_its_oldest_bucket()
     rig = Rig()
     shelf = Shelf(FRAMES, rig.feed)
     for time_ms in (NOW_MS - 60_000, NOW_MS - 180_000):
-        shelf.add("BTCUSDT", FRAMES[0], time_ms, Decimal(1), Decimal(0), 1, "")
+        one = VenueSum("binance", Decimal(1), Decimal(0), 1)
+        shelf.add("BTCUSDT", FRAMES[0], time_ms, {"binance": one}, None)
 
     again = Shelf(FRAMES, rig.feed)
     found = volume.offered(["1m", "5m", "1h"], Timeframes(["1m", "5m"]), again, NOW_MS)
