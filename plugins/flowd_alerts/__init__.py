@@ -3,6 +3,7 @@ what is usual; `positions` has the one that watches traders.
 
 It reads buckets of liquidation volume and publishes alerts, one for each bucket and rule. Its own
 stream is all that it remembers: an alert that stands there is not given again, also after a crash.
+Several streams of buckets are watched each for itself; they are never added up.
 """
 
 import re
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+import trio
 from attrs import field, frozen
 
 from flowd.market import Bucket
@@ -40,7 +42,8 @@ def _timeframes(_: object, attribute: Any, names: list[str]) -> None:
 
 @frozen
 class Config:
-    """`threshold` is an amount in quote units; `z` a cutoff, 0 for none.
+    """`input` or `inputs` are streams of buckets. `threshold` is an amount in quote units; `z` a
+    cutoff, 0 for none.
 
     A bucket's past are the buckets of the `window` spans before it, as far as something was
     liquidated in them; with less than `min_buckets` nothing is unusual. `floor` keeps small amounts
@@ -48,7 +51,8 @@ class Config:
     alert is given again, with a higher level.
     """
 
-    input: StreamName
+    input: StreamName | None = None
+    inputs: list[StreamName] = field(factory=list, kw_only=True)
     timeframes: list[str] = field(factory=lambda: ["5m"], validator=_timeframes)
     symbols: list[str] = field(factory=lambda: ["*"])
     threshold: Decimal | None = None
@@ -62,6 +66,8 @@ class Config:
     max_age: Seconds = Seconds(3600.0)
 
     def __attrs_post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("neither input nor inputs: name a stream of buckets, or several")
         if self.threshold is None and not self.z:
             raise ValueError("neither threshold nor z: one of them must be set")
         if self.threshold is not None and self.threshold <= 0:
@@ -79,6 +85,11 @@ class Config:
             raise ValueError('symbols = []: name at least one symbol, or ["*"] for all')
 
     @property
+    def names(self) -> list[str]:
+        """All streams that are watched, each once."""
+        return list(dict.fromkeys([*([self.input] if self.input else []), *self.inputs]))
+
+    @property
     def levels(self) -> list[Decimal]:
         """The multiples at which alerts are given; the first one is 1."""
         return [Decimal(1), *self.escalate]
@@ -90,7 +101,9 @@ class Alert:
 
     `value` is the bucket's total when it was noticed. The rule `threshold` says which amount was
     reached; the rule `unusual` the `z` of the total and the `median` of the `past` buckets.
-    `level` is 0, and one more for each escalation that was passed. `venue` is the bucket's.
+    `level` is 0, and one more for each escalation that was passed. `venue` and `venues` are the
+    bucket's, by name; `lower_bound` and `approximate` say what its sums are worth, as there.
+    `input` is the stream of the bucket, empty for what was saved before there were several.
     """
 
     symbol: str
@@ -105,15 +118,19 @@ class Alert:
     past: int | None
     text: str
     venue: str = ""
+    venues: tuple[str, ...] = ()
+    lower_bound: bool = False
+    approximate: bool = False
+    input: str = ""
 
     @property
     def key(self) -> str:
-        """There is one alert of this name; a higher level supersedes it."""
+        """There is one alert of this name in each input; a higher level supersedes it."""
         return f"{self.symbol}/{self.timeframe}/{self.time_ms}/{self.rule}"
 
 
 class Watch:
-    """Looks at buckets as they grow, and tells of each once by each rule."""
+    """Looks at the buckets of one input as they grow, and tells of each once by each rule."""
 
     def __init__(self, config: Config, buckets: Input[Bucket], feed: Feed[Alert]) -> None:
         self._config = config
@@ -126,7 +143,8 @@ class Watch:
         self._told_ms: dict[tuple[str, str, str], int] = {}
         """When each series was last alerted of, by each rule: for the cooldown."""
         for record in feed.records():
-            self._note(record.value, record.time_ms)
+            if record.value.input in ("", buckets.name):
+                self._note(record.value, record.time_ms)
 
     def look(self, bucket: Bucket) -> None:
         """Publish what there is to say of this bucket."""
@@ -212,16 +230,30 @@ class Watch:
             past=None if past is None else past.count,
             text=text,
             venue=bucket.venue,
+            venues=tuple(part.venue for part in bucket.parts if part.venue),
+            lower_bound=bucket.lower_bound,
+            approximate=bucket.approximate,
+            input=self._buckets.name,
         )
-        before = self._feed.get(alert.key)
+        before = self._told(alert)
         if before is not None and before.level >= level:
             return
         told_ms = self._told_ms.get((alert.symbol, alert.timeframe, rule), 0)
         if before is None and self._feed.clock() - told_ms < self._config.cooldown * 1000:
             return
-        record = self._feed.publish(alert, key=alert.key, id=f"{alert.key}/{level}")
+        key = f"{alert.key}/{alert.input}" if len(self._config.names) > 1 else alert.key
+        record = self._feed.publish(alert, key=key, id=f"{key}/{level}")
         if record is not None:
             self._note(alert, record.time_ms)
+
+    def _told(self, alert: Alert) -> Alert | None:
+        """What was told of this bucket: as one of several inputs, or while there was but one."""
+        several = self._feed.get(f"{alert.key}/{alert.input}")
+        alone = self._feed.get(alert.key)
+        found = [
+            one for one in (several, alone) if one is not None and one.input in ("", alert.input)
+        ]
+        return max(found, key=lambda one: one.level, default=None)
 
     def _note(self, alert: Alert, time_ms: int) -> None:
         self._told_ms[alert.symbol, alert.timeframe, alert.rule] = time_ms
@@ -236,32 +268,48 @@ def width_ms(timeframe: str) -> int:
 
 def _sentence(bucket: Bucket, total: Decimal) -> str:
     at = datetime.fromtimestamp(bucket.time_ms / 1000, UTC)
+    venues = [part.venue for part in bucket.parts if part.venue]
+    where = f" on {', '.join(venues)}" if venues else ""
     return (
-        f"{bucket.symbol}, {bucket.timeframe} from {at:%H:%M} UTC: {total:,.0f} liquidated "
-        f"(longs {bucket.sell:,.0f}, shorts {bucket.buy:,.0f})"
+        f"{bucket.symbol}, {bucket.timeframe} from {at:%H:%M} UTC: {_worth(bucket)}{total:,.0f} "
+        f"liquidated{where} (longs {bucket.sell:,.0f}, shorts {bucket.buy:,.0f})"
     )
 
 
+def _worth(bucket: Bucket) -> str:
+    """What stands before a sum: `at least ` where a venue tells a sample, `about ` where one tells
+    other prices than were traded at.
+    """
+    least = "at least " if bucket.lower_bound else ""
+    return f"{least}about " if bucket.approximate else least
+
+
 async def alerts(config: Config, streams: Streams, feed: Feed[Alert]) -> None:
-    """Look at each bucket as it changes; ends when the input does."""
-    buckets: Input[Bucket] = streams[config.input]
+    """Look at each bucket as it changes; ends when the inputs do."""
+    async with trio.open_nursery() as nursery:
+        for name in config.names:
+            nursery.start_soon(_watch, config, name, streams, feed)
+
+
+async def _watch(config: Config, name: str, streams: Streams, feed: Feed[Alert]) -> None:
+    buckets: Input[Bucket] = streams[name]
     watch = Watch(config, buckets, feed)
     before, checked = buckets.head.seq, False
     async for record in buckets.cursor().records():
         if record.seq > before and not checked:
             # Which there are is said before the first new bucket; until then it is last time's.
             checked = True
-            _check_timeframes(config, streams, feed)
+            _check_timeframes(config, name, streams, feed)
         watch.look(record.value)
 
 
-def _check_timeframes(config: Config, streams: Streams, feed: Feed[Alert]) -> None:
+def _check_timeframes(config: Config, input: str, streams: Streams, feed: Feed[Alert]) -> None:
     """Say which timeframes the input does not have, where it says which it has."""
-    name = f"{config.input}.timeframes"
+    name = f"{input}.timeframes"
     for record in streams[name].read(0).records if name in streams else ():
         there = record.value.timeframes
         for missing in set(config.timeframes).difference(there):
-            feed.drop(f"no buckets of {missing}", f"{config.input} has {', '.join(there)}")
+            feed.drop(f"no buckets of {missing}", f"{input} has {', '.join(there)}")
 
 
 @hookimpl

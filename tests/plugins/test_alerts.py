@@ -8,7 +8,7 @@ from typing import Any
 import flowd_alerts
 import pytest
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 from flowd_alerts import Alert, Config, Watch, alerts
 from flowd_alerts.robust import usual
 from hypothesis import given
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from flowd import testing
-from flowd.market import Bucket
+from flowd.market import Bucket, VenueSum
 from flowd.plugin import Seconds, Source
 
 FIVE_MINUTES_MS = 300_000
@@ -153,7 +153,7 @@ async def test_a_bucket_that_reaches_the_threshold_is_told_of(
 ) -> None:
     assert rig.see(bucket("999999.99")) == []
 
-    (alert,) = rig.see(bucket("1000000", buy=Decimal("234567.8")))
+    (alert,) = rig.see(bucket("1000000", buy=Decimal("234567.8"), venue="binance"))
 
     assert alert == Alert(
         symbol="BTCUSDT",
@@ -166,9 +166,38 @@ async def test_a_bucket_that_reaches_the_threshold_is_told_of(
         z=None,
         median=None,
         past=None,
-        text="BTCUSDT, 5m from 22:10 UTC: 1,234,568 liquidated "
+        text="BTCUSDT, 5m from 22:10 UTC: at least 1,234,568 liquidated on binance "
         "(longs 1,000,000, shorts 234,568): reached 1,000,000",
+        venue="binance",
+        venues=("binance",),
+        lower_bound=True,
+        approximate=False,
+        input="volume",
     )
+
+
+BYBIT = VenueSum("bybit", Decimal(0), Decimal(1_000_000), 1, "bankruptcy", "all")
+HYPERLIQUID = VenueSum("hyperliquid", Decimal(0), Decimal(1_000_000), 1, "fill", "all")
+OKX = VenueSum("okx", Decimal(0), Decimal(1_000_000), 1, "mark", "sampled")
+
+
+@pytest.mark.parametrize(
+    ("venues", "words"),
+    [
+        ((BYBIT,), "UTC: about 1,000,000 liquidated on bybit ("),
+        ((HYPERLIQUID,), "UTC: 1,000,000 liquidated on hyperliquid ("),
+        ((HYPERLIQUID, OKX), "UTC: at least 1,000,000 liquidated on hyperliquid, okx ("),
+        ((BYBIT, OKX), "UTC: at least about 1,000,000 liquidated on bybit, okx ("),
+    ],
+)
+async def test_an_alert_says_in_words_what_its_sum_is_worth(
+    venues: tuple[VenueSum, ...], words: str, rig: Rig, autojump_clock: Clock
+) -> None:
+    (alert,) = rig.see(bucket(1_000_000, venues=venues))
+
+    assert words in alert.text
+    assert alert.venues == tuple(part.venue for part in venues)
+    assert (alert.approximate, alert.lower_bound) == ("about" in words, "at least" in words)
 
 
 async def test_a_bucket_that_grows_on_is_told_of_once(rig: Rig, autojump_clock: Clock) -> None:
@@ -463,6 +492,51 @@ async def test_a_restart_at_any_moment_tells_nothing_twice_and_misses_nothing(
 
     assert rig.feed.stream.head.seq == 40
     assert len({alert.symbol for alert in rig.feed.values}) == 40
+
+
+async def several(rig: Rig, other: Any, config: Config) -> None:
+    """A life of the transform over these inputs, over all that they have."""
+    async with trio.open_nursery() as nursery:
+        streams = testing.streams(rig.buckets, other, places=rig.places)
+        nursery.start_soon(alerts, config, streams, rig.feed)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+
+async def test_two_inputs_are_watched_each_for_itself_and_told_of_once_whatever_is_configured(
+    rig: Rig, autojump_clock: Clock
+) -> None:
+    other = testing.stream("other", record=Bucket)
+    alone = evolve(MILLION, input="volume", inputs=[])
+    both = evolve(MILLION, input=None, inputs=["volume", "other"])
+    rig.append(bucket(2_000_000))
+    await several(rig, other, alone)
+    other.append(bucket(600_000), key="1")
+    rig.append(bucket(2_100_000))
+    await several(rig, other, both)
+    nothing_more = rig.feed.stream.head.seq
+    other.append(bucket(1_700_000), key="1")
+    rig.append(bucket(2_200_000))
+    await several(rig, other, both)
+    rig.append(bucket(2_300_000))
+    await several(rig, other, alone)
+    await several(rig, other, evolve(both, inputs=["other", "volume"]))
+
+    told = [(alert.input, alert.value) for alert in rig.feed.values]
+    assert nothing_more == 1
+    assert told == [("volume", Decimal(2_000_000)), ("other", Decimal(1_700_000))]
+
+
+async def test_cooldown_is_each_inputs_own_also_after_a_restart(autojump_clock: Clock) -> None:
+    config = evolve(MILLION, input=None, inputs=["volume", "other"], cooldown=Seconds(900.0))
+    rig, other = Rig(config), testing.stream("other", record=Bucket)
+    rig.append(bucket(2_000_000, 1))
+    await several(rig, other, config)
+    rig.append(bucket(2_000_000))
+    other.append(bucket(2_000_000), key="1")
+    await several(rig, other, config)
+
+    assert [alert.input for alert in rig.feed.values] == ["volume", "other"]
 
 
 CONFIG = """
