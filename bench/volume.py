@@ -37,21 +37,24 @@ SYMBOLS = [f"SYM{number}USDT" for number in range(20)]
 REMEMBERED = 1_500
 SLICE = 100
 CASES = {
-    "alone in its second": (1, 1),
-    "alone in its second, of 20 symbols in turn": (1, 20),
-    "10 a second": (10, 20),
-    "100 a second": (100, 20),
-    "1000 a second": (1000, 20),
+    "alone in its second": (1, 1, 1),
+    "alone in its second, of 20 symbols in turn": (1, 20, 1),
+    "10 a second": (10, 20, 1),
+    "100 a second": (100, 20, 1),
+    "1000 a second": (1000, 20, 1),
+    "10 a second, of three venues": (10, 20, 3),
+    "1000 a second, of three venues": (1000, 20, 3),
 }
 """A quiet market, a busy one, a cascade, the worst: how many come in a second, of how many
-symbols.
+symbols and venues.
 """
+VENUES = ("binance", "bybit", "okx")
 
 
 def orders(
-    count: int, seed: int = 1, *, per_s: int = 20, symbols: int = len(SYMBOLS)
+    count: int, seed: int = 1, *, per_s: int = 20, symbols: int = len(SYMBOLS), venues: int = 1
 ) -> list[Liquidation]:
-    """Liquidations of so many symbols, so many in each second."""
+    """Liquidations of so many symbols and venues, so many in each second."""
     random = Random(seed)
     made = []
     for number in range(count):
@@ -68,6 +71,7 @@ def orders(
                 EXACT.multiply(price, quantity),
                 time_ms,
                 f"b:{symbol}:{time_ms}",
+                VENUES[number % venues],
             )
         )
     return made
@@ -82,9 +86,9 @@ def accumulators() -> tuple[list[Accumulator], Stream[Bucket]]:
     return [Accumulator(part, shelf, feed) for part in parts], feed.stream
 
 
-def cost_us(per_s: int, symbols: int) -> float:
+def cost_us(per_s: int, symbols: int, venues: int) -> float:
     """Processor time per order, all timeframes."""
-    made = orders(ORDERS, per_s=per_s, symbols=symbols)
+    made = orders(ORDERS, per_s=per_s, symbols=symbols, venues=venues)
     stream = testing.stream("orders", made, record=Liquidation, retain=ORDERS)
     (narrow, wide), _ = accumulators()
     gc.collect()
