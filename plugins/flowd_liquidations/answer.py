@@ -1,26 +1,31 @@
 """What another service answers about one series, bytes to bars: pure, and it believes nothing."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 from attrs import frozen
 
-from flowd.market import number, trimmed
+from flowd.market import Coverage, PriceKind, VenueSum, number, trimmed
 from flowd.plugin import codec
+from flowd_liquidations.parts import Venues, ordered, totals
 from flowd_liquidations.series import Gap
+from flowd_liquidations.shapes import UNKNOWN
 from flowd_liquidations.timeframe import Timeframe
 
 TIME_MAX_MS = 10**14
+VENUES_MAX, VENUE_CHARACTERS = 50, 40
+"""More venues, or a longer name, makes no sense."""
 
 
 @frozen
 class Bar:
-    """One bucket as the other service counted it."""
+    """One bucket as the other service counted it; `venues` where it tells them."""
 
     time_ms: int
     buy: Decimal
     sell: Decimal
     count: int
+    venues: Venues = ()
 
 
 @frozen
@@ -64,7 +69,34 @@ def _bar(item: Any, frame: Timeframe) -> Bar:
         raise ValueError("expected the beginning of a span")
     if type(count) is not int or count < 0:
         raise ValueError("expected how many orders")
-    return Bar(time_ms, _amount(item.get("buy_volume")), _amount(item.get("sell_volume")), count)
+    buy, sell = _amount(item.get("buy_volume")), _amount(item.get("sell_volume"))
+    venues = _venues(item.get("venues") or {})
+    if venues and totals(venues) != (buy, sell, count):
+        raise ValueError("the venues' sums are not the whole")
+    return Bar(time_ms, buy, sell, count, venues)
+
+
+def _venues(told: Any) -> Venues:
+    if not isinstance(told, dict) or len(told) > VENUES_MAX:
+        raise ValueError("expected venues by their names")
+    parts = {name: _part(name, one) for name, one in told.items()}
+    return ordered(parts)
+
+
+def _part(name: Any, told: Any) -> VenueSum:
+    if not isinstance(told, dict) or not isinstance(name, str) or len(name) > VENUE_CHARACTERS:
+        raise ValueError("expected a venue's sums")
+    count: Any = told.get("count")
+    kind: Any = told.get("price_kind")
+    coverage: Any = told.get("coverage")
+    if type(count) is not int or count < 0:
+        raise ValueError("expected how many orders")
+    if kind not in get_args(PriceKind) or coverage not in get_args(Coverage):
+        raise ValueError("expected what the venue's numbers are worth")
+    venue = "" if name == UNKNOWN else name
+    return VenueSum(
+        venue, _amount(told.get("buy")), _amount(told.get("sell")), count, kind, coverage
+    )
 
 
 def _amount(text: object) -> Decimal:

@@ -172,7 +172,7 @@ class Backfill:
         for bar in answer.bars:
             ours = frame.following(bar.time_ms) > progress.until_ms
             if bar.count and not ours and self._shelf.get(symbol, frame, bar.time_ms) is None:
-                totals = (bar.buy, bar.sell, bar.count)
+                totals = (bar.buy, bar.sell, bar.count, bar.venues)
                 self._shelf.put(symbol, frame, bar.time_ms, *totals)
         gaps = [(first, min(last, progress.until_ms)) for first, last in answer.gaps]
         gaps = [(first, last) for first, last in gaps if first < last]

@@ -92,6 +92,7 @@ def order_item(order: Liquidation, precision: int | None = None) -> dict[str, An
         "avgPrice": plain(order.price),
         "timestamp": order.time_ms,
         "displayTime": f"{at:%H:%M:%S}",
+        "venue": order.venue,
     }
 
 
@@ -134,6 +135,16 @@ def point(bucket: Bucket) -> dict[str, Any]:
     }
 
 
+def worth(buckets: Iterable[Bucket]) -> dict[str, Any]:
+    """Whose orders bars are made of, and what their sums are worth all together."""
+    parts = [part for bucket in buckets for part in bucket.parts]
+    return {
+        "venues": sorted({part.venue or UNKNOWN for part in parts}),
+        "approximate": any(part.price_kind in ("limit", "bankruptcy") for part in parts),
+        "lower_bound": any(part.coverage == "sampled" for part in parts),
+    }
+
+
 @lru_cache(maxsize=50_000)
 def point_json(bucket: Bucket) -> bytes:
     """A bar's JSON, made once for all who ask."""
@@ -148,25 +159,31 @@ def points_json(buckets: Iterable[Bucket]) -> bytes:
 @frozen
 class Orders:
     """Batches of one symbol's liquidations as `liquidation_order` messages; equal ones share a
-    channel.
+    channel. Of several streams that one client follows, one is `leading`.
     """
 
     symbol: str
-    precision: int | None = None
+    leading: bool = True
+    precision: Callable[[Liquidation], int | None] = lambda order: None
     clock: Clock = field(kw_only=True, eq=False)
 
     def __call__(self, batch: Batch[Liquidation]) -> list[bytes]:
-        """The first message newest first, and possibly empty; live ones in order of arrival."""
-        if not batch.records and not batch.first:
+        """The first message newest first, and possibly empty; all others, also the first ones of
+        streams that do not lead, in order of arrival.
+        """
+        initial = batch.first and self.leading
+        if not batch.records and not initial:
             return []
         orders = [record.value for record in batch.records]
         if batch.first:
-            orders = orders[::-1][:ORDERS_FIRST]
+            orders = orders[-ORDERS_FIRST:]
+        if initial:
+            orders.reverse()
         message = {
             "type": "liquidation_order",
             "symbol": self.symbol,
-            "data": [order_item(order, self.precision) for order in orders],
-            "initial": batch.first,
+            "data": [order_item(order, self.precision(order)) for order in orders],
+            "initial": initial,
             "timestamp": iso(self.clock()),
         }
         return [codec.encode(message)]

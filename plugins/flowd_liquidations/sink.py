@@ -1,16 +1,29 @@
 """A sink: liquidation orders and volume in the documented messages, over WebSocket and REST."""
 
 from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from attrs import Factory, field, frozen
 from quart import Blueprint, Response, request
 
-from flowd.market import Bucket, Fill, Liquidation
-from flowd.plugin import BadRequest, Clock, Desk, Live, Outage, Session, StreamName, Streams, codec
+from flowd.market import Bucket, Fill, Instrument, Liquidation
+from flowd.plugin import (
+    BadRequest,
+    Clock,
+    Desk,
+    Live,
+    Outage,
+    Session,
+    StreamName,
+    Streams,
+    Wish,
+    codec,
+)
 from flowd_liquidations import shapes
 from flowd_liquidations.backfill import Gaps
+from flowd_liquidations.precisions import Precisions, Table
 from flowd_liquidations.series import Gap, buckets, frame_of, gaps_of, span
 from flowd_liquidations.timeframe import STANDARD, Timeframe, Timeframes
 from flowd_liquidations.windows import Windows
@@ -23,17 +36,29 @@ CLOSE_POLICY = 1008
 
 @frozen
 class Config:
-    """`orders` is a stream of liquidations, `volume` the buckets made of it.
+    """`orders` is a stream of liquidations, or several; `volume` the buckets made of them.
 
-    `precisions` are symbols' numbers of decimals of a quantity, for how it is shown.
+    `precisions` are symbols' numbers of decimals of a quantity, for how it is shown; of others
+    `instruments` tell them, tables of what exchanges list.
     """
 
-    orders: StreamName = field(metadata={"reads": (Liquidation, Fill)})
+    orders: StreamName | list[StreamName] = field(metadata={"reads": (Liquidation, Fill)})
     volume: StreamName = field(metadata={"reads": Bucket})
     path: str = "/api/v1/ws/liquidations/{symbol}"
     rest_path: str = "/api/v1/liquidation-volume/{symbol}/{timeframe}"
     windows_path: str = "/api/v1/liquidation-windows"
     precisions: dict[str, int] = Factory(dict)
+    instruments: list[StreamName] = field(factory=list, metadata={"reads": Instrument})
+
+    def __attrs_post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("orders = []: name at least one stream of liquidations")
+
+    @property
+    def names(self) -> list[str]:
+        """The streams of orders, each once."""
+        orders = self.orders if isinstance(self.orders, list) else [self.orders]
+        return list(dict.fromkeys(orders))
 
 
 def symbol_of(text: str) -> str:
@@ -96,7 +121,7 @@ class View:
         missed: Gaps | None = self._beside("gaps", f"{symbol}/{frame.name}")
         gaps: Iterable[Gap] = () if missed is None else missed.gaps
         outages, now_ms = self._outages(), self._clock()
-        for component in (self._config.orders, self._config.volume):
+        for component in (*self._config.names, self._config.volume):
             gaps = gaps_of(outages, component, start_ms, end_ms, now_ms, gaps)
         get = self._get(self._config.volume)
         return buckets(get, symbol, frame, start_ms, end_ms, list(gaps)), list(gaps)
@@ -135,13 +160,10 @@ def follow(config: Config, session: Session) -> None:
     timeframe = query.pop("timeframe", None)
     start, end = (_either(query, name) for name in ("start", "end"))
     _check(query, ["timeframe", "start", "end"])
-    orders = shapes.Orders(symbol, config.precisions.get(symbol), clock=session.now_ms)
-    of_symbol = {"symbol": symbol}
-    if "role" in session.filters(config.orders):
-        of_symbol["role"] = "liquidated"  # Fills: each liquidation has another side.
-    first = session.wish(config.orders, filter=of_symbol, limit=shapes.ORDERS_FIRST, encode=orders)
+    wishes = _orders(config, session, symbol)
     if timeframe is None:
-        session.follow(first)
+        for wish in wishes:
+            session.follow(wish)
         return
     outages = partial(session.values, OUTAGES)
     view = View(config, session.streams, session.get, outages, session.now_ms)
@@ -155,9 +177,38 @@ def follow(config: Config, session: Session) -> None:
         history=lambda: view.bars(symbol, frame, start_ms, end_ms)[0],
         clock=session.now_ms,
     )
-    second = session.wish(config.volume, filter=wanted, limit=0, encode=volumes)
-    session.follow(first)
-    session.follow(second)
+    wishes.append(session.wish(config.volume, filter=wanted, limit=0, encode=volumes))
+    for wish in wishes:
+        session.follow(wish)
+
+
+def _orders(config: Config, session: Session, symbol: str) -> list[Wish]:
+    """One symbol's orders of all streams; the first of them begins with the message that begins
+    it all, even if it has none.
+    """
+    tables = _tables(config, session)
+    precisions = Precisions(config.precisions, tuple(tables), tuple(tables.values()))
+    wishes = []
+    for name in config.names:
+        shape = shapes.Orders(
+            symbol, name == config.names[0], precision=precisions, clock=session.now_ms
+        )
+        of_symbol = {"symbol": symbol}
+        if "role" in session.filters(name):
+            of_symbol["role"] = "liquidated"  # Fills: each liquidation has another side.
+        wishes.append(session.wish(name, filter=of_symbol, limit=shapes.ORDERS_FIRST, encode=shape))
+    return wishes
+
+
+def _tables(config: Config, session: Session) -> dict[str, Table]:
+    """The instruments, as far as this client may read them: without, quantities are shown less
+    well, and that is all.
+    """
+    found: dict[str, Table] = {}
+    for name in config.instruments:
+        with suppress(BadRequest):
+            found[name] = session.get(name)
+    return found
 
 
 def _either(query: dict[str, str], name: str) -> str | None:
@@ -196,7 +247,7 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         start_ms, end_ms = span(frame, start, end, desk.now_ms())
         found, gaps = view.bars(name, frame, start_ms, end_ms)
         body = (
-            b'{"symbol":%b,"timeframe":%b,"data":%b,"start_time":%d,"end_time":%d,"gaps":%b,"since":%b}'
+            b'{"symbol":%b,"timeframe":%b,"data":%b,"start_time":%d,"end_time":%d,"gaps":%b,"since":%b,%b}'
             % (
                 codec.encode(name),
                 codec.encode(frame.name),
@@ -205,6 +256,7 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
                 end_ms,
                 codec.encode(gaps),
                 codec.encode(view.since_ms(frame)),
+                codec.encode(shapes.worth(found))[1:-1],
             )
         )
         return Response(body, content_type="application/json")

@@ -604,7 +604,7 @@ def batch(values: list[Any], *, first: bool = False) -> Batch[Any]:
 
 
 def test_the_first_message_of_orders_is_newest_first_and_may_be_empty() -> None:
-    shape = shapes.Orders("BTCUSDT", 3, clock=lambda: NOW_MS)
+    shape = shapes.Orders("BTCUSDT", clock=lambda: NOW_MS)
 
     (empty,) = shape(batch([], first=True))
     (full,) = shape(batch(WORKED_EXAMPLE[:3], first=True))

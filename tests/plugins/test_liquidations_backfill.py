@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+from attrs import evolve
 from flowd_liquidations import shapes, sink, timeframe
 from flowd_liquidations.accumulator import Accumulator
 from flowd_liquidations.answer import read
@@ -351,3 +352,45 @@ async def test_a_daemon_that_never_had_data_leaves_no_zero_before_our_own(
     until = FRAMES[0].start(OWN.time_ms)
     found = rig.tables["gaps"].get("BTCUSDT/1m")
     assert found.gaps == [(NOW_MS - 2 * DAY_MS, until)]
+
+
+async def test_what_venues_told_elsewhere_is_taken_over_as_it_is(autojump_clock: Any) -> None:
+    there = Rig()
+    one = WORKED_EXAMPLE[0]
+    there.happen([one, evolve(one, id="y:1", venue="bybit", price_kind="bankruptcy")])
+    add(accumulator(there), there)
+    rig = Rig()
+
+    await backfilled(rig, Elsewhere(there), [OWN])
+
+    name = timeframe.key("BTCUSDT", "1m", 1699999980000)
+    (here, elsewhere) = rig.buckets.get(name), there.buckets.get(name)
+    assert here is not None
+    assert elsewhere is not None
+    assert here.venues == elsewhere.venues
+    assert (here.backfilled, here.approximate, len(here.venues)) == (True, True, 2)
+
+
+def told(**changes: object) -> bytes:
+    part: dict[str, object] = {"buy": "1", "sell": "2", "count": 3}
+    part |= {"price_kind": "fill", "coverage": "all"} | changes
+    bar: dict[str, object] = {"timestamp_ms": 0, "buy_volume": "1", "sell_volume": "2", "count": 3}
+    return codec.encode({"data": [bar | {"venues": {"bybit": part}}]})
+
+
+def test_a_bar_whose_venues_make_no_sense_or_are_not_the_whole_is_not_taken() -> None:
+    frame = FRAMES[0]
+
+    (good,) = read(told(), frame).bars
+    assert good.venues[0].venue == "bybit"
+    for changes in (
+        {"buy": "2"},
+        {"count": 2},
+        {"count": True},
+        {"price_kind": "guess"},
+        {"coverage": None},
+        {"sell": "-2"},
+        {"sell": None},
+    ):
+        found = read(told(**changes), frame)
+        assert (found.bars, len(found.bad)) == ([], 1), changes

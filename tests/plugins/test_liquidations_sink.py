@@ -9,13 +9,13 @@ from typing import Any
 import flowd_liquidations
 import pytest
 import trio
-from attrs import frozen
-from flowd_liquidations import volume
+from attrs import evolve, frozen
+from flowd_liquidations import precisions, volume
 from flowd_liquidations.shelf import Shelf
 from flowd_liquidations.timeframe import Timeframes
 
 from flowd import testing
-from flowd.market import Liquidation, VenueSum
+from flowd.market import Instrument, Liquidation, VenueSum
 from flowd.plugin import Feed, Source
 from flowd.setup import config, wiring
 from flowd.values.errors import UserError
@@ -34,7 +34,11 @@ async def by_hand(config: NoConfig, feed: Feed[Any]) -> None:
 BY_HAND = SimpleNamespace(
     flowd_sources=lambda: [Source("by-hand", by_hand, NoConfig, record=Liquidation)]
 )
+LISTS = SimpleNamespace(
+    flowd_sources=lambda: [Source("lists", by_hand, NoConfig, record=Instrument)]
+)
 REGISTRY = testing.registry(BY_HAND, flowd_liquidations)
+LISTING = testing.registry(BY_HAND, LISTS, flowd_liquidations)
 CONFIG = """
 [sources.orders]
 kind = "by-hand"
@@ -213,3 +217,142 @@ def test_an_address_from_the_environment_is_checked_too(monkeypatch: pytest.Monk
 
     with pytest.raises(UserError, match='LIQUIDATION_API_BASE_URL = "foo": expected an address'):
         planned(CONFIG)
+
+
+INSTRUMENTS = """
+[sources.listed]
+kind = "lists"
+
+[sources.more]
+kind = "by-hand"
+
+[sinks.charts]
+kind = "liquidation-websocket"
+orders = ["orders", "more"]
+volume = "volume"
+instruments = ["listed"]
+precisions = { ETHUSDT = 5 }
+"""
+
+
+def listed(venue: str, step: str | None, contract: str | None = None) -> Instrument:
+    return Instrument(
+        "BTCUSDT",
+        venue,
+        "BTC",
+        "USDT",
+        Decimal("0.1"),
+        None if step is None else Decimal(step),
+        None if contract is None else Decimal(contract),
+        "USDT",
+        "TRADING",
+        0,
+    )
+
+
+@pytest.fixture
+async def venues(autojump_clock: Clock) -> AsyncIterator[testing.Daemon]:
+    config = CONFIG.partition("[sinks")[0].replace(
+        'input = "orders"', 'inputs = ["orders", "more"]'
+    )
+    async with testing.daemon(config + INSTRUMENTS, registry=LISTING) as daemon:
+        await trio.testing.wait_all_tasks_blocked()
+        yield daemon
+
+
+@pytest.mark.parametrize(
+    ("step", "contract", "decimals"),
+    [
+        ("0.001", None, 3),
+        ("1", None, 0),
+        ("1.00", "0.01", 2),
+        ("0.1", "0.01", 3),
+        (None, None, None),
+    ],
+)
+def test_decimals_are_those_of_the_step_in_base_units(
+    step: str | None, contract: str | None, decimals: int | None
+) -> None:
+    assert precisions.decimals(listed("okx", step, contract)) == decimals
+
+
+async def test_quantities_are_shown_as_their_exchange_lists_them(
+    venues: testing.Daemon, autojump_clock: Clock
+) -> None:
+    visitor = venues.connect(SOCKET)
+    other = venues.connect("/api/v1/ws/liquidations/ETHUSDT")
+    for venue, step, contract in (("binance", "0.0001", None), ("okx", "1", "0.01")):
+        one = listed(venue, step, contract)
+        venues.streams["listed"].append(one, key=one.key)
+    here = order(testing.START_MS, "BUY", "0.25", "7")
+    venues.streams["orders"].append(here)
+    venues.streams["orders"].append(evolve(here, symbol="ETHUSDT"))
+    venues.streams["more"].append(evolve(here, venue="okx"))
+    venues.streams["more"].append(evolve(here, venue="bybit"))
+    await trio.sleep(2)
+
+    shown = {
+        (item["symbol"], item["venue"]): item["quantityFormatted"]
+        for message in [*visitor.messages(), *other.messages()]
+        for item in message["data"]
+    }
+    assert shown == {
+        ("BTCUSDT", "binance"): "0.2500",
+        ("BTCUSDT", "okx"): "0.25",
+        ("BTCUSDT", "bybit"): "0.250000",
+        ("ETHUSDT", "binance"): "0.25000",
+    }
+
+
+async def test_orders_of_several_streams_begin_with_one_message_and_none_is_left_out(
+    venues: testing.Daemon, autojump_clock: Clock
+) -> None:
+    for number in range(3):
+        one = order(testing.START_MS + number, "BUY", "1", "7")
+        venues.streams["orders"].append(one)
+        venues.streams["more"].append(evolve(one, venue="okx"))
+
+    visitor = venues.connect(SOCKET)
+    await trio.sleep(2)
+
+    messages = visitor.messages()
+    assert [message["initial"] for message in messages] == [True, False]
+    times = [[item["timestamp"] - testing.START_MS for item in m["data"]] for m in messages]
+    assert times == [[2, 1, 0], [0, 1, 2]]
+
+
+async def test_an_answer_says_whose_its_bars_are_and_what_they_are_worth(
+    venues: testing.Daemon, autojump_clock: Clock
+) -> None:
+    one = order(testing.START_MS, "BUY", "1", "7")
+    venues.streams["orders"].append(evolve(one, venue="hyperliquid", coverage="all"))
+    await trio.sleep(2)
+    first = (await venues.get(f"{REST}/1m")).json()
+    venues.streams["more"].append(evolve(one, id="y", venue="bybit", price_kind="bankruptcy"))
+    await trio.sleep(2)
+    then = (await venues.get(f"{REST}/1m")).json()
+    nothing = (await venues.get("/api/v1/liquidation-volume/NOSUCH/1m")).json()
+
+    def worth(answer: dict[str, Any]) -> tuple[list[str], bool, bool]:
+        return answer["venues"], answer["approximate"], answer["lower_bound"]
+
+    assert worth(first) == (["hyperliquid"], False, False)
+    assert worth(then) == (["bybit", "hyperliquid"], True, True)
+    assert worth(nothing) == ([], False, False)
+
+
+async def test_an_outage_of_any_of_its_sources_is_a_gap(
+    venues: testing.Daemon, autojump_clock: Clock
+) -> None:
+    now_ms = testing.START_MS
+    venues.feeds["more"].lost("gone", now_ms - 60_000)
+
+    answer = (await venues.get(f"{REST}/1m")).json()
+
+    ((first, _),) = answer["gaps"]
+    assert first == now_ms - 60_000
+
+
+def test_a_sink_without_orders_is_refused() -> None:
+    with pytest.raises(UserError, match="name at least one stream of liquidations"):
+        planned(CONFIG.replace('orders = "orders"', "orders = []"))
