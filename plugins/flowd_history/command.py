@@ -1,5 +1,6 @@
 """`flowd export`: a stream's history as a file, also while the daemon writes it."""
 
+import difflib
 import os
 import sqlite3
 import sys
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 CANNOT = 2
+SHOWN_MAX = 20
+"""Symbols that a sentence lists."""
 
 
 class Format(StrEnum):
@@ -79,9 +82,12 @@ def export(
                 raise Mistake(f"--symbol: the records of {stream} have no symbol")
             keyed = query.is_keyed(connection, stream)
             total = query.count(connection, wanted)
+            note = "" if total else _nothing(connection, wanted)
         with _bar(total) as bar:
             rows = _rows(path, wanted, bar)
             _write(chosen, output, rows, streams[stream], keyed=keyed)
+        if note:
+            _say(note)
     except BadRequest as error:
         _fail(f"--{error.parameter} {error.value}: {error}; expected {error.allowed}")
     except sqlite3.Error as error:
@@ -110,6 +116,18 @@ def _wanted(stream: str, start: str | None, end: str | None, symbol: str | None)
         symbols,
         LIMIT_MAX,
     )
+
+
+def _nothing(connection: sqlite3.Connection, wanted: Query) -> str:
+    """Why nothing is exported, in a sentence: an empty file is none."""
+    stream, known = wanted.stream, query.symbols(connection, wanted.stream)
+    missing = [symbol for symbol in wanted.symbols if symbol not in known]
+    if not missing:
+        return f"{stream} has no record in this range"
+    near = difflib.get_close_matches(missing[0], known, 1)
+    shown = ", ".join(known[:SHOWN_MAX]) + (", …" if len(known) > SHOWN_MAX else "")
+    remedy = f"did you mean {near[0]}?" if near else f"there are: {shown or 'none yet'}"
+    return f"{stream} has no record of {', '.join(missing)}; {remedy}"
 
 
 def _format_of(output: Path | None) -> Format:
@@ -205,9 +223,13 @@ def _write(
     formats.write_file(format, output, rows, columns, keyed=keyed)
 
 
-def _fail(message: str) -> NoReturn:
+def _say(message: str) -> None:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"flowd export: {message}", markup=False)
+
+
+def _fail(message: str) -> NoReturn:
+    _say(message)
     raise typer.Exit(CANNOT)

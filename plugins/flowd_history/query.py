@@ -224,6 +224,12 @@ def count(connection: sqlite3.Connection, query: Query) -> int:
     return total
 
 
+def symbols(connection: sqlite3.Connection, stream: str) -> list[str]:
+    """The symbols of a stream's records, in order."""
+    sql = f"SELECT DISTINCT symbol FROM {quoted(stream)} WHERE symbol IS NOT NULL ORDER BY symbol"
+    return [symbol for (symbol,) in connection.execute(sql)]
+
+
 def _rows(connection: sqlite3.Connection, query: Query) -> Iterator[tuple[int, int, str, bytes]]:
     """One row at a time, each symbol by its index: SQLite reads no more than is asked for."""
     columns = "time_ms, row, epoch, CAST(json AS BLOB)"

@@ -183,6 +183,22 @@ def test_a_range_and_symbols_are_chosen(db: Path, options: list[Any], expected: 
     assert numbers(result.stdout) == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--symbol", "BTCUSTD"], "orders has no record of BTCUSTD; did you mean BTCUSDT?"),
+        (["--symbol", "?"], "orders has no record of ?; there are: BTCUSDT, ETHUSDT, SOLUSDT"),
+        (["--symbol", "BTCUSDT", "--start", "2100-01-01"], "orders has no record in this range"),
+        (["--end", "1970-01-02"], "orders has no record in this range"),
+    ],
+)
+def test_an_export_of_nothing_says_why(db: Path, options: list[Any], told: str) -> None:
+    result = export("orders", "--db", db, *options)
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.splitlines()[-1] == f"flowd export: {told}"
+
+
 async def test_the_file_is_read_while_it_is_written(tmp_path: Path, nursery: trio.Nursery) -> None:
     path = tmp_path / "history.db"
     stream, store = orders(50), Told(path)
