@@ -9,13 +9,13 @@ DUCKDB := 1.4
 # What a test process compiles is there for the next one, wherever that is switched off for others.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test lint types unit edge sim week crash bench demo pages dist clean
+.PHONY: help run test lint types unit edge sim week crash bench pages picture dist clean
 
 help:            ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
 
-run: $(STAMP)/installed $(STAMP)/pages  ## the daemon on a demo configuration, fed by the simulated exchange
-	@exec $(BIN)/python demo/run.py
+run: $(STAMP)/installed $(STAMP)/pages  ## the daemon on a demo configuration, fed by simulated exchanges; PORT=n for another than 4200
+	@exec $(BIN)/python demo/run.py $(if $(PORT),--port $(PORT))
 
 test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages $(STAMP)/duckdb-$(DUCKDB)/stamp lint types  ## everything that must be true, as CI checks it
 	$(BIN)/python -m pytest $(PARALLEL) -m "not edge and not browser"
@@ -52,6 +52,9 @@ bench: $(STAMP)/tools $(STAMP)/bench  ## measure against peers; writes docs/perf
 	$(BIN)/python -m bench $(BENCH)
 
 pages: $(STAMP)/pages  ## the front-end packages of the pages, by npm; says so where that is missing
+
+picture: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages  ## take README's picture of the demo, with Chromium
+	$(BIN)/python scripts/picture.py
 
 dist: $(STAMP)/tools  ## wheel and source archive
 	$(BIN)/python -m pip install --quiet build

@@ -1,82 +1,135 @@
 """`make run`: the simulated exchanges and the daemon on them; all end together."""
 
+import argparse
 import contextlib
 import os
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 HERE = Path(__file__).parent
-ADDRESSES = {
-    "url": "ws://127.0.0.1:4300/market",
-    "rest": "http://127.0.0.1:4301",
-    "hydromancer": "ws://127.0.0.1:4302/ws",
-    "hyperliquid": "ws://127.0.0.1:4303/ws",
-    "hyperliquid_info": "http://127.0.0.1:4303/info",
+FLOWD = [sys.executable, "-m", "flowd.cli"]
+PORT = 4200
+PORTS = {
+    "--port": 4300,
+    "--rest-port": 4301,
+    "--hydromancer-port": 4302,
+    "--hyperliquid-port": 4303,
 }
-"""Where demo/flowd.toml looks for the exchanges. The real ports are whichever are free."""
-EXCHANGES = ["simulate", "--port=0", "--rest-port=0", "--rate=240", "--garbage=0.002"]
+"""The exchanges' ports by the options of `flowd simulate`, as demo/flowd.toml has them. The real
+ones are whichever are free.
+"""
+EXCHANGES = ["--rate=240", "--fills=60", "--garbage=0.002", "--duplicate=0.01"]
 KEY = {"HYDROMANCER_API_KEY": "demo-key"}
 """What the simulated Hydromancer takes for a key."""
+START_S = 60.0
 
 
 def main() -> int:
     """Run both until the daemon ends; its exit code is ours."""
-    os.chdir(HERE.parent)
-    flowd = shutil.which("flowd", path=str(Path(sys.executable).parent))
-    if flowd is None:
-        print("flowd is not installed here; `make run` installs it", file=sys.stderr)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=PORT, help="where the pages are")
+    port = parser.parse_args().port
+    if not vacant(port):
+        print(f"port {port} is taken; try another: make run PORT={port + 1}", file=sys.stderr)
         return 2
-    exchange = subprocess.Popen(
-        [flowd, *EXCHANGES, "--fills=60", "--duplicate=0.01"],
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert exchange.stdout is not None
-        found = announced(exchange.stdout)
-        if set(found) != set(ADDRESSES):
+    os.chdir(HERE.parent)
+    ports = dict(zip(PORTS, free(len(PORTS)), strict=True))
+    with exchanges(ports) as running:
+        if not running:
             print("the simulated exchanges do not start", file=sys.stderr)
             return 2
-        return serve(flowd, found)
+        return serve(port, ports)
+
+
+@contextlib.contextmanager
+def exchanges(ports: dict[str, int], *more: str) -> Iterator[bool]:
+    """The simulated exchanges on these ports; whether they came up."""
+    options = [f"{option}={port}" for option, port in ports.items()]
+    process = subprocess.Popen(
+        [*FLOWD, "simulate", *options, *(more or EXCHANGES)],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield answering(process, list(ports.values()))
     finally:
-        exchange.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            exchange.wait(5)
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def announced(output: IO[str]) -> dict[str, str]:
-    """The addresses in the exchanges' lines, such as `url = "…"`; fewer when they ended."""
-    found: dict[str, str] = {}
-    for line in output:
-        name, _, value = line.strip().partition(" = ")
-        if name in ADDRESSES:
-            found[name] = value.strip('"')
-        if len(found) == len(ADDRESSES):
-            break
-    return found
+def free(count: int) -> list[int]:
+    """So many ports that nobody listens at."""
+    with contextlib.ExitStack() as stack:
+        taken = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in taken:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in taken]
 
 
-def serve(flowd: str, addresses: dict[str, str]) -> int:
+def vacant(port: int) -> bool:
+    """Whether one can listen there."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def answering(process: "subprocess.Popen[bytes]", ports: list[int]) -> bool:
+    """Wait until somebody listens at all of them; False when the process ended before."""
+    ends = time.monotonic() + START_S
+    for port in ports:
+        while process.poll() is None and time.monotonic() < ends:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.05)
+        else:
+            return False
+    return True
+
+
+def serve(port: int, ports: dict[str, int]) -> int:
     """Run the daemon on the demo configuration. Ctrl-C ends it in order, and we wait for that."""
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-        text = (HERE / "flowd.toml").read_text(encoding="utf-8")
-        for name, address in addresses.items():
-            text = text.replace(ADDRESSES[name], address)
-        config.write(text)
+        config.write(aimed((HERE / "flowd.toml").read_text(encoding="utf-8"), port, ports))
         config.flush()
         daemon = subprocess.Popen(
-            [flowd, "run", "-c", config.name], env={**os.environ, **KEY}, start_new_session=True
+            [*FLOWD, "run", "-c", config.name], env={**os.environ, **KEY}, start_new_session=True
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: daemon.send_signal(number))
-        print("flowd demo: open http://127.0.0.1:4200/ (Ctrl-C ends it)", flush=True)
+        print(f"flowd demo: open http://127.0.0.1:{port}/ (Ctrl-C ends it).", flush=True)
+        print(
+            "The exchanges are made up, and break one frame in 500 on purpose: warnings about "
+            "frames that are no JSON are part of the demo.",
+            flush=True,
+        )
         return daemon.wait()
+
+
+def aimed(text: str, port: int, ports: dict[str, int]) -> str:
+    """The demo configuration, with the ports that there are. What it keeps lies in the folder that
+    FLOWD_DEMO names, or beside this file.
+    """
+    text = text.replace('"demo/', f'"{os.environ.get("FLOWD_DEMO", "demo")}/')
+    for option, written in PORTS.items():
+        text = text.replace(f"127.0.0.1:{written}", f"127.0.0.1:{{{option}}}")
+    text = text.replace(f"127.0.0.1:{PORT}", f"127.0.0.1:{port}")
+    for option, found in ports.items():
+        text = text.replace(f"{{{option}}}", str(found))
+    return text
 
 
 if __name__ == "__main__":

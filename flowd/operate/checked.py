@@ -39,17 +39,18 @@ async def _probe(loaded: Config) -> list[str]:
 
 
 def _show(loaded: Config, plan: Plan) -> None:
-    table = terminal.table("component", "kind", "reads", "publishes", "keeps", whole=2)
+    table = terminal.table("component", "kind", "publishes", "keeps", whole=2)
     for part in plan.order:
-        reads = ", ".join(plan.inputs[part.name]) or "-"
-        record = plan.records[part.name].__name__ if part.table != "sinks" else "-"
-        keeps = (
-            "-"
-            if part.table == "sinks"
-            else terminal.retained(part.retain.count, part.retain.age_s)
-        )
-        table.add_row(part.where, part.kind, reads, record, keeps)
+        if part.table == "sinks":
+            table.add_row(part.where, part.kind, "-", "-")
+        else:
+            keeps = terminal.retained(part.retain.count, part.retain.age_s)
+            table.add_row(part.where, part.kind, plan.records[part.name].__name__, keeps)
     out.print(table)
+    out.print()
+    for part in plan.order:
+        if reads := plan.inputs[part.name]:
+            out.print(f"{part.where} reads {', '.join(reads)}", soft_wrap=True, markup=False)
     listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
     out.print(f"\nlistens on {listen}; keeps its state in {state}", soft_wrap=True, markup=False)
     addresses = [config.parse_address(address) for address in loaded.settings.addresses]
