@@ -197,6 +197,34 @@ test('the first candle where there were none makes it another kind of chart', as
   assert.equal(found.withCandles, true);
 });
 
+test('candles that are not there are not asked for, where it can be learnt which are', async () => {
+  const { found, names } = loading();
+  answers['/status'] = () => status([...PARTS, { name: 'polls', kind: 'http', table: 'sinks' }]);
+  answers['/streams/klines'] = () => ({ records: [{ seq: 1, value: { ...kline('5', '10'), interval: '5m' } }] });
+  answers['/api/v1/candles/BTCUSDT/1m'] = () => assert.fail('asked for what is not there');
+
+  await found.load();
+
+  assert.deepEqual([found.withCandles, found.noCandles], [false, 'there are no 1m candles of BTCUSDT; there are 5m']);
+  names();
+  answers['/streams/klines'] = () => ({ records: [{ seq: 2, value: kline('5', '10') }] });
+  answers['/api/v1/candles/BTCUSDT/1m'] = () => ({ data: [kline('5', '10')] });
+  FakeSocket.last.records('klines', 'f.1', [kline('5', '10')], true);
+  await found.ready();
+  assert.deepEqual([names(), found.withCandles], [['wait', 'found', 'loaded'], true]);
+});
+
+test('the orders of all venues are followed, and each says its stream', async () => {
+  const { found, told } = loading();
+  answers['/status'] = () => ({ ...status([...PARTS, { name: 'okx', kind: 'okx-liquidations', table: 'sources' }]), streams: [{ name: 'okx', record: 'Liquidation' }] });
+
+  await found.load();
+  FakeSocket.last.records('okx', 'o.1', [{ id: 'x', symbol: 'BTCUSDT' }], true);
+
+  assert.deepEqual(FakeSocket.last.all('subscribe').map(({ streams }) => streams?.[0]).slice(0, 2), ['orders', 'okx']);
+  assert.deepEqual([told.at(-1)[0], told.at(-1)[1]], ['put', 'okx']);
+});
+
 test('a gap becomes longer as long as it is open', async () => {
   const { found, names } = loading();
   await found.load();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { busiest, candleFrames, live, sources, volumeFrames } from '../static/chart/data.js';
+import { busiest, candleFrames, intervals, live, sources, volumeFrames } from '../static/chart/data.js';
 import { Gaps } from '../static/chart/gaps.js';
 import * as model from '../static/chart/model.js';
 import { SYMBOL, symbolOf } from '../static/chart/search.js';
@@ -200,10 +200,10 @@ const outage = (component, from_ms, to_ms, reason = 'silence') => ({ seq: 1, tim
 test('a gap that is open reaches to now, until the stream says when it ended', () => {
   const gaps = new Gaps();
   gaps.told = [[10, 20], [50, 60]];
-  gaps.put([outage('orders', 50, null)], true, ['orders'], 'orders');
+  gaps.put([outage('orders', 50, null)], true, ['orders'], ['orders']);
   assert.deepEqual([gaps.open, gaps.spans(90)], [true, [[10, 20], [50, 90]]]);
 
-  gaps.put([outage('orders', 50, 55)], false, ['orders'], 'orders');
+  gaps.put([outage('orders', 50, 55)], false, ['orders'], ['orders']);
 
   assert.deepEqual([gaps.open, gaps.spans(95)], [false, [[10, 20], [50, 55]]]);
 });
@@ -211,7 +211,7 @@ test('a gap that is open reaches to now, until the stream says when it ended', (
 test('when candles are missed the source is silent, but no order is missed', () => {
   const gaps = new Gaps();
 
-  gaps.put([outage('candles', 50, null), outage('orders', 20, 30), outage('other', 60, null)], true, ['orders', 'candles'], 'orders');
+  gaps.put([outage('candles', 50, null), outage('orders', 20, 30), outage('other', 60, null)], true, ['orders', 'candles'], ['orders']);
 
   assert.deepEqual([gaps.open, gaps.spans(90)], [false, [[20, 30]]]);
   assert.equal(gaps.silent, 'candles delivers nothing: silence');
@@ -220,9 +220,9 @@ test('when candles are missed the source is silent, but no order is missed', () 
 test('what the stream says anew replaces what it said, and nothing that the history says', () => {
   const gaps = new Gaps();
   gaps.told = [[10, 20]];
-  gaps.put([outage('orders', 50, null)], true, ['orders'], 'orders');
+  gaps.put([outage('orders', 50, null)], true, ['orders'], ['orders']);
 
-  gaps.put([], true, ['orders'], 'orders');
+  gaps.put([], true, ['orders'], ['orders']);
 
   assert.deepEqual([gaps.silent, gaps.spans(90)], [null, [[10, 20]]]);
 });
@@ -287,6 +287,16 @@ test('the candles that there are are told by the refusal of others', async (t) =
   assert.deepEqual(await volumeFrames('v', 'BTCUSDT'), []);
 });
 
+test('where streams can be asked for, they tell which candles there are', async (t) => {
+  answering(t, { '/streams/one': [200, { records: [{ seq: 1, value: { interval: '5m' } }] }], '/streams/none': [200, { records: [] }] });
+  const found = { ...sources({}), polls: true };
+
+  assert.deepEqual(await intervals({ ...found, candles: ['one', 'none'] }, 'BTCUSDT'), ['5m']);
+  assert.deepEqual(await intervals({ ...found, candles: ['none'] }, 'BTCUSDT'), []);
+  assert.equal(await intervals({ ...found, candles: ['locked'] }, 'BTCUSDT'), null);
+  assert.equal(await intervals({ ...found, candles: ['one'], polls: false }, 'BTCUSDT'), null);
+});
+
 test('without the sink of live records a daemon is not live', () => {
   const part = { name: 'w', kind: 'websocket', table: 'sinks' };
 
@@ -324,17 +334,39 @@ test('streams are found by the kind of their component, whatever they are called
       { name: 'v', kind: 'liquidation-volume', table: 'transforms' },
       { name: 'p', kind: 'pages', table: 'sinks' },
     ],
-    streams: [{ name: 'mine', record: 'Liquidation' }, { name: 'k', record: 'Candle' }, { name: 'other', record: 'Candle' }, { name: 'outages', record: 'Outage' }],
+    streams: [{ name: 'mine', record: 'Liquidation' }, { name: 'k', record: 'Candle' }, { name: 'other', record: 'Candle' }, { name: 'listed', record: 'Instrument' }, { name: 'outages', record: 'Outage' }],
   };
 
-  assert.deepEqual(sources(status), { orders: 'mine', sampled: true, volume: 'v', candles: ['k', 'other'], outages: true });
-  assert.deepEqual(sources({}), { orders: null, sampled: false, volume: null, candles: [], outages: false });
+  assert.deepEqual(sources(status), { orders: 'mine', tapes: ['mine'], sampled: true, approximate: false, volume: 'v', candles: ['k', 'other'], instruments: ['listed'], outages: true, serves: false, polls: false });
+  assert.deepEqual(sources({}), { orders: null, tapes: [], sampled: false, approximate: false, volume: null, candles: [], instruments: [], outages: false, serves: false, polls: false });
 });
 
 test('orders of a source that tells all are not called sampled', () => {
   const status = { components: [{ name: 'x', kind: 'hydromancer', table: 'sources' }], streams: [{ name: 'x', record: 'Liquidation' }] };
 
   assert.deepEqual([sources(status).orders, sources(status).sampled], ['x', false]);
+});
+
+test('of several venues all are shown, and how exact they are together', () => {
+  const kinds = { a: 'bybit-liquidations', b: 'okx-liquidations', c: 'binance-force-order' };
+  const components = Object.entries(kinds).map(([name, kind]) => ({ name, kind, table: 'sources' }));
+  const streams = Object.keys(kinds).map((name) => ({ name, record: 'Liquidation' }));
+
+  const found = sources({ components, streams });
+
+  assert.deepEqual([found.tapes, found.sampled, found.approximate], [['c', 'a', 'b'], true, true]);
+});
+
+test('two sources that fell silent together are two gaps, and each ends by itself', () => {
+  const gaps = new Gaps();
+  const both = ['one', 'other'];
+  gaps.put([outage('one', 50, null), outage('other', 50, null)], true, both, both);
+
+  gaps.put([outage('one', 50, 60)], false, both, both);
+  assert.deepEqual([gaps.open, gaps.spans(90)], [true, [[50, 90]]]);
+
+  gaps.put([outage('other', 50, 80)], false, both, both);
+  assert.deepEqual([gaps.open, gaps.spans(90)], [false, [[50, 80]]]);
 });
 
 test('the busiest symbols of the newest day come first', () => {

@@ -28,8 +28,9 @@ class ChartPage {
     {
       orders: this.orders,
       wait: () => this.drawing.wait(),
-      found: ({ sampled }) => {
+      found: ({ sampled, approximate }) => {
         byId('sampled').hidden = !sampled;
+        byId('approximate').hidden = !approximate;
       },
       offered: () => this.#offer(),
       loaded: () => this.drawing.show(),
@@ -59,7 +60,7 @@ class ChartPage {
     this.#switch('rooted');
     byId('latest').addEventListener('click', () => this.drawing.home());
     document.addEventListener('click', (event) => {
-      for (const id of ['candleless', 'sampled']) {
+      for (const id of ['candleless', 'sampled', 'approximate']) {
         const more = /** @type {HTMLDetailsElement} */ (byId(id));
         if (event.target instanceof Node && !more.contains(event.target)) more.open = false;
       }

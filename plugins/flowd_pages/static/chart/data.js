@@ -6,15 +6,23 @@
 
 /**
  * @typedef {object} Sources
- * @property {string | null} orders the stream of forced orders
- * @property {boolean} sampled whether that tells only some of them
+ * @property {string | null} orders the stream of forced orders, the first where there are several
+ * @property {string[]} tapes all of them, one of each venue
+ * @property {boolean} sampled whether one of them tells only some
+ * @property {boolean} approximate whether one of them tells other prices than were paid
  * @property {string | null} volume the table of buckets
  * @property {string[]} candles
+ * @property {string[]} instruments the streams that say what venues list
  * @property {boolean} outages whether outages are told
+ * @property {boolean} serves whether the history of candles is served by the sink that is made for it
+ * @property {boolean} polls whether streams can be asked for
  */
 
 /** The kinds of component that a chart is made of. */
 const KINDS = { orders: 'binance-force-order', volume: 'liquidation-volume', candles: 'binance-candles' };
+/** Of which venues only some orders are told, and of which prices that were not paid. */
+const SAMPLED = ['binance-force-order', 'okx-liquidations'];
+const APPROXIMATE = ['bybit-liquidations'];
 
 /** Which of a daemon's streams are which. @param {any} status what `/status` says @returns {Sources} */
 export function sources(status) {
@@ -26,14 +34,20 @@ export function sources(status) {
   const ofKind = (kind) => components.filter((part) => part.kind === kind).map((part) => part.name);
   /** @param {string} record */
   const carrying = (record) => streams.filter((stream) => stream.record === record).map((stream) => stream.name);
-  const sampled = ofKind(KINDS.orders);
-  const orders = sampled[0] ?? carrying('Liquidation')[0] ?? null;
+  const tapes = [...new Set([...ofKind(KINDS.orders), ...carrying('Liquidation')])];
+  /** @param {string[]} kinds */
+  const any = (kinds) => components.some((part) => kinds.includes(part.kind) && tapes.includes(part.name));
   return {
-    orders,
-    sampled: orders !== null && sampled.includes(orders),
+    orders: tapes[0] ?? null,
+    tapes,
+    sampled: any(SAMPLED),
+    approximate: any(APPROXIMATE),
     volume: ofKind(KINDS.volume)[0] ?? null,
     candles: [...new Set([...ofKind(KINDS.candles), ...carrying('Candle')])],
+    instruments: carrying('Instrument'),
     outages: streams.some((stream) => stream.name === 'outages'),
+    serves: live(status, 'candles'),
+    polls: live(status, 'http'),
   };
 }
 
@@ -109,6 +123,23 @@ export function candleFrames(symbol) {
   return refusal(candleHistory(symbol, '-', 0, 1), 'UNKNOWN_INTERVAL');
 }
 
+/**
+ * Which intervals of candles there are of a symbol; null when that cannot be learnt without asking for what is not there.
+ *
+ * @param {Sources} sources
+ * @param {string} symbol
+ * @returns {Promise<string[] | null>}
+ */
+export async function intervals({ candles, polls }, symbol) {
+  if (!polls) return null;
+  try {
+    const newest = await Promise.all(candles.map((name) => ask(`/streams/${encodeURIComponent(name)}`, { symbol, limit: 1 })));
+    return [...new Set(newest.flatMap(({ records }) => records.map((/** @type {any} */ one) => String(one.value.interval))))];
+  } catch {
+    return null;
+  }
+}
+
 /** What a request that cannot be is told to ask for instead. @param {Promise<unknown>} asked @param {string} code @returns {Promise<string[]>} */
 async function refusal(asked, code) {
   try {
@@ -131,10 +162,9 @@ export async function symbols(sources) {
     const found = busiest(today.records);
     if (found.length) return found;
   }
-  if (!sources.orders) return [];
-  const newest = await ask(`/streams/${encodeURIComponent(sources.orders)}`, { limit: 1000 });
+  const newest = await Promise.all(sources.tapes.map((name) => ask(`/streams/${encodeURIComponent(name)}`, { limit: 1000 })));
   const totals = new Map();
-  for (const { value } of newest.records) {
+  for (const { value } of newest.flatMap(({ records }) => records)) {
     totals.set(String(value.symbol), (totals.get(String(value.symbol)) ?? 0) + Number(value.notional));
   }
   return [...totals].map(([symbol, total]) => ({ symbol, total })).sort((a, b) => b.total - a.total);

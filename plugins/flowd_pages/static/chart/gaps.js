@@ -14,7 +14,7 @@ import { joined } from './model.js';
 export class Gaps {
   /** As the history says. @type {Span[]} */
   told = [];
-  /** As the stream says, by when they began; null while open. @type {Map<number, Span | null>} */
+  /** As the stream says, by component and when they began; without an end while open. @type {Map<string, {from: number, to: number | null}>} */
   #outages = new Map();
   /** Whether each source delivers. @type {Map<string, Outages>} */
   #pulses = new Map();
@@ -25,7 +25,7 @@ export class Gaps {
    * @param {FlowdRecord[]} records
    * @param {boolean} first whether they replace all before
    * @param {string[]} components the sources of what is shown
-   * @param {string | null} orders the one of them whose outages are gaps
+   * @param {string[]} orders those of them whose outages are gaps
    */
   put(records, first, components, orders) {
     for (const name of components) {
@@ -35,13 +35,13 @@ export class Gaps {
     }
     if (first) this.#outages.clear();
     for (const { value } of records) {
-      if (value.component === orders) this.#outages.set(value.from_ms, value.to_ms === null ? null : [value.from_ms, value.to_ms]);
+      if (orders.includes(value.component)) this.#outages.set(`${value.component}/${value.from_ms}`, { from: value.from_ms, to: value.to_ms });
     }
   }
 
   /** Whether one is open, and so becomes longer as time goes on. */
   get open() {
-    return [...this.#outages.values()].includes(null);
+    return [...this.#outages.values()].some(({ to }) => to === null);
   }
 
   /** Which sources deliver nothing, and why; null when all do. */
@@ -52,9 +52,10 @@ export class Gaps {
 
   /** All of them, an open one up to now. @param {number} now ms */
   spans(now) {
-    const streamed = [...this.#outages].map(([from, gap]) => /** @type {Span} */ (gap ?? [from, now]));
+    const outages = [...this.#outages.values()];
+    const streamed = outages.map(({ from, to }) => /** @type {Span} */ ([from, to ?? now]));
     // The stream knows better when a gap that was open ended.
-    const told = this.told.filter(([from]) => !this.#outages.has(from));
+    const told = this.told.filter(([began]) => outages.every(({ from }) => from !== began));
     return joined([...told, ...streamed]);
   }
 }

@@ -7,7 +7,7 @@
  * @module chart/loading
  */
 
-import { RequestError, ask, candleFrames, candleHistory, sources, symbols, volumeFrames, volumeHistory } from './data.js';
+import { RequestError, ask, candleHistory, intervals, sources, symbols, volumeFrames, volumeHistory } from './data.js';
 import { Gaps } from './gaps.js';
 import { TIMEFRAMES, Timeline, barOfPoint, barOfRecord, candle, choice, timeframes } from './model.js';
 import { ORDERS_MAX } from './orders.js';
@@ -79,6 +79,8 @@ export class Loading {
   #attempt = new AbortController();
   /** Whether we know which timeframes this daemon has. */
   #asked = false;
+  /** The intervals of candles that there are of the symbol; null while nobody knows. @type {string[] | null} */
+  #intervals = null;
   /** Whether loading ended with nothing to see: it is tried again with the next connection. */
   #broken = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -195,14 +197,14 @@ export class Loading {
 
   /** Learn which timeframes there are, and take one of them. @param {Sources} found @param {AbortSignal} signal */
   async #learn(found, signal) {
-    if (this.#asked || !found.volume) return;
-    const names = await volumeFrames(found.volume, this.symbol);
+    if (!found.volume) return;
+    const [names, there] = await Promise.all([this.#asked ? null : volumeFrames(found.volume, this.symbol), intervals(found, this.symbol)]);
+    if (signal.aborted) return;
+    this.#intervals = there;
+    if (!names) return;
     const offered = timeframes(names);
     this.offered = offered.length > 0 ? offered : TIMEFRAMES;
-    const open = this.offered.every(({ name }) => name !== this.#wanted) && found.candles.length > 0;
-    const withCandles = open ? await candleFrames(this.symbol) : [];
-    if (signal.aborted) return;
-    const frame = choice(this.offered, this.#wanted, withCandles);
+    const frame = choice(this.offered, this.#wanted, there ?? []);
     this.#asked = names.length > 0;
     this.#wanted = frame.name;
     if (frame.name !== this.frame.name) {
@@ -226,6 +228,13 @@ export class Loading {
   /** @param {AbortSignal} signal */
   async #loadCandles(signal) {
     const end = Math.floor(this.client.now());
+    const there = this.#intervals;
+    // Where nobody has any, what is asked for may be told what is to be configured.
+    if (there && !there.includes(this.frame.name) && (there.length > 0 || this.#sources?.serves)) {
+      const others = there.length > 0 ? `; there are ${there.join(', ')}` : '';
+      this.noCandles = `there are no ${this.frame.name} candles of ${this.symbol}${others}`;
+      return;
+    }
     try {
       const history = await candleHistory(this.symbol, this.frame.name, end - this.frame.keep * 1000, end, signal);
       if (signal.aborted) return;
@@ -272,15 +281,14 @@ export class Loading {
   /** @param {Sources} found */
   #follow(found) {
     const { orders } = this.#told;
-    if (found.orders) {
-      this.#set(found.orders, { filter: { symbol: this.symbol }, limit: ORDERS_MAX }, {
-        records: (records, { first }) => orders.put(records, first),
-        gap: (gap) => orders.hole(gap.last - gap.first + 1),
+    for (const stream of found.tapes) {
+      this.#set(stream, { filter: { symbol: this.symbol }, limit: ORDERS_MAX }, {
+        records: (records, { first }) => orders.put(stream, records, first),
+        gap: (gap) => orders.hole(stream, gap.last - gap.first + 1),
         error: (mistake) => orders.none('No orders', mistake.message),
       });
-    } else {
-      orders.none('No forced orders here', 'Add a source of them to the configuration:', ORDER_LINES);
     }
+    if (found.tapes.length === 0) orders.none('No forced orders here', 'Add a source of them to the configuration:', ORDER_LINES);
     if (found.volume) {
       this.#set(found.volume, { filter: { symbol: this.symbol, timeframe: this.frame.name }, limit: 200 }, {
         records: (records) => this.#takeBars(records.filter(({ value }) => this.#shown(value, value.timeframe)).map(({ value }) => barOfRecord(value))),
@@ -294,11 +302,11 @@ export class Loading {
         reset: () => this.#loadCandles(this.#attempt.signal).catch(() => {}),
       });
     }
-    const components = [...(found.orders ? [found.orders] : []), ...found.candles];
+    const components = [...found.tapes, ...found.candles];
     if (found.outages && components.length > 0) {
       this.#set('outages', { filter: { component: components } }, {
         records: (records, { first }) => {
-          this.#gaps.put(records, first, components, found.orders);
+          this.#gaps.put(records, first, components, found.tapes);
           this.#told.silent(this.#gaps.silent);
           this.#tellGaps();
           if (this.loaded) this.#told.changed();

@@ -5,7 +5,7 @@
  */
 
 import { bodyOf, byId, fill, h } from '../dom.js';
-import { clock, moment, price, quantity, short, side, stamp, whole } from '../format.js';
+import { clock, moment, money, price, quantity, side, stamp } from '../format.js';
 
 /** How many are shown. */
 export const ORDERS_MAX = 50;
@@ -13,10 +13,14 @@ const DAY_MS = 86_400_000;
 
 /** @typedef {import('../flowd-client.js').FlowdRecord} FlowdRecord */
 
-/** Newest first, drawn at most once per frame however much comes. */
+/** @typedef {{stream: string, record?: FlowdRecord, missed?: number, fresh: boolean}} Row */
+
+/** Of all streams together, newest first, drawn at most once per frame however much comes. */
 export class Orders {
-  /** @type {{record?: FlowdRecord, missed?: number, fresh: boolean}[]} */
+  /** @type {Row[]} */
   #rows = [];
+  /** The venues that were seen, of this symbol. @type {Set<string>} */
+  #venues = new Set();
   #drawing = false;
   #loaded = false;
   #symbol = '';
@@ -34,24 +38,29 @@ export class Orders {
   wait(symbol) {
     this.#symbol = symbol;
     this.#rows = [];
+    this.#venues.clear();
     this.#loaded = false;
     this.#empty.hidden = true;
     this.#count.textContent = '';
     fill(this.#body, ...Array.from({ length: 8 }, ghost));
   }
 
-  /** @param {FlowdRecord[]} records oldest first @param {boolean} first whether they replace what is here */
-  put(records, first) {
-    if (first) this.#rows = [];
+  /** @param {string} stream @param {FlowdRecord[]} records oldest first @param {boolean} first whether they replace what is here of this stream */
+  put(stream, records, first) {
+    if (first) this.#rows = this.#rows.filter((row) => row.stream !== stream);
     this.#loaded = true;
-    const rows = records.slice(-ORDERS_MAX).map((record) => ({ record, fresh: !first }));
-    this.#rows = [...rows.reverse(), ...this.#rows].slice(0, ORDERS_MAX);
+    const rows = records.slice(-ORDERS_MAX).map((record) => ({ stream, record, fresh: !first }));
+    for (const { value } of records) if (value.venue) this.#venues.add(String(value.venue));
+    this.#rows = [...rows.reverse(), ...this.#rows];
+    // Within a stream they stay as they came; a snapshot of one is older than what another told live.
+    if (first && this.#rows.some((row) => row.stream !== stream)) this.#rows.sort((a, b) => (b.record?.value.time_ms ?? 0) - (a.record?.value.time_ms ?? 0));
+    this.#rows = this.#rows.slice(0, ORDERS_MAX);
     this.#draw();
   }
 
-  /** So many were lost here. @param {number} missed */
-  hole(missed) {
-    this.#rows = [{ missed, fresh: false }, ...this.#rows].slice(0, ORDERS_MAX);
+  /** So many were lost here. @param {string} stream @param {number} missed */
+  hole(stream, missed) {
+    this.#rows = [{ stream, missed, fresh: false }, ...this.#rows].slice(0, ORDERS_MAX);
     this.#draw();
   }
 
@@ -85,24 +94,24 @@ export class Orders {
       this.#count.textContent = orders ? `newest ${orders}` : '';
       if (orders > 0) this.#empty.hidden = true;
       else this.#say('Quiet', `No forced order of ${this.#symbol} is remembered. They appear here as they happen.`);
-      fill(this.#body, ...this.#rows.map(({ record, missed, fresh }) => (record ? order(record, fresh, now) : hole(missed ?? 0))));
+      fill(this.#body, ...this.#rows.map(({ record, missed, fresh }) => (record ? order(record, fresh, now, this.#venues.size > 1) : hole(missed ?? 0))));
       for (const row of this.#rows) row.fresh = false;
     });
   }
 }
 
-/** @param {FlowdRecord} record @param {boolean} fresh @param {number} now ms */
-function order({ value }, fresh, now) {
+/** @param {FlowdRecord} record @param {boolean} fresh @param {number} now ms @param {boolean} named whether to say the venue */
+function order({ value }, fresh, now, named) {
   const { name, arrow, order, tone } = side(value.side);
   const label = h('span', { class: tone, title: order }, h('b', { 'aria-hidden': 'true' }, arrow), ` ${name}`);
   return h(
     'tr',
     { class: fresh && 'fresh', 'data-id': value.id },
     h('td', { title: `${stamp(value.time_ms, true)} ${clock(value.time_ms)} UTC` }, moment(value.time_ms, now)),
-    h('td', {}, label),
+    h('td', {}, label, named && h('span', { class: 'quiet' }, ` ${value.venue}`)),
     h('td', { class: 'end' }, price(value.price)),
     h('td', { class: 'end' }, quantity(value.quantity)),
-    h('td', { class: `end ${tone}`, title: short(value.notional) }, whole(value.notional)),
+    h('td', { class: `end ${tone}` }, money(value.notional)),
   );
 }
 
