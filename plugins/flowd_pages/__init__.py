@@ -145,8 +145,8 @@ def routes(config: Config, streams: Streams) -> Blueprint:
 
     @blueprint.get("/")
     async def overview() -> Response:
-        """What is running, as a page."""
-        return await page("overview", symbol=config.symbol)
+        """What was liquidated, where, and how unusual that is, as a page."""
+        return await page("overview", symbol=config.symbol, streams=config)
 
     @blueprint.get("/operate")
     async def operate() -> Response:

@@ -834,39 +834,3 @@ def test_the_theme_is_the_systems_until_one_is_chosen_and_then_remembered(
     page.reload()
     assert page.evaluate(ground) == dark
     context.close()
-
-
-def test_a_long_error_keeps_the_numbers_in_view(page: Page, site: Site) -> None:
-    words = "cannot connect to wss://exchange.example/" + "a-long-path/" * 30
-
-    def broken(route: Any) -> None:
-        answer = route.fetch()
-        status = answer.json()
-        status["components"][0] |= {"state": "waiting", "error": words}
-        route.fulfill(response=answer, json=status)
-
-    page.route("**/status?*", broken)
-    site.open(page, "/")
-    page.wait_for_selector("#components .why")
-
-    last = page.locator("#components thead th").last.bounding_box()
-    panel = page.locator("#components").locator("..").bounding_box()
-    assert last is not None
-    assert panel is not None
-    assert last["x"] + last["width"] <= panel["x"] + panel["width"] + 1
-    assert page.locator("#components .why").get_attribute("title") == words
-
-
-def test_the_overview_lists_what_is_running(page: Page, site: Site) -> None:
-    site.open(page, "/")
-    shows(page, "document.querySelectorAll('#components tbody tr').length >= 8")
-
-    # Cells are told apart by tabs once they are laid out, which on a busy machine takes a moment.
-    for begins in ("orders\tbinance-force-order\t", "volume\tliquidation-volume\t"):
-        rows = page.locator("#components tbody tr")
-        until(lambda b=begins, r=rows: any(t.startswith(b) for t in r.all_inner_texts()), begins)
-    streams = set(page.locator("#streams tbody th").all_inner_texts())
-    assert streams >= {"orders", "volume", "volume.timeframes", "candles-1m", "outages"}
-    page.wait_for_selector("#active tbody a")
-    page.click("#active tbody a >> nth=0")
-    page.wait_for_url("**/chart/BTCUSDT")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.kit import PHONE, Witness, ask, shows, start, stop, until
 from tests.edge.process import ADMIN, ADMIN_TOKEN, Flowd
@@ -107,6 +107,37 @@ def test_the_admin_token_is_asked_for_once_and_is_stored_nowhere(page: Page, hou
     page.click("#admin-forget")
     button.click()
     assert page.locator("#admin").is_visible()
+
+
+def test_a_long_error_keeps_the_numbers_in_view(page: Page, house: House) -> None:
+    words = "cannot connect to wss://exchange.example/" + "a-long-path/" * 30
+
+    def broken(route: Route) -> None:
+        answer = route.fetch()
+        status = answer.json()
+        status["components"][0] |= {"state": "backoff", "error": words}
+        route.fulfill(response=answer, json=status)
+
+    page.route("**/status?*", broken)
+    house.open(page)
+    why = page.locator("#components tbody .why").first
+    until(lambda: why.get_attribute("title") == words, "all of it, for who rests on it")
+
+    last = page.locator("#components thead th").last.bounding_box()
+    panel = page.locator("#components").locator("..").bounding_box()
+    assert last is not None
+    assert panel is not None
+    assert last["x"] + last["width"] <= panel["x"] + panel["width"] + 1
+
+
+def test_streams_are_listed_with_what_they_hold(page: Page, house: House) -> None:
+    assert ask(house, "/many/all-fills/3", []) == "said"
+    house.open(page)
+
+    until(lambda: "all-fills\tFill\t3" in page.inner_text("#streams"), "three fills")
+    names = set(page.locator("#streams tbody th").all_inner_texts())
+    assert names >= {"all-fills", "all-fills.totals", "analytics", "analytics.hours", "outages"}
+    assert not [name for name in names if "/" in name], "none that nobody may read"
 
 
 def test_without_a_connection_nothing_is_called_well(page: Page, house: House) -> None:

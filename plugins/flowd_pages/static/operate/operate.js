@@ -9,9 +9,10 @@ import { byId, fill, h } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, count, moment, rate, span } from '../format.js';
+import { Table } from '../rows.js';
 import { connectionBadge, themeButton } from '../shell.js';
 import { Reconnect } from './reconnect.js';
-import { Table, budgetRow, componentRow, gapRow, spark, streamRow } from './rows.js';
+import { budgetRow, componentRow, gapRow, spark, streamRow } from './rows.js';
 import { bytes, fateOf, stateOf } from './words.js';
 
 /** How often the daemon is asked. */

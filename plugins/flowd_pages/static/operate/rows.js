@@ -1,10 +1,10 @@
 /**
- * Tables whose rows are made once for each name and then written anew, so that what is focused stays.
+ * The rows of the operator's tables.
  *
  * @module operate/rows
  */
 
-import { bodyOf, h } from '../dom.js';
+import { h } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { NOTHING, count, rate, span } from '../format.js';
 import { behindOf, lagOf, points, stateOf, troubleOf } from './words.js';
@@ -15,36 +15,7 @@ const WIDTH = 72;
 const HEIGHT = 18;
 const SVG = 'http://www.w3.org/2000/svg';
 
-/** @typedef {{element: HTMLTableRowElement, write: (item: any) => void}} Row */
-
-/** A table by name. */
-export class Table {
-  /** @type {Map<string, Row>} */
-  #rows = new Map();
-
-  /** @param {string} id @param {(name: string) => Row} make */
-  constructor(id, make) {
-    this.body = bodyOf(id);
-    this.make = make;
-  }
-
-  /** @param {any[]} items @param {(item: any) => string} [name] */
-  show(items, name = (item) => item.name) {
-    const wanted = items.map(name);
-    for (const [known, row] of this.#rows) {
-      if (wanted.includes(known)) continue;
-      row.element.remove();
-      this.#rows.delete(known);
-    }
-    for (const ghost of this.body.querySelectorAll('.ghost')) ghost.remove();
-    items.forEach((item, index) => {
-      const row = this.#rows.get(wanted[index]) ?? this.make(wanted[index]);
-      this.#rows.set(wanted[index], row);
-      if (this.body.children[index] !== row.element) this.body.insertBefore(row.element, this.body.children[index] ?? null);
-      row.write(item);
-    });
-  }
-}
+/** @typedef {import('../rows.js').Row} Row */
 
 /** What a number was lately, as a small line; kept in this page's memory only. @param {string} what */
 export function spark(what) {

@@ -1,0 +1,185 @@
+/**
+ * What the overview knows, computed from what the daemon answers.
+ *
+ * @module overview/model
+ */
+
+/** The windows that can be chosen. */
+export const WINDOWS = ['1h', '4h', '12h', '24h'].map((value) => ({ value, label: value, title: value === '1h' ? 'The last hour' : `The last ${value.slice(0, -1)} hours` }));
+export const HOUR_MS = 3_600_000;
+
+/** @param {string} window @returns {number} */
+export const widthMs = (window) => Number(window.slice(0, -1)) * HOUR_MS;
+
+/** @typedef {{buy: string, sell: string, count: number, lower_bound?: boolean, approximate?: boolean, incomplete?: boolean, usual?: string | null, venues?: Record<string, {buy: string, sell: string, count: number}>}} Sum */
+
+/**
+ * A source of liquidations.
+ *
+ * @typedef {object} Feed
+ * @property {string} name its stream
+ * @property {string} venue as people write it
+ * @property {number} records that the stream holds
+ * @property {boolean} fills whether it carries fills, of which only the liquidated side counts
+ */
+
+/** The sources of liquidations that there are kinds of: how each is told, and the lines that add it. */
+export const VENUES = [
+  { kind: 'binance-force-order', venue: 'Binance', lines: '[sources.force-orders]\nkind = "binance-force-order"\nsymbols = ["*"]' },
+  { kind: 'bybit-liquidations', venue: 'Bybit', lines: '[sources.bybit]\nkind = "bybit-liquidations"\nsymbols = ["*"]' },
+  { kind: 'okx-liquidations', venue: 'OKX', lines: '[sources.okx]\nkind = "okx-liquidations"\nsymbols = ["*"]' },
+];
+const HYPERLIQUID = { venue: 'Hyperliquid', lines: '[sources.liquidations]\nkind = "hydromancer"\nsubscription = "liquidationFills"\napi_key = { env = "HYDROMANCER_API_KEY" }' };
+
+/** A venue as people write it. @param {unknown} name */
+export function venueName(name) {
+  const text = String(name ?? '');
+  return VENUES.find(({ kind }) => kind.startsWith(`${text}-`))?.venue ?? (text ? text[0].toUpperCase() + text.slice(1) : 'unknown');
+}
+
+/**
+ * What a daemon has for the overview, and what it lacks.
+ *
+ * @param {any} status what `/status` says
+ * @param {string} fills the stream of liquidations that carries fills
+ */
+export function found(status, fills) {
+  /** @type {any[]} */
+  const components = status?.components ?? [];
+  /** @type {any[]} */
+  const streams = status?.streams ?? [];
+  /** @param {string} name */
+  const kindOf = (name) => components.find((part) => part.name === name)?.kind ?? '';
+  /** @type {Feed[]} */
+  const feeds = streams
+    .filter(({ name, record }) => record === 'Liquidation' || (record === 'Fill' && name === fills))
+    .map(({ name, record, records }) => ({
+      name,
+      records,
+      fills: record === 'Fill',
+      venue: VENUES.find(({ kind }) => kind === kindOf(name))?.venue ?? (record === 'Fill' ? HYPERLIQUID.venue : name),
+    }));
+  const missing = [...VENUES, HYPERLIQUID].filter(({ venue }) => !feeds.some((feed) => feed.venue === venue)).map(({ venue, lines }) => ({ venue, lines }));
+  return {
+    feeds,
+    missing,
+    volume: components.find((part) => part.kind === 'liquidation-volume')?.name ?? null,
+    windows: components.some((part) => part.kind === 'liquidation-websocket'),
+    candles: streams.filter((stream) => stream.record === 'Candle').map((stream) => stream.name),
+  };
+}
+
+/** The lines without which there are no sums. @param {ReturnType<typeof found>} has */
+export function sumLines(has) {
+  const input = has.feeds[0]?.name ?? 'force-orders';
+  const volume = has.volume ?? 'volume';
+  return [
+    has.feeds.length === 0 && VENUES[0].lines,
+    !has.volume && `[transforms.${volume}]\nkind = "liquidation-volume"\ninput = ${JSON.stringify(input)}`,
+    !has.windows && `[sinks.charts]\nkind = "liquidation-websocket"\norders = ${JSON.stringify(input)}\nvolume = ${JSON.stringify(volume)}`,
+  ].filter(Boolean).join('\n\n');
+}
+
+/** How many times the usual something is, `×3.2`; `''` where nobody knows. @param {Sum | undefined} sum */
+export function againstUsual(sum) {
+  const ratio = ratioOf(sum);
+  return ratio === null ? '' : `×${ratio < 9.95 ? ratio.toFixed(1) : Math.round(ratio)}`;
+}
+
+/** @param {Sum | undefined} sum @returns {number | null} */
+export function ratioOf(sum) {
+  const usual = Number(sum?.usual ?? NaN);
+  return sum && usual > 0 ? totalOf(sum) / usual : null;
+}
+
+/** @param {{buy: string, sell: string} | undefined} sum */
+export function totalOf(sum) {
+  return sum ? Number(sum.buy) + Number(sum.sell) : 0;
+}
+
+/**
+ * For how long nobody was told anything of what these components deliver, in milliseconds: the longest of them, since a sum of
+ * several lacks what any of them missed. What came later is not missing.
+ *
+ * @param {Iterable<{component: string, from_ms: number, to_ms: number | null, recovered?: number | null}>} outages
+ * @param {string[]} components
+ * @param {number} start
+ * @param {number} end
+ */
+export function unknownMs(outages, components, start, end) {
+  /** @type {Map<string, [number, number][]>} */
+  const spans = new Map(components.map((name) => [name, []]));
+  for (const { component, from_ms, to_ms, recovered } of outages) {
+    if (recovered !== null && recovered !== undefined) continue;
+    const [from, to] = [Math.max(start, from_ms), Math.min(end, to_ms ?? end)];
+    if (from < to) spans.get(component)?.push([from, to]);
+  }
+  let most = 0;
+  for (const found of spans.values()) {
+    let [covered, until] = [0, start];
+    for (const [from, to] of found.sort((a, b) => a[0] - b[0])) {
+      covered += Math.max(0, to - Math.max(from, until));
+      until = Math.max(until, to);
+    }
+    most = Math.max(most, covered);
+  }
+  return most;
+}
+
+/** One row of the tape and of the largest. @typedef {{id: string, time_ms: number, symbol: string, side: string, price: string, notional: string, venue: string, approximate: boolean, address: string | null}} Event */
+
+/** A record of a feed as a row; null for the other side of one. @param {any} value @returns {Event | null} */
+export function eventOf(value) {
+  if ('role' in value && value.role !== 'liquidated') return null;
+  return {
+    id: String(value.id),
+    time_ms: value.time_ms,
+    symbol: String(value.symbol),
+    side: String(value.side),
+    price: String(value.price),
+    notional: String(value.notional),
+    venue: venueName(value.venue),
+    approximate: value.price_kind === 'bankruptcy' || value.price_kind === 'limit',
+    address: typeof value.address === 'string' ? value.liquidated_user ?? value.address : null,
+  };
+}
+
+/** Keeps so many of the events that are first by an order, each once. */
+export class Kept {
+  /** @type {Event[]} */
+  rows = [];
+  #ids = new Set();
+
+  /** @param {number} most @param {(a: Event, b: Event) => number} order */
+  constructor(most, order) {
+    this.most = most;
+    this.order = order;
+  }
+
+  /** @param {Event} event @returns {boolean} whether it is among them */
+  put(event) {
+    if (this.#ids.has(event.id)) return false;
+    const at = this.rows.findIndex((other) => this.order(event, other) < 0);
+    if (at < 0 && this.rows.length >= this.most) return false;
+    this.rows.splice(at < 0 ? this.rows.length : at, 0, event);
+    this.#ids.add(event.id);
+    for (const gone of this.rows.splice(this.most)) this.#ids.delete(gone.id);
+    return this.#ids.has(event.id);
+  }
+
+  clear() {
+    this.rows = [];
+    this.#ids.clear();
+  }
+}
+
+/** @param {Event} a @param {Event} b */
+export const newestFirst = (a, b) => b.time_ms - a.time_ms;
+/** @param {Event} a @param {Event} b */
+export const largestFirst = (a, b) => Number(b.notional) - Number(a.notional) || b.time_ms - a.time_ms;
+
+/** How heavy a row looks, 0 to 4, by tenfolds from a thousand. @param {string} notional */
+export function weight(notional) {
+  const size = Number(notional);
+  return size >= 1e6 ? 4 : size >= 1e5 ? 3 : size >= 1e4 ? 2 : size >= 1e3 ? 1 : 0;
+}
