@@ -6,7 +6,7 @@ one leverage is liquidated in the order of its prices, so what a price takes lie
 """
 
 from collections.abc import Iterator
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal
 from heapq import heapify, heappop, heappush
 from itertools import takewhile
 
@@ -18,6 +18,10 @@ from flowd_heatmap.brackets import MATH, Side
 from flowd_heatmap.leverage import Tier
 
 ZERO, ONE = Decimal(0), Decimal(1)
+PRICES = Context(prec=28)
+"""A price has fewer digits than the quotient it is made with, whose last one must not keep it from
+an edge or a tick.
+"""
 
 
 @define
@@ -123,7 +127,8 @@ class Book:
         """Take over what a candle opened, as it was saved."""
         self.opened[time_ms] = opened
         for index, held, notional, price in self._cohorts(opened):
-            heappush(self._heaps[index], (-price if self.side == "LONG" else price, time_ms))
+            first = price.copy_negate() if self.side == "LONG" else price
+            heappush(self._heaps[index], (first, time_ms))
             self.held = MATH.add(self.held, held)
             self.count += 1
             heappush(self._small, (notional, time_ms, index))
@@ -144,7 +149,7 @@ class Book:
                 opened = self.opened.get(time_ms)
                 if opened is None or not opened.open >> index & 1:
                     continue
-                taken = MATH.add(taken, self._drop(time_ms, opened, index, abs(price)))
+                taken = MATH.add(taken, self._drop(time_ms, opened, index, price.copy_abs()))
                 cohorts += 1
         taken = MATH.multiply(taken, self.factor)
         self._tidy()
@@ -166,7 +171,7 @@ class Book:
                 opened = self.opened[time_ms]
                 ratio = self.ratios[index]
                 assert ratio is not None, "what has no liquidation price is not opened"
-                self._drop(time_ms, opened, index, MATH.multiply(opened.entry, ratio))
+                self._drop(time_ms, opened, index, PRICES.multiply(opened.entry, ratio))
                 pruned += 1
         self._tidy()
         return pruned
@@ -203,7 +208,7 @@ class Book:
             if opened.open >> index & 1 and ratio is not None:
                 held = MATH.multiply(opened.held, tier.weight)
                 notional = MATH.multiply(held, opened.entry)
-                yield index, held, notional, MATH.multiply(opened.entry, ratio)
+                yield index, held, notional, PRICES.multiply(opened.entry, ratio)
 
     def _drop(self, time_ms: int, opened: Opened, index: int, price: Decimal) -> Decimal:
         """Take a cohort out; its base units, as if the factor were 1."""

@@ -315,6 +315,18 @@ def test_a_liquidation_price_on_an_edge_belongs_to_the_bin_that_begins_there():
     assert levels(one, "short") == {110: 100}
 
 
+def test_a_price_that_only_a_rounded_quotient_keeps_from_an_edge_lies_on_it():
+    """1.541 times 1.02 / 1.005 is 1.564, but for the fortieth digit of the quotient."""
+    one = model(leverage="50:1", rate="0.005", bin="0.001")
+
+    one.step(candle(0, "1.541", "1.541", "1.541", "1.541"), interest("0", "1000"))
+    bins = set(one.short.levels())
+    one.step(candle(1, "1.541", "1.564", "1.541", "1.541"), interest("1000", "1000"))
+
+    assert bins == {1564}
+    assert (one.consumed, one.short.count, one.long.count) == (1, 0, 1)
+
+
 def test_cohorts_worth_less_than_one_are_let_go():
     one = one_level()
 
