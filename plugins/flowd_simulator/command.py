@@ -20,6 +20,7 @@ from flowd_simulator.instruments import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
     from flowd_simulator.binance import Addresses
+    from flowd_simulator.house import Addresses as OneAddress
     from flowd_simulator.hyperliquid import Addresses as HyperliquidAddresses
 
 SPEED_MAX = 1000.0
@@ -60,6 +61,14 @@ def simulate(
             help="Hyperliquid's port; 0 takes a free one.", show_default="--port and three more"
         ),
     ] = None,
+    bybit_port: Annotated[
+        int | None,
+        typer.Option(help="Bybit's port; 0 takes a free one.", show_default="--port and four more"),
+    ] = None,
+    okx_port: Annotated[
+        int | None,
+        typer.Option(help="OKX's port; 0 takes a free one.", show_default="--port and five more"),
+    ] = None,
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     seed: Annotated[int, typer.Option(help="The same seed has the same prices.")] = 1,
     symbols: Annotated[str, typer.Option(help="Traded symbols.")] = ",".join(DEFAULT_SYMBOLS),
@@ -99,8 +108,8 @@ def simulate(
     lifetime: Annotated[float, _duration("Close connections this old.", "24h")] = 86400.0,
     ping_every: Annotated[float, _duration("Send a ping frame so often.", "3m")] = 180.0,
 ) -> None:
-    """Play crypto exchanges on this machine: the protocols of Binance, Hyperliquid and Hydromancer
-    over made-up markets.
+    """Play crypto exchanges on this machine: the protocols of Binance, Bybit, OKX, Hyperliquid and
+    Hydromancer over made-up markets.
 
     For demonstrations, development and tests, without a network. The exchanges can be told to
     misbehave as real ones do. Durations are written 200ms, 30s, 3m or 24h.
@@ -120,10 +129,12 @@ def simulate(
     """
     # Late, here and below: each command of flowd's reads these options, and only this one plays.
     from flowd_simulator.binance import Binance
+    from flowd_simulator.bybit import Bybit
     from flowd_simulator.chain.live import Chain
     from flowd_simulator.chain.past import LONG_PAST
     from flowd_simulator.hydromancer import Hydromancer
     from flowd_simulator.hyperliquid import Hyperliquid
+    from flowd_simulator.okx import Okx
     from flowd_simulator.recording import load
     from flowd_simulator.session import Limits
     from flowd_simulator.web import loopback
@@ -165,16 +176,19 @@ def simulate(
         faults=evolve(faults),
         limits=evolve(counted, ping_every_s=math.inf),
     )
-    if hydromancer_port is None:
-        hydromancer_port = port and port + 2
-    if hyperliquid_port is None:
-        hyperliquid_port = port and port + 3
+    others = evolve(limits, messages_per_s=100)
+    bybit = Bybit(seed, _clock, market=binance.market, faults=evolve(faults), limits=others)
+    okx = Okx(seed, _clock, market=binance.market, faults=evolve(faults), limits=others)
     play = partial(binance.replay, frames, speed=speed, loop=loop, shift_to_now=shift_to_now)
     serve = partial(binance.serve, host=host, port=port, rest_port=rest_port)
-    serve_hydromancer = partial(hydromancer.serve, host=host, port=hydromancer_port)
-    serve_hyperliquid = partial(hyperliquid.serve, host=host, port=hyperliquid_port)
     chain.tape.begin(_clock())
-    services = serve, serve_hydromancer, serve_hyperliquid
+    services = (
+        serve,
+        partial(hydromancer.serve, host=host, port=_beside(port, 2, hydromancer_port)),
+        partial(hyperliquid.serve, host=host, port=_beside(port, 3, hyperliquid_port)),
+        partial(bybit.serve, host=host, port=_beside(port, 4, bybit_port)),
+        partial(okx.serve, host=host, port=_beside(port, 5, okx_port)),
+    )
     failures: list[OSError] = []
     try:
         trio.run(_main, services, chain.run, play if frames else None)
@@ -182,6 +196,11 @@ def simulate(
         failures += leaves(errors)
     if failures:
         raise _cannot_start(failures[0])
+
+
+def _beside(port: int, number: int, said: int | None) -> int:
+    """The port that was said, else the one so far behind the first; a free one, as that."""
+    return (port and port + number) if said is None else said
 
 
 async def _main(
@@ -200,7 +219,13 @@ async def _main(
             nursery.cancel_scope.cancel()
 
 
-def _welcome(addresses: "Addresses", hydromancer: str, hyperliquid: "HyperliquidAddresses") -> None:
+def _welcome(
+    addresses: "Addresses",
+    hydromancer: str,
+    hyperliquid: "HyperliquidAddresses",
+    bybit: "OneAddress",
+    okx: "OneAddress",
+) -> None:
     from rich.console import Console
 
     from flowd_simulator.hydromancer import DEMO_KEY
@@ -209,12 +234,17 @@ def _welcome(addresses: "Addresses", hydromancer: str, hyperliquid: "Hyperliquid
     console.print(f"Binance is played at {addresses.market} and {addresses.rest},")
     console.print(
         f'Hydromancer at {hydromancer} for the key "{DEMO_KEY}", '
-        f"Hyperliquid at {hyperliquid.base}. In flowd.toml:\n"
+        f"Hyperliquid at {hyperliquid.base}, Bybit at {bybit.rest}, OKX at {okx.rest}. "
+        "In flowd.toml:\n"
     )
     console.print(f'    url = "{addresses.market}"\n    rest = "{addresses.rest}"', markup=False)
     console.print(f'    hydromancer = "{hydromancer}"', markup=False)
     console.print(f'    hyperliquid = "{hyperliquid.websocket}"', markup=False)
-    console.print(f'    hyperliquid_info = "{hyperliquid.info}"\n', markup=False)
+    console.print(f'    hyperliquid_info = "{hyperliquid.info}"', markup=False)
+    for name, one in (("bybit", bybit), ("okx", okx)):
+        console.print(f'    {name} = "{one.websocket}"', markup=False)
+        console.print(f'    {name}_rest = "{one.rest}"', markup=False)
+    console.print()
     console.print("Ctrl+C ends it.")
 
 
