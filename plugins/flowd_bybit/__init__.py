@@ -84,7 +84,13 @@ async def all_liquidations(config: Config, feed: Feed[Liquidation]) -> None:
 def flowd_sources() -> list[Source]:
     """The kinds `bybit-liquidations` and `bybit-instruments`."""
     return [
-        Source("bybit-liquidations", all_liquidations, Config, record=Liquidation),
+        Source(
+            "bybit-liquidations",
+            all_liquidations,
+            Config,
+            record=Liquidation,
+            probe=lambda config, http: listed.unlisted(config.rest_url, config.symbols, http),
+        ),
         Source(
             "bybit-instruments",
             listed.instruments,

@@ -2,14 +2,16 @@
 symbols" are.
 """
 
+import difflib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import trio
 from attrs import field, frozen
 
 from flowd.market import Instrument
-from flowd.plugin import Feed, Seconds, UpstreamError
-from flowd_bybit.rest import Rest
+from flowd.plugin import Feed, Http, Seconds, UpstreamError
+from flowd_bybit.rest import Rest, rest_of
 
 FRESH_MS: Final = 3_600_000
 """The list is asked for again so often: new contracts begin without notice."""
@@ -40,7 +42,7 @@ class Config:
 
 async def instruments(config: Config, feed: Feed[Instrument]) -> None:
     """Keep the table of what is listed. UpstreamError when Bybit does not tell it."""
-    rest = Rest(config.rest_url, feed)
+    rest = rest_of(config.rest_url, feed)
     while True:
         found = {one.key: one for one in await rest.instruments()}
         for gone in [key for r in feed.records() if (key := r.value.key) not in found]:
@@ -65,7 +67,7 @@ class Listing:
     """
 
     def __init__(self, rest_url: str, feed: Feed[Any]) -> None:
-        self._rest = Rest(rest_url, feed)
+        self._rest = rest_of(rest_url, feed)
         self._feed = feed
         self._table = feed.table(TABLE, Listed)
 
@@ -92,3 +94,20 @@ class Listing:
             return list(known.symbols)
         self._table.append(Listed(self._feed.clock(), tuple(found)), key=KEY)
         return found
+
+
+async def unlisted(rest_url: str, symbols: Sequence[str], http: Http) -> list[str]:
+    """What is wrong with symbols, each in a sentence: for `flowd check --probe`. UpstreamError when
+    Bybit does not tell what it lists.
+    """
+    if "*" in symbols:
+        return []
+    # Nobody looks at when these instruments were told.
+    listed = [one.symbol for one in await Rest(rest_url, http, lambda: 0).instruments()]
+    return [_wrong(symbol, listed) for symbol in dict.fromkeys(symbols) if symbol not in listed]
+
+
+def _wrong(symbol: str, listed: Sequence[str]) -> str:
+    near = difflib.get_close_matches(symbol, listed, 1)
+    remedy = f'. Did you mean "{near[0]}"?' if near else ""
+    return f"symbols: Bybit does not list {symbol} among its linear USDT perpetuals{remedy}"

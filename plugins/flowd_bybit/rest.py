@@ -6,7 +6,7 @@ from typing import Any, Final
 import trio
 
 from flowd.market import Instrument
-from flowd.plugin import BadBody, Feed, NoAnswer, RateLimited, UpstreamError
+from flowd.plugin import BadBody, Budget, Clock, Feed, Http, NoAnswer, RateLimited, UpstreamError
 from flowd_bybit.parse import page
 
 PATH: Final = "/v5/market/instruments-info"
@@ -33,13 +33,19 @@ class Refused(UpstreamError):
         )
 
 
-class Rest:
+def rest_of(url: str, feed: Feed[Any]) -> "Rest":
     """The call, within the daemon's budget for Bybit."""
+    return Rest(url, feed.http, feed.clock, feed.budget("bybit", per_minute=PER_MINUTE))
 
-    def __init__(self, url: str, feed: Feed[Any]) -> None:
+
+class Rest:
+    """The call, within a budget if there is one."""
+
+    def __init__(self, url: str, http: Http, clock: Clock, budget: Budget | None = None) -> None:
         self._url = f"{url.rstrip('/')}{PATH}"
-        self._feed = feed
-        self._budget = feed.budget("bybit", per_minute=PER_MINUTE)
+        self._http = http
+        self._clock = clock
+        self._budget = budget
 
     async def instruments(self) -> list[Instrument]:
         """All linear USDT perpetuals that are traded, by symbol. UpstreamError when Bybit does not
@@ -62,7 +68,7 @@ class Rest:
 
     async def _page(self, query: Mapping[str, str]) -> tuple[list[Instrument], str]:
         try:
-            answer = await self._feed.http.get(
+            answer = await self._http.get(
                 self._url, query=query, budget=self._budget, retries=RETRIES
             )
         except (NoAnswer, BadBody) as error:
@@ -78,6 +84,6 @@ class Rest:
             if isinstance(told, dict) and told.get("retCode") != 0:
                 code, words = told.get("retCode"), str(told.get("retMsg"))
                 raise ValueError(f"it says {code} {words:.200}")
-            return page(told, self._feed.clock())
+            return page(told, self._clock())
         except ValueError as error:
             raise UpstreamError(f"Bybit: {error} ({PATH})") from None

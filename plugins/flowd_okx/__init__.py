@@ -16,7 +16,7 @@ from flowd_okx import connection, listed
 from flowd_okx.backfill import Backfill
 from flowd_okx.intake import Intake
 from flowd_okx.listed import Listing, check_rest_url
-from flowd_okx.rest import Rest
+from flowd_okx.rest import rest_of
 
 __all__ = ["Config", "flowd_sources", "liquidation_orders"]
 
@@ -81,7 +81,7 @@ class Config:
 
 async def liquidation_orders(config: Config, feed: Feed[Liquidation]) -> None:
     """Follow the liquidations, until the connection ends."""
-    rest = Rest(config.rest_url, feed)
+    rest = rest_of(config.rest_url, feed)
     listing = Listing(rest, feed)
     await listing.begin()
     _tell_unknown(config, feed, listing)
@@ -110,7 +110,13 @@ def _tell_unknown(config: Config, feed: Feed[Liquidation], listing: Listing) -> 
 def flowd_sources() -> list[Source]:
     """The kinds `okx-liquidations` and `okx-instruments`."""
     return [
-        Source("okx-liquidations", liquidation_orders, Config, record=Liquidation),
+        Source(
+            "okx-liquidations",
+            liquidation_orders,
+            Config,
+            record=Liquidation,
+            probe=lambda config, http: listed.unlisted(config.rest_url, config.symbols, http),
+        ),
         Source(
             "okx-instruments",
             listed.instruments,

@@ -2,16 +2,17 @@
 contract is.
 """
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import trio
 from attrs import field, frozen
 
 from flowd.market import Instrument
-from flowd.plugin import Feed, Seconds, UpstreamError
+from flowd.plugin import Feed, Http, Seconds, UpstreamError
 from flowd_okx.parse import Swap
-from flowd_okx.rest import Rest
+from flowd_okx.rest import Rest, rest_of
 
 FRESH_MS: Final = 86_400_000
 """The list is asked for again so often: sizes of contracts change, rarely."""
@@ -45,7 +46,7 @@ class Config:
 
 async def instruments(config: Config, feed: Feed[Instrument]) -> None:
     """Keep the table of what is listed. UpstreamError when OKX does not tell it."""
-    rest = Rest(config.rest_url, feed)
+    rest = rest_of(config.rest_url, feed)
     while True:
         told = [swap.instrument for swap in await rest.swaps()]
         found = {one.key: one for one in told if one is not None}
@@ -133,3 +134,21 @@ class Listing:
                 await self.refresh()
             except UpstreamError as error:
                 self._feed.drop("no list of instruments", str(error))
+
+
+async def unlisted(rest_url: str, symbols: Sequence[str], http: Http) -> list[str]:
+    """What is wrong with symbols, each in a sentence: for `flowd check --probe`. UpstreamError when
+    OKX does not tell what it lists.
+    """
+    if "*" in symbols:
+        return []
+    # Nobody looks at when these instruments were told.
+    told = [swap.instrument for swap in await Rest(rest_url, http, lambda: 0).swaps()]
+    listed = {one.symbol for one in told if one is not None}
+    return [_wrong(symbol, listed) for symbol in dict.fromkeys(symbols) if symbol not in listed]
+
+
+def _wrong(symbol: str, listed: set[str]) -> str:
+    near = difflib.get_close_matches(symbol, sorted(listed), 1)
+    remedy = f'. Did you mean "{near[0]}"?' if near else ""
+    return f"symbols: OKX does not list {symbol} among its linear USDT perpetuals{remedy}"

@@ -6,7 +6,17 @@ OKX says most of what goes wrong in the body's `code`, also where the status is 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowd.plugin import Answer, BadBody, Feed, NoAnswer, RateLimited, UpstreamError
+from flowd.plugin import (
+    Answer,
+    BadBody,
+    Budget,
+    Clock,
+    Feed,
+    Http,
+    NoAnswer,
+    RateLimited,
+    UpstreamError,
+)
 from flowd_okx.parse import KIND, Swap, swaps
 
 PER_MINUTE: Final = 300
@@ -37,21 +47,27 @@ class Rejected(UpstreamError):
     """OKX understood what was asked and will not answer it: asking again is of no use."""
 
 
+def rest_of(url: str, feed: Feed[Any]) -> "Rest":
+    """The calls, within the daemon's budget for OKX."""
+    return Rest(url, feed.http, feed.clock, feed.budget("okx", per_minute=PER_MINUTE))
+
+
 class Rest:
-    """The calls, within the daemon's budget for OKX. UpstreamError when there is no answer, after
-    some attempts; `Rejected` and `Refused` where more of them are of no use.
+    """The calls, within a budget if there is one. UpstreamError when there is no answer, after some
+    attempts; `Rejected` and `Refused` where more of them are of no use.
     """
 
-    def __init__(self, url: str, feed: Feed[Any]) -> None:
+    def __init__(self, url: str, http: Http, clock: Clock, budget: Budget | None = None) -> None:
         self._url = url.rstrip("/")
-        self._feed = feed
-        self._budget = feed.budget("okx", per_minute=PER_MINUTE)
+        self._http = http
+        self._clock = clock
+        self._budget = budget
 
     async def swaps(self) -> list[Swap]:
         """All perpetual contracts, linear and others, by name."""
         rows = await self._ask(INSTRUMENTS, {"instType": KIND})
         try:
-            found = {one.id: one for one in swaps(rows, self._feed.clock())}
+            found = {one.id: one for one in swaps(rows, self._clock())}
         except ValueError as error:
             raise UpstreamError(f"OKX: {error}") from None
         if not found:
@@ -68,23 +84,27 @@ class Rest:
     async def _ask(self, path: str, query: Mapping[str, str]) -> object:
         for _ in range(ATTEMPTS):
             try:
-                answer = await self._feed.http.get(
+                answer = await self._http.get(
                     f"{self._url}{path}", query=query, budget=self._budget, retries=RETRIES
                 )
             except (NoAnswer, BadBody) as error:
                 raise UpstreamError(f"OKX: {error} ({path})") from None
             except RateLimited:
+                if self._budget is None:
+                    break
                 continue  # The budget is closed for a while, and so the next attempt waits.
             code, words, data = _read(answer, path)
             if code == "0":
                 return data
             if code == TOO_MUCH:
+                if self._budget is None:
+                    break
                 self._budget.refused()
                 continue
             if code == NOT_HERE:
                 raise Refused(f"OKX answers {code} {words}")
             raise Rejected(f"OKX: {code} {words} ({path})")
-        raise UpstreamError(f"OKX: asked too much, {ATTEMPTS} times in a row ({path})")
+        raise UpstreamError(f"OKX: asked too much, again and again ({path})")
 
 
 def _read(answer: Answer, path: str) -> tuple[str, str, object]:

@@ -3,7 +3,9 @@
 from typing import Any
 
 import flowd_binance
+import flowd_bybit
 import flowd_hyperliquid
+import flowd_okx
 import pytest
 
 from flowd import testing
@@ -11,10 +13,11 @@ from flowd.setup import checks
 from flowd.setup.config import parse
 from flowd.testing.rest import SILENT, Reply, rest
 from flowd.upstream.http import Services
+from tests.plugins import okx_kit
 
 CANDLES = '[sources.candles-5m]\nkind = "binance-candles"\ninterval = "5m"\n'
 ORDERS = '[sources.orders]\nkind = "binance-force-order"\nsymbols = ["*"]\n'
-REGISTRY = testing.registry(flowd_binance, flowd_hyperliquid)
+REGISTRY = testing.registry(flowd_binance, flowd_bybit, flowd_hyperliquid, flowd_okx)
 
 LISTED = {
     "symbols": [
@@ -92,3 +95,40 @@ async def test_coins_that_hyperliquid_does_not_list_are_told(autojump_clock: obj
     ]
     (line,) = await probed(text, {"/info": {"universe": "none"}})
     assert "is url right?" in line
+
+
+BYBIT = {
+    "retCode": 0,
+    "result": {
+        "list": [
+            {"symbol": "BTCUSDT", "contractType": "LinearPerpetual", "quoteCoin": "USDT"},
+            {"symbol": "ETHUSDT", "contractType": "LinearFutures", "quoteCoin": "USDT"},
+        ]
+    },
+}
+OKX = okx_kit.good(okx_kit.BTC, okx_kit.row("ETH-USDT", ctType="inverse"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "venue", "path", "answer"),
+    [
+        ("bybit-liquidations", "Bybit", "/v5/market/instruments-info", BYBIT),
+        ("okx-liquidations", "OKX", okx_kit.INSTRUMENTS, OKX),
+    ],
+)
+async def test_symbols_that_another_venue_does_not_list_are_told(
+    autojump_clock: object, kind: str, venue: str, path: str, answer: object
+) -> None:
+    text = f'[sources.s]\nkind = "{kind}"\nsymbols = '
+
+    found = await probed(f'{text}["BTCUSDT", "ETHUSDT", "BCTUSDT"]', {path: answer})
+    silent = await probed(f'{text}["BTCUSDT"]', {path: Reply(429)})
+
+    assert found == [
+        f"sources.s: symbols: {venue} does not list ETHUSDT among its linear USDT perpetuals. "
+        'Did you mean "BTCUSDT"?',
+        f"sources.s: symbols: {venue} does not list BCTUSDT among its linear USDT perpetuals. "
+        'Did you mean "BTCUSDT"?',
+    ]
+    assert await probed(f'{text}["*"]', {path: SILENT}) == []
+    assert "asked too much" in silent[0]
