@@ -4,6 +4,7 @@ symbols" are.
 
 import difflib
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Final
 
 import trio
@@ -17,6 +18,8 @@ FRESH_MS: Final = 3_600_000
 """The list is asked for again so often: new contracts begin without notice."""
 OLD_MS: Final = 7 * 86_400_000
 """A list that is older than this is not believed."""
+PORTION: Final = 100
+"""Instruments that are published in one step."""
 TABLE: Final = "listed"
 KEY: Final = "linear"
 
@@ -39,6 +42,10 @@ class Config:
     rest_url: str = field(default="https://api.bybit.com", validator=check_rest_url)
     every: Seconds = field(default=Seconds(3600.0), validator=_every)
 
+    def __attrs_post_init__(self) -> None:
+        # Only who configures it pays for the client, and before the loop turns.
+        import_module("httpx2")
+
 
 async def instruments(config: Config, feed: Feed[Instrument]) -> None:
     """Keep the table of what is listed. UpstreamError when Bybit does not tell it."""
@@ -47,8 +54,10 @@ async def instruments(config: Config, feed: Feed[Instrument]) -> None:
         found = {one.key: one for one in await rest.instruments()}
         for gone in [key for r in feed.records() if (key := r.value.key) not in found]:
             feed.forget(gone)
-        for key, one in found.items():
+        for number, (key, one) in enumerate(found.items(), 1):
             feed.publish(one, key=key)
+            if not number % PORTION:
+                await trio.lowlevel.checkpoint()
         feed.delivering()
         await trio.sleep(config.every)
 

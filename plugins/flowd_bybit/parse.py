@@ -162,4 +162,4 @@ def _step(rules: object, name: str) -> Decimal | None:
         found = number(rules.get(name) if isinstance(rules, dict) else None)
     except ValueError:
         return None
-    return found if found > 0 else None
+    return trimmed(found) if found > 0 else None

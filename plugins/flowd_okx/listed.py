@@ -4,6 +4,7 @@ contract is.
 
 import difflib
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, Final
 
 import trio
@@ -22,6 +23,8 @@ APART_S: Final = 60.0
 """Between two lists that are asked for because of an unknown contract."""
 RETRY_S: Final = 600.0
 """After a daily list that could not be had."""
+PORTION: Final = 100
+"""Instruments that are published in one step."""
 TABLE: Final = "listed"
 
 
@@ -43,6 +46,10 @@ class Config:
     rest_url: str = field(default="https://openapi.okx.com", validator=check_rest_url)
     every: Seconds = field(default=Seconds(3600.0), validator=_every)
 
+    def __attrs_post_init__(self) -> None:
+        # Only who configures it pays for the client, and before the loop turns.
+        import_module("httpx2")
+
 
 async def instruments(config: Config, feed: Feed[Instrument]) -> None:
     """Keep the table of what is listed. UpstreamError when OKX does not tell it."""
@@ -52,8 +59,10 @@ async def instruments(config: Config, feed: Feed[Instrument]) -> None:
         found = {one.key: one for one in told if one is not None}
         for gone in [key for r in feed.records() if (key := r.value.key) not in found]:
             feed.forget(gone)
-        for key, one in found.items():
+        for number, (key, one) in enumerate(found.items(), 1):
             feed.publish(one, key=key)
+            if not number % PORTION:
+                await trio.lowlevel.checkpoint()
         feed.delivering()
         await trio.sleep(config.every)
 

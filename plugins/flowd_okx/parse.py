@@ -213,7 +213,8 @@ def _amount(text: object) -> Decimal:
 
 
 def _step(text: object) -> Decimal | None:
+    """A step of prices or quantities; None where it is not told, or is none."""
     try:
-        return _amount(text)
+        return trimmed(_amount(text))
     except Unusable:
         return None

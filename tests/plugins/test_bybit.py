@@ -242,6 +242,7 @@ def test_only_linear_usdt_perpetuals_have_the_shared_name() -> None:
         )
     ]  # fmt: skip
     assert cursor == ""
+    assert str(found[0].tick) == "0.1"
 
 
 async def test_the_list_is_followed_from_page_to_page(autojump_clock: object) -> None:
