@@ -39,7 +39,7 @@ stream    cursor cut held journal seek seen / log segments / reading / inputs sn
 upstream  asked budget slices / connection http outages reach / renewal / feed misses / watch
 channel   audience guard packing prepared / client / row / channel / channels
 door      desk head parameters / addresses outgoing readable readers rules visit websocket
-          / loan paths room turns / clients polls routes / door
+          / loan paths room turns / polls routes silence / clients / door
 setup     hooks machine structure supervisor / registry / config / paths remarks / wiring / checks
 operate   log notify status terminal watchdog / checked follow metrics openapi / observe web
 testing   rest scripts / clients components / daemons

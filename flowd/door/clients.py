@@ -21,6 +21,7 @@ from flowd.door.addresses import is_local, most
 from flowd.door.paths import Live, Session, follow_path
 from flowd.door.readable import Readable
 from flowd.door.readers import Readers
+from flowd.door.silence import Silence
 from flowd.door.websocket import INTERNAL_ERROR, MESSAGE_MAX, PING, POLICY, WebSocket
 from flowd.stream.log import Stream
 from flowd.values.buckets import Bucket
@@ -29,8 +30,8 @@ from flowd.values.errors import BadRequest
 
 LINGER_S = 1.0
 """How long the other side has to close after our goodbye."""
-QUIET_ROUNDS = 2
-"""Rounds of heartbeats without a message, after which a sink says that it is still there."""
+QUIET_HEARTBEATS = 2
+"""So long without a message, and a sink says that it is still there."""
 MESSAGES_PER_S = 20.0
 MESSAGES_BURST = 100.0
 FRAMES_PER_S = 20.0
@@ -111,6 +112,7 @@ class Clients:
         self._per_address: Counter[str] = Counter()
         self._readable: Readable[Session] = Readable()
         self._leaving = trio.lowlevel.ParkingLot()
+        self._silence = Silence(QUIET_HEARTBEATS * self.limits.heartbeat_s)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -195,6 +197,7 @@ class Clients:
         """Let the channels write to this client, through this socket."""
         self._sessions[session.client] = session
         self._per_address[session.address] += 1
+        self._silence.add(session)
         session.client.start(socket)
         if session.ended is not None:
             self._end(session, *session.ended)
@@ -285,26 +288,23 @@ class Clients:
                 if not client.gone and not client.behind:
                     if session.websocket is not None:
                         client.write(PING)
-                        self._speak_up(session)
                     elif idle:
                         client.write(client.pack([idle]))
                 if index % 64 == 63:
                     await trio.lowlevel.checkpoint()
 
-    def _speak_up(self, session: Session) -> None:
-        """Say the sink's heartbeat to a client who was sent no message for so long."""
-        live, now = session.live, trio.current_time()
-        if live.heartbeat is None:
-            return
-        places = session.client.places.values()
-        spoke_at = max((place.channel.spoke_at for place in places), default=0.0)
-        if now - max(spoke_at, session.spoke_at) < QUIET_ROUNDS * self.limits.heartbeat_s:
-            return
-        session.spoke_at = now
-        try:
-            session.say(self._guard.payload(live.path, "heartbeat", live.heartbeat, session))
-        except SinkFailed:
-            self._end(session, INTERNAL_ERROR, "internal error")
+    async def break_silence(self) -> None:
+        """Say the sink's heartbeat to whoever was sent no message for two `heartbeat`s."""
+        while True:
+            session = await self._silence.next()
+            said = session.live.heartbeat
+            assert said is not None
+            session.spoke_at = trio.current_time()
+            self._silence.add(session)
+            try:
+                session.say(self._guard.payload(session.live.path, "heartbeat", said, session))
+            except SinkFailed:
+                self._end(session, INTERNAL_ERROR, "internal error")
 
     # -- leaving
 

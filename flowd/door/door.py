@@ -105,6 +105,7 @@ class Door:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.clients.listen, name="door reader")
             nursery.start_soon(self.clients.keep_awake, name="door heartbeat")
+            nursery.start_soon(self.clients.break_silence, name="door silence")
             with self._accepting:
                 await trio.serve_listeners(self._connection, listeners, handler_nursery=nursery)
 

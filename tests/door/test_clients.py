@@ -170,6 +170,27 @@ async def test_a_websocket_client_is_told_that_it_is_not_to_blame(
     assert client.goodbye == (1011, "internal error")
 
 
+async def test_who_is_sent_nothing_hears_the_heartbeat_every_thirty_seconds_to_the_second(
+    autojump_clock: MockClock,
+) -> None:
+    heard: dict[int, list[int]] = {0: [], 1: []}
+    async with serving(Broken(websocket=True)) as daemon:
+        began = trio.current_time()
+        clients = {0: daemon.connect("/broken/ticks")}
+        await trio.sleep_until(began + 4)
+        clients[1] = daemon.connect("/broken/ticks")
+        for second in range(4, 130):
+            await trio.sleep_until(began + second + 0.1)
+            if second == 75:
+                fill(daemon)
+            await trio.sleep_until(began + second + 0.5)
+            for number, client in clients.items():
+                if "still here" in client.messages():
+                    heard[number].append(second)
+
+    assert heard == {0: [30, 60, 105], 1: [34, 64, 105]}
+
+
 async def test_who_floods_is_not_listened_to_after_the_goodbye(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
