@@ -513,6 +513,7 @@ ALL_OF_IT = """
 sources.orders = { kind = "binance-force-order", symbols = ["*"] }
 sources.candles = { kind = "binance-candles", symbols = ["BTCUSDT"], interval = "1m" }
 sources.open-interest = { kind = "binance-open-interest" }
+sources.binance-instruments = { kind = "binance-instruments" }
 sources.bybit = { kind = "bybit-liquidations", symbols = ["*"] }
 sources.bybit-listed = { kind = "bybit-instruments" }
 sources.okx = { kind = "okx-liquidations", symbols = ["*"] }

@@ -1,5 +1,5 @@
 """A flowd plugin: Binance USD-M futures. Forced orders (liquidations); candles and open
-interest with their history.
+interest with their history; what is listed.
 
 What Binance sends of forced orders is a sample, at most one order per symbol and second: sums of
 it are a lower bound. There is no replay and no history, so an outage here is lost for good and is
@@ -11,9 +11,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from flowd.market import Candle, Liquidation, OpenInterest
+from flowd.market import Candle, Instrument, Liquidation, OpenInterest
 from flowd.plugin import Feed, Http, Seconds, Sink, Source, hookimpl
-from flowd_binance import candles, connection, open_interest, page, probe
+from flowd_binance import candles, connection, instruments, open_interest, page, probe
 from flowd_binance.connection import STREAMS_MAX, Session, check_symbols, check_url
 
 __all__ = ["Config", "Session", "flowd_sinks", "flowd_sources", "follow", "force_orders"]
@@ -77,7 +77,9 @@ async def _listed(config: candles.Config | open_interest.Config, http: Http) -> 
 
 @hookimpl
 def flowd_sources() -> list[Source]:
-    """The kinds `binance-force-order`, `binance-candles` and `binance-open-interest`."""
+    """The kinds `binance-force-order`, `binance-candles`, `binance-open-interest` and
+    `binance-instruments`.
+    """
     return [
         Source(
             "binance-force-order",
@@ -101,6 +103,13 @@ def flowd_sources() -> list[Source]:
             record=OpenInterest,
             retain=open_interest.KEPT_MAX,
             probe=_listed,
+        ),
+        Source(
+            "binance-instruments",
+            instruments.instruments,
+            instruments.Config,
+            record=Instrument,
+            retain=instruments.KEPT_MAX,
         ),
     ]
 

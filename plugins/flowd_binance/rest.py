@@ -25,7 +25,7 @@ from flowd.plugin import (
 )
 
 BODY_MAX = 8 * 1024 * 1024
-"""Bytes of an answer. The largest that is asked for has some 300 kB."""
+"""Bytes of an answer. The largest that is asked for, the list of symbols, has some 2 MB."""
 TIMEOUT_S = 10.0
 ATTEMPTS = 4
 RETRY_AFTER_S = 60.0
@@ -89,6 +89,14 @@ class Rest:
         rows = await self._ask("/fapi/v1/klines", query, klines_weight(limit))
         if not isinstance(rows, list):
             raise UpstreamError(f"Binance: expected a list of klines, got {rows!r:.100}")
+        return rows
+
+    async def exchange_info(self) -> list[object]:
+        """All that is listed, a row for each symbol."""
+        found = await self._ask("/fapi/v1/exchangeInfo", {}, 1)
+        rows = found.get("symbols") if isinstance(found, dict) else None
+        if not isinstance(rows, list) or not rows:
+            raise UpstreamError(f"Binance: expected a list of symbols, got {found!r:.100}")
         return rows
 
     async def open_interest(self, symbol: str) -> object:

@@ -1,0 +1,110 @@
+"""A flowd source: what Binance's USD-M futures list, as a table: precisions and names for who shows
+them.
+
+It is asked for once an hour, all in one answer of some two megabytes, which costs next to nothing
+of the weight. A list that does not come leaves the last one where it is.
+"""
+
+from decimal import Decimal
+from importlib import import_module
+from typing import Any
+
+import trio
+from attrs import field, frozen
+
+from flowd.market import Instrument, number, trimmed
+from flowd.plugin import Feed, Seconds
+from flowd_binance.rest import Rest
+
+KEPT_MAX = 20_000
+"""Instruments that are kept. Binance lists some eight hundred."""
+PORTION = 100
+"""Rows that are read and published in one step."""
+
+
+def _every(_: object, attribute: Any, every: Seconds) -> None:
+    if not 60 <= every <= 86_400:
+        raise ValueError(f"every = {every:g}s: expected 1m to 24h")
+
+
+def _rest_url(_: object, attribute: Any, url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f'rest_url = "{url}": expected "https://fapi.binance.com"')
+
+
+@frozen
+class Config:
+    """The list is asked for `every` so long, within the weight that all of Binance's components
+    share.
+    """
+
+    rest_url: str = field(default="https://fapi.binance.com", validator=_rest_url)
+    every: Seconds = field(default=Seconds(3600.0), validator=_every)
+    weight_per_minute: int = 1200
+
+    def __attrs_post_init__(self) -> None:
+        # Only who configures it pays for that, and before the loop turns.
+        import_module("httpx2")
+        if not 20 <= self.weight_per_minute <= 2400:
+            raise ValueError(f"weight_per_minute = {self.weight_per_minute}: expected 20 to 2400")
+
+
+async def instruments(config: Config, feed: Feed[Instrument]) -> None:
+    """Keep the table of what is listed. UpstreamError when Binance does not tell it."""
+    budget = feed.budget("binance", per_minute=config.weight_per_minute)
+    rest = Rest(config.rest_url, feed.http, budget, feed.clock)
+    while True:
+        rows = await rest.exchange_info()
+        asked_ms = feed.clock()
+        listed: set[str] = set()
+        for start in range(0, len(rows), PORTION):
+            for row in rows[start : start + PORTION]:
+                try:
+                    found = instrument(row, asked_ms)
+                except ValueError as error:
+                    feed.drop(f"instrument: {error}", row)
+                    continue
+                listed.add(found.key)
+                feed.publish(found, key=found.key)
+            await trio.lowlevel.checkpoint()
+        if listed:  # An answer of which nothing can be read says nothing of what is gone.
+            for gone in [r.value.key for r in feed.records() if r.value.key not in listed]:
+                feed.forget(gone)
+        feed.delivering()
+        await trio.sleep(config.every)
+
+
+def instrument(row: object, time_ms: int) -> Instrument:
+    """One of the `symbols` of `exchangeInfo`; ValueError that says what is wrong with it."""
+    if not isinstance(row, dict):
+        raise ValueError("no object")
+    texts = [row.get(name) for name in ("symbol", "baseAsset", "quoteAsset", "status")]
+    if not all(isinstance(text, str) and 0 < len(text) <= 60 for text in texts):
+        raise ValueError("no symbol, base, quote or status")
+    symbol, base, quote, status = map(str, texts)
+    settle = row.get("marginAsset")
+    return Instrument(
+        symbol,
+        "binance",
+        base,
+        quote,
+        _filtered(row, "PRICE_FILTER", "tickSize"),
+        _filtered(row, "LOT_SIZE", "stepSize"),
+        None,
+        settle if isinstance(settle, str) else quote,
+        status,
+        time_ms,
+    )
+
+
+def _filtered(row: dict[str, Any], kind: str, name: str) -> Decimal | None:
+    """What a filter of the symbol says, None where it is not there or says nothing."""
+    filters = row.get("filters")
+    for one in filters if isinstance(filters, list) else ():
+        if isinstance(one, dict) and one.get("filterType") == kind:
+            try:
+                size = number(one.get(name))
+            except ValueError:
+                raise ValueError(f"{name} is no number") from None
+            return trimmed(size) if size > 0 else None
+    return None
