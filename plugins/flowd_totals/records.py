@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from flowd.market import Fill, Liquidation, Role, Side, Trade
 
@@ -31,6 +31,9 @@ class Ranking:
     `volume` and `count` are of everything that was ranked, also of what is in no row. A row's
     volume is never too high, and too low by at most `error`; what is in no row may be larger than
     the last row by at most as much.
+
+    `venues` are those of which something is in the window, by name; `lower_bound` says that one of
+    them tells but a sample, `approximate` that one tells other prices than were traded at.
     """
 
     by: By
@@ -40,6 +43,9 @@ class Ranking:
     count: int
     error: Decimal
     rows: list[Rank]
+    venues: list[str] = Factory(list)
+    lower_bound: bool = False
+    approximate: bool = False
 
     @property
     def key(self) -> str:
@@ -85,6 +91,7 @@ class Row:
     dir: str | None
     hash: str | None
     role: Role | None
+    venue: str = ""
 
 
 @frozen
@@ -94,6 +101,18 @@ class Largest:
     window: str
     time_ms: int = field(eq=False)
     rows: list[Row]
+
+
+@frozen
+class Venue:
+    """Of a venue, with what its rows are worth, something was counted in the span that begins at
+    `newest_ms`, and nothing later.
+    """
+
+    venue: str
+    price_kind: str
+    coverage: str
+    newest_ms: int
 
 
 @frozen
@@ -133,6 +152,7 @@ def row_of(value: Fill | Liquidation | Trade, address: str | None) -> Row:
         None if fill is None else fill.dir,
         None if fill is None else fill.hash,
         "liquidated" if isinstance(value, Liquidation) else None if fill is None else fill.role,
+        value.venue,
     )
 
 

@@ -14,9 +14,19 @@ from flowd.plugin import Cursor, Feed, Input, Streams, UserError
 from flowd_totals.board import ERROR_SHARE, NAMES_EXACT
 from flowd_totals.config import Config
 from flowd_totals.intake import Intake, Part, Value
-from flowd_totals.records import By, CoinHour, Largest, Minute, Ranking, SavedStep, largest_of
+from flowd_totals.records import (
+    By,
+    CoinHour,
+    Largest,
+    Minute,
+    Ranking,
+    SavedStep,
+    Venue,
+    largest_of,
+)
 from flowd_totals.steps import Steps, merged
 from flowd_totals.sums import COINS_MAX, MINUTE_MS, hours, minutes
+from flowd_totals.venues import UNKNOWN, Venues, worth_of
 from flowd_totals.window import Window, parse
 
 BATCH_MIN, BATCH_MAX = 16, 250
@@ -41,6 +51,7 @@ class Totals:
         self._minutes = minutes(feed.table("minutes", Minute))
         self._hours = hours(feed.table("hours", CoinHour))
         self._largest = feed.table("largest", Largest)
+        self._venues = Venues(feed.table("venues", Venue))
         # A minute must be whole spans of the intake, as all steps and hours then are.
         width_ms = min(self.steps.levels[0].step_ms, MINUTE_MS)
         self._intake = Intake(config.count, width_ms, feed.drop)
@@ -49,6 +60,8 @@ class Totals:
     async def load(self) -> None:
         """Go on from the tables."""
         await self.steps.load(lambda error: self._feed.drop("unreadable step", str(error)))
+        if not self._venues and self.steps.newest_ms is not None:
+            self._venues.note([UNKNOWN], self.steps.newest_ms)
         await self._minutes.load()
         await self._hours.load()
         self._forget_other_windows()
@@ -80,6 +93,7 @@ class Totals:
         """Write what was added. To be called in one step with `cursor.done()`."""
         now_ms = self._feed.clock()
         self.steps.save()
+        self._venues.save()
         self._minutes.save(now_ms)
         self._hours.save(now_ms)
 
@@ -96,6 +110,7 @@ class Totals:
         """False when nothing reaches back so far."""
         step = self.steps.at(start_ms, now_ms)
         if step is not None:
+            self._venues.note(worth_of(part.rows), start_ms)
             for name, (buy, sell, count) in part.coins.items():
                 step.coins.add(name, buy, sell, count)
             for name, (buy, sell, count) in part.traders.items():
@@ -128,6 +143,7 @@ class Totals:
         if self._published.get(window.name) == marks:
             return
         coins, traders, rows = await merged(steps, self._top)
+        told = self._venues.within(window, now_ms)
         for by in self._by:
             board = coins if by == "coins" else traders
             await trio.lowlevel.checkpoint()
@@ -139,6 +155,9 @@ class Totals:
                 board.count,
                 board.error,
                 board.top(self._top),
+                told.venues,
+                told.lower_bound,
+                told.approximate,
             )
             self._feed.publish(ranking, key=ranking.key)
         self._largest.append(Largest(window.name, now_ms, rows), key=window.name)

@@ -75,6 +75,11 @@ class Steps:
         return sum(map(len, self._steps.values()))
 
     @property
+    def newest_ms(self) -> int | None:
+        """When the newest step begins."""
+        return max((max(steps) for steps in self._steps.values() if steps), default=None)
+
+    @property
     def changed(self) -> int:
         """How many steps the next save will write."""
         return len(self._touched)

@@ -804,3 +804,71 @@ def test_a_saved_step_survives_its_form_in_the_store() -> None:
     step = SavedStep(10_000, NOW_MS, board, board, [])
 
     assert codec.loads(codec.dumps(step), SavedStep) == step
+
+
+# -- what the sums are worth --
+
+
+def of(venue: str, kind: str, coverage: str, **changes: Any) -> Liquidation:
+    changes = {"venue": venue, "price_kind": kind, "coverage": coverage} | changes
+    return evolve(liquidation(10), **changes)
+
+
+def told(rig: Rig, key: str = "coins/5m") -> tuple[list[str], bool, bool]:
+    ranking = rig.ranking(key)
+    return ranking.venues, ranking.lower_bound, ranking.approximate
+
+
+def test_a_ranking_names_its_venues_and_says_what_its_sums_are_worth() -> None:
+    rig = Rig()
+    nothing = told(rig)
+    rig.count(fill(10))
+    fills = told(rig)
+    rig.count(of("bybit", "bankruptcy", "all"))
+    about = told(rig)
+    rig.count(of("binance", "fill", "sampled"))
+
+    assert nothing == ([], False, False)
+    assert fills == (["hyperliquid"], False, False)
+    assert about == (["bybit", "hyperliquid"], False, True)
+    assert told(rig) == (["binance", "bybit", "hyperliquid"], True, True)
+    assert {row.venue for row in rig.largest("5m")} == {"binance", "bybit", "hyperliquid"}
+
+
+@pytest.mark.parametrize("window", ["5m", "1h", "24h"])
+def test_a_venue_leaves_a_window_with_its_last_row(window: str) -> None:
+    rig = Rig()
+    rig.count(of("bybit", "bankruptcy", "all"), of("okx", "mark", "sampled"))
+    rig.publish()
+    width_ms = {"5m": 5 * MINUTE_MS, "1h": HOUR_MS, "24h": 24 * HOUR_MS}[window]
+    for part in range(1, 48):
+        rig.now_ms = NOW_MS + width_ms * part // 48
+        rig.restart()
+        rig.count(of("okx", "mark", "sampled", time_ms=rig.now_ms))
+        venues, _, approximate = told(rig, f"coins/{window}")
+        assert (venues, approximate) == (["bybit", "okx"], True), part
+    rig.now_ms = NOW_MS + width_ms + 1
+    rig.count(of("okx", "mark", "sampled", time_ms=rig.now_ms))
+
+    assert told(rig, f"coins/{window}") == (["okx"], True, False)
+
+
+def test_of_what_was_counted_before_venues_were_noted_no_more_is_said_than_is_known() -> None:
+    rig = Rig()
+    rig.count(fill(10))
+    rig.publish()
+    for key in list(rig.table("venues")):
+        rig.feed.tables["venues"].forget(key)
+
+    rig.restart()
+    rig.count(fill(10))
+
+    assert told(rig) == (["hyperliquid"], True, False)
+
+
+def test_what_is_too_late_for_a_window_is_no_venue_of_it() -> None:
+    rig = Rig()
+    rig.count(of("okx", "mark", "sampled", time_ms=NOW_MS - 2 * HOUR_MS), fill(10))
+
+    assert told(rig, "coins/1h")[0] == ["hyperliquid"]
+    assert told(rig, "coins/24h")[0] == ["hyperliquid", "okx"]
