@@ -5,10 +5,9 @@ import logging
 import os
 import signal
 import sys
-import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 from urllib.parse import quote
 
 import typer
@@ -166,29 +165,22 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Again every second.")] = False,
 ) -> None:
     """Ask a running daemon how it is. Exits 0 when healthy, 1 when degraded, 3 when it is not
-    there.
+    there. What is watched in a terminal is the operator's dashboard; a pipe gets a line a second.
     """
-    from flowd.operate import terminal
-    from flowd.operate.terminal import out
+    from flowd.operate import ask, terminal
+    from flowd.operate.terminal import escape, out, say
 
     _is_address(url)
-    found = _ask(url)
+    try:
+        found = ask.watch(url) if watch and not json else ask.status(url)
+    except ask.Absent as error:
+        say(f"flowd is not answering at {escape(url)}: {escape(str(error))}")
+        raise typer.Exit(ABSENT) from None
     if json:
         from flowd.values import codec
 
         sys.stdout.write(codec.encode(found).decode() + "\n")
-    elif watch:
-        from rich.live import Live
-
-        with Live(terminal.status(found), console=out, auto_refresh=False) as live:
-            try:
-                while True:
-                    live.update(terminal.status(found), refresh=True)
-                    time.sleep(1)
-                    found = _ask(url)
-            except KeyboardInterrupt:
-                pass
-    else:
+    elif not watch:
         out.print(terminal.status(found))
     raise typer.Exit(HEALTHY if found["healthy"] else DEGRADED)
 
@@ -196,21 +188,6 @@ def status(
 def _is_address(url: str) -> None:
     if not url.startswith(("http://", "https://")):
         _fail(f'--url {url}: expected an address such as "{DEFAULT_URL}"')
-
-
-def _ask(url: str) -> dict[str, Any]:
-    import httpx2
-
-    from flowd.operate.terminal import escape, say
-
-    try:
-        answer = httpx2.get(f"{url.rstrip('/')}/status", timeout=10)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-        say(f"flowd is not answering at {escape(url)}: {escape(str(error) or repr(error))}")
-        raise typer.Exit(ABSENT) from None
-    return found
 
 
 @app.command()

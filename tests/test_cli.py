@@ -502,6 +502,25 @@ def test_status_of_a_degraded_daemon_exits_1_and_says_why(tmp_path: Path) -> Non
         assert "orders: cannot connect: " in words(found.stdout)
 
 
+@pytest.mark.edge
+def test_a_watched_status_writes_lines_into_a_pipe(daemon: Flowd) -> None:
+    command = [sys.executable, "-m", "flowd.cli", "status", "--watch", "--url", url(daemon)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        deadline = threading.Timer(WAIT_S, process.kill)
+        deadline.start()
+        try:
+            assert process.stdout is not None
+            found = [process.stdout.readline() for _ in range(2)]
+            process.send_signal(signal.SIGINT)
+            code = process.wait(WAIT_S)
+        finally:
+            process.kill()
+            deadline.cancel()
+
+    assert code == 0
+    assert all(" healthy, 4 of 4 components running, " in line for line in found)
+
+
 def test_status_of_a_daemon_that_is_not_there_is_one_line_and_exits_3() -> None:
     address = f"http://127.0.0.1:{free_port()}"
 

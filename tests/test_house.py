@@ -41,7 +41,8 @@ channel   audience guard packing prepared / client / row / channel / channels
 door      desk head parameters / addresses outgoing readable readers rules visit websocket
           / loan paths room turns / polls routes silence / clients / door
 setup     hooks machine structure supervisor / registry / config / paths remarks / wiring / checks
-operate   log notify status terminal watchdog / checked follow metrics openapi / observe web
+operate   log notify status terminal watchdog / checked dashboard follow metrics openapi
+          / ask observe web
 testing   rest scripts / clients components / daemons
 """
 """Within each folder: who stands further right may import who stands further left."""

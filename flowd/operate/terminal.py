@@ -8,7 +8,18 @@ from rich.table import Table
 
 from flowd.operate.status import trouble_with
 
-__all__ = ["age", "err", "escape", "out", "retained", "say", "status", "table"]
+__all__ = [
+    "age",
+    "err",
+    "escape",
+    "out",
+    "retained",
+    "say",
+    "state_of",
+    "status",
+    "table",
+    "verdict",
+]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -36,19 +47,30 @@ def retained(count: int, age_s: float | None) -> str:
     return str(count) if age_s is None else age(age_s * 1000)
 
 
+def verdict(found: dict[str, Any]) -> str:
+    """The first line: which flowd, how it is, for how long."""
+    word = "[green]healthy[/]" if found["healthy"] else "[red]degraded[/]"
+    return f"flowd {found['version']}: {word}, up {age(found['uptime_s'] * 1000)}"
+
+
+def state_of(part: dict[str, Any]) -> tuple[str, str]:
+    """A component's state in a word, and its colour. One that runs without data is not called
+    running.
+    """
+    state: str = part["state"]
+    if state == "running" and part["delivering"] is False:
+        return "connected" if part["connected"] else "connecting", "yellow"
+    return state, _COLOURS.get(state, "white")
+
+
 def status(found: dict[str, Any]) -> Group:
     """What `flowd status` shows. Made for 80 columns: names are never cut, what is wrong has lines
     of its own below the table.
     """
-    word = "[green]healthy[/]" if found["healthy"] else "[red]degraded[/]"
     rows = table("component", "state", "rate/s", "lag", "last", "published", "dropped")
     troubles: list[str] = []
     for part in found["components"]:
-        state = part["state"]
-        if state == "running" and part["delivering"] is False:
-            state, colour = "connected" if part["connected"] else "connecting", "yellow"
-        else:
-            colour = _COLOURS.get(state, "white")
+        state, colour = state_of(part)
         writes = part["table"] != "sinks"
         rows.add_row(
             part["name"],
@@ -66,7 +88,7 @@ def status(found: dict[str, Any]) -> Group:
         troubles.append(f"[red]state[/]: {escape(trouble)}")
     clients = found["clients"]
     return Group(
-        f"flowd {found['version']}: {word}, up {age(found['uptime_s'] * 1000)}",
+        verdict(found),
         rows,
         *troubles,
         f"{clients['live']} live clients ({clients['behind']} behind), "
