@@ -97,6 +97,12 @@ def _run(file: Path, plugins_dir: Path | None, watchdog: "Watchdog") -> bool:
 
     loaded, found = _load(file, plugins_dir)
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
+    if (folder := config.log_dir(loaded.settings)) is not None:
+        names = [part.name for part in loaded.components]
+        try:
+            log.keep(folder, names, loaded.settings.log_dir_max)
+        except UserError as error:
+            _fail(str(error))
     state = config.state_path(loaded.settings)
 
     def ready(addresses: list[str]) -> None:
@@ -243,6 +249,34 @@ def tail(
         raise typer.Exit(ABSENT) from None
     if not accepted:
         raise typer.Exit(CANNOT)
+
+
+@app.command()
+def logs(
+    component: Annotated[str, typer.Argument(help="Its name; `flowd` for the daemon itself.")],
+    file: ConfigFile = Path("flowd.toml"),
+    unit: Annotated[str, typer.Option("--unit", help="The unit of systemd.")] = "flowd",
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="Begin with the newest N.")
+    ] = 100,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Show what one component said: from `flowd.log_dir`, else from systemd's journal. Exits 2
+    where there is neither.
+    """
+    from flowd.operate.logs import show
+    from flowd.values.errors import UserError
+
+    try:
+        show(component, file, unit=unit, lines=lines, follow=follow)
+    except UserError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command()

@@ -30,9 +30,19 @@ class Checked:
     mistakes: list[str]
 
 
+def read(path: Path) -> str:
+    """The text of a file; UserError that names the file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; `flowd init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
 def look(path: Path, registry: Registry) -> Checked:
     """Read a file and find what keeps a daemon from starting; UserError when it cannot be read."""
-    draft = config.draft(config.read(path), registry)
+    draft = config.draft(read(path), registry)
     mistakes = Mistakes()
     mistakes.found += draft.mistakes
     plan: Plan | None = None

@@ -30,6 +30,7 @@ LIMIT_MAX = 1000
 """Failures that are remembered of a component."""
 DELAY_MIN_S = 0.05
 MEMORY_MIN = 16 * 1024 * 1024
+LOG_MIN = 64 * 1024
 COUNTS = (
     "max_clients",
     "max_clients_per_address",
@@ -59,6 +60,8 @@ class Settings:
     lag_max: Seconds = Seconds(5.0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
+    log_dir: str | None = None
+    log_dir_max: Size = Size(16 * 1024 * 1024)
     max_clients: int = 1000
     max_clients_per_address: int | None = None
     max_connections_per_address: int | None = None
@@ -176,16 +179,6 @@ class Draft:
     config: Config
     mistakes: list[str]
     broken: frozenset[str]
-
-
-def read(path: Path) -> str:
-    """The text of a file; UserError that names the file."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; `flowd init` writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
 
 
 def parse(text: str, registry: Registry) -> Config:
@@ -342,6 +335,8 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, key)
         if value is not None and value < 1:
             mistakes.found.append(f"flowd.{key} = {value}: expected a number from 1 up")
+    if settings.log_dir_max < LOG_MIN:
+        mistakes.found.append('flowd.log_dir_max: expected at least "64KiB"')
     if settings.memory_budget < MEMORY_MIN:
         mistakes.found.append('flowd.memory_budget: expected at least "16MiB"')
     for proxy in settings.trusted_proxies:
@@ -369,6 +364,15 @@ def parse_address(address: str) -> tuple[str, int]:
             'or "unix:/run/flowd.sock"'
         )
     return host or "0.0.0.0", int(port)
+
+
+def log_dir(settings: Settings) -> Path | None:
+    """The folder of log files, if there is to be one: a relative path lies in systemd's log
+    directory, if there is one, else right here.
+    """
+    if settings.log_dir is None:
+        return None
+    return Path(os.environ.get("LOGS_DIRECTORY", "").split(":")[0]) / settings.log_dir
 
 
 def state_path(settings: Settings) -> Path:

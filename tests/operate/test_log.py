@@ -75,6 +75,7 @@ def test_below_systemd_lines_begin_with_the_level_and_leave_the_time_to_the_jour
     assert lines[:2] == ["<4>orders: silent for 60s", "<6>started"]
     assert all(line.startswith("<3>") for line in lines[2:])
     assert len(lines) > 4
+    assert all(line.startswith("<3>orders: ") for line in lines[2:])
 
 
 def test_json_is_one_object_per_line() -> None:
