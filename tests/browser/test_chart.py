@@ -834,3 +834,207 @@ def test_the_theme_is_the_systems_until_one_is_chosen_and_then_remembered(
     page.reload()
     assert page.evaluate(ground) == dark
     context.close()
+
+
+def test_what_was_traded_stands_below_the_candles(page: Page, site: Site) -> None:
+    site.open(page)
+
+    volumes = page.evaluate("flowdChart.view.market.data().map((one) => [one.time, one.value])")
+    wanted = site.ask("/api/v1/candles/BTCUSDT/1m")["data"]
+
+    assert volumes == [[one["time"], float(one["volume"])] for one in wanted]
+
+
+def test_prices_are_the_exchanges_own_with_separators(page: Page, site: Site) -> None:
+    at = floor(now_ms())
+    site.candles((at, "50123.25", False))
+    site.open(page)
+
+    legend = page.locator("#legend-price").inner_text()
+
+    assert "H 50,125.25" in legend
+    assert "C 50,123.25" in legend
+    axis = "flowdChart.view.candles.priceFormatter().format(50123.25)"
+    assert page.evaluate(axis) == "50,123.25"
+
+
+def markers(page: Page) -> list[list[Any]]:
+    found: list[list[Any]] = page.evaluate(
+        "flowdChart.view.markers.markers().map((one) => [one.price, one.shape, one.text])"
+    )
+    return found
+
+
+def test_large_liquidations_are_marked_on_the_price_from_a_value_that_is_kept(
+    page: Page, site: Site
+) -> None:
+    site.open(page)
+    assert markers(page) == []
+
+    page.click("#options-button")
+    page.fill("#marks", "5k")
+    page.keyboard.press("Tab")
+    until(
+        lambda: markers(page) == [[5001, "arrowUp", "$5K"], [5000, "arrowDown", ""]], "remembered"
+    )
+    site.say((floor(now_ms()), "SELL", "123456"))
+    until(lambda: [123456, "arrowDown", "$123.46K"] in markers(page), "live")
+
+    page.reload()
+    page.evaluate("flowdChart.ready()")
+    until(lambda: len(markers(page)) == 3, "the value was kept")
+    page.click("#options-button")
+    page.fill("#marks", "lots")
+    page.keyboard.press("Tab")
+    assert "lots is no amount" in page.locator("#marks-words").inner_text()
+    assert len(markers(page)) == 3, "nothing changes"
+
+
+def test_an_alert_line_is_dragged_kept_and_told_once_the_price_is_there(
+    page: Page, site: Site
+) -> None:
+    site.open(page)
+    page.focus("#chart")
+    page.keyboard.press("a")
+    lines = "flowdChart.drawing.lines.alerts.lines.map((line) => [line.price, line.fired])"
+    assert page.evaluate(lines) == [["50020.5", None]]
+
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    y = box["y"] + page.evaluate("flowdChart.view.y(50020.5)")
+    before = page.evaluate("flowdChart.view.visible()")
+    page.mouse.move(box["x"] + 300, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 250, y - 30)
+    page.mouse.move(box["x"] + 200, y - 60)
+    page.mouse.up()
+    ((price, fired),) = page.evaluate(lines)
+    assert float(price) > 50_021
+    assert fired is None
+    assert page.evaluate("flowdChart.view.visible()") == before, "the chart stays where it was"
+
+    page.reload()
+    page.evaluate("flowdChart.ready()")
+    assert page.evaluate(lines) == [[price, None]]
+    at = floor(now_ms())
+    site.candles((at, "50020.5", False))
+    assert page.locator(".notice").count() == 0
+    site.candles((at, f"{int(float(price)) + 5}.0000", False))
+    page.wait_for_selector(".notice")
+    assert "BTCUSDT was at" in page.locator(".notice").inner_text()
+    page.click(".notice button")
+    assert page.locator(".notice").count() == 0
+    site.candles((at, "50020.50000000", False))
+    assert page.locator(".notice").count() == 0
+
+    page.click("#options-button")
+    assert "reached" in page.locator("#alert-list").inner_text()
+    page.fill("#alert-list input", "nothing")
+    page.keyboard.press("Tab")
+    assert "nothing is no price" in page.locator("#alert-words").inner_text()
+    page.click("#alert-list button")
+    assert page.evaluate(lines) == []
+
+
+def test_times_are_those_of_the_zone_that_was_chosen(browser: Browser, site: Site) -> None:
+    context = browser.new_context(viewport=DESKTOP, timezone_id="Asia/Kathmandu")
+    page = site.open(context.new_page())
+    shows(page, "document.querySelectorAll('#orders tbody tr[data-id]').length === 5")
+    newest = page.locator("#orders tbody tr").first.locator("td").first
+    utc = newest.inner_text()
+    assert page.locator(".foot > span").first.inner_text() == "All times UTC"
+
+    page.click("#options-button")
+    page.select_option("#zone", "local")
+
+    until(lambda: newest.inner_text() != utc, "the orders' times")
+    minutes = [int(text.split(" ")[-1].split(":")[1]) for text in (utc, newest.inner_text())]
+    assert (minutes[1] - minutes[0]) % 60 == 45
+    page.reload()
+    page.evaluate("flowdChart.ready()")
+    assert "Times UTC+5:45 (" in page.locator(".foot > span").first.inner_text()
+    page.click("#options-button")
+    page.focus("#zone")
+    assert page.locator("#zone option").count() > 100
+    page.select_option("#zone", "America/New_York")
+    assert "(America/New_York)" in page.locator(".foot > span").first.inner_text()
+    context.close()
+
+
+def test_the_chart_is_kept_as_a_picture_and_printed(page: Page, site: Site) -> None:
+    page.add_init_script("window.print = () => { window.printed = true; }")
+    site.open(page)
+    page.click("#options-button")
+
+    with page.expect_download() as download:
+        page.click("#png")
+
+    assert download.value.suggested_filename.startswith("BTCUSDT-1m-")
+    assert download.value.path().read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    page.click("#print-button")
+    shows(page, "window.printed === true")
+    corner = page.evaluate(
+        "[...document.querySelector('#print canvas').getContext('2d')"
+        ".getImageData(2, 2, 1, 1).data].slice(0, 3)"
+    )
+    assert corner == [255, 255, 255], "paper is white in the dark theme too"
+    page.emulate_media(media="print")
+    assert page.locator(".tools").is_hidden()
+    assert page.locator("#print canvas").is_visible()
+
+
+def overlapping(page: Page, selector: str) -> list[str]:
+    """Pairs of visible elements that lie on one another."""
+    found: list[str] = page.evaluate(
+        """(selector) => {
+            const boxes = [...document.querySelectorAll(selector)]
+                .filter((one) => one.checkVisibility())
+                .map((one) => [one.id || one.textContent, one.getBoundingClientRect()]);
+            const pairs = [];
+            for (const [index, [name, a]] of boxes.entries())
+                for (const [other, b] of boxes.slice(index + 1))
+                    if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+                        Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1)
+                        pairs.push(`${name} on ${other}`);
+            return pairs;
+        }""",
+        selector,
+    )
+    return found
+
+
+@pytest.mark.parametrize("width", [1280, 1000, 800, 600, 390])
+def test_no_control_lies_on_another(browser: Browser, site: Site, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800})
+    page = site.open(context.new_page())
+    controls = ".search input, .segments button, .toggle, .chip"
+
+    assert overlapping(page, controls) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.click("#options-button")
+    assert overlapping(page, f"#options-panel :is({controls}, input, select)") == []
+    page.keyboard.press("Escape")
+    assert page.locator("#options-panel").is_hidden()
+    assert page.evaluate("document.activeElement.id") == "options-button"
+    context.close()
+
+
+def test_on_a_phone_the_picture_is_in_the_first_screen(browser: Browser, site: Site) -> None:
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
+    page = site.open(context.new_page())
+
+    chart = page.locator("#chart").bounding_box()
+
+    assert chart is not None
+    assert chart["y"] < PHONE["height"] * 0.2, "above it stand the bar and two lines"
+    assert chart["y"] + chart["height"] <= PHONE["height"]
+    assert chart["height"] > PHONE["height"] * 0.6
+    context.close()
+
+
+def test_what_cannot_be_chosen_says_why_when_it_is_tapped(page: Page, site: Site) -> None:
+    site.open(page)
+
+    page.click("#comparison [data-value=day]", force=True)
+
+    assert "choose 5m or longer" in page.locator("#compare-why").inner_text()

@@ -153,6 +153,15 @@ test('what lies before anything was counted is unknown, but for what was filled 
   assert.deepEqual([timeline.why(START), timeline.why(START + 60)], ['before', null]);
 });
 
+test('counting that began within the first bar did not begin with it', () => {
+  const timeline = new model.Timeline(60);
+  timeline.since = (START + 90) * 1000;
+
+  timeline.add([bar(1, '1', '0')]);
+
+  assert.equal(timeline.begins, (START + 90) * 1000);
+});
+
 test('a gap is a gap, and so long is missing of a span', () => {
   const timeline = new model.Timeline(60);
   timeline.gaps = [[START * 1000, (START + 90) * 1000]];
@@ -318,7 +327,7 @@ test('the lines for candles are those that are missing', () => {
 });
 
 test('candles come from the history and from the stream alike, and what is none is none', () => {
-  const wanted = { time: 60, open: 1, high: 3, low: 0.5, close: 2, volume: 7, closed: true, text: '2' };
+  const wanted = { time: 60, open: 1, high: 3, low: 0.5, close: 2, volume: 7, closed: true, text: '2', said: ['1', '3', '0.5', '2'] };
   const values = { open: '1', high: '3', low: '0.5', close: '2', volume: '7', closed: true };
 
   assert.deepEqual(model.candle({ time: 60, timestamp_ms: 60_000, ...values }), wanted);

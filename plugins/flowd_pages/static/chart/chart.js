@@ -11,7 +11,9 @@ import { Drawing } from './drawing.js';
 import { Loading } from './loading.js';
 import { COMPARISONS, whyNot } from './model.js';
 import { Orders } from './orders.js';
+import { options } from './options.js';
 import { SYMBOL, symbolOf, symbolSearch } from './search.js';
+import { current } from './zone.js';
 
 const { dataset } = document.documentElement;
 
@@ -26,7 +28,14 @@ class ChartPage {
       charts: dataset.charts ?? '',
     },
     {
-      orders: this.orders,
+      orders: {
+        put: (stream, records, first) => {
+          this.orders.put(stream, records, first);
+          this.drawing.orders(records);
+        },
+        hole: (stream, missed) => this.orders.hole(stream, missed),
+        none: (title, words, lines) => this.orders.none(title, words, lines),
+      },
       wait: () => this.drawing.wait(),
       found: ({ sampled, approximate }) => {
         byId('sampled').hidden = !sampled;
@@ -58,6 +67,21 @@ class ChartPage {
     this.#offer = this.#choices();
     this.#switch('net');
     this.#switch('rooted');
+    this.#switch('split');
+    options(this.drawing, {
+      zone: () => this.#zone(),
+      png: async () => {
+        const { picture, save } = await import('./picture.js');
+        const { view } = this;
+        if (view && this.loading.loaded) await save(picture(view, this.symbol, this.frame.name, this.client.now()), `${this.symbol}-${this.frame.name}-${new Date(this.client.now()).toISOString().slice(0, 19).replace(/\D/g, '')}.png`);
+      },
+      print: async () => {
+        const { picture, print } = await import('./picture.js');
+        const { view } = this;
+        if (view && this.loading.loaded) print(() => picture(view, this.symbol, this.frame.name, this.client.now()));
+      },
+    });
+    this.#zone();
     byId('latest').addEventListener('click', () => this.drawing.home());
     document.addEventListener('click', (event) => {
       for (const id of ['candleless', 'sampled', 'approximate']) {
@@ -167,7 +191,17 @@ class ChartPage {
     };
   }
 
-  /** A button that is on or off, and remembered. @param {'net' | 'rooted'} name */
+  /** Times are shown in another zone: say in which. */
+  #zone() {
+    const { name } = current();
+    const words = name === 'UTC' ? 'All times UTC' : `Times ${current().label(this.client.now())} (${name}), days UTC`;
+    const foot = document.querySelector('.foot > span');
+    if (foot) foot.textContent = words;
+    this.orders.redraw();
+    this.drawing.zone();
+  }
+
+  /** A button that is on or off, and remembered. @param {'net' | 'rooted' | 'split'} name */
   #switch(name) {
     const button = byId(name);
     const press = () => button.setAttribute('aria-pressed', String(this.drawing[name]));
@@ -186,6 +220,7 @@ class ChartPage {
     byId('chart').setAttribute('aria-label', symbol);
     /** @type {Element} */ (document.querySelector('h1')).textContent = `${symbol} liquidations`;
     this.orders.wait(symbol);
+    this.drawing.open(symbol);
     this.loading.open(symbol);
   }
 }

@@ -150,13 +150,44 @@ async function refusal(asked, code) {
   return [];
 }
 
+/** The exchange's own smallest difference of two prices of a symbol; null where nobody says. @param {Sources} sources @param {string} symbol @returns {Promise<string | null>} */
+export async function tickOf({ instruments, polls }, symbol) {
+  if (!polls) return null;
+  try {
+    const told = await Promise.all(instruments.map((name) => ask(`/streams/${encodeURIComponent(name)}`, { symbol, limit: 20 })));
+    const found = told.flatMap(({ records }) => records.map((/** @type {any} */ one) => one.value)).filter(({ tick }) => tick !== null && tick !== undefined);
+    return String((found.find(({ venue }) => venue === 'binance') ?? found[0])?.tick ?? '') || null;
+  } catch {
+    return null;
+  }
+}
+
+/** The symbols that venues list. @param {Sources} sources @returns {Promise<string[]>} */
+async function listed({ instruments, polls }) {
+  if (!polls) return [];
+  const told = await Promise.all(instruments.map((name) => ask(`/streams/${encodeURIComponent(name)}`, { limit: 1000 }).catch(() => ({ records: [] }))));
+  return [...new Set(told.flatMap(({ records }) => records.map((/** @type {any} */ one) => String(one.value.symbol))))].sort();
+}
+
 /**
- * The symbols there are, the busiest today first.
+ * The symbols there are, the busiest today first, and after them those that venues list.
  *
  * @param {Sources} sources
  * @returns {Promise<{symbol: string, total: number}[]>}
  */
 export async function symbols(sources) {
+  const [active, all] = await Promise.all([busy(sources), listed(sources)]);
+  const known = new Set(active.map(({ symbol }) => symbol));
+  return [...active, ...all.filter((symbol) => !known.has(symbol)).map((symbol) => ({ symbol, total: 0 }))];
+}
+
+/**
+ * The symbols of which something was liquidated, the busiest today first.
+ *
+ * @param {Sources} sources
+ * @returns {Promise<{symbol: string, total: number}[]>}
+ */
+async function busy(sources) {
   if (sources.volume) {
     const today = await ask(`/streams/${encodeURIComponent(sources.volume)}`, { timeframe: '1d', limit: 500 });
     const found = busiest(today.records);

@@ -5,11 +5,13 @@
  */
 
 import { byId, fill, h, remember, remembered } from '../dom.js';
-import { short, stamp } from '../format.js';
+import { short } from '../format.js';
 import { COMPARISONS, whyNot } from './model.js';
+import { AlertLines } from './lines.js';
+import { Marks } from './marks.js';
 import { summarise } from './summary.js';
 import { POINTS_MAX, View } from './view.js';
-import { barWords, candleWords, days, ghost, signed, sinceWords } from './words.js';
+import { barWords, candleWords, days, ghost, signed, sinceWords, spanTime } from './words.js';
 
 /** @typedef {import('./loading.js').Loading} Loading */
 /** @typedef {import('./model.js').Bar} Bar */
@@ -23,8 +25,14 @@ export class Drawing {
   comparison = remembered('comparison') ?? 'off';
   net = remembered('net') === 'yes';
   rooted = remembered('rooted') === 'yes';
+  split = remembered('split') === 'yes';
   /** @type {View | null} */
   view = null;
+
+  /** The large liquidations, on the price. */
+  marks = new Marks();
+  /** The alert lines. */
+  lines;
 
   #known;
   /** @type {number | null} where the crosshair is, in seconds */
@@ -34,6 +42,8 @@ export class Drawing {
   /** @param {Loading} known */
   constructor(known) {
     this.#known = known;
+    this.lines = new AlertLines(() => known.client.now());
+    this.lines.open(known.symbol);
     this.#keys();
     window.addEventListener('theme', () => {
       this.view?.paint();
@@ -59,6 +69,40 @@ export class Drawing {
     this.#makeView();
     this.draw();
     this.home();
+    this.lines.catchUp(this.#known.candlesInOrder());
+    this.reloadMarks();
+  }
+
+  /** Another symbol. @param {string} symbol */
+  open(symbol) {
+    this.marks.forget();
+    this.lines.open(symbol);
+  }
+
+  /** Forced orders, new or remembered. @param {import('../flowd-client.js').FlowdRecord[]} records */
+  orders(records) {
+    if (this.marks.put(records)) this.#mark();
+  }
+
+  /** Ask for what is to be marked, with the least value as it is now. */
+  async reloadMarks() {
+    const { signal, sources, symbol } = this.#known;
+    this.#mark();
+    if (sources) await this.marks.load(sources, symbol, signal);
+    if (!signal.aborted) this.#mark();
+  }
+
+  #mark() {
+    if (this.view && this.#known.loaded) this.view.mark(this.marks.markers(this.#known.frame.width, this.view.colours));
+  }
+
+  /** Times are shown in another zone: labels are made anew, and what is seen stays. */
+  zone() {
+    if (!this.view || !this.#known.loaded) return;
+    const range = this.view.chart.timeScale().getVisibleLogicalRange();
+    this.view.clear();
+    this.draw();
+    if (range) this.view.chart.timeScale().setVisibleLogicalRange(range);
   }
 
   /** Everything, in its place. */
@@ -71,10 +115,13 @@ export class Drawing {
     const start = Math.ceil((now - keep) / width) * width - width;
     this.#known.trim(start);
     this.view.span(start, end, width);
+    this.#manner();
     this.view.volumePlot.reset(timeline.all());
     const candles = this.#known.candlesInOrder();
-    this.view.prices(candles);
+    this.view.prices(candles, this.#known.step);
     this.view.candlePlot?.reset(candles);
+    this.view.marketPlot?.reset(candles);
+    this.#mark();
     this.shade();
     byId('loading').hidden = true;
     this.#empty();
@@ -101,7 +148,9 @@ export class Drawing {
     if (!this.view?.candlePlot) return;
     if (this.view.extend(Math.max(...news.map((one) => one.time)))) this.#compare();
     this.view.candlePlot.put(news, () => this.#known.candlesInOrder());
-    this.view.prices(news);
+    this.view.marketPlot?.put(news, () => this.#known.candlesInOrder());
+    this.view.prices(news, this.#known.step);
+    for (const one of news) this.lines.put(one);
     this.#legends();
   }
 
@@ -148,7 +197,7 @@ export class Drawing {
     this.#sum();
   }
 
-  /** Draw bars in another way. @param {'net' | 'rooted'} name */
+  /** Draw bars in another way. @param {'net' | 'rooted' | 'split'} name */
   toggle(name) {
     this[name] = !this[name];
     remember(name, this[name] ? 'yes' : 'no');
@@ -173,6 +222,7 @@ export class Drawing {
         this.#speak(time, bar);
       } else if (event.key === '+' || event.key === '-') view.zoom(event.key === '+' ? 0.7 : 1 / 0.7);
       else if (event.key === 'End') view.home();
+      else if (event.key === 'a' || event.key === 'A') this.lines.add(null);
       else if (event.key === 'Escape') view.chart.clearCrosshairPosition();
       else return;
       event.preventDefault();
@@ -182,7 +232,7 @@ export class Drawing {
   /** @param {number} time @param {Bar | undefined} bar */
   #speak(time, bar) {
     const shown = this.#known.candles.get(time);
-    const words = [stamp(time * 1000)];
+    const words = [spanTime(time * 1000, this.#known.frame.width === DAY_S)];
     if (shown) words.push(`close ${shown.text}`);
     const why = this.#known.timeline.why(time);
     const none = why === 'gap' ? 'no data' : why === 'before' ? 'not known' : 'none';
@@ -198,7 +248,7 @@ export class Drawing {
     if (!library || (this.view && Boolean(this.view.candles) === withCandles)) return;
     this.view?.remove();
     this.view = new View(library, byId('canvas'), withCandles);
-    this.#manner();
+    this.lines.on(this.view);
     this.view.chart.subscribeCrosshairMove((event) => {
       this.#pointed = typeof event.time === 'number' ? event.time : null;
       this.#legends();
@@ -207,8 +257,11 @@ export class Drawing {
   }
 
   #manner() {
-    const { net, rooted } = this;
-    this.view?.manner({ net, rooted });
+    const { net, rooted, split } = this;
+    const { venues } = this.#known.timeline;
+    this.view?.manner({ net, rooted, split, venues });
+    // With one venue there is nothing to split by.
+    byId('split').hidden = venues.length < 2;
   }
 
   /** The same with other colours or heights. */
@@ -216,6 +269,9 @@ export class Drawing {
     if (!this.view || !this.#known.loaded) return;
     this.#manner();
     this.view.volumePlot.reset(this.#known.timeline.all());
+    this.view.marketPlot?.reset(this.#known.candlesInOrder());
+    this.lines.draw();
+    this.#mark();
     this.#compare();
     this.#legends();
   }
@@ -258,7 +314,7 @@ export class Drawing {
     volumeLegend.hidden = false;
     if (view.candles) {
       const time = this.#pointed ?? Math.max(...candles.keys());
-      const words = candleWords(candles.get(time), candles.size > 0);
+      const words = candleWords(candles.get(time), candles.size > 0, this.#known.step);
       fill(priceLegend, h('strong', {}, symbol), h('span', { class: 'key' }, frame.name), ...words);
     }
     const time = this.#pointed ?? timeline.newest?.time;

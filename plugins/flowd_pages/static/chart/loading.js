@@ -7,7 +7,7 @@
  * @module chart/loading
  */
 
-import { RequestError, ask, candleHistory, intervals, sources, symbols, volumeFrames, volumeHistory } from './data.js';
+import { RequestError, ask, candleHistory, intervals, sources, symbols, tickOf, volumeFrames, volumeHistory } from './data.js';
 import { Gaps } from './gaps.js';
 import { TIMEFRAMES, Timeline, barOfPoint, barOfRecord, candle, choice, timeframes } from './model.js';
 import { ORDERS_MAX } from './orders.js';
@@ -59,6 +59,8 @@ export class Loading {
   candles = new Map();
   /** Whether what is to be shown is here. */
   loaded = false;
+  /** The exchange's own smallest difference of two prices, where that is known. @type {string | null} */
+  step = null;
   /** Whether there were candles when it was loaded. */
   withCandles = false;
   /** Why there are no candles, as far as the daemon said. */
@@ -129,6 +131,16 @@ export class Loading {
     return this.#sources ? symbols(this.#sources) : [];
   }
 
+  /** What the daemon has, as far as it said; null before. */
+  get sources() {
+    return this.#sources;
+  }
+
+  /** Aborted when something else is to be shown. */
+  get signal() {
+    return this.#attempt.signal;
+  }
+
   /** All candles, in order. */
   candlesInOrder() {
     return [...this.candles.values()].sort((a, b) => a.time - b.time);
@@ -175,7 +187,10 @@ export class Loading {
       this.library ??= /** @type {typeof import('lightweight-charts')} */ (await import(this.#charts));
       if (signal.aborted) return;
       if (found.candles.length === 0) this.#told.lacking('No source of candles is configured. Add these lines to the configuration and restart the daemon:', this.#candleLines());
+      const step = tickOf(found, this.symbol);
       await Promise.all([this.#loadVolume(signal), found.candles.length > 0 && this.#loadCandles(signal)]);
+      if (signal.aborted) return;
+      this.step = await step;
       if (signal.aborted) return;
       this.withCandles = found.candles.length > 0 && !this.noCandles;
       this.loaded = true;

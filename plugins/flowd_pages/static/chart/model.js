@@ -123,7 +123,8 @@ export function barOfRecord(value) {
  * @property {number} close
  * @property {number} volume
  * @property {boolean} closed
- * @property {string} text the close as it was said, for how many decimals prices have
+ * @property {string} text the close as it was said
+ * @property {string[]} [said] open, high, low and close as they were said
  */
 
 /** A candle of the history or of the stream; null when it is none. @param {any} value @returns {Candle | null} */
@@ -132,7 +133,8 @@ export function candle(value) {
   const [open, high, low, close] = [value.open, value.high, value.low, value.close].map(Number);
   if (![time, open, high, low, close].every(Number.isFinite)) return null;
   const volume = Number(value.volume) || 0;
-  return { time, open, high, low, close, volume, closed: Boolean(value.closed), text: String(value.close) };
+  const said = [value.open, value.high, value.low, value.close].map(String);
+  return { time, open, high, low, close, volume, closed: Boolean(value.closed), text: said[3], said };
 }
 
 /** @typedef {[number, number]} Span from and to, in milliseconds */
@@ -178,7 +180,9 @@ export class Timeline {
 
   /** Before this, in milliseconds, nothing is known; null where nobody says. What was filled in from elsewhere is known. */
   get begins() {
-    return this.since === null ? null : Math.min(this.since, this.#first * 1000);
+    if (this.since === null) return null;
+    // The first bar of our own begins before we did, where we began within it.
+    return (this.#first + this.width) * 1000 > this.since ? this.since : this.#first * 1000;
   }
 
   /** The venues that bars tell, in order. */

@@ -6,12 +6,16 @@
 
 import { bodyOf, byId, fill, h } from '../dom.js';
 import { clock, moment, money, price, quantity, side, stamp } from '../format.js';
+import { current } from './zone.js';
 
 /** How many are shown. */
 export const ORDERS_MAX = 50;
 const DAY_MS = 86_400_000;
 
 /** @typedef {import('../flowd-client.js').FlowdRecord} FlowdRecord */
+
+/** @param {number} ms */
+const dayOf = (ms) => Math.floor(current().shift(ms) / DAY_MS);
 
 /** @typedef {{stream: string, record?: FlowdRecord, missed?: number, fresh: boolean}} Row */
 
@@ -66,7 +70,12 @@ export class Orders {
 
   /** Time went on. Past midnight, what is there is of another day. */
   tick() {
-    if (Math.floor(this.now() / DAY_MS) !== this.#day) this.#draw();
+    if (dayOf(this.now()) !== this.#day) this.#draw();
+  }
+
+  /** Times are shown in another zone. */
+  redraw() {
+    this.#draw();
   }
 
   /** No orders can be had. @param {string} title @param {string} words @param {string} [lines] that would bring them */
@@ -89,7 +98,7 @@ export class Orders {
       this.#drawing = false;
       if (!this.#loaded) return;
       const now = this.now();
-      this.#day = Math.floor(now / DAY_MS);
+      this.#day = dayOf(now);
       const orders = this.#rows.filter((row) => row.record).length;
       this.#count.textContent = orders ? `newest ${orders}` : '';
       if (orders > 0) this.#empty.hidden = true;
@@ -107,7 +116,7 @@ function order({ value }, fresh, now, named) {
   return h(
     'tr',
     { class: fresh && 'fresh', 'data-id': value.id },
-    h('td', { title: `${stamp(value.time_ms, true)} ${clock(value.time_ms)} UTC` }, moment(value.time_ms, now)),
+    h('td', { title: `${stamp(value.time_ms, true)} ${clock(value.time_ms)} UTC` }, moment(current().shift(value.time_ms), current().shift(now))),
     h('td', {}, label, named && h('span', { class: 'quiet' }, ` ${value.venue}`)),
     h('td', { class: 'end' }, price(value.price)),
     h('td', { class: 'end' }, quantity(value.quantity)),

@@ -10,7 +10,7 @@ import { stamp } from '../format.js';
 
 const NAMES = /** @type {const} */ ([
   ...['ground', 'panel', 'text', 'accent', 'on-accent', 'muted', 'faint', 'line', 'line-soft'],
-  ...['buy', 'sell', 'sell-soft', 'warn', 'ghost', 'part-1', 'part-2', 'part-3', 'part-4', 'part-5'],
+  ...['buy', 'sell', 'sell-soft', 'buy-faint', 'sell-faint', 'warn', 'ghost', 'part-1', 'part-2', 'part-3', 'part-4', 'part-5'],
 ]);
 
 /**
@@ -163,7 +163,8 @@ export class GapShading {
     context.font = '11px system-ui, sans-serif';
     const room = context.measureText(words).width + 12;
     if (this.named && end - start > room) {
-      const middle = (start + end) / 2;
+      // Beside the logo in the corner, which would lie over it.
+      const middle = Math.max((start + end) / 2, Math.min(end - room / 2, 56 + room / 2));
       // What is hatched is hard to read on.
       context.fillStyle = this.colours.panel;
       context.fillRect(middle - room / 2, height - 24, room, 16);

@@ -5,9 +5,9 @@
  */
 
 import { byId, fill, h } from '../dom.js';
-import { change, count, span, stamp } from '../format.js';
+import { change, count, span } from '../format.js';
 import { COMPARISONS, totals } from './model.js';
-import { amount, signed, sinceWords } from './words.js';
+import { amount, signed, sinceWords, spanTime } from './words.js';
 
 /** @typedef {import('./model.js').Timeframe} Timeframe */
 /** @typedef {import('./model.js').Timeline} Timeline */
@@ -68,8 +68,8 @@ export function summarise(timeline, frame, range, comparison, shift, clock) {
   const missing = timeline.missing(begins, Math.min(end, clock));
   fill(
     /** @type {Element} */ (document.querySelector('[data-fact=span]')),
-    h('span', {}, `${stamp(range.from * 1000, daily)} – ${stamp(daily ? range.to * 1000 : end, daily)}`),
-    missing >= 1000 && h('span', { class: 'since warned' }, `without ${span(missing)} of no data`),
+    h('span', {}, `${spanTime(range.from * 1000, daily)} – ${spanTime(daily ? range.to * 1000 : end, daily)}`),
+    missing >= 1000 && h('span', { class: 'since warned' }, `no data for ${span(missing)} of it`),
   );
   byId('compare-note').textContent = noteOf(found, words, timeline, range, clock, daily);
 }

@@ -4,10 +4,12 @@
  * @module chart/view
  */
 
-import { priceDecimals, short } from '../format.js';
+import { grouped, short } from '../format.js';
 import { LiquidationBars } from './bars.js';
 import { Plot } from './model.js';
 import { GapShading, colours, dressed, manners, xOf } from './paint.js';
+import { decimalsOf } from './words.js';
+import { barTime, current, tick, zonedScale } from './zone.js';
 
 /** @typedef {typeof import('lightweight-charts')} Library */
 /** @typedef {import('lightweight-charts').UTCTimestamp} Time */
@@ -20,6 +22,8 @@ const BARS_FIRST = 140;
 /** Beyond so many points per series, the oldest are forgotten. */
 export const POINTS_MAX = 4000;
 
+const DAY_S = 86_400;
+
 /** @param {number} seconds */
 const at = (seconds) => /** @type {Time} */ (seconds);
 
@@ -29,7 +33,9 @@ export class View {
   #start = 0;
   #end = 0;
   #width = 60;
-  #priceText = '';
+  #precision = -1;
+  /** @type {Map<number, import('lightweight-charts').IPriceLine>} */
+  #lines = new Map();
 
   /**
    * @param {Library} library
@@ -38,10 +44,22 @@ export class View {
    */
   constructor(library, element, withCandles) {
     this.colours = colours();
-    this.chart = library.createChart(element, {
-      ...manners(library),
-      timeScale: { rightOffset: 4, minBarSpacing: 0.6, borderVisible: false, lockVisibleTimeRangeOnResize: true },
-    });
+    const daily = () => this.#width >= DAY_S;
+    const { localization, ...manner } = manners(library);
+    /** @type {import('lightweight-charts').IChartApi} */
+    this.chart = /** @type {any} */ (
+      library.createChartEx(element, zonedScale(library, daily), {
+        ...manner,
+        localization: { ...localization, timeFormatter: (/** @type {any} */ time) => barTime(time * 1000, daily()) },
+        timeScale: /** @type {any} */ ({
+          rightOffset: 4,
+          minBarSpacing: 0.6,
+          borderVisible: false,
+          lockVisibleTimeRangeOnResize: true,
+          tickMarkFormatter: (/** @type {any} */ time, /** @type {number} */ type) => tick(daily() ? time * 1000 : current().shift(time * 1000), type),
+        }),
+      })
+    );
     // Every span of time has its place, also when nothing happened in it: positions are even and gaps have a width.
     this.grid = this.chart.addSeries(library.LineSeries, {
       priceScaleId: 'grid',
@@ -52,6 +70,12 @@ export class View {
     });
     const pane = withCandles ? 1 : 0;
     this.candles = withCandles ? this.chart.addSeries(library.CandlestickSeries, { borderVisible: false, priceLineWidth: 1 }) : null;
+    /** What was traded, faintly below the candles. */
+    this.market = withCandles
+      ? this.chart.addSeries(library.HistogramSeries, { priceScaleId: 'market', lastValueVisible: false, priceLineVisible: false })
+      : null;
+    this.market?.priceScale().applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
+    this.markers = this.candles ? library.createSeriesMarkers(this.candles, [], { autoScale: false }) : null;
     this.bars = new LiquidationBars(this.colours);
     /** @type {import('lightweight-charts').PriceFormatCustom} */
     const priceFormat = { type: 'custom', formatter: (/** @type {number} */ value) => short(this.bars.amount(value).toFixed(2)), minMove: 0.01 };
@@ -92,6 +116,10 @@ export class View {
     this.candlePlot = this.candles
       ? new Plot(/** @type {any} */ (this.candles), ({ time, open, high, low, close }) => ({ time: at(time), open, high, low, close }))
       : null;
+    /** @type {Plot<Candle, any> | null} */
+    this.marketPlot = this.market
+      ? new Plot(/** @type {any} */ (this.market), ({ time, open, close, volume }) => ({ time: at(time), value: volume, color: this.colours[close >= open ? 'buy-faint' : 'sell-faint'] }))
+      : null;
     this.paint();
   }
 
@@ -111,7 +139,7 @@ export class View {
     const times = [];
     for (let time = start; time <= end; time += width) times.push({ time: at(time), value: 0 });
     this.grid.setData(times);
-    this.chart.timeScale().applyOptions({ timeVisible: width < 86_400 });
+    this.chart.timeScale().applyOptions({ timeVisible: width < DAY_S });
   }
 
   /** The time goes on. @param {number} end seconds @returns {boolean} whether there are more bars now */
@@ -135,6 +163,8 @@ export class View {
   clear() {
     this.volumePlot.reset([]);
     this.candlePlot?.reset([]);
+    this.marketPlot?.reset([]);
+    this.markers?.setMarkers([]);
     for (const line of this.earlier) line.setData([]);
     this.grid.setData([]);
     this.shading.show([]);
@@ -148,13 +178,61 @@ export class View {
     this.chart.timeScale().setVisibleLogicalRange({ from: points - seen, to: points + 3 });
   }
 
-  /** @param {Candle[]} candles the last of which says how many decimals prices have */
-  prices(candles) {
-    const text = candles.at(-1)?.text ?? '';
-    if (!this.candles || text === this.#priceText) return;
-    this.#priceText = text;
-    const precision = priceDecimals(text);
-    this.candles.applyOptions({ priceFormat: { type: 'price', precision, minMove: 1 / 10 ** precision } });
+  /** How many decimals prices have. @param {Candle[]} candles as many as one of the newest of these @param {string | null} step or as the exchange's own */
+  prices(candles, step) {
+    const said = candles.slice(-20).flatMap((one) => one.said ?? one.text);
+    const precision = Math.max(0, ...(step === null ? said : [step]).map(decimalsOf));
+    if (!this.candles || (said.length === 0 && step === null) || precision === this.#precision) return;
+    this.#precision = precision;
+    const formatter = (/** @type {number} */ value) => grouped(value.toFixed(precision));
+    this.candles.applyOptions({ priceFormat: { type: 'custom', formatter, minMove: 1 / 10 ** precision } });
+  }
+
+  /** A price with as many decimals as prices have. @param {number} value */
+  written(value) {
+    return value.toFixed(this.#precision < 0 ? 2 : this.#precision);
+  }
+
+  /** The newest close; null without candles. @returns {number | null} */
+  get lastPrice() {
+    const last = /** @type {any} */ (this.candles?.data().at(-1));
+    return last?.close ?? null;
+  }
+
+  /** The price at a height, in pixels. @param {number} y @returns {number | null} */
+  priceAt(y) {
+    return this.candles?.coordinateToPrice(y) ?? null;
+  }
+
+  /** How far below the top a price is, in pixels. @param {number} price @returns {number | null} */
+  y(price) {
+    return this.candles?.priceToCoordinate(price) ?? null;
+  }
+
+  /** Whether the pointer is for something else than scrolling. @param {boolean} held */
+  hold(held) {
+    this.chart.applyOptions({ handleScroll: held ? false : { mouseWheel: true, pressedMouseMove: true, horzTouchDrag: true, vertTouchDrag: false }, handleScale: !held });
+  }
+
+  /** Draw these lines, and no others. @param {import('./alerts.js').Line[]} lines */
+  alert(lines) {
+    for (const [id, drawn] of this.#lines) {
+      if (lines.some((line) => line.id === id)) continue;
+      this.candles?.removePriceLine(drawn);
+      this.#lines.delete(id);
+    }
+    for (const { id, price, fired } of lines) {
+      const options = { price: Number(price), color: fired === null ? this.colours.accent : this.colours.muted, lineStyle: fired === null ? 2 : 1, title: fired === null ? 'alert' : 'reached' };
+      const drawn = this.#lines.get(id);
+      if (drawn) drawn.applyOptions(options);
+      else if (this.candles) this.#lines.set(id, this.candles.createPriceLine({ ...options, lineWidth: 1, axisLabelVisible: true }));
+    }
+  }
+
+  /** Mark these on the price, as far as there are candles. @param {any[]} markers in order */
+  mark(markers) {
+    const first = Number(this.candles?.data()[0]?.time ?? Infinity);
+    this.markers?.setMarkers(markers.filter(({ time }) => time >= first && time <= this.#end));
   }
 
   /** @param {Bar[]} bars of an earlier span @param {number} shift seconds */

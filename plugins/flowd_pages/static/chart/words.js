@@ -6,6 +6,7 @@
 
 import { h } from '../dom.js';
 import { change, count, moment, price, short, side, stamp } from '../format.js';
+import { current } from './zone.js';
 
 /** @typedef {import('./model.js').Candle} Candle */
 /** @typedef {import('./model.js').Timeline} Timeline */
@@ -54,6 +55,9 @@ export function signed(text) {
   return words === '0.00' ? words : `+${words}`;
 }
 
+/** How many decimals a number is written with. @param {string} text */
+export const decimalsOf = (text) => (text.split('.')[1] ?? '').replace(/0+$/, '').length;
+
 /** @param {string} key @param {import('../dom.js').Child} value */
 const pair = (key, value) => h('span', {}, h('span', { class: 'key' }, `${key} `), value);
 
@@ -62,19 +66,22 @@ const pair = (key, value) => h('span', {}, h('span', { class: 'key' }, `${key} `
  *
  * @param {Candle | undefined} candle
  * @param {boolean} any whether there are candles elsewhere
+ * @param {string | null} tick the exchange's own, where it is known
  */
-export function candleWords(candle, any) {
+export function candleWords(candle, any, tick) {
   if (!candle) return [h('span', { class: 'key' }, any ? 'no candle here' : 'no candles yet')];
   const tone = candle.close >= candle.open ? 'buy' : 'sell';
-  const decimals = Math.min(12, Math.max(2, (candle.text.split('.')[1] ?? '').length));
-  const value = (/** @type {string} */ key, /** @type {number} */ number) => pair(key, price(number.toFixed(decimals)));
+  const said = candle.said ?? [candle.open, candle.high, candle.low, candle.close].map(String);
+  const decimals = Math.max(...[...said, tick ?? ''].map(decimalsOf));
+  const value = (/** @type {string} */ key, /** @type {number} */ index) => pair(key, price(said[index], decimals ? `0.${'0'.repeat(decimals - 1)}1` : null));
   const arrow = h('b', { 'aria-hidden': 'true' }, tone === 'buy' ? '▲' : '▼');
   return [
-    value('O', candle.open),
-    value('H', candle.high),
-    value('L', candle.low),
-    value('C', candle.close),
+    value('O', 0),
+    value('H', 1),
+    value('L', 2),
+    value('C', 3),
     h('span', { class: tone }, arrow, ` ${change(candle.close, candle.open)}`),
+    pair('Volume', short(candle.volume.toFixed(2))),
   ];
 }
 
@@ -88,7 +95,7 @@ export function candleWords(candle, any) {
 export function barWords(timeline, time, daily) {
   const ms = time * 1000;
   const bar = timeline.at(time);
-  const when = h('span', { class: 'key' }, stamp(ms, daily));
+  const when = h('span', { class: 'key' }, spanTime(ms, daily));
   if (!bar) {
     const why = timeline.why(time);
     const words = { gap: 'no data: the source was not delivering', before: 'not known: nothing was counted yet' };
@@ -103,10 +110,13 @@ export function barWords(timeline, time, daily) {
   ];
 }
 
+/** A bar's time, in the zone that was chosen; a day's is UTC's. @param {number} ms @param {boolean} daily */
+export const spanTime = (ms, daily) => (daily ? stamp(ms, true) : stamp(current().shift(ms)));
+
 /** `16:27`, with the date when that is not today's. @param {number} ms @param {number} now ms @param {boolean} [daily] whether only the day matters */
 export function sinceWords(ms, now, daily = false) {
   if (daily) return stamp(ms, true);
-  return moment(ms, now).replace(/:\d\d$/, '');
+  return moment(current().shift(ms), current().shift(now)).replace(/:\d\d$/, '');
 }
 
 /** @param {'BUY' | 'SELL'} which @param {string} name @param {string} text */
