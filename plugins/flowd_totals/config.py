@@ -10,6 +10,7 @@ from flowd_totals.records import Counted
 from flowd_totals.window import parse
 
 TOP_MAX = 100
+WINDOWS = ("5m", "1h", "4h", "12h", "24h")
 WINDOWS_MAX = 8
 EVERY_MIN_S = 0.1
 
@@ -30,7 +31,7 @@ class Config:
     """
 
     input: StreamName
-    windows: list[str] = field(factory=lambda: ["5m", "1h", "24h"], validator=_windows)
+    windows: list[str] = field(factory=lambda: list(WINDOWS), validator=_windows)
     top: int = 20
     every: Seconds = Seconds(2.0)
     count: Counted = "takers"

@@ -34,7 +34,37 @@ test('a day has a bar for five minutes, and loses none', () => {
 
 test('what is no span is an hour', () => {
   assert.equal(model.span(null).value, '1h');
-  assert.equal(model.span('6h').minutes, 360);
+  assert.equal(model.span('4h').minutes, 240);
+  for (const { minutes, group } of model.SPANS) assert.equal(minutes % group, 0);
+});
+
+test('a bar says for how long it is not known, also of the time before there was anything', () => {
+  const now = MINUTE + 30_000;
+  const unknown = [{ from: -Infinity, to: MINUTE - 58 * 60_000 }, { from: MINUTE - 90_000, to: MINUTE - 40_000 }, { from: MINUTE + 20_000, to: Infinity }];
+
+  const bars = model.bars(new Map(), now, model.span('1h'), unknown);
+
+  assert.deepEqual([bars[0].unknown, bars[1].unknown, bars[2].unknown], [60_000, undefined, undefined]);
+  assert.deepEqual(bars.slice(-3).map((bar) => bar.unknown), [30_000, 20_000, 10_000]);
+});
+
+test('what is not known is what outages took and nothing brought back', () => {
+  const outages = [
+    { component: 'fills', from_ms: 10, to_ms: 20, recovered: null },
+    { component: 'fills', from_ms: 30, to_ms: 40, recovered: 5 },
+    { component: 'fills', from_ms: 50, to_ms: null },
+    { component: 'other', from_ms: 0, to_ms: 99, recovered: null },
+  ];
+
+  assert.deepEqual(model.unknowns(outages, 'fills', 5, 60), [{ from: -Infinity, to: 5 }, { from: 10, to: 20 }, { from: 50, to: 60 }]);
+  assert.deepEqual(model.unknowns([], 'fills', null, 60), []);
+  assert.equal(model.overlap([{ from: 0, to: 20 }, { from: 10, to: 30 }, { from: 25, to: 28 }], 5, 100), 25);
+});
+
+test('the heat map of one side has that side only', () => {
+  const { rows, most } = model.heat([{ symbol: 'ETH', ...sum(HOUR, '10', '5') }, { symbol: 'BTC', ...sum(HOUR, '0', '99') }], NOW, 'buy');
+  assert.deepEqual(rows.map(({ symbol, total }) => [symbol, total]), [['ETH', 10]]);
+  assert.equal(most, 10);
 });
 
 test('sums that nothing draws any more are let go', () => {
@@ -81,6 +111,9 @@ test('the part that was bought is in whole percent', () => {
 test('how far a ranking may be off is said in words', () => {
   const ranking = { error: '0', volume: '1000', rows: [{}] };
   assert.equal(model.errorWords(ranking), 'These sums are exact.');
+  assert.equal(model.errorWords(ranking, { since: 'since 16:27', lost: '' }), 'Known since 16:27 only.');
+  assert.equal(model.errorWords(ranking, { lost: '4 min' }), 'At least this: 4 min of it are missing, as the source was away.');
+  assert.match(model.errorWords({ ...ranking, error: '5' }, { lost: '4 min' }), /too low\. At least this: 4 min/);
   assert.equal(model.errorWords({ ...ranking, error: '5' }), 'Estimates: never too high, at most $5.00 (0.50% of all) too low.');
   assert.match(model.errorWords({ ...ranking, error: '0.00001' }), /less than 0.01%/);
   assert.equal(model.errorWords({ ...ranking, rows: [] }), '');

@@ -136,6 +136,12 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         script.ends[name].set()
         return "said"
 
+    @blueprint.post("/away/<name>/<int:ago_ms>")
+    async def away(name: str, ago_ms: int) -> str:
+        feed = script.feeds[name]
+        feed.lost("the test was away", feed.clock() - ago_ms)
+        return "said"
+
     @blueprint.post("/sum/<name>")
     async def sums_said(name: str) -> str:
         feed = script.feeds[name]

@@ -8,19 +8,25 @@ import { byId, fill, h, segments } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { notConfigured, refused, totalsLines } from '../feed/words.js';
 import { FlowdClient } from '../flowd-client.js';
-import { NOTHING, count } from '../format.js';
+import { NOTHING, count, span as lasting } from '../format.js';
 import { connectionBadge, themeButton } from '../shell.js';
+import { since } from '../words.js';
 import { Chart } from './chart.js';
-import { HEAT_HOURS, HOUR_MS, dollars, errorWords, heat, prune } from './model.js';
+import { HEAT_HOURS, HOURS_KEPT, HOUR_MS, MINUTE_MS, SPANS, dollars, errorWords, heat, overlap, prune, span, unknowns } from './model.js';
 import { HeatMap, Rows, coinLine, largestLine, traderLine } from './tables.js';
+import { Windows } from './windows.js';
 
 /** @typedef {import('../flowd-client.js').Mistake} Mistake */
 /** @typedef {'facts' | 'chart' | 'coins' | 'traders' | 'largest' | 'heat'} Part */
 
-const WINDOWS = [
-  { value: '5m', label: '5m', title: 'The last 5 minutes' },
-  { value: '1h', label: '1h', title: 'The last hour' },
-  { value: '24h', label: '24h', title: 'The last 24 hours' },
+const SIDES = [
+  { value: 'both', label: 'Both', title: 'Shorts and longs' },
+  { value: 'buy', label: '▲ Shorts', title: 'Shorts that were liquidated' },
+  { value: 'sell', label: '▼ Longs', title: 'Longs that were liquidated' },
+];
+const DAYS = [
+  { value: '0', label: 'Last 24 h' },
+  { value: '1', label: '24 h before' },
 ];
 /** Time moves on without records too. */
 const TICK_MS = 10_000;
@@ -35,7 +41,15 @@ const STREAMS = {
 
 class AnalyticsPage {
   client = new FlowdClient();
-  window = WINDOWS.find(({ value }) => value === new URLSearchParams(location.search).get('window'))?.value ?? '1h';
+  window = span(new URLSearchParams(location.search).get('window')).value;
+  /** @type {import('./model.js').Sided} */
+  sided = 'both';
+  /** How many days before now the heat map ends. */
+  day = 0;
+  /** @type {Map<string, any>} */
+  outages = new Map();
+  /** @type {Map<string, any>} what sources ever carried */
+  totals = new Map();
   /** @type {Map<string, any>} */
   rankings = new Map();
   /** @type {Map<string, any>} */
@@ -47,11 +61,12 @@ class AnalyticsPage {
   /** How many frames were drawn. */
   frames = 0;
 
-  #chart = new Chart(() => this.client.now(), () => this.draw('chart'));
+  #chart = new Chart(this.window, () => this.client.now(), () => this.draw('chart'));
   #coins = new Rows('coins', coinLine);
   #traders = new Rows('traders', traderLine);
   #largest = new Rows('largest', largestLine);
   #heat = new HeatMap();
+  windows = new Windows(this.window);
   /** Streams that answered. @type {Set<string>} */
   #heard = new Set();
   /** @type {Set<Part>} what the next frame draws */
@@ -60,9 +75,18 @@ class AnalyticsPage {
   constructor() {
     themeButton();
     connectionBadge(this.client);
-    segments(byId('window'), WINDOWS, this.window, (value) => this.#choose(value));
+    segments(byId('window'), SPANS, this.window, (value) => this.#choose(value));
+    segments(byId('side'), SIDES, this.sided, (value) => {
+      this.sided = /** @type {import('./model.js').Sided} */ (value);
+      this.windows.choose(this.window, this.sided);
+      this.draw('heat', 'largest');
+    });
+    segments(byId('heat-day'), DAYS, '0', (value) => {
+      this.day = Number(value);
+      this.draw('heat');
+    });
     this.#follow();
-    setInterval(() => this.draw('facts', 'chart', 'heat'), TICK_MS);
+    setInterval(() => this.draw('facts', 'chart', 'heat', 'coins', 'traders'), TICK_MS);
   }
 
   /** Draw these with the next frame, once. @param {...Part} parts */
@@ -92,23 +116,42 @@ class AnalyticsPage {
     const wanted = new URLSearchParams(location.search);
     wanted.set('window', value);
     history.replaceState(history.state, '', `${location.pathname}?${wanted}`);
-    this.draw('facts', 'coins', 'traders', 'largest');
+    this.#chart.choose(value);
+    this.windows.choose(value, this.sided);
+    this.draw('facts', 'chart', 'coins', 'traders', 'largest');
   }
 
   // -- following
 
   #follow() {
     const { sums, liquidated } = STREAMS;
-    const from = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - HEAT_HOURS * HOUR_MS;
+    const from = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - HOURS_KEPT * HOUR_MS;
     this.#table(sums, this.rankings, ['facts', 'coins', 'traders']);
     this.#table(liquidated, this.liquidated, ['facts']);
     this.#table(`${liquidated}.largest`, this.largest, ['largest']);
     this.#table(`${liquidated}.hours`, this.hours, ['heat'], { min_time_ms: from });
+    this.client.follow('outages', {}, {
+      records: (records, { first }) => {
+        if (first) this.outages.clear();
+        for (const { key, value } of records) this.outages.set(key ?? '', value);
+        this.draw('facts', 'chart', 'coins', 'traders');
+      },
+    });
+    for (const name of new Set([STREAMS.fills, STREAMS.liquidations])) {
+      this.client.follow(`${name}.totals`, {}, {
+        records: (records) => {
+          this.totals.set(name, records.at(-1)?.value);
+          this.draw('facts', 'heat');
+        },
+        error: () => undefined,
+      });
+    }
     this.client.follow(`${sums}.minutes`, {}, {
       records: (records, { first }) => {
         this.#heard.add(`${sums}.minutes`);
         this.#chart.put(records, first);
-        this.draw('chart', 'facts');
+        // Since when minutes are known decides whether a ranking is exact.
+        this.draw('chart', 'facts', ...(first ? /** @type {const} */ (['coins', 'traders']) : []));
       },
       error: (mistake) => this.#refused(`${sums}.minutes`, mistake),
     });
@@ -166,9 +209,28 @@ class AnalyticsPage {
     write(byId('fact-trades'), traded ? count(traded.count) : NOTHING);
     write(byId('fact-liquidated'), forced ? dollars(forced.volume) : NOTHING);
     write(byId('fact-orders'), forced ? count(forced.count) : NOTHING);
+    const words = (/** @type {any} */ ranking, /** @type {string} */ source) => {
+      if (!ranking) return this.rankings.size + this.liquidated.size > 0 ? `${this.window} is not counted` : '';
+      const { since: from, lost } = this.#known(source);
+      return [from, lost && `but for ${lost}`].filter(Boolean).join(', ');
+    };
+    write(byId('since-volume'), words(traded, STREAMS.fills));
+    write(byId('since-liquidated'), words(forced, STREAMS.liquidations));
+  }
+
+  /** Since when a source is known, if not for all of the window, and how much of that outages took. @param {string} source */
+  #known(source) {
+    const now = this.client.now();
+    const start = now - span(this.window).minutes * MINUTE_MS;
+    const from = source === STREAMS.fills ? this.#chart.since : this.totals.get(source)?.since_ms ?? null;
+    const begins = Math.max(start, from ?? start);
+    const lost = overlap(unknowns(this.outages.values(), source, null, now), begins, now);
+    // Minutes begin on the minute, windows do not.
+    return { since: from !== null && from > start + MINUTE_MS ? since(from, now) : '', lost: lost >= 1000 ? lasting(lost) : '' };
   }
 
   #drawChart() {
+    this.#chart.unknown = unknowns(this.outages.values(), STREAMS.fills, this.#chart.since, this.client.now());
     if (!this.#heard.has(`${STREAMS.sums}.minutes`)) return;
     byId('volume').querySelector('.ghost')?.remove();
     byId('volume-empty').hidden = this.#chart.minutes.size > 0;
@@ -178,25 +240,28 @@ class AnalyticsPage {
 
   /** @param {'coins' | 'traders'} by */
   #ranking(by) {
+    if (!this.#heard.has(STREAMS.sums)) return;
     const ranking = this.rankings.get(`${by}/${this.window}`);
     const table = by === 'coins' ? this.#coins : this.#traders;
     table.show(ranking?.rows ?? [], h('strong', {}, 'Nothing yet'), h('span', {}, 'Nothing was traded in this window.'));
-    write(byId(`${by}-error`), ranking ? errorWords(ranking) : '');
+    write(byId(`${by}-error`), ranking ? errorWords(ranking, this.#known(STREAMS.fills)) : this.rankings.size > 0 ? `Add "${this.window}" to windows of this transform.` : '');
   }
 
   #drawLargest() {
-    const rows = this.largest.get(this.window)?.rows ?? [];
+    if (!this.#heard.has(`${STREAMS.liquidated}.largest`)) return;
+    const side = this.sided === 'both' ? '' : this.sided.toUpperCase();
+    const rows = (this.largest.get(this.window)?.rows ?? []).filter((/** @type {any} */ row) => !side || row.side === side);
     this.#largest.show(rows, h('strong', {}, 'Quiet'), h('span', {}, 'No liquidation in this window.'));
   }
 
   #drawHeat() {
     if (!this.#heard.has(`${STREAMS.liquidated}.hours`)) return;
     const now = this.client.now();
-    prune(this.hours, now - (HEAT_HOURS + 1) * HOUR_MS);
-    const map = heat(this.hours.values(), now);
-    this.#heat.show(map);
+    prune(this.hours, now - (HOURS_KEPT + 1) * HOUR_MS);
+    const map = heat(this.hours.values(), now - this.day * HEAT_HOURS * HOUR_MS, this.sided);
+    this.#heat.show(map, this.sided, this.totals.get(STREAMS.liquidations)?.since_ms ?? null);
     byId('heat-empty').hidden = map.rows.length > 0;
-    if (map.rows.length === 0) none('heat', [h('strong', {}, 'Quiet'), h('span', {}, 'No liquidation in the last 24 hours.')]);
+    if (map.rows.length === 0) none('heat', [h('strong', {}, 'Quiet'), h('span', {}, this.day ? 'No liquidation is known of that day.' : 'No liquidation in the last 24 hours.')]);
   }
 }
 

@@ -13,6 +13,8 @@ import { dollars } from './model.js';
 const SCALE_PX = 64;
 const TIMES_PX = 20;
 const TOP_PX = 8;
+/** Lines of a hatching are so far apart. */
+const HATCH_PX = 7;
 /** Times are written no closer than this. */
 const LABEL_PX = 72;
 
@@ -62,6 +64,7 @@ export class Bars {
     this.#frame(pen, width - SCALE_PX, { middle, room, most });
     const step = this.#step;
     const thick = Math.max(1, step > 3 ? Math.floor(step) - 1 : step);
+    this.#unknown(pen, step, bottom);
     bars.forEach((bar, index) => {
       const x = step > 3 ? Math.round(index * step) : index * step;
       if (index === this.pointed) {
@@ -91,6 +94,30 @@ export class Bars {
       pen.fillStyle = this.colours.muted;
       pen.fillText(dollars(Math.abs(part) * most), width + 8, y);
     }
+  }
+
+  /** Hatch the bars of which something is not known. @param {CanvasRenderingContext2D} pen @param {number} step @param {number} bottom */
+  #unknown(pen, step, bottom) {
+    const width = Math.ceil(step);
+    pen.strokeStyle = this.colours.muted;
+    pen.lineWidth = 1;
+    this.bars.forEach((bar, index) => {
+      if (!bar.unknown) return;
+      const x = Math.floor(index * step);
+      pen.save();
+      pen.beginPath();
+      pen.rect(x, TOP_PX, width, bottom - TOP_PX);
+      pen.clip();
+      pen.globalAlpha = 0.55;
+      pen.beginPath();
+      // Lines go on from bar to bar, so that a long time is one hatching.
+      for (let y = TOP_PX - ((x + TOP_PX) % HATCH_PX) - HATCH_PX; y < bottom + width; y += HATCH_PX) {
+        pen.moveTo(x, y + HATCH_PX);
+        pen.lineTo(x + width, y + HATCH_PX - width);
+      }
+      pen.stroke();
+      pen.restore();
+    });
   }
 
   /** @param {CanvasRenderingContext2D} pen @param {number} height */

@@ -4,10 +4,10 @@
  * @module analytics/chart
  */
 
-import { byId, fill, h, remember, remembered, segments } from '../dom.js';
-import { clock, count } from '../format.js';
+import { byId, fill, h } from '../dom.js';
+import { clock, count, span as lasting } from '../format.js';
 import { Bars } from './bars.js';
-import { MINUTE_MS, SPANS, bars, bought, dollars, prune, span } from './model.js';
+import { MINUTE_MS, bars, bought, dollars, overlap, prune, span } from './model.js';
 
 /** How many minutes are kept. */
 const KEEP_MS = 24 * 60 * MINUTE_MS + 5 * MINUTE_MS;
@@ -18,21 +18,18 @@ const KEEP_MS = 24 * 60 * MINUTE_MS + 5 * MINUTE_MS;
 export class Chart {
   /** @type {Map<number, Sum>} */
   minutes = new Map();
-  span = span(remembered('volume-span'));
+  span;
+  /** When nothing is known. @type {import('./model.js').Unknown[]} */
+  unknown = [];
   #frame = byId('volume');
   #bars = new Bars(/** @type {HTMLCanvasElement} */ (byId('volume-canvas')));
   #legend = byId('volume-legend');
   #spoken = byId('volume-spoken');
 
-  /** @param {() => number} now the daemon's clock @param {() => void} changed draw soon */
-  constructor(now, changed) {
+  /** @param {string} window_ @param {() => number} now the daemon's clock @param {() => void} changed draw soon */
+  constructor(window_, now, changed) {
     this.now = now;
-    segments(byId('volume-span'), SPANS, this.span.value, (value) => {
-      this.span = span(value);
-      this.#bars.pointed = -1;
-      remember('volume-span', value);
-      changed();
-    });
+    this.span = span(window_);
     const frame = this.#frame;
     frame.addEventListener('pointermove', (event) => this.#point(this.#bars.at(event.clientX - frame.getBoundingClientRect().left), changed));
     frame.addEventListener('pointerleave', () => this.#point(-1, changed));
@@ -49,9 +46,20 @@ export class Chart {
     prune(this.minutes, this.now() - KEEP_MS);
   }
 
+  /** Since when minutes are known; null while none is. */
+  get since() {
+    return this.minutes.size ? Math.min(...this.minutes.keys()) : null;
+  }
+
+  /** Span another time. @param {string} window */
+  choose(window) {
+    this.span = span(window);
+    this.#bars.pointed = -1;
+  }
+
   draw() {
     const bar = this.#bars.bars[this.#bars.pointed];
-    this.#bars.bars = bars(this.minutes, this.now(), this.span);
+    this.#bars.bars = bars(this.minutes, this.now(), this.span, this.unknown);
     // Time moves on under a bar that is pointed at: it stays the same one.
     if (bar) this.#bars.pointed = this.#bars.bars.findIndex((one) => one.time === bar.time);
     this.#bars.draw();
@@ -67,7 +75,9 @@ export class Chart {
       sum.sell += one.sell;
       sum.count += one.count;
     }
-    fill(this.#legend, ...told(pointed ?? sum, pointed ? when(pointed) : `last ${this.span.label}`));
+    const now = this.now();
+    const lost = pointed ? pointed.unknown ?? 0 : overlap(this.unknown, now - this.span.minutes * MINUTE_MS, now);
+    fill(this.#legend, ...told(pointed ?? sum, pointed ? when(pointed) : `last ${this.span.label}`), lost >= 1000 && h('span', { class: 'warned' }, `not known for ${lasting(lost)}`));
     this.#frame.setAttribute('aria-label', `Volume of the last ${this.span.label}: ${plain(sum)}`);
   }
 
@@ -98,7 +108,7 @@ function when({ time, minutes }) {
 }
 
 /** @param {Bar} bar */
-const plain = (bar) => `bought ${dollars(bar.buy)}, sold ${dollars(bar.sell)}, ${count(bar.count)} trades`;
+const plain = (bar) => `${bar.unknown ? `not known for ${lasting(bar.unknown)}, else ` : ''}bought ${dollars(bar.buy)}, sold ${dollars(bar.sell)}, ${count(bar.count)} trades`;
 
 /** @param {Bar} bar @param {string} when */
 function told(bar, when) {

@@ -10,6 +10,8 @@ export const MINUTE_MS = 60_000;
 export const HOUR_MS = 3_600_000;
 /** How many hours and coins the heat map has. */
 export const HEAT_HOURS = 24;
+/** How many hours the daemon keeps of each coin. */
+export const HOURS_KEPT = 48;
 export const HEAT_COINS = 12;
 /** Steps of the heat map's colour, above none. */
 export const LEVELS = 6;
@@ -19,17 +21,50 @@ export const REST = '*';
 /** @typedef {{time_ms: number, buy: string, sell: string, count: number}} Sum */
 
 /**
- * One bar: `time` is its first millisecond, `minutes` how many minutes it sums.
+ * One bar: `time` is its first millisecond, `minutes` how many minutes it sums; of `unknown` milliseconds of it nobody was told
+ * anything.
  *
- * @typedef {{time: number, minutes: number, buy: number, sell: number, count: number}} Bar
+ * @typedef {{time: number, minutes: number, buy: number, sell: number, count: number, unknown?: number}} Bar
  */
 
-/** What the bars can span, and how many minutes one of them sums. */
+/** Windows that end now: how many minutes they have, and how many minutes one of their bars sums. */
 export const SPANS = [
-  { value: '1h', label: '1h', minutes: 60, group: 1 },
-  { value: '6h', label: '6h', minutes: 360, group: 1 },
-  { value: '24h', label: '24h', minutes: 1440, group: 5 },
+  { value: '1h', label: '1h', title: 'The last hour', minutes: 60, group: 1 },
+  { value: '4h', label: '4h', title: 'The last 4 hours', minutes: 240, group: 1 },
+  { value: '12h', label: '12h', title: 'The last 12 hours', minutes: 720, group: 3 },
+  { value: '24h', label: '24h', title: 'The last 24 hours', minutes: 1440, group: 5 },
 ];
+
+/** A time of which nobody was told anything. @typedef {{from: number, to: number}} Unknown */
+
+/**
+ * When nothing is known: before there was anything, and while the source was away, but for what came later.
+ *
+ * @param {Iterable<{component: string, from_ms: number, to_ms: number | null, recovered?: number | null}>} outages
+ * @param {string} component
+ * @param {number | null} since null where nobody knows
+ * @param {number} now
+ * @returns {Unknown[]}
+ */
+export function unknowns(outages, component, since, now) {
+  const found = since === null ? [] : [{ from: -Infinity, to: since }];
+  for (const outage of outages) {
+    if (outage.component !== component || (outage.recovered ?? null) !== null) continue;
+    found.push({ from: outage.from_ms, to: outage.to_ms ?? now });
+  }
+  return found;
+}
+
+/** How much of a span is unknown, each moment once, in milliseconds. @param {Unknown[]} unknown @param {number} from @param {number} to */
+export function overlap(unknown, from, to) {
+  let [sum, until] = [0, from];
+  for (const one of [...unknown].sort((a, b) => a.from - b.from)) {
+    const end = Math.min(to, one.to);
+    sum += Math.max(0, end - Math.max(until, one.from));
+    until = Math.max(until, end);
+  }
+  return sum;
+}
 
 /** @param {string | null} value */
 export function span(value) {
@@ -42,9 +77,10 @@ export function span(value) {
  * @param {Map<number, Sum>} minutes by their beginning
  * @param {number} now
  * @param {{minutes: number, group: number}} span
+ * @param {Unknown[]} [unknown]
  * @returns {Bar[]}
  */
-export function bars(minutes, now, { minutes: length, group }) {
+export function bars(minutes, now, { minutes: length, group }, unknown = []) {
   const width = group * MINUTE_MS;
   const last = Math.floor(now / width) * width;
   return Array.from({ length: length / group }, (_, index) => {
@@ -56,7 +92,8 @@ export function bars(minutes, now, { minutes: length, group }) {
       bar.sell += Number(sum.sell);
       bar.count += sum.count;
     }
-    return bar;
+    const lost = overlap(unknown, bar.time, Math.min(now, bar.time + width));
+    return lost > 0 ? { ...bar, unknown: lost } : bar;
   });
 }
 
@@ -68,14 +105,22 @@ export function prune(sums, from_ms) {
 /** @typedef {{time: number, buy: number, sell: number, count: number}} Cell */
 /** @typedef {{symbol: string, total: number, cells: Cell[]}} HeatRow */
 
+/** What is counted of a sum: one side, or both. @typedef {'both' | 'buy' | 'sell'} Sided */
+
+/** @param {{buy: number, sell: number}} sum @param {Sided} sided */
+export function partOf({ buy, sell }, sided) {
+  return sided === 'buy' ? buy : sided === 'sell' ? sell : buy + sell;
+}
+
 /**
- * The coins with the most liquidations of the last day, hour by hour.
+ * The coins with the most liquidations of a day that ends then, hour by hour.
  *
  * @param {Iterable<Sum & {symbol: string}>} hours
  * @param {number} now
+ * @param {Sided} [sided]
  * @returns {{times: number[], rows: HeatRow[], most: number}} `most` is the largest cell's volume
  */
-export function heat(hours, now) {
+export function heat(hours, now, sided = 'both') {
   const last = Math.floor(now / HOUR_MS) * HOUR_MS;
   const times = Array.from({ length: HEAT_HOURS }, (_, index) => last - (HEAT_HOURS - 1 - index) * HOUR_MS);
   /** @type {Map<string, HeatRow>} */
@@ -90,10 +135,10 @@ export function heat(hours, now) {
       rows.set(symbol, row);
     }
     row.cells[index] = { time: time_ms, buy: Number(buy), sell: Number(sell), count };
-    row.total += Number(buy) + Number(sell);
+    row.total += partOf(row.cells[index], sided);
   }
   const top = [...rows.values()].filter((row) => row.total > 0).sort(byTotal).slice(0, HEAT_COINS);
-  for (const row of top) for (const cell of row.cells) most = Math.max(most, cell.buy + cell.sell);
+  for (const row of top) for (const cell of row.cells) most = Math.max(most, partOf(cell, sided));
   return { times, rows: top, most };
 }
 
@@ -124,17 +169,19 @@ export function dollars(value) {
 }
 
 /**
- * How far a ranking may be off, in words.
+ * How far a ranking may be off, in words. It is exact only where all of its window is known.
  *
  * @param {{error: unknown, volume: unknown, rows: unknown[]}} ranking
+ * @param {{since?: string, lost?: string}} [known] since when it is known if not all of the window is, and how much of it outages took
  */
-export function errorWords({ error, volume, rows }) {
+export function errorWords({ error, volume, rows }, { since = '', lost = '' } = {}) {
   const bound = exact(error);
   if (!bound || rows.length === 0) return '';
-  if (bound.units === 0n) return 'These sums are exact.';
+  const doubts = [since && `Known ${since} only.`, lost && `At least this: ${lost} of it are missing, as the source was away.`].filter(Boolean).join(' ');
+  if (bound.units === 0n) return doubts || 'These sums are exact.';
   const share = (Number(error) / Number(volume)) * 100;
   const part = Number.isFinite(share) ? ` (${share < 0.01 ? 'less than 0.01' : share.toFixed(share < 1 ? 2 : 1)}% of all)` : '';
-  return `Estimates: never too high, at most ${dollars(String(error))}${part} too low.`;
+  return `Estimates: never too high, at most ${dollars(String(error))}${part} too low.${doubts ? ` ${doubts}` : ''}`;
 }
 
 /** @param {Cell} cell @param {string} name @param {string} when */

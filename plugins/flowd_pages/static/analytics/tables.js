@@ -7,8 +7,11 @@
 import { bodyOf, byId, fill, h, tradersPath } from '../dom.js';
 import { clock, money, stamp } from '../format.js';
 import { explorerLink, lead } from '../feed/columns.js';
-import { address, side } from '../feed/forms.js';
-import { LEVELS, REST, atLeast, bought, cellWords, dollars, level } from './model.js';
+import { address } from '../feed/forms.js';
+import { liquidated } from '../words.js';
+import { HOUR_MS, LEVELS, REST, atLeast, bought, cellWords, dollars, level, partOf } from './model.js';
+
+const DAY_MS = 86_400_000;
 
 /** How many rows each has. */
 export const ROWS = 12;
@@ -123,10 +126,10 @@ export function largestLine() {
       time.textContent = clock(row.time_ms);
       time.title = `${stamp(row.time_ms, true)} ${clock(row.time_ms)} UTC`;
       coin.textContent = row.symbol;
-      const { text, tone } = side(row.side);
-      sided.textContent = text;
+      const { text, arrow, tone, why } = liquidated(row.side);
+      sided.textContent = `${arrow} ${text.replace(' liquidated', '')}`;
       sided.className = tone;
-      sided.title = { buy: 'forced buy: a short was closed', sell: 'forced sell: a long was closed', '': '' }[tone];
+      sided.title = why;
       value.textContent = dollars(row.notional);
       value.title = money(row.notional);
       trader.write(row.address);
@@ -146,12 +149,22 @@ export class HeatMap {
   #rows = [];
   #times = '';
   #first = true;
+  /** @type {import('./model.js').Sided} */
+  #sided = 'both';
+  /** @type {number | null} */
+  #since = null;
 
-  /** @param {ReturnType<typeof import('./model.js').heat>} map */
-  show({ times, rows, most }) {
+  /** @param {ReturnType<typeof import('./model.js').heat>} map @param {import('./model.js').Sided} sided @param {number | null} since when anything is known, null where nobody knows */
+  show({ times, rows, most }, sided, since) {
+    this.#since = since;
+    this.#sided = sided;
     if (this.#times !== times.join()) {
       this.#times = times.join();
-      const names = times.map((time) => h('th', { scope: 'col', title: `${hour(time)} UTC` }, clock(time).slice(0, 2)));
+      // The date stands where a day begins, and over the first hour.
+      const names = times.map((time, index) => {
+        const date = index === 0 || time % DAY_MS === 0 ? stamp(time).split(' ').slice(0, 2).join(' ') : '';
+        return h('th', { scope: 'col', title: `${stamp(time, true)}, ${hour(time)} UTC` }, date && h('span', { class: 'heat-date' }, date), clock(time).slice(0, 2));
+      });
       fill(this.#head, h('tr', {}, h('th', { scope: 'col' }, 'Coin'), ...names, h('th', { scope: 'col', class: 'end' }, '24 h')));
     }
     while (this.#rows.length < rows.length) this.#rows.push(this.#make(times.length));
@@ -178,12 +191,13 @@ export class HeatMap {
     line.name.title = row.symbol === REST ? 'coins that are too many to be told one by one' : name;
     line.total.textContent = dollars(row.total);
     row.cells.forEach((cell, index) => {
-      const volume = cell.buy + cell.sell;
+      const volume = partOf(cell, this.#sided);
       const element = line.cells[index];
       const text = volume > 0 ? compact(volume) : '';
       if (element.textContent !== text) element.textContent = text;
-      element.className = `heat-${level(volume, most)}`;
-      element.title = cellWords(cell, name, hour(cell.time));
+      const unknown = this.#since !== null && cell.count === 0 && cell.time + HOUR_MS <= this.#since;
+      element.className = unknown ? 'heat-unknown' : `heat-${level(volume, most)}`;
+      element.title = unknown ? `${name}, ${hour(cell.time)}: not known` : cellWords(cell, name, hour(cell.time));
       element.setAttribute('aria-label', element.title);
     });
   }
