@@ -68,9 +68,13 @@ class Feed(Generic[T]):
         self._fruitful = False
 
     def publish(
-        self, value: T, *, key: str | None = None, id: str | None = None
+        self, value: T, *, key: str | None = None, id: str | None = None, past: bool = False
     ) -> Record[T] | None:
-        """Append to the component's stream; see `Stream.append`. None when it was no news."""
+        """Append to the component's stream; see `Stream.append`. None when it was no news.
+
+        `past` says that upstream told it late, or as its history: how old it is says nothing of how
+        late the data comes.
+        """
         tally = self.tally
         if self._slept:
             self.delivering()
@@ -82,7 +86,8 @@ class Feed(Generic[T]):
             tally.last_record_ms = record.time_ms
             # What has a key is a state, and its time may be when that began, as a candle's.
             if key is None and type(happened_ms := getattr(value, "time_ms", None)) is int:
-                self.reach.note(happened_ms, record.time_ms)
+                if not past:
+                    self.reach.note(happened_ms, record.time_ms)
                 self._renewal.told(happened_ms, record.time_ms)
         return record
 

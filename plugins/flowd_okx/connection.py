@@ -9,15 +9,13 @@ import trio
 
 from flowd.market import Liquidation
 from flowd.plugin import Feed, Seconds, Upstream, UpstreamError, UpstreamSilent, codec, unwrap
-from flowd_okx.intake import Intake
+from flowd_okx.intake import LATE_MS, Intake
 from flowd_okx.parse import CHANNEL, KIND, Unusable, message, told
 from flowd_okx.rest import NOT_HERE, Refused
 
 ACK_TIMEOUT_S: Final = 15.0
 UNANSWERED_MAX: Final = 2
 """So many pings without any frame after them, and the connection is dead."""
-LATE_MS: Final = 5000
-"""An order is usually told within so long. Some come minutes later."""
 NOTICE: Final = "64008"
 """The code of an announcement that the connection will be closed, a minute ahead."""
 LEAVE_S: Final = 30.0

@@ -16,6 +16,8 @@ from flowd_okx.parse import Order, Unusable, liquidation
 HOLD_S: Final = 10.0
 """An order of an unknown contract waits for so long."""
 HELD_MAX: Final = 1000
+LATE_MS: Final = 5000
+"""An order is usually told within so long. Some come minutes later, and nothing is wrong then."""
 
 
 class Intake:
@@ -55,7 +57,8 @@ class Intake:
         if order.contradicts:
             figures = self._feed.tally.figures
             figures["contradictions"] = figures.get("contradictions", 0) + 1
-        return self._feed.publish(found, id=found.id) is not None
+        past = self._feed.clock() - found.time_ms > LATE_MS
+        return self._feed.publish(found, id=found.id, past=past) is not None
 
     def _hold(self, order: Order) -> None:
         if len(self._held) >= HELD_MAX:

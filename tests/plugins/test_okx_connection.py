@@ -209,6 +209,23 @@ async def test_a_symbol_that_is_not_listed_is_told(
     assert "does not list NOPEUSDT: take it out" in str(found.tally.problem)
 
 
+async def test_an_order_that_is_told_minutes_late_is_no_lag_of_ours(
+    autojump_clock: object, nursery: Nursery
+) -> None:
+    now_ms = testing.START_MS + 100_000
+    late, fresh = detail(ts=str(now_ms - 480_000)), detail(ts=str(now_ms - 300), sz="2")
+    script = SUBSCRIBED + testing.waits(100) + testing.says(frame(item(late)))
+    found = feed(script + testing.waits(5) + testing.says(frame(item(fresh))))
+    nursery.start_soon(liquidation_orders, ALL, found)
+
+    await trio.sleep(101)
+    after_late = found.reach.late_ms(found.clock())
+    await trio.sleep(5)
+
+    assert after_late is None
+    assert quantities(found) == ["0.1", "0.02"]
+
+
 # -- the change-over --
 
 

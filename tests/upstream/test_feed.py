@@ -13,6 +13,7 @@ from attrs import frozen
 from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import WebSocketConnection
 
+from flowd import testing
 from flowd.stream.log import Retain, Stream
 from flowd.upstream.feed import Feed
 from flowd.values.clock import trio_clock
@@ -29,6 +30,13 @@ class Tick:
 
 async def no_dial(url: SplitResult) -> trio.abc.Stream:
     raise OSError("nobody there")
+
+
+@frozen
+class Order:
+    """What has a time of its own."""
+
+    time_ms: int
 
 
 def make_stream(name: str = "orders", retain: int = 5000, **more: Any) -> Stream[Tick]:
@@ -97,6 +105,19 @@ def test_publishing_appends_and_counts() -> None:
     assert again[1] is None
     assert (feed.tally.published, feed.tally.duplicates) == (2, 1)
     assert feed.tally.last_record_ms == START_MS
+
+
+def test_what_is_told_as_past_is_no_sign_of_lateness() -> None:
+    feed = testing.feed(record=Order)
+
+    feed.publish(Order(START_MS - 500_000), past=True)
+    after_past = feed.reach.late_ms(START_MS)
+    feed.publish(Order(START_MS - 300))
+
+    assert after_past is None
+    assert feed.reach.late_ms(START_MS) == 0
+    assert feed.reach.usual_ms == 300
+    assert feed.tally.published == 2
 
 
 def test_what_was_published_under_a_key_is_there_until_it_is_forgotten() -> None:
