@@ -5,6 +5,7 @@ It sees every message of every client as it comes. What it keeps of a record is 
 of an order the number that the exchange gave it.
 """
 
+import json
 from array import array
 from collections import Counter
 from collections.abc import Hashable, Iterator
@@ -155,9 +156,13 @@ class Referee:
 
 def fingerprint(record: dict[str, Any]) -> int:
     """The same for the same record, never 0, and another for any other."""
+    # Most values are plain; one with parts, as a bucket's venues, is what it is written as.
     parts: tuple[Hashable, ...] = (
         *(record["seq"], record["time_ms"], record.get("key")),
-        *record["value"].values(),
+        *(
+            json.dumps(value) if isinstance(value, list | dict) else value
+            for value in record["value"].values()
+        ),
     )
     return hash(parts) or 1
 
