@@ -755,10 +755,13 @@ def test_charts_look_as_described():
     )
 
     (volume,) = samples("http.md", "Liquidation volume")
-    (candles,) = samples("http.md", "Candles")
+    candles, offered = samples("http.md", "Candles")
     orders = samples("websocket.md", "Charts")
     assert list(volume["data"][0]) == list(shapes.point(bucket))
     assert list(candles["data"][0]) == list(bar(candle))
+    assert [list(one) for one in offered["intervals"]] == 2 * [
+        ["interval", "streams", "stored", "built"]
+    ]
     first = Batch("s", [], Position("e", 0), first=True)
     sent = shapes.Orders("BTCUSDT", clock=lambda: 0)(first)
     sent += shapes.Volumes("BTCUSDT", "1m", (0, 1), history=list, clock=lambda: 0)(first)

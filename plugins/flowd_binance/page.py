@@ -1,4 +1,5 @@
-"""A sink: candles for charts, `GET /api/v1/candles/{symbol}/{interval}`.
+"""A sink: candles for charts, `GET /api/v1/candles/{symbol}/{interval}`, and which there are,
+`GET /api/v1/candles`. An interval that no stream has is built of the widest narrower one.
 
 Live candles are followed over the WebSocket, by the stream's name.
 """
@@ -12,12 +13,16 @@ from quart import Blueprint, Response, request
 
 from flowd.market import Candle
 from flowd.plugin import BadRequest, Desk, Index, StreamName, Streams, codec
-from flowd_binance.parse import INTERVALS
+from flowd_binance.parse import INTERVALS, WIDEST_MS, least_ms
+from flowd_binance.wider import Builder, fits, following, start, widest
 
 LIMIT = 500
 LIMIT_MAX = 1500
 AT_ONCE = 100
 """Candles that are written before others are let run."""
+PARTS_AT_ONCE = 500
+PARTS_MAX = 50_000
+"""Narrower candles of which the wider ones of one answer are built; what is older is left out."""
 
 
 def _inputs(_: object, attribute: Any, names: list[str]) -> None:
@@ -27,7 +32,7 @@ def _inputs(_: object, attribute: Any, names: list[str]) -> None:
 
 @frozen
 class Config:
-    """`inputs` are streams of candles, one for each interval that is served."""
+    """`inputs` are streams of candles, one for each interval that is kept."""
 
     inputs: list[StreamName] = field(validator=_inputs)
     path: str = "/api/v1/candles/{symbol}/{interval}"
@@ -35,6 +40,11 @@ class Config:
     def __attrs_post_init__(self) -> None:
         if not all(name in self.path for name in ("{symbol}", "{interval}")):
             raise ValueError(f'path = "{self.path}": must hold {{symbol}} and {{interval}}')
+
+    @property
+    def index_path(self) -> str:
+        """Where is told which candles there are: what stands before the names."""
+        return self.path.partition("{")[0].rstrip("/") or "/candles"
 
 
 Candles = Index[Candle, tuple[str, str]]
@@ -73,7 +83,7 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         for index in indices:
             await index.update()
         name = symbol.upper() if symbol.islower() else symbol
-        index = _index(indices, name, interval)
+        index, narrow = _index(indices, name, interval)
         query = dict(request.args.items())
         limit = _number(query, "limit", f"1 to {LIMIT_MAX}", least=1, most=LIMIT_MAX)
         start_ms = _number(query, "start", "milliseconds since 1970, UTC")
@@ -88,20 +98,38 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
                 value=start_ms,
                 allowed=f"below {to_ms}",
             )
-        found = candles_of(index, name, interval, start_ms, to_ms, limit or LIMIT)
-        from_ms = start_ms if start_ms is not None else found[0].time_ms if found else to_ms
-        bars: list[bytes] = []
-        for first in range(0, len(found), AT_ONCE):
-            bars += map(bar_json, found[first : first + AT_ONCE])
+        if narrow == interval:
+            plain = candles_of(index, name, interval, start_ms, to_ms, limit or LIMIT)
+            bars = [(candle, b"") for candle in plain]
+        else:
+            bars = await _wide(index, (name, narrow), interval, start_ms, to_ms, limit or LIMIT)
+        from_ms = start_ms if start_ms is not None else bars[0][0].time_ms if bars else to_ms
+        told: list[bytes] = []
+        for first in range(0, len(bars), AT_ONCE):
+            told += [
+                bar_json(one)[:-1] + more + b"}" for one, more in bars[first : first + AT_ONCE]
+            ]
             await trio.lowlevel.checkpoint()
-        body = b'{"symbol":%b,"interval":%b,"data":[%b],"start_time":%d,"end_time":%d}' % (
-            codec.encode(name),
-            codec.encode(interval),
-            b",".join(bars),
-            from_ms,
-            to_ms,
+        body = (
+            b'{"symbol":%b,"interval":%b,"data":[%b],"start_time":%d,"end_time":%d,"built_from":%b}'
+            % (
+                codec.encode(name),
+                codec.encode(interval),
+                b",".join(told),
+                from_ms,
+                to_ms,
+                codec.encode(None if narrow == interval else narrow),
+            )
         )
         return Response(body, content_type="application/json")
+
+    @blueprint.get(config.index_path)
+    async def there() -> Response:
+        """Which candles there are: of which intervals, stored or built, and of which symbols."""
+        for name, index in zip(config.inputs, indices, strict=True):
+            streams[name]  # Which checks that whoever asks may read it.
+            await index.update()
+        return Response(codec.encode(_offered(config, indices)), content_type="application/json")
 
     return blueprint
 
@@ -126,27 +154,90 @@ def bar_json(candle: Candle) -> bytes:
     return codec.encode(bar(candle))
 
 
-def _index(indices: list[Candles], symbol: str, interval: str) -> Candles:
-    """The stream that holds these candles; BadRequest that says which there are."""
+async def _wide(
+    index: Candles,
+    group: tuple[str, str],
+    interval: str,
+    start_ms: int | None,
+    to_ms: int,
+    limit: int,
+) -> list[tuple[Candle, bytes]]:
+    """Candles that are built of the narrower ones of a group, as `candles_of` says; each with what
+    is added to its JSON.
+    """
+    high_ms = following(interval, start(interval, to_ms)) - 1
+    longest_ms = WIDEST_MS if interval == "1M" else least_ms(interval)
+    most = min(PARTS_MAX, (limit + 1) * longest_ms // least_ms(group[1]))
+    if start_ms is None:
+        found = index.find(group, high=high_ms, most=most, backward=True)[::-1]
+    else:
+        low_ms = start(interval, start_ms)
+        low_ms = low_ms if low_ms == start_ms else following(interval, low_ms)
+        found = index.find(group, low_ms, high_ms, most=most)
+    builder = Builder(interval)
+    for number, record in enumerate(found, 1):
+        builder.add(record.value)
+        if number % PARTS_AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
+    wide = builder.finish()
+    if len(found) == most:  # Of the one at the far end there may be more.
+        wide = wide[1:] if start_ms is None else wide[:-1]
+    wide = wide[-limit:] if start_ms is None else wide[:limit]
+    return [(one.candle, b"" if one.whole else b',"incomplete":true') for one in wide]
+
+
+def _offered(config: Config, indices: list[Candles]) -> dict[str, object]:
+    """What there is, by interval, the narrowest first."""
+    stored: dict[tuple[str, str], str] = {}
+    for name, index in zip(config.inputs, indices, strict=True):
+        for group in index.groups():
+            stored.setdefault(group, name)
+    by_symbol: dict[str, list[str]] = {}
+    for symbol, width in sorted(stored):
+        by_symbol.setdefault(symbol, []).append(width)
+    intervals = []
+    for interval in INTERVALS:
+        there = [symbol for symbol, widths in by_symbol.items() if interval in widths]
+        wider = [
+            symbol
+            for symbol, widths in by_symbol.items()
+            if interval not in widths and widest(widths, interval) is not None
+        ]
+        if there or wider:
+            streams = sorted({stored[symbol, interval] for symbol in there})
+            told = {"interval": interval, "streams": streams, "stored": there, "built": wider}
+            intervals.append(told)
+    return {"symbols": list(by_symbol), "intervals": intervals}
+
+
+def _index(indices: list[Candles], symbol: str, interval: str) -> tuple[Candles, str]:
+    """The stream that holds these candles, or the widest that they can be built of, and its
+    interval; BadRequest that says which there are.
+    """
     for index in indices:
         if index.find((symbol, interval), most=1, backward=True):
-            return index
-    there = {group for index in indices for group in index.groups()}
-    symbols = sorted(name for name, width in there if width == interval)
-    if not symbols:
-        known = {width for _, width in there}
+            return index, interval
+    groups = {group: index for index in indices for group in index.groups()}
+    if interval in INTERVALS:
+        narrow = widest([width for name, width in groups if name == symbol], interval)
+        if narrow is not None:
+            return groups[symbol, narrow], narrow
+    known = {width for _, width in groups}
+    served = [name for name in INTERVALS if name in known or widest(known, name) is not None]
+    if interval not in served:
         raise BadRequest(
             f"there are no candles of {interval!r:.20}",
             parameter="interval",
             value=interval,
-            allowed=[name for name in INTERVALS if name in known],
+            allowed=served,
             code="UNKNOWN_INTERVAL",
         )
+    symbols = {name for name, width in groups if width == interval or fits(width, interval)}
     raise BadRequest(
         f"there are no {interval} candles of {symbol!r:.60}",
         parameter="symbol",
         value=symbol,
-        allowed=symbols[:200],
+        allowed=sorted(symbols)[:200],
         code="UNKNOWN_SYMBOL",
     )
 

@@ -16,7 +16,7 @@ import trio
 from flowd_binance import flowd_sinks, page
 from flowd_binance.candles import CANDLES_MAX, Config, candles
 from flowd_binance.page import bar
-from flowd_binance.parse import Unusable, candle, kline, least_ms, message
+from flowd_binance.parse import INTERVALS, Unusable, candle, kline, least_ms, message
 from flowd_binance.shelf import Shelf
 from flowd_simulator.binance import Binance
 from hypothesis import given
@@ -809,6 +809,7 @@ async def test_a_range_gets_its_first_candles_and_says_which_it_was(
             "data": [],
             "start_time": 1,
             "end_time": 2,
+            "built_from": None,
         }
 
 
@@ -868,8 +869,9 @@ async def test_the_page_follows_what_happens_and_forgets_what_is_forgotten(
 @pytest.mark.parametrize(
     ("target", "parameter", "value", "allowed"),
     [
-        ("BTCUSDT/7m", "interval", "7m", ["1m"]),
-        ("BTCUSDT/5m", "interval", "5m", ["1m"]),
+        ("BTCUSDT/7m", "interval", "7m", [name for name in INTERVALS if name != "3d"]),
+        ("BTCUSDT/3d", "interval", "3d", [name for name in INTERVALS if name != "3d"]),
+        ("NOSUCH/5m", "symbol", "NOSUCH", ["BTCUSDT", "ETHUSDT"]),
         ("NOSUCH/1m", "symbol", "NOSUCH", ["BTCUSDT", "ETHUSDT"]),
         ("BTCUSDT/1m?start=x", "start", "x", "milliseconds since 1970, UTC"),
         ("BTCUSDT/1m?end=-5", "end", "-5", "milliseconds since 1970, UTC"),
