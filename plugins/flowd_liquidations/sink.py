@@ -261,7 +261,7 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         )
         return Response(body, content_type="application/json")
 
-    windows = Windows(streams[config.volume], desk.now_ms)
+    windows = Windows(streams[config.volume], desk.now_ms, view.since_ms)
 
     @blueprint.get(config.windows_path)
     async def sums() -> Response:

@@ -13,7 +13,7 @@ from typing import Any
 import trio
 from attrs import define, field, frozen
 
-from flowd.market import EXACT, Bucket, trimmed
+from flowd.market import EXACT, Bucket, VenueSum, trimmed
 from flowd.plugin import Input
 from flowd_liquidations.timeframe import DAY_MS, Timeframe, key, parse
 
@@ -83,32 +83,26 @@ class Sum:
 
 
 def sum_of(bucket: Bucket) -> Sum:
-    """One bucket as a sum. Where a bucket does not tell what its venue leaves out, Binance's and
-    those of nobody knows where are lower bounds.
-    """
-    parts: Iterable[Any] = getattr(bucket, "venues", ())
-    venues = {
-        part.venue: Sum(
-            part.buy,
-            part.sell,
-            part.count,
-            lower_bound=part.coverage == "sampled",
-            approximate=part.price_kind in ("bankruptcy", "limit"),
-        )
-        for part in parts
-    }
-    found = Sum(bucket.buy, bucket.sell, bucket.count, bucket.incomplete, venues=venues)
-    if venues:
-        found.lower_bound = any(one.lower_bound for one in venues.values())
-        found.approximate = any(one.approximate for one in venues.values())
-        return found
-    venue: str = getattr(bucket, "venue", "")
-    found.lower_bound = venue in ("", "binance")
-    if venue:
-        found.venues = {
-            venue: Sum(bucket.buy, bucket.sell, bucket.count, lower_bound=found.lower_bound)
-        }
-    return found
+    """One bucket as a sum. What nobody knows the venue of is in no venue's."""
+    return Sum(
+        bucket.buy,
+        bucket.sell,
+        bucket.count,
+        bucket.incomplete,
+        bucket.lower_bound,
+        bucket.approximate,
+        {part.venue: _of_venue(part) for part in bucket.parts if part.venue},
+    )
+
+
+def _of_venue(part: VenueSum) -> Sum:
+    return Sum(
+        part.buy,
+        part.sell,
+        part.count,
+        lower_bound=part.coverage == "sampled",
+        approximate=part.price_kind in ("bankruptcy", "limit"),
+    )
 
 
 def chain(names: Iterable[str]) -> list[Timeframe]:
@@ -197,9 +191,16 @@ class Known:
 class Windows:
     """The sums of all windows, computed when somebody asks."""
 
-    def __init__(self, buckets: Input[Bucket], clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        buckets: Input[Bucket],
+        clock: Callable[[], int],
+        counted_ms: Callable[[Timeframe], int | None] = lambda frame: None,
+    ) -> None:
+        """`counted_ms` says since when buckets of a timeframe are counted, where that is known."""
         self._buckets = buckets
         self._clock = clock
+        self._counted_ms = counted_ms
         self._known = Known(buckets)
         self._usual: dict[tuple[str, str], Decimal] = {}
         self._usual_over: dict[str, int] = {}
@@ -225,7 +226,8 @@ class Windows:
         now_ms = self._clock()
         await self._known.update(now_ms)
         spans = _spans(frames, now_ms)
-        since_ms = self._known.since_ms(frames)
+        counted = [self._known.since_ms(frames), *map(self._counted_ms, frames[:1])]
+        since_ms = min((one for one in counted if one is not None), default=None)
         if now_ms - self._usual_ms >= USUAL_EVERY_MS:
             await self._learn(frames, spans, since_ms, now_ms)
         totals = {name: Sum() for name in spans}

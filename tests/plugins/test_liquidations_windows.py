@@ -11,7 +11,7 @@ from flowd_liquidations import timeframe
 from flowd_liquidations.windows import Windows, chain, span
 
 from flowd import testing
-from flowd.market import Bucket, Liquidation
+from flowd.market import Bucket, Liquidation, VenueSum
 from flowd.stream.log import Retain, Stream
 from tests.plugins.liquidations_kit import order
 from tests.plugins.test_liquidations_sink import CONFIG, REGISTRY
@@ -32,7 +32,15 @@ class Table:
             "volume", Bucket, clock=lambda: NOW_MS, epoch="e", retain=retain
         )
 
-    def add(self, symbol: str, time_ms: int, buy: int, sell: int, venue: str = "binance") -> None:
+    def add(
+        self,
+        symbol: str,
+        time_ms: int,
+        buy: int,
+        sell: int,
+        venue: str = "binance",
+        parts: tuple[VenueSum, ...] = (),
+    ) -> None:
         for frame in self.frames:
             start_ms = frame.start(time_ms)
             if start_ms < NOW_MS - frame.keep_ms:
@@ -42,7 +50,7 @@ class Table:
             sums = (Decimal(0), Decimal(0), 0) if old is None else (old.buy, old.sell, old.count)
             bucket = Bucket(
                 symbol, frame.name, start_ms, sums[0] + buy, sums[1] + sell, sums[2] + 1,
-                venue=venue,
+                venue=venue, venues=parts,
             )  # fmt: skip
             self.stream.append(bucket, key=key)
 
@@ -162,16 +170,40 @@ async def test_it_says_since_when_it_knows_and_of_which_venue() -> None:
     assert answer["venues"][1]["since_ms"] == NOW_MS // MINUTE_MS * MINUTE_MS
 
 
-async def test_a_sum_is_a_lower_bound_where_its_venue_tells_some_orders_only() -> None:
+def part(venue: str, buy: int, coverage: Any = "all", kind: Any = "fill") -> VenueSum:
+    return VenueSum(venue, Decimal(buy), Decimal(0), 1, kind, coverage)
+
+
+async def test_a_sum_has_its_venues_and_is_worth_what_the_worst_of_them_is() -> None:
     table = Table()
-    table.add("BTCUSDT", NOW_MS, 1, 0)
-    table.add("BTC", NOW_MS, 1, 0, venue="hyperliquid")
+    table.add("A", NOW_MS, 7, 0, parts=(part("binance", 2, "sampled"), part("okx", 5)))
+    table.add("B", NOW_MS, 9, 0, parts=(part("bybit", 9, kind="bankruptcy"),))
+    table.add("C", NOW_MS, 1, 0, parts=(part("hyperliquid", 1),))
 
     answer = await table.answer()
 
-    bounds = {one["symbol"]: one["windows"]["1h"]["lower_bound"] for one in answer["symbols"]}
-    assert bounds == {"BTCUSDT": True, "BTC": False}
-    assert by_name(answer)["1h"]["lower_bound"], "one lower bound makes the sum one"
+    found = {one["symbol"]: one["windows"]["1h"] for one in answer["symbols"]}
+    worth = {name: (one["lower_bound"], one["approximate"]) for name, one in found.items()}
+    assert worth == {"A": (True, False), "B": (False, True), "C": (False, False)}
+    assert {name: one["buy"] for name, one in found["A"]["venues"].items()} == {
+        "binance": "2",
+        "okx": "5",
+    }
+    hour = by_name(answer)["1h"]
+    assert (hour["lower_bound"], hour["approximate"]) == (True, True)
+    assert list(hour["venues"]) == ["binance", "bybit", "hyperliquid", "okx"]
+    assert hour["venues"]["okx"]["lower_bound"] is False
+
+
+async def test_quiet_minutes_before_the_first_order_are_known_where_they_were_counted() -> None:
+    table = Table()
+    table.add("A", NOW_MS, 1, 0)
+    streams = testing.streams(table.stream)
+    windows = Windows(streams["volume"], lambda: NOW_MS, lambda frame: NOW_MS - HOUR_MS)
+
+    answer = await windows.answer(timeframe.STANDARD, 10)
+
+    assert answer["since_ms"] == NOW_MS - HOUR_MS
 
 
 async def test_there_is_no_window_that_the_buckets_are_too_wide_for() -> None:

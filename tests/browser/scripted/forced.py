@@ -31,6 +31,7 @@ def order(feed: Feed[Any], said: dict[str, Any], number: int) -> Liquidation:
     """A forced order: half a bitcoin for the notional that is said, now, but for what is said."""
     notional = Decimal(said["notional"])
     time_ms = feed.clock() - int(said.get("ago_ms", 0))
+    venue = said.get("venue", "binance")
     return Liquidation(
         said.get("symbol", "BTCUSDT"),
         said.get("side", "SELL"),
@@ -39,7 +40,8 @@ def order(feed: Feed[Any], said: dict[str, Any], number: int) -> Liquidation:
         notional,
         time_ms,
         f"s:{time_ms}:{number}",
-        said.get("venue", "binance"),
+        venue,
+        coverage="sampled" if venue == "binance" else "all",
     )
 
 
