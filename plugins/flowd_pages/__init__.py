@@ -200,6 +200,26 @@ def routes(config: Config, streams: Streams) -> Blueprint:
             return await page("unknown-trader", 404, within="traders", address=address[:60])
         return await page("trader", within="traders", address=address.lower(), streams=config)
 
+    @blueprint.get("/favicon.ico")
+    async def favicon() -> Response:
+        """The mark of flowd, for browsers that ask for it where they always did."""
+        return assets.answer("mark.svg", request)
+
+    @blueprint.after_app_request
+    async def lost(answer: Response) -> Response:
+        """Somebody who looks for a page that is not there gets one with a way back; programs get
+        the error as it is.
+        """
+        # Where the address leads nowhere at all: what is not there of an API is told by its path.
+        nowhere = answer.status_code == 404 and request.url_rule is None
+        if not nowhere or request.method != "GET" or not request.accept_mimetypes.accept_html:
+            return answer
+        if request.accept_mimetypes.quality("text/html") <= request.accept_mimetypes.quality(
+            "application/json"
+        ):
+            return answer
+        return await page("lost", 404, path=request.path[:200])
+
     @blueprint.get("/assets/<path:name>")
     async def asset(name: str) -> Response:
         """What pages are made of."""

@@ -337,6 +337,54 @@ async def test_a_feed_of_something_else_is_refused(key: str) -> None:
         await page("/", f'{CONFIG}{key} = "sums"\n[sources.sums]\nkind = "sums"\n')
 
 
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+async def test_who_looks_for_a_page_that_is_not_there_gets_a_way_back() -> None:
+    answer = await get("/nowhere/%3Cimg%20src=x%3E", Accept=BROWSER)
+
+    html = answer.body.decode()
+    assert (answer.status, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<h1>No such page</h1>" in html
+    assert '<a class="action" href="/">' in html
+    assert "<img" not in html
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "application/json, text/html", ""])
+async def test_a_program_is_told_the_error_as_before(accept: str) -> None:
+    answer = await get("/nowhere", Accept=accept)
+
+    assert (answer.status, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
+
+
+async def test_what_an_api_does_not_have_is_told_by_the_api_to_a_browser_too() -> None:
+    answer = await get("/health/nobody", Accept=BROWSER)
+
+    assert (answer.status, answer.json()["error"]["code"]) == (404, "UNKNOWN_COMPONENT")
+
+
+async def test_the_mark_is_where_browsers_look_for_it() -> None:
+    answer = await get("/favicon.ico")
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/svg+xml")
+
+
+async def test_every_page_has_one_heading_and_landmarks_that_differ() -> None:
+    for path in (*PAGES, "/chart/%3Cb%3E", f"/traders/{ADDRESS}"):
+        html = await page_of(path)
+        assert html.count("<h1") == 1, path
+        assert (
+            html.count("<main") == html.count('<header class="bar"') == html.count("<footer") == 1
+        ), path
+        names = re.findall(r'<(?:nav|aside|section)[^>]* aria-label(?:ledby)?="([^"]+)"', html)
+        assert len(names) == len(set(names)), path
+
+
+async def page_of(path: str) -> str:
+    return (await get(path)).body.decode()
+
+
 async def test_pages_hold_no_inline_script_style_or_handler() -> None:
     for path in (*PAGES, "/chart/%3Cb%3E"):
         html = await page(path)
