@@ -59,6 +59,46 @@ def _stream(default: str, reads: type | str | tuple[type, ...]) -> Any:
     return field(default=StreamName(default), metadata={"reads": reads, "optional": True})
 
 
+FILLS = (Fill, Trade)
+LIQUIDATIONS = (Fill, Liquidation)
+"""What the two feeds can show."""
+
+
+@frozen
+class Followed:
+    """The streams that a feed shows, and what their records are, as its page is told."""
+
+    streams: str
+    records: str
+    roles: bool
+    """Whether its records are of takers and of makers."""
+
+
+def followed(names: list[str], streams: Streams) -> Followed:
+    """What a feed of these streams is, those that are not there among them."""
+    records = [streams[name].record.__name__ for name in names if name in streams]
+    return Followed(" ".join(names), " ".join(dict.fromkeys(records)), "Fill" in records)
+
+
+def fills_of(config: "Config", streams: Streams) -> list[str]:
+    """The stream of all fills. Where nobody named one and the default is not there: of trades."""
+    if config.fills in streams:
+        return [config.fills]
+    trades = [name for name in streams if streams[name].record is Trade]
+    return trades[:1] or [config.fills]
+
+
+def liquidations_of(config: "Config", streams: Streams) -> list[str]:
+    """The streams of liquidations. Where nobody named any and the default is not there: of all
+    venues that there are.
+    """
+    named = config.liquidations
+    names: list[str] = [named] if isinstance(named, str) else list(named)
+    if any(name in streams for name in names):
+        return names
+    return [name for name in streams if streams[name].record is Liquidation] or names
+
+
 @frozen
 class Config:
     """`symbol` is what `/chart` shows to who names none; the others are the streams that the feeds,
@@ -67,13 +107,18 @@ class Config:
     """
 
     symbol: str = field(default="BTCUSDT", validator=_check_symbol)
-    fills: StreamName = _stream("all-fills", reads=(Fill, Trade))
-    liquidations: StreamName = _stream("liquidations", reads=(Fill, Liquidation))
+    fills: StreamName = _stream("all-fills", reads=FILLS)
+    liquidations: StreamName | list[StreamName] = _stream("liquidations", reads=LIQUIDATIONS)
     analytics: StreamName = _stream("analytics", reads="Ranking")
     liquidation_analytics: StreamName = _stream("liquidation-analytics", reads="Ranking")
     traders: StreamName = _stream("traders", reads=Trader)
     positions: StreamName = _stream("positions", reads=PositionEvent)
     leaderboard: StreamName = _stream("leaderboard", reads=Standing)
+
+    @property
+    def liquidated(self) -> str:
+        """The first of the streams of liquidations."""
+        return self.liquidations if isinstance(self.liquidations, str) else self.liquidations[0]
 
 
 def symbol_of(text: str) -> str | None:
@@ -176,12 +221,13 @@ def routes(config: Config, streams: Streams) -> Blueprint:
     @blueprint.get("/all-fills")
     async def all_fills() -> Response:
         """The newest fills, as a page."""
-        return await page("all-fills", stream=config.fills)
+        return await page("all-fills", feed=followed(fills_of(config, streams), streams))
 
     @blueprint.get("/liquidations")
     async def liquidations() -> Response:
         """The newest liquidations, as a page."""
-        return await page("liquidations", stream=config.liquidations)
+        feed = followed(liquidations_of(config, streams), streams)
+        return await page("liquidations", feed=feed)
 
     @blueprint.get("/analytics")
     async def analytics() -> Response:

@@ -27,7 +27,7 @@ from attrs import frozen
 from flowd_pages import fetch
 from flowd_pages.assets import Assets
 
-from flowd.market import Fill
+from flowd.market import Fill, Liquidation, Trade
 from flowd.plugin import Feed, Source
 from flowd.testing import Answer, Daemon, daemon, registry
 from flowd.traders import PositionEvent
@@ -78,6 +78,8 @@ SOURCES = SimpleNamespace(
         Source("fills", quiet, NoConfig, record=Fill),
         Source("sums", quiet, NoConfig, record=Ranking),
         Source("changes", quiet, NoConfig, record=PositionEvent),
+        Source("forced", quiet, NoConfig, record=Liquidation),
+        Source("trades", quiet, NoConfig, record=Trade),
     ]
 )
 MODULES: list[Any] = [flowd_pages, flowd_http, flowd_websocket, SOURCES]
@@ -302,7 +304,7 @@ async def test_a_feed_knows_its_stream_and_its_name(path: str, stream: str, titl
 
     assert f'data-page="{path[1:]}" data-stream="{stream}"' in html
     assert f"<title>{title} · flowd</title>" in html
-    assert 'role="grid"' in html
+    assert 'role="treegrid"' in html
 
 
 async def test_streams_may_have_other_names() -> None:
@@ -331,9 +333,45 @@ async def test_a_name_that_no_stream_has_is_refused(key: str, name: str) -> None
         await page("/", f'{CONFIG}{key} = "{name}"\n')
 
 
-@pytest.mark.parametrize("key", ["fills", "liquidations"])
-async def test_a_feed_of_something_else_is_refused(key: str) -> None:
-    with pytest.raises(UserError, match=f'{key} = "sums": carries Ranking, but pages reads Fill'):
+async def test_without_all_fills_the_page_of_fills_shows_public_trades() -> None:
+    source = '[sources.public]\nkind = "trades"\n'
+
+    html = await page("/all-fills", source + CONFIG)
+
+    assert 'data-stream="public" data-record="Trade"' in html
+    assert 'id="filter-role"' not in html, "a public trade is its taker's"
+    more = f'{source}[sources.all-fills]\nkind = "fills"\n'
+    html = await page("/all-fills", more + CONFIG)
+    assert 'data-stream="all-fills" data-record="Fill"' in html
+    assert 'id="filter-role"' in html
+
+
+async def test_without_a_stream_of_that_name_liquidations_are_those_of_all_venues() -> None:
+    sources = "".join(f'[sources.{name}]\nkind = "forced"\n' for name in ("binance", "bybit"))
+
+    html = await page("/liquidations", f'{sources}[sources.other]\nkind = "fills"\n{CONFIG}')
+
+    assert 'data-stream="binance bybit" data-record="Liquidation"' in html
+
+
+async def test_liquidations_of_several_venues_may_be_named() -> None:
+    sources = '[sources.a]\nkind = "forced"\n[sources.b]\nkind = "fills"\n'
+
+    config = f'{sources}{CONFIG}liquidations = ["a", "b"]\n'
+
+    assert 'data-stream="a b" data-record="Liquidation Fill"' in await page("/liquidations", config)
+    assert 'data-liquidations="a"' in await page("/analytics", config)
+    with pytest.raises(UserError, match=r'"c": there is no such stream'):
+        await page("/", f'{sources}{CONFIG}liquidations = ["a", "c"]\n')
+
+
+@pytest.mark.parametrize(
+    ("key", "others"), [("fills", "Fill or Trade"), ("liquidations", "Fill or Liquidation")]
+)
+async def test_a_feed_of_something_else_is_refused(key: str, others: str) -> None:
+    with pytest.raises(
+        UserError, match=f'{key} = "sums": carries Ranking, but pages reads {others}'
+    ):
         await page("/", f'{CONFIG}{key} = "sums"\n[sources.sums]\nkind = "sums"\n')
 
 
@@ -451,7 +489,7 @@ async def test_everything_that_pages_load_is_there_with_its_type_and_for_ever() 
     assert {path.rpartition("/")[2] for path in found} >= {
         *("theme.js", "tokens.css", "app.css", "overview.js", "flowd-client.js"),
         *("chart.js", "loading.js", "drawing.js", "view.js", "paint.js", "model.js", "mark.svg"),
-        *("feed.js", "feed.css", "ring.js", "table.js", "analytics.js", "analytics.css"),
+        *("feed.js", "feed.css", "groups.js", "table.js", "analytics.js", "analytics.css"),
         *("traders.js", "traders.css", "board.js", "trader.js", "trader.css", "account.js"),
         *("heatmap.js", "heatmap.css", "flowd-heatmap.js", "picture.js", "bitmap.js", "stage.js"),
     }
@@ -672,10 +710,9 @@ def test_words_can_be_read_on_every_surface(theme: int) -> None:
         for name, *values in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", text)
     }
     for word in ("text", "muted", "buy", "sell", "warn", "accent"):
-        for surface in ("ground", "panel", "raised"):
+        softly = ("buy-soft", "sell-soft", "warn-soft", "accent-soft")
+        for surface in ("ground", "panel", "raised", "hover", *softly):
             assert contrast(tokens[word], tokens[surface]) >= 4.5, (word, surface)
-    for word in ("sell", "warn", "accent"):
-        assert contrast(tokens[word], tokens[f"{word}-soft"]) >= 4.5, word
     assert contrast(tokens["on-accent"], tokens["accent"]) >= 4.5
     for step in range(1, 7):
         assert contrast(tokens["text"], tokens[f"heat-{step}"]) >= 4.5, step

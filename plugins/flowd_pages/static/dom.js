@@ -49,6 +49,11 @@ export function bodyOf(id) {
   return /** @type {HTMLTableElement} */ (byId(id)).tBodies[0];
 }
 
+/** Where a path of this daemon is: below another one, where a proxy puts it there. @param {string} path */
+export function at(path) {
+  return `${document.documentElement.dataset.base ?? ''}${path}`;
+}
+
 /** Where this daemon has a page for each address, `''` where it knows no traders. */
 export function tradersPath() {
   return document.documentElement.dataset.traders ?? '';

@@ -73,6 +73,15 @@ export function times(a, b) {
   return left && right ? trimmed(written(left.units * right.units, left.scale + right.scale)) : '0';
 }
 
+/** The quotient, rounded half up to so many decimals, plain. @param {string} a @param {string} b @param {number} decimals */
+export function divided(a, b, decimals) {
+  const [left, right] = [exact(a), exact(b)];
+  if (!left || !right || right.units === 0n) return '0';
+  const above = left.units * 10n ** BigInt(decimals + right.scale + 1);
+  const tenths = above / (right.units * 10n ** BigInt(left.scale));
+  return trimmed(written(rounded({ units: tenths, scale: decimals + 1 }, decimals), decimals));
+}
+
 /** The exact difference, plain. @param {string} a @param {string} b */
 export function minus(a, b) {
   return plus(a, b.startsWith('-') ? b.slice(1) : `-${b}`);

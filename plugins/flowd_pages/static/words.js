@@ -82,3 +82,14 @@ export function traded(side) {
   if (side === 'BUY') return { text: 'Buy', arrow: '▲', tone: 'buy' };
   return side === 'SELL' ? { text: 'Sell', arrow: '▼', tone: 'sell' } : { text: String(side ?? ''), arrow: '', tone: '' };
 }
+
+/** What an exchange calls a coin of Hyperliquid's against dollars; thousands of one are told apart by both. @param {string} coin */
+export function symbolOf(coin) {
+  const [, thousands, name] = /^(k?)([A-Z0-9]+)$/.exec(coin) ?? [];
+  return name === undefined ? null : `${thousands ? '1000' : ''}${name}USDT`;
+}
+
+/** Which chart shows a record's symbol: Hyperliquid's coins are those of the exchanges against dollars. @param {unknown} venue @param {string} symbol */
+export function chartSymbol(venue, symbol) {
+  return venue === 'hyperliquid' ? symbolOf(symbol) : symbol;
+}

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import * as model from '../static/analytics/model.js';
 import { compact } from '../static/analytics/tables.js';
-import { sourceLines, others, totalsLines } from '../static/feed/words.js';
+import { accountLines, others, sourceLines, totalsLines } from '../static/feed/words.js';
 
 const NOW = 1_700_000_000_000;
 const MINUTE = Math.floor(NOW / 60_000) * 60_000;
@@ -134,8 +134,10 @@ test('what stands in a cell is short', () => {
 // -- what is not configured
 
 test('the lines that help name the stream, quoted where TOML wants it', () => {
-  assert.match(sourceLines('all-fills', 'all-fills'), /^\[sources\.all-fills\]\nkind = "hydromancer"\nsubscription = "allFills"\n/);
-  assert.match(sourceLines('liquidations', 'my.feed'), /^\[sources\."my\.feed"\]\n.*\nsubscription = "liquidationFills"/);
+  assert.match(accountLines('all-fills'), /^\[sources\.all-fills\]\nkind = "hydromancer"\nsubscription = "allFills"\n/);
+  assert.match(sourceLines('liquidations', 'my.feed'), /^\[sources\."my\.feed"\]\nkind = "binance-force-order"\n/);
+  assert.doesNotMatch(sourceLines('liquidations', 'my.feed'), /api_key/);
+  assert.ok(sourceLines('all-fills', 'fills').endsWith(accountLines('fills')));
   assert.equal(totalsLines('sums', 'fills', 'takers'), '[transforms.sums]\nkind = "totals"\ninput = "fills"\ncount = "takers"');
 });
 

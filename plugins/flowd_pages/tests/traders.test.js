@@ -7,7 +7,8 @@ import { Board } from '../static/traders/board.js';
 import { Newest, told } from '../static/traders/events.js';
 import { FIGURES, letter, partsWords, signed } from '../static/traders/figures.js';
 import { GLYPHS, kindOf } from '../static/traders/markers.js';
-import { SPANS_MAX, coinsOf, covers, folded, ownPrices, placed, planned, points, symbolOf, unknown } from '../static/traders/prices.js';
+import { SPANS_MAX, coinsOf, covers, folded, ownPrices, placed, planned, points, unknown } from '../static/traders/prices.js';
+import { symbolOf } from '../static/words.js';
 import { PLAIN, figureOf, fromSearch, isAll, sortedBy, toSearch } from '../static/traders/view.js';
 import { missingLines } from '../static/traders/words.js';
 import { seeded } from './fakes.js';
@@ -124,13 +125,12 @@ test('what comes live is marked, what was there is not', () => {
   assert.equal(board.all, 2);
 });
 
-test('places fall by one from the head, as the table wants them', () => {
+test('who is shown where is known', () => {
   const board = new Board();
   board.put(records([3, 1, 2].map((number) => standing(number))), true, 1, 1);
   const before = board.generation;
   board.settle();
   assert.ok(board.generation > before);
-  assert.deepEqual([0, 1, 2].map((index) => board.head - (board.at(index)?.place ?? NaN)), [0, 1, 2]);
   assert.equal(board.indexOf(who(2)), 1);
   assert.equal(board.indexOf(undefined), -1);
 });

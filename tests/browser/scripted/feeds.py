@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from flowd_totals.records import CoinHour, Largest, Minute, Ranking, row_of
 from quart import Blueprint, request
 
-from flowd.market import EXACT, Fill, Total
+from flowd.market import EXACT, Fill, Liquidation, Total, Trade
 from flowd.plugin import Feed, Sink, Source, Streams, UpstreamError, hookimpl
 
 converter = cattrs.Converter()
@@ -52,6 +52,13 @@ async def fills(config: Config, feed: Feed[Fill]) -> None:
     raise UpstreamError("the test pulled the plug")
 
 
+async def others(config: Config, feed: Feed[Any]) -> None:
+    """Publishes what is said: forced orders or public trades."""
+    script.feeds[feed.name] = feed
+    feed.delivering()
+    await trio.sleep_forever()
+
+
 def say(feed: Feed[Fill], fill: Fill) -> None:
     """One fill, and the new total."""
     totals = feed.table("totals", Total)
@@ -91,7 +98,7 @@ def made_up(time_ms: int) -> Fill:
         Decimal(n % 700) / 100,
         "USDC",
         n % 2 == 0,
-        f"0x{n * 7_368_787:064x}",
+        f"0x{time_ms * 10**12 + n * 7_368_787:064x}",
     )
 
 
@@ -118,6 +125,18 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         for one in json.loads(await request.get_data()):
             script.said += 1
             say(feed, filled(feed, one))
+        return "said"
+
+    @blueprint.post("/forced/<name>")
+    async def forced_said(name: str) -> str:
+        for one in json.loads(await request.get_data()):
+            script.feeds[name].publish(converter.structure(one, Liquidation), id=one["id"])
+        return "said"
+
+    @blueprint.post("/trades/<name>")
+    async def trades_said(name: str) -> str:
+        for one in json.loads(await request.get_data()):
+            script.feeds[name].publish(converter.structure(one, Trade), id=one["id"])
         return "said"
 
     @blueprint.post("/many/<name>/<int:count>")
@@ -168,10 +187,12 @@ def routes(config: Config, streams: Streams) -> Blueprint:
 
 @hookimpl
 def flowd_sources() -> list[Source]:
-    """The kinds `scripted-fills` and `scripted-sums`."""
+    """The kinds `scripted-fills`, `-liquidations`, `-trades` and `-sums`."""
     sums = {"minutes": Minute, "hours": CoinHour, "largest": Largest}
     return [
         Source("scripted-fills", fills, Config, record=Fill, tables={"totals": Total}),
+        Source("scripted-liquidations", others, Config, record=Liquidation),
+        Source("scripted-trades", others, Config, record=Trade),
         Source("scripted-sums", rankings, Config, record=Ranking, tables=sums),
     ]
 

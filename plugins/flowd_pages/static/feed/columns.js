@@ -1,177 +1,256 @@
 /**
- * The columns of the two feeds: what each is called and how a fill is written into it.
+ * The columns of the two feeds: what each is called, how a row is written into it, and what it is sorted by.
  *
  * @module feed/columns
  */
 
-import { h, tradersPath } from '../dom.js';
-import { clock, money, price, quantity, stamp } from '../format.js';
-import { NONE, address, fee, profit, shortened, side, transaction } from './forms.js';
+import { at, tradersPath } from '../dom.js';
+import { clock, count, exact, money, price, quantity, stamp } from '../format.js';
+import { PRICE_KINDS, chartSymbol, liquidated, traded } from '../words.js';
+import { NONE, address, fee, profit, shortened, transaction } from './forms.js';
+import { parties } from './groups.js';
 
-/** One cell, which shows one fill after another. Everything goes in as text. */
-export class Cell {
-  #text = document.createTextNode('');
-  #tone = '';
-  #title = '';
-  /** @type {HTMLAnchorElement | null} */
-  #link = null;
-  /** @type {HTMLAnchorElement | null} */
-  #beside = null;
-  /** What the column adds to the words. @type {HTMLElement | null} */
-  part = null;
+export { explorerLink, lead } from './cell.js';
 
-  /** @param {Column} column */
-  constructor(column) {
-    this.#class = `cell ${column.name}${column.end ? ' end' : ''}`;
-    this.element = h('span', { class: this.#class, role: 'gridcell' });
-    if (column.linked) {
-      // The row has the keyboard's focus and opens it by Enter, so that Tab passes five thousand links.
-      this.#link = h('a', { rel: 'noopener noreferrer', tabindex: -1 });
-      this.#beside = explorerLink(-1);
-      this.element.append(this.#link, this.#beside);
-    }
-    (this.#link ?? this.element).append(this.#text);
-    if (column.part) this.element.append((this.part = column.part()));
-  }
-
-  #class;
-
-  /** @param {unknown} text @param {string} [tone] a class @param {string} [title] more about it */
-  say(text, tone = '', title = '') {
-    this.#text.data = String(text);
-    if (tone !== this.#tone) this.element.className = tone ? `${this.#class} ${tone}` : this.#class;
-    if (title !== this.#title) this.element.title = title;
-    this.#tone = tone;
-    this.#title = title;
-  }
-
-  /** @param {import('./forms.js').Linked} linked */
-  lead(linked) {
-    this.say(linked.text, linked.href ? '' : 'quiet', linked.full);
-    if (this.#link && this.#beside) lead(this.#link, this.#beside, linked);
-  }
-
-  /** Where it leads, if anywhere. @returns {HTMLAnchorElement | null} */
-  get link() {
-    return this.#link?.hasAttribute('href') ? this.#link : null;
-  }
-}
-
-/** The small second link to the explorer, which leads nowhere yet. @param {number} [tabindex] */
-export function explorerLink(tabindex) {
-  return h('a', { class: 'beside', rel: 'noopener noreferrer', target: '_blank', title: 'On Flowscan', 'aria-label': 'On Flowscan', tabindex, hidden: true });
-}
+/** @typedef {import('./cell.js').Cell} Cell */
+/** @typedef {import('./model.js').Row} Row */
 
 /**
- * Let two links lead where an address does: the first to our own page of it if there is one, the other to the explorer.
+ * `has` says whether a record has anything to say there: a column in which none has, is left out. A `late` one is left out
+ * until the first has.
  *
- * @param {HTMLAnchorElement} link
- * @param {HTMLAnchorElement} beside
- * @param {import('./forms.js').Linked} linked
- */
-export function lead(link, beside, { href, beside: elsewhere }) {
-  if (href) link.setAttribute('href', href);
-  else link.removeAttribute('href');
-  if (elsewhere) link.removeAttribute('target');
-  else link.setAttribute('target', '_blank');
-  beside.hidden = !elsewhere;
-  beside.textContent = elsewhere ? '↗' : '';
-  if (elsewhere) beside.setAttribute('href', elsewhere);
-  else beside.removeAttribute('href');
-}
-
-/**
  * @typedef {object} Column
  * @property {string} name
  * @property {string} label
+ * @property {string} [width] as the grid's template says it
  * @property {boolean} [end] numbers, which end at the right
  * @property {boolean} [linked]
+ * @property {boolean} [main] its link is what the row is opened by
+ * @property {boolean} [late]
  * @property {() => HTMLElement} [part] what stands beside the words of each cell
- * @property {(cell: Cell, fill: any) => void} write
+ * @property {(value: any, row: Row) => boolean} [has]
+ * @property {import('./model.js').Key} [key] what it is sorted by
+ * @property {(cell: Cell, value: any, row: Row) => void} write
  */
 
+const DAY_MS = 86_400_000;
 const ROLES = {
   counterparty: ['↔', 'counterparty: the account that took the position over; not part of the totals'],
   inferred: ['≈', 'concluded from its counterparty'],
 };
+const AMOUNT = 'minmax(72px, 1.2fr)';
+const ACCOUNT = 'minmax(112px, 1.3fr)';
 
-/** @param {any} fill what stands behind the side, and what it means */
-function mark(fill) {
-  if (fill.role === 'counterparty') return ROLES.counterparty;
-  return fill.inferred ? ROLES.inferred : ['', ''];
-}
+/** @param {unknown} text @returns {number | null} */
+const number = (text) => (exact(text) ? Number(text) : null);
+
+/** `22:13:21`, and of another day its date. @param {number} ms */
+const time = (ms) => (Math.floor(ms / DAY_MS) === Math.floor(Date.now() / DAY_MS) ? clock(ms) : stamp(ms));
 
 /** @type {Column} */
-const time = {
+const TIME = {
   name: 'time',
   label: 'Time',
-  write: (cell, fill) => cell.say(clock(fill.time_ms), '', `${stamp(fill.time_ms, true)} ${clock(fill.time_ms)} UTC`),
+  width: '84px',
+  key: (value) => value.time_ms,
+  write: (cell, value) => cell.say(time(value.time_ms), '', `${stamp(value.time_ms, true)} ${clock(value.time_ms)} UTC`),
 };
 
 /** @type {Column} */
-const coin = { name: 'coin', label: 'Coin', write: (cell, fill) => cell.say(fill.symbol, '', String(fill.symbol)) };
-
-/** @type {Column} */
-const sided = {
-  name: 'side',
-  label: 'Side',
-  write: (cell, fill) => {
-    const { text, tone } = side(fill.side);
-    const [sign, why] = mark(fill);
-    cell.say(sign ? `${text} ${sign}` : text, tone, why);
+const COIN = {
+  name: 'coin',
+  label: 'Coin',
+  width: 'minmax(72px, 1fr)',
+  linked: true,
+  key: (value) => String(value.symbol),
+  write: (cell, value) => {
+    const chart = chartSymbol(value.venue, String(value.symbol));
+    const full = chart && chart !== value.symbol ? `Chart of ${chart}` : String(value.symbol);
+    cell.lead({ text: String(value.symbol), full, href: chart && at(`/chart/${encodeURIComponent(chart)}`), ours: true });
   },
 };
 
 /** @type {Column} */
-const forced = {
-  ...sided,
-  write: (cell, fill) => {
-    const { text, tone } = side(fill.side);
-    const [sign, why] = mark(fill);
-    const meaning = { buy: 'forced buy: a short was closed', sell: 'forced sell: a long was closed', '': '' }[tone];
+const SIDE = {
+  name: 'side',
+  label: 'Side',
+  width: '64px',
+  key: (value) => String(value.side),
+  write: (cell, value) => {
+    const { text, tone } = traded(value.side);
+    cell.say(value.role ? `${text} ${mark(value)[0]}` : text, tone, mark(value)[1]);
+  },
+};
+
+/** @param {any} value what stands behind the side, and what it means */
+function mark(value) {
+  if (value.role === 'counterparty') return ROLES.counterparty;
+  return value.inferred ? ROLES.inferred : ['', ''];
+}
+
+/** @type {Column} */
+const FORCED = {
+  name: 'side',
+  label: 'What',
+  width: 'minmax(116px, 1.2fr)',
+  key: (value) => `${value.role === 'counterparty' ? 1 : 0}${value.side}`,
+  write: (cell, value) => {
+    const [sign, why] = mark(value);
+    if (value.role === 'counterparty') {
+      // Who bought then took over a long that was closed by force.
+      cell.say(`Took over ${value.side === 'BUY' ? 'long' : 'short'} ${sign}`, 'quiet', why);
+      return;
+    }
+    const { text, tone, why: meaning } = liquidated(value.side);
     cell.say(sign ? `${text} ${sign}` : text, tone, why || meaning);
   },
 };
 
 /** @type {Column} */
-const action = { name: 'dir', label: 'Action', write: (cell, fill) => cell.say(fill.dir || NONE, '', fill.taker ? 'taker' : 'maker') };
+const ACTION = { name: 'dir', label: 'Action', width: 'minmax(96px, 1.3fr)', key: (value) => String(value.dir), write: (cell, value) => cell.say(value.dir || NONE) };
 
-/** @type {Column[]} */
-const amounts = [
-  { name: 'price', label: 'Price', end: true, write: (cell, fill) => cell.say(price(fill.price), '', String(fill.price)) },
-  { name: 'size', label: 'Size', end: true, write: (cell, fill) => cell.say(quantity(fill.quantity), '', String(fill.quantity)) },
-  { name: 'value', label: 'Value', end: true, write: (cell, fill) => cell.say(money(fill.notional), side(fill.side).tone, String(fill.notional)) },
-  {
-    name: 'pnl',
-    label: 'PnL',
-    end: true,
-    write: (cell, fill) => {
-      const { text, tone } = profit(fill.pnl);
-      cell.say(text, tone || 'quiet', 'before the fee');
-    },
+/** @type {Column} */
+const ROLE = { name: 'role', label: 'As', width: '48px', key: (value) => (value.taker ? 0 : 1), write: (cell, value) => cell.say(value.taker ? 'taker' : 'maker', 'quiet', value.taker ? 'this account crossed the spread' : 'this account was waiting in the book') };
+
+/** @type {Column} */
+const PRICE = {
+  name: 'price',
+  label: 'Price',
+  width: AMOUNT,
+  end: true,
+  key: (value) => number(value.price),
+  write: (cell, value, row) => {
+    const kind = PRICE_KINDS[value.price_kind];
+    const title = value.averaged ? `average of ${row.fills?.length} fills` : kind ?? String(value.price);
+    cell.say(`${value.averaged || kind ? '≈ ' : ''}${price(value.price)}`, '', title);
   },
-  { name: 'fee', label: 'Fee', end: true, write: (cell, fill) => cell.say(fee(fill.fee, fill.fee_token), 'quiet', `${fill.fee} ${fill.fee_token}`) },
-];
+};
 
 /** @type {Column} */
-const trader = { name: 'trader', label: 'Trader', linked: true, write: (cell, fill) => cell.lead(address(fill.address, tradersPath())) };
+const MARK = { name: 'markprice', label: 'Mark', width: AMOUNT, end: true, has: (value) => Boolean(value.mark_price), key: (value) => number(value.mark_price), write: (cell, value) => cell.say(value.mark_price ? price(value.mark_price) : NONE, 'quiet', 'the mark price then') };
 
 /** @type {Column} */
-const wallet = {
-  ...trader,
-  label: 'Wallet',
-  write: (cell, fill) => {
-    const who = address(fill.address, tradersPath());
-    const other = fill.role === 'counterparty' && fill.liquidated_user;
+const SIZE = { name: 'size', label: 'Size', width: AMOUNT, end: true, key: (value) => number(value.quantity), write: (cell, value) => cell.say(quantity(value.quantity), '', String(value.quantity)) };
+
+/** @type {Column} */
+const VALUE = { name: 'value', label: 'Value', width: 'minmax(108px, 1.2fr)', end: true, key: (value) => number(value.notional), write: (cell, value) => cell.say(money(value.notional), value.role === 'counterparty' ? '' : traded(value.side).tone, String(value.notional)) };
+
+/** @type {Column} */
+const FILLS = {
+  name: 'fills',
+  label: 'Fills',
+  width: '72px',
+  end: true,
+  late: true,
+  has: (_, row) => (row.fills?.length ?? 0) > 1,
+  key: (_, row) => row.fills?.length ?? 1,
+  write: (cell, _, row) => {
+    const many = row.fills?.length ?? 1;
+    cell.say(many > 1 ? `${count(many)} fills ${row.open ? '▾' : '▸'}` : '', '', many > 1 ? 'Click, or the right arrow, shows each' : '');
+  },
+};
+
+/** @type {Column} */
+const METHOD = { name: 'method', label: 'Method', width: '72px', has: (value) => Boolean(value.method), key: (value) => value.method ?? null, write: (cell, value) => cell.say(value.method || NONE, 'quiet', value.method === 'backstop' ? 'taken over by the venue’s own vault' : value.method === 'market' ? 'sold into the book' : '') };
+
+/** @type {Column} */
+const PNL = {
+  name: 'pnl',
+  label: 'PnL',
+  width: AMOUNT,
+  end: true,
+  key: (value) => number(value.pnl),
+  write: (cell, value) => {
+    const { text, tone } = profit(value.pnl);
+    cell.say(text, tone || 'quiet', 'before the fee');
+  },
+};
+
+/** @type {Column} */
+const FEE = { name: 'fee', label: 'Fee', width: 'minmax(56px, 0.9fr)', end: true, key: (value) => number(value.fee), write: (cell, value) => cell.say(fee(value.fee, value.fee_token), 'quiet', `${value.fee} ${value.fee_token}`) };
+
+/** @type {Column} */
+const VENUE = { name: 'venue', label: 'Venue', width: '96px', has: (value) => Boolean(value.venue), key: (value) => String(value.venue), write: (cell, value) => cell.say(value.venue || NONE, 'quiet') };
+
+/** @type {Column} */
+const TRADER = {
+  name: 'trader',
+  label: 'Trader',
+  width: '132px',
+  linked: true,
+  main: true,
+  key: (value) => String(value.address),
+  write: (cell, value) => {
+    const who = address(value.address, tradersPath());
+    const other = value.role === 'counterparty' && value.liquidated_user;
     cell.lead(other ? { ...who, full: `${who.full}; liquidated: ${shortened(String(other))}` } : who);
   },
 };
 
 /** @type {Column} */
-const hash = { name: 'hash', label: 'Tx Hash', linked: true, write: (cell, fill) => cell.lead(transaction(fill.hash)) };
+const HASH = { name: 'hash', label: 'Tx Hash', width: '104px', linked: true, has: (value) => transaction(value.hash).href !== null, key: (value) => String(value.hash), write: (cell, value) => cell.lead(transaction(value.hash)) };
 
-/** The columns of each page. @type {Record<string, Column[]>} */
-export const COLUMNS = {
-  'all-fills': [time, coin, sided, action, ...amounts, trader],
-  liquidations: [time, coin, forced, ...amounts, wallet, hash],
+/** An account of a public trade. @param {'taker' | 'maker'} name @param {string} label @returns {Column} */
+function party(name, label) {
+  return {
+    name: name === 'taker' ? 'trader' : 'maker',
+    label,
+    width: ACCOUNT,
+    linked: true,
+    main: name === 'taker',
+    has: (value) => parties(value)[name] !== '',
+    key: (value) => parties(value)[name] || null,
+    write: (cell, value, row) => {
+      const all = new Set((row.fills ?? [value]).map((fill) => parties(fill)[name]));
+      if (all.size > 1) cell.lead({ text: `${count(all.size)} accounts`, full: 'Open the row to see each', href: null });
+      else cell.lead(address(parties(value)[name], tradersPath()));
+    },
+  };
+}
+
+/** The columns for each class of records, on each page. @type {Record<string, Record<string, Column[]>>} */
+const KINDS = {
+  'all-fills': {
+    Fill: [TIME, COIN, SIDE, ROLE, ACTION, PRICE, SIZE, VALUE, FILLS, PNL, FEE, TRADER],
+    Trade: [TIME, COIN, SIDE, PRICE, SIZE, VALUE, FILLS, party('taker', 'Taker'), party('maker', 'Maker'), VENUE],
+  },
+  liquidations: {
+    Fill: [TIME, COIN, FORCED, PRICE, MARK, SIZE, VALUE, FILLS, METHOD, PNL, FEE, { ...TRADER, label: 'Wallet' }, HASH],
+    Liquidation: [TIME, COIN, FORCED, PRICE, SIZE, VALUE, FILLS, VENUE],
+  },
 };
+
+/** All that a page may have, for the classes of its records; those of the first come first. @param {string} page @param {string[]} records */
+export function columnsOf(page, records) {
+  const kinds = KINDS[page] ?? KINDS['all-fills'];
+  const found = records.map((record) => kinds[record] ?? []).flat();
+  const all = found.length > 0 ? found : kinds.Fill;
+  return all.filter((column, index) => all.findIndex(({ name }) => name === column.name) === index);
+}
+
+/** Those that have something to say in any row. */
+export class Fitting {
+  /** Those to show. @type {Column[]} */
+  columns;
+  #all;
+  #filled = new Set();
+  #any = false;
+
+  /** @param {Column[]} all */
+  constructor(all) {
+    this.#all = all;
+    this.columns = all.filter(({ late }) => !late);
+  }
+
+  /** Rows came. @param {Iterable<Row>} rows @returns {boolean} whether the columns are others now */
+  see(rows) {
+    for (const row of rows) {
+      this.#any = true;
+      for (const { name, has } of this.#all) if (has && !this.#filled.has(name) && has(row.value, row)) this.#filled.add(name);
+    }
+    const fit = this.#any ? this.#all.filter(({ name, has }) => !has || this.#filled.has(name)) : this.columns;
+    const changed = fit.length !== this.columns.length;
+    this.columns = fit;
+    return changed;
+  }
+}

@@ -12,32 +12,52 @@ import { ALL, amountOf, fromSearch, isAll, toSearch } from './filter.js';
 /** Address and search are not written more often: browsers refuse that. */
 const ADDRESS_AFTER_MS = 300;
 
+/** Which sides there are to choose from, on each page. @type {Record<string, {value: string, label: string, title?: string}[]>} */
+const SIDES = {
+  'all-fills': [
+    { value: 'ALL', label: 'All', title: 'All, both sides' },
+    { value: 'BUY', label: 'Buy' },
+    { value: 'SELL', label: 'Sell' },
+  ],
+  liquidations: [
+    { value: 'ALL', label: 'All', title: 'All, longs and shorts' },
+    { value: 'SELL', label: 'Longs', title: 'Longs liquidated' },
+    { value: 'BUY', label: 'Shorts', title: 'Shorts liquidated' },
+  ],
+};
+const ROLES = [
+  { value: 'ALL', label: 'All', title: 'All, takers and makers' },
+  { value: 'TAKER', label: 'Takers' },
+  { value: 'MAKER', label: 'Makers' },
+];
+
 /**
- * The three filters. Returns what puts them back to nothing.
+ * The filters. What is typed as the least value and is no amount is said to be none, and changes nothing: the last that
+ * was one holds. Returns what puts them back to nothing.
  *
+ * @param {string} page
  * @param {(filter: Filter) => void} onChange
  */
-export function filters(onChange) {
+export function filters(page, onChange) {
   const text = /** @type {HTMLInputElement} */ (byId('filter-text'));
   const least = /** @type {HTMLInputElement} */ (byId('filter-least'));
   const reset = /** @type {HTMLButtonElement} */ (byId('filter-reset'));
+  const why = byId('least-why');
   let filter = fromSearch(location.search);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let writing;
 
-  const sides = [
-    { value: 'ALL', label: 'All', title: 'Both sides' },
-    { value: 'BUY', label: 'Buy' },
-    { value: 'SELL', label: 'Sell' },
-  ];
-  const choice = segments(byId('filter-side'), sides, filter.side, (side) => change({ side: /** @type {Filter['side']} */ (side) }));
+  const side = segments(byId('filter-side'), SIDES[page] ?? SIDES['all-fills'], filter.side, (chosen) => change({ side: /** @type {Filter['side']} */ (chosen) }));
+  const group = document.getElementById('filter-role');
+  const role = group && segments(group, ROLES, filter.role, (chosen) => change({ role: /** @type {Filter['role']} */ (chosen) }));
 
   const show = () => {
-    const wrong = Number.isNaN(amountOf(filter.least));
+    const wrong = Number.isNaN(amountOf(least.value));
     least.setAttribute('aria-invalid', String(wrong));
-    least.title = wrong ? 'No amount: write 10000 or 10k' : 'Only rows of at least so many dollars';
-    reset.classList.toggle('off', isAll(filter));
-    reset.disabled = isAll(filter);
+    why.hidden = !wrong;
+    why.textContent = wrong ? `“${least.value}” is no amount: write 10000 or 10k. ${filter.least ? `Still from $${filter.least}.` : 'All values are shown.'}` : '';
+    reset.classList.toggle('off', isAll(filter) && !wrong);
+    reset.disabled = isAll(filter) && !wrong;
   };
   const write = () => history.replaceState(history.state, '', `${location.pathname}${toSearch(filter, location.search)}${location.hash}`);
 
@@ -53,12 +73,14 @@ export function filters(onChange) {
   const put = () => {
     text.value = filter.text;
     least.value = filter.least;
-    choice.mark(filter.side);
+    if (Number.isNaN(amountOf(filter.least))) filter = { ...filter, least: '' };
+    side.mark(filter.side);
+    role?.mark(filter.role);
     show();
     onChange(filter);
   };
   text.addEventListener('input', () => change({ text: text.value }));
-  least.addEventListener('input', () => change({ least: least.value }));
+  least.addEventListener('input', () => (Number.isNaN(amountOf(least.value)) ? show() : change({ least: least.value })));
   const clear = () => {
     filter = { ...ALL };
     write();

@@ -1,5 +1,5 @@
 /**
- * Which rows are shown: three choices which all must hold, and which live in the page's address.
+ * Which rows are shown: four choices which all must hold, and which live in the page's address.
  *
  * @module feed/filter
  */
@@ -7,20 +7,22 @@
 import { exact } from '../format.js';
 
 /** @typedef {'ALL' | 'BUY' | 'SELL'} Side */
+/** @typedef {'ALL' | 'TAKER' | 'MAKER'} Role */
 
 /**
- * `text` is a part of the coin or of the address, `least` the smallest value in dollars, as it was typed.
+ * `text` is a part of the coin, of an address or of the venue, `least` the smallest value in dollars, as it was typed.
  *
  * @typedef {object} Filter
  * @property {string} text
  * @property {string} least
  * @property {Side} side
+ * @property {Role} role
  */
 
-/** @typedef {{symbol: string, address: string, notional: string, side: string}} Filtered */
+/** @typedef {{symbol: string, address?: string, buyer?: string, seller?: string, venue?: string, notional: string, side: string, taker?: boolean}} Filtered */
 
 /** Everything. @type {Readonly<Filter>} */
-export const ALL = Object.freeze({ text: '', least: '', side: 'ALL' });
+export const ALL = Object.freeze({ text: '', least: '', side: 'ALL', role: 'ALL' });
 /** No longer text is looked for. */
 export const TEXT_MAX = 80;
 
@@ -31,14 +33,22 @@ export function sideOf(side) {
   return name === 'SELL' || name === 'A' ? 'SELL' : 'ALL';
 }
 
+/** @param {unknown} role @returns {Role} */
+function roleOf(role) {
+  const name = String(role ?? '').toUpperCase();
+  return name === 'TAKER' || name === 'MAKER' ? name : 'ALL';
+}
+
 /** @param {string} search such as `?q=eth&min=10000&side=SELL` @returns {Filter} */
 export function fromSearch(search) {
   const wanted = new URLSearchParams(search);
-  const least = (wanted.get('min') ?? '').trim();
+  const least = (wanted.get('min') ?? '').trim().slice(0, TEXT_MAX);
   return {
     text: (wanted.get('q') ?? '').slice(0, TEXT_MAX),
-    least: amountOf(least) > 0 ? least.slice(0, TEXT_MAX) : '',
+    // What is no amount stays to be seen, so that the page can say that it is none.
+    least: amountOf(least) === 0 ? '' : least,
     side: sideOf(wanted.get('side')),
+    role: roleOf(wanted.get('role')),
   };
 }
 
@@ -50,6 +60,7 @@ export function toSearch(filter, search = '') {
   say('q', filter.text.trim());
   say('min', amountOf(filter.least) > 0 ? filter.least.trim() : '');
   say('side', filter.side === 'ALL' ? '' : filter.side);
+  say('role', filter.role === 'ALL' ? '' : filter.role.toLowerCase());
   const said = wanted.toString();
   return said && `?${said}`;
 }
@@ -70,7 +81,7 @@ export function amountOf(text) {
 
 /** @param {Filter} filter */
 export function isAll(filter) {
-  return filter.text.trim() === '' && filter.side === 'ALL' && !(amountOf(filter.least) > 0);
+  return filter.text.trim() === '' && filter.side === 'ALL' && filter.role === 'ALL' && !(amountOf(filter.least) > 0);
 }
 
 /**
@@ -82,11 +93,12 @@ export function isAll(filter) {
 export function matcher(filter) {
   const text = filter.text.trim().toLowerCase();
   const least = amountOf(filter.least);
-  const { side } = filter;
+  const { side, role } = filter;
   return (value) => {
     if (side !== 'ALL' && value.side !== side) return false;
+    if (role !== 'ALL' && value.taker !== undefined && value.taker !== (role === 'TAKER')) return false;
     if (least > 0 && !(Number(value.notional) >= least)) return false;
-    return text === '' || includes(value.symbol, text) || includes(value.address, text);
+    return text === '' || [value.symbol, value.address, value.buyer, value.seller, value.venue].some((one) => includes(one, text));
   };
 }
 

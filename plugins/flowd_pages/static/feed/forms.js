@@ -44,6 +44,7 @@ export function shortened(text) {
  * @property {string} text
  * @property {string} full
  * @property {string | null} href
+ * @property {boolean} [ours] whether that is a page of ours
  * @property {string | null} [beside] where the explorer has it, when `href` leads elsewhere
  */
 
@@ -71,13 +72,12 @@ export function side(side) {
 }
 
 /**
- * How long ago the newest row came: `Live` below a second, then whole seconds, late from five on.
+ * How long ago the newest row came, in whole seconds: late from five on.
  *
  * @param {number | null} ms null when there is none
  */
 export function age(ms) {
   if (ms === null) return { text: '–', late: false };
-  if (ms < 1000) return { text: 'Live', late: false };
   const seconds = Math.floor(ms / 1000);
-  return { text: `${grouped(String(seconds))} s`, late: seconds >= 5 };
+  return { text: `${grouped(String(seconds))} s ago`, late: seconds >= 5 };
 }

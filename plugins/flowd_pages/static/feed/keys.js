@@ -4,6 +4,7 @@
  * @module feed/keys
  */
 
+/** @typedef {import('./model.js').Row} Row */
 /** @typedef {import('./table.js').Table} Table */
 /** @typedef {import('./controls.js').Holding} Holding */
 
@@ -25,6 +26,7 @@ export function rowKeys(table, { draw, resume, chosen }) {
     End: () => table.feed.size - 1,
   };
   grid.addEventListener('keydown', (event) => {
+    if (event.target !== grid) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const move = moves[event.key];
     if (move && table.feed.size > 0) {
@@ -43,7 +45,35 @@ export function rowKeys(table, { draw, resume, chosen }) {
 }
 
 /**
- * The same, and Space or P pauses; so does the pointer, and who reads older rows.
+ * A row of several fills opens to them and closes again: by a click, or by the right and left arrows.
+ *
+ * @param {Table} table
+ * @param {(row: Row) => boolean} toggle whether there was anything to open
+ * @param {() => void} draw
+ */
+export function folding(table, toggle, draw) {
+  const { grid, body } = table;
+  body.addEventListener('click', (event) => {
+    if (event.target instanceof Element && event.target.closest('a')) return;
+    const row = table.rowOf(event.target);
+    if (row && toggle(row)) draw();
+  });
+  grid.addEventListener('keydown', (event) => {
+    const wanted = { ArrowRight: true, ArrowLeft: false }[event.key];
+    const row = table.feed.at(table.active);
+    if (wanted === undefined || !row || event.target !== grid) return;
+    event.preventDefault();
+    if ((row.parent ?? row).open === wanted) return;
+    const parent = row.parent;
+    if (!toggle(row)) return;
+    draw();
+    // The row that the keyboard was on is there no more: its whole is.
+    if (parent) table.active -= 1 + (parent.parts ?? []).indexOf(row);
+  });
+}
+
+/**
+ * Rows by keys as above; also Space or P pauses; so does the pointer, and who reads older rows.
  *
  * @param {Table} table
  * @param {Holding} holding

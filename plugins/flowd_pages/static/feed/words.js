@@ -23,13 +23,28 @@ export function words(page) {
   return TITLES[/** @type {'liquidations'} */ (page)] ?? TITLES['all-fills'];
 }
 
-/** The source of a feed. @param {string} page @param {string} stream */
-export function sourceLines(page, stream) {
-  const subscription = page === 'liquidations' ? 'liquidationFills' : 'allFills';
+/** What brings every account's side of every trade. @param {string} stream */
+export function accountLines(stream) {
   return `[sources.${tomlKey(stream)}]
 kind = "hydromancer"
-subscription = "${subscription}"
+subscription = "allFills"
 api_key = { env = "HYDROMANCER_API_KEY" }`;
+}
+
+/** What brings a feed: first what needs no key. @param {string} page @param {string} stream */
+export function sourceLines(page, stream) {
+  if (page === 'liquidations') {
+    return `[sources.${tomlKey(stream)}]
+kind = "binance-force-order"
+symbols = ["*"]`;
+  }
+  return `# Public trades, without a key:
+[sources.traders]
+kind = "hyperliquid-discovery"
+coins = ["BTC", "ETH", "SOL"]
+
+# Or both sides of each trade, with profit and fee:
+${accountLines(stream)}`;
 }
 
 /** What sums up a feed. @param {string} stream @param {string} input @param {'takers' | 'liquidated'} counted */

@@ -34,11 +34,6 @@ export class Board {
     return this.#shown.length;
   }
 
-  /** The place of the first. */
-  get head() {
-    return this.#shown.length;
-  }
-
   /** Whether rows came that are not in order yet. */
   get stale() {
     return this.#stale;
@@ -67,10 +62,10 @@ export class Board {
       this.#rows.clear();
       this.#snapshotMs = now;
     }
-    for (const { value, seq, time_ms } of records) {
+    for (const { value, time_ms } of records) {
       // A snapshot comes in several messages: what it holds is not new.
       const live = !first && time_ms > this.#snapshotMs;
-      this.#rows.set(value.address, { value, seq, missed: 0, arrived: live ? arrived : 0, place: 0 });
+      this.#rows.set(value.address, { value, missed: 0, arrived: live ? arrived : 0 });
     }
     this.#stale = true;
   }
@@ -100,7 +95,6 @@ export class Board {
       return a.key < b.key ? -turned : turned;
     });
     this.#shown = keyed.map(({ row }) => row);
-    this.#shown.forEach((row, index) => (row.place = this.#shown.length - index));
     this.generation++;
     this.#stale = false;
   }

@@ -6,7 +6,7 @@
 
 import { RequestError, ask, candleFrames, candleHistory, sources } from '../chart/data.js';
 import { candle } from '../chart/model.js';
-import { symbolOf } from './prices.js';
+import { symbolOf } from '../words.js';
 
 /** @typedef {import('../flowd-client.js').FlowdClient} FlowdClient */
 /** @typedef {import('../chart/model.js').Candle} Candle */

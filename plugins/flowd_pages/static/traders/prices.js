@@ -32,12 +32,6 @@ export function coinsOf(events, positions) {
   return [...new Set([...events, ...held].map(({ symbol }) => String(symbol)))];
 }
 
-/** What an exchange calls a coin against dollars; thousands of one are told apart by both. @param {string} coin */
-export function symbolOf(coin) {
-  const [, thousands, name] = /^(k?)([A-Z0-9]+)$/.exec(coin) ?? [];
-  return name === undefined ? null : `${thousands ? '1000' : ''}${name}USDT`;
-}
-
 /** Where an event is on a price: what was paid, else what the venue valued it at. @param {any} event @returns {Placed} */
 export function placed(event) {
   const told = (/** @type {unknown} */ text) => (text === null || text === undefined || !(Number(text) > 0) ? null : Number(text));

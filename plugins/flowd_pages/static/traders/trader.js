@@ -10,7 +10,7 @@ import { bodyOf, byId, fill, h } from '../dom.js';
 import { dollars } from '../analytics/model.js';
 import { write } from '../feed/facts.js';
 import { profit } from '../feed/forms.js';
-import { refused, sourceLines } from '../feed/words.js';
+import { accountLines, refused } from '../feed/words.js';
 import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, clock, count, moment, money, span, stamp } from '../format.js';
 import { connectionBadge, themeButton } from '../shell.js';
@@ -133,7 +133,7 @@ class TraderPage {
         this.draw('fills');
       },
       error: (mistake) => {
-        const lines = [h('strong', {}, 'No fills'), h('span', {}, 'They are known where a stream of all fills is configured:'), h('pre', { class: 'lines' }, sourceLines('all-fills', FILLS_STREAM))];
+        const lines = [h('strong', {}, 'No fills'), h('span', {}, 'They are known where a stream of all fills is configured:'), h('pre', { class: 'lines' }, accountLines(FILLS_STREAM))];
         write(byId('coins-words'), 'Not known without fills.');
         this.#none('fills', mistake.code === 'UNKNOWN_STREAM' ? lines : refused(mistake));
       },
