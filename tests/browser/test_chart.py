@@ -511,11 +511,11 @@ def test_the_sums_say_that_they_are_lower_bounds(page: Page, site: Site) -> None
 
     assert "at least what is shown" in page.locator("#sampled .pop").inner_text()
     until(
-        lambda: page.locator("[data-fact=buy]").inner_text().startswith("▲ 10.12K"),
+        lambda: page.locator("[data-fact=buy]").inner_text().startswith("▲ ≥ 10.12K"),
         "the sum of the visible span",
     )
-    assert page.locator("[data-fact=sell]").inner_text().startswith("▼ 5.69K")
-    assert page.locator("[data-fact=net]").inner_text().startswith("+4.43K")
+    assert page.locator("[data-fact=sell]").inner_text().startswith("▼ ≥ 5.69K")
+    assert page.locator("[data-fact=net]").inner_text().startswith("≈ +4.43K")
 
 
 def test_the_same_span_a_day_earlier_is_a_line_beside(page: Page, site: Site) -> None:
@@ -1038,3 +1038,48 @@ def test_what_cannot_be_chosen_says_why_when_it_is_tapped(page: Page, site: Site
     page.click("#comparison [data-value=day]", force=True)
 
     assert "choose 5m or longer" in page.locator("#compare-why").inner_text()
+
+
+def test_bars_are_filled_by_venue_where_there_are_several(page: Page, site: Site) -> None:
+    at = floor(now_ms())
+    site.say((at, "BUY", "9000"), (at, "SELL", "8000"))
+    until(lambda: sum(bar[3] for bar in answered(site)) == 7, "the orders are counted")
+
+    def two_venues(route: Any) -> None:
+        answer = route.fetch()
+        history = answer.json()
+        for bar in history["data"]:
+            sums = {
+                "buy": str(float(bar["buy_volume"]) / 2),
+                "sell": str(float(bar["sell_volume"]) / 2),
+                "count": bar["count"] // 2,
+            }
+            bar["venues"] = {"binance": sums, "bybit": sums}
+            bar["approximate"] = True
+        route.fulfill(response=answer, json=history)
+
+    site.open(page)
+    assert page.locator("#split").is_hidden(), "with one venue there is nothing to split by"
+    page.route("**/api/v1/liquidation-volume/**", two_venues)
+    # The stream would say again that there is one.
+    page.route_web_socket("**/ws", lambda _: None)
+    page.reload()
+    page.evaluate("flowdChart.ready()")
+    agree(page, site, 7)
+    legend = page.locator("#legend-volume").inner_text()
+    assert "binance ▲ 4.5K ▼ 4K" in legend
+    assert "bybit ▲ 4.5K ▼ 4K" in legend
+    until(
+        lambda: page.locator("[data-fact=buy]").inner_text().startswith("▲ ≥≈ "),
+        "the sum is a lower bound, and approximate",
+    )
+    assert pixels(page, "part-1", at) == (0, 0)
+
+    page.click("#split")
+
+    until(lambda: pixels(page, "part-1", at)[0] > 10, "shorts of the first venue")
+    for colour in ("part-1", "part-3"):
+        above, below = pixels(page, colour, at)
+        assert above > 10
+        assert below > 10
+    assert pixels(page, "buy", at) == (0, 0)

@@ -106,6 +106,20 @@ export function short(text) {
   }
 }
 
+/**
+ * The amount that was typed: `10000`, `10,000`, `$10k`, `1.5m`. 0 for nothing, NaN for what is none.
+ *
+ * @param {string} text
+ */
+export function amountOf(text) {
+  const match = /^\$?\s*([\d,]*\.?\d*)\s*([kmb]?)$/i.exec(text.trim());
+  if (!match) return NaN;
+  const digits = match[1].replaceAll(',', '').replace(/^\./, '0.').replace(/\.$/, '');
+  if (digits === '') return match[2] || match[1] ? NaN : 0;
+  if (!exact(digits)) return NaN;
+  return Number(digits) * { k: 1e3, m: 1e6, b: 1e9, '': 1 }[/** @type {'k'} */ (match[2].toLowerCase())];
+}
+
 /** Money in whole units: `139`, `5,000,000`. @param {unknown} text */
 export function whole(text) {
   const number = exact(text);

@@ -138,7 +138,7 @@ test('what is too old is forgotten', () => {
 test('totals are of the bars in the span, both ends included', () => {
   const bars = [bar(0, '1', '10'), bar(1, '2', '20', 2), bar(2, '4', '40', 4)];
 
-  assert.deepEqual(model.totals(bars, START + 60, START + 120), { buy: 6, sell: 60, count: 6 });
+  assert.deepEqual(model.totals(bars, START + 60, START + 120), { buy: 6, sell: 60, count: 6, approximate: false, lower_bound: false });
 });
 
 test('what lies before anything was counted is unknown, but for what was filled in', () => {
@@ -168,6 +168,17 @@ test('a gap is a gap, and so long is missing of a span', () => {
 
   assert.deepEqual([timeline.why(START + 60), timeline.why(START + 120)], ['gap', null]);
   assert.equal(timeline.missing((START + 60) * 1000, (START + 600) * 1000), 30_000);
+});
+
+test('the history says how exact the whole is, and the stream its parts', () => {
+  const sums = { buy: '1', sell: '2', count: 3 };
+  const parts = [{ venue: 'binance', ...sums, price_kind: 'fill', coverage: 'sampled' }, { venue: 'bybit', ...sums, price_kind: 'bankruptcy', coverage: 'all' }];
+  const told = (/** @type {any[]} */ venues) => model.barOfRecord({ time_ms: START * 1000, buy: '2', sell: '4', count: 6, venues });
+
+  assert.deepEqual([told(parts).lowerBound, told(parts).approximate], [true, true]);
+  assert.deepEqual([told(parts.slice(1)).lowerBound, told(parts.slice(1)).approximate], [undefined, true]);
+  assert.deepEqual([told(parts.slice(0, 1)).lowerBound, told(parts.slice(0, 1)).approximate], [true, undefined]);
+  assert.deepEqual(model.totals([bar(0, '1', '1'), told(parts)], START, START), { buy: 3, sell: 5, count: 7, approximate: true, lower_bound: true });
 });
 
 test('venues are told by name or as a list, and stand in order', () => {

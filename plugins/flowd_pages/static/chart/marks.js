@@ -5,8 +5,7 @@
  */
 
 import { remember, remembered } from '../dom.js';
-import { amountOf } from '../feed/filter.js';
-import { dollars } from '../format.js';
+import { amountOf, dollars } from '../format.js';
 import { ask } from './data.js';
 
 /** @typedef {import('./data.js').Sources} Sources */

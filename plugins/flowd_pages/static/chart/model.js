@@ -5,6 +5,7 @@
  */
 
 import { minus } from '../format.js';
+import { doubts } from '../words.js';
 
 const DAY_S = 86_400;
 
@@ -91,8 +92,10 @@ export function bar(time, buy, sell, count, told = {}) {
   const made = { time, buy: bought, sell: sold, delta: minus(bought, sold), count: Number(count) };
   const venues = parts(told.venues);
   if (venues.length > 0) made.venues = venues;
-  if (told.approximate) made.approximate = true;
-  if (told.lower_bound) made.lowerBound = true;
+  // The history says it of the whole, the stream of its parts.
+  const worth = Object.values(told.venues ?? {}).map(doubts);
+  if (told.approximate ?? worth.some(({ approximate }) => approximate)) made.approximate = true;
+  if (told.lower_bound ?? worth.some((one) => one.lower_bound)) made.lowerBound = true;
   return made;
 }
 
@@ -271,16 +274,20 @@ const EMPTY = (time) => bar(time, '0', '0', 0);
  * @property {number} buy
  * @property {number} sell
  * @property {number} count
+ * @property {boolean} approximate whether one of them is
+ * @property {boolean} lower_bound whether one of them is
  */
 
 /** @param {Bar[]} bars @param {number} from seconds @param {number} to both included @returns {Totals} */
 export function totals(bars, from, to) {
-  const found = { buy: 0, sell: 0, count: 0 };
+  const found = { buy: 0, sell: 0, count: 0, approximate: false, lower_bound: false };
   for (const bar of bars) {
     if (bar.time < from || bar.time > to) continue;
     found.buy += Number(bar.buy);
     found.sell += Number(bar.sell);
     found.count += bar.count;
+    found.approximate ||= bar.approximate ?? false;
+    found.lower_bound ||= bar.lowerBound ?? false;
   }
   return found;
 }

@@ -6,6 +6,7 @@
 
 import { byId, fill, h } from '../dom.js';
 import { change, count, span } from '../format.js';
+import { exactness } from '../words.js';
 import { COMPARISONS, totals } from './model.js';
 import { amount, signed, sinceWords, spanTime } from './words.js';
 
@@ -61,10 +62,13 @@ export function summarise(timeline, frame, range, comparison, shift, clock) {
     const place = /** @type {Element} */ (document.querySelector(`[data-fact=${name}]`));
     fill(place, h('span', {}, known ? text : '–'), since.cloneNode(true), versus);
   };
-  fact('buy', `▲ ${amount(now.buy)}`, same.buy, then?.buy, then ? amount(then.buy) : '');
-  fact('sell', `▼ ${amount(now.sell)}`, same.sell, then?.sell, then ? amount(then.sell) : '');
-  fact('net', signed((now.buy - now.sell).toFixed(2)));
-  fact('count', count(now.count), same.count, then?.count, then ? count(then.count) : '');
+  const { sign } = exactness(now);
+  const least = sign && `${sign} `;
+  fact('buy', `▲ ${least}${amount(now.buy)}`, same.buy, then?.buy, then ? amount(then.buy) : '');
+  fact('sell', `▼ ${least}${amount(now.sell)}`, same.sell, then?.sell, then ? amount(then.sell) : '');
+  // What is missing of either side may make their difference larger or smaller.
+  fact('net', (sign && '≈ ') + signed((now.buy - now.sell).toFixed(2)));
+  fact('count', (now.lower_bound ? '≥ ' : '') + count(now.count), same.count, then?.count, then ? count(then.count) : '');
   const missing = timeline.missing(begins, Math.min(end, clock));
   fill(
     /** @type {Element} */ (document.querySelector('[data-fact=span]')),

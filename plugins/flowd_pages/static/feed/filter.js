@@ -4,7 +4,9 @@
  * @module feed/filter
  */
 
-import { exact } from '../format.js';
+import { amountOf } from '../format.js';
+
+export { amountOf };
 
 /** @typedef {'ALL' | 'BUY' | 'SELL'} Side */
 /** @typedef {'ALL' | 'TAKER' | 'MAKER'} Role */
@@ -63,20 +65,6 @@ export function toSearch(filter, search = '') {
   say('role', filter.role === 'ALL' ? '' : filter.role.toLowerCase());
   const said = wanted.toString();
   return said && `?${said}`;
-}
-
-/**
- * The amount that was typed: `10000`, `10,000`, `$10k`, `1.5m`. 0 for nothing, NaN for what is none.
- *
- * @param {string} text
- */
-export function amountOf(text) {
-  const match = /^\$?\s*([\d,]*\.?\d*)\s*([kmb]?)$/i.exec(text.trim());
-  if (!match) return NaN;
-  const digits = match[1].replaceAll(',', '').replace(/^\./, '0.').replace(/\.$/, '');
-  if (digits === '') return match[2] || match[1] ? NaN : 0;
-  if (!exact(digits)) return NaN;
-  return Number(digits) * { k: 1e3, m: 1e6, b: 1e9, '': 1 }[/** @type {'k'} */ (match[2].toLowerCase())];
 }
 
 /** @param {Filter} filter */
