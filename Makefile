@@ -9,7 +9,7 @@ DUCKDB := 1.4
 # What a test process compiles is there for the next one, wherever that is switched off for others.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test lint types unit edge sim week crash bench pages picture dist clean
+.PHONY: help run test lint types unit edge sim week crash bench pages picture dist executable clean
 
 help:            ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -21,6 +21,7 @@ test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages $(STAMP)/duckdb-$(DUCKDB)/st
 	$(BIN)/python -m pytest $(PARALLEL) -m "not edge and not browser"
 	$(BIN)/python -m pytest -m "edge or browser"
 	PYTHONPATH=$(STAMP)/duckdb-$(DUCKDB) $(BIN)/python -m pytest $(PARALLEL) -m duckdb --duckdb=$(DUCKDB) $$(grep -lE "DUCKDB|mark.duckdb" tests/plugins/test_*.py)
+	$(MAKE) executable
 
 unit: $(STAMP)/tools  ## the fast tests only
 	$(BIN)/python -m pytest $(PARALLEL) -m "not edge and not browser" --ignore=tests/simulation
@@ -56,9 +57,14 @@ pages: $(STAMP)/pages  ## the front-end packages of the pages, by npm; says so w
 picture: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages  ## take README's picture of the demo, with Chromium
 	$(BIN)/python scripts/picture.py
 
-dist: $(STAMP)/tools  ## wheel and source archive
+dist: $(STAMP)/tools $(STAMP)/pages  ## wheel, source archive, and executables for machines without Python
+	@rm -rf dist
 	$(BIN)/python -m pip install --quiet build
 	$(BIN)/python -m build
+	$(BIN)/python scripts/executable.py dist/*.whl
+
+executable: dist  ## build them, and run the executables where there is no Python
+	$(BIN)/python -m pytest tests/edge/test_executable.py --executable=dist
 
 clean:           ## remove what was installed and built here
 	rm -rf .venv $(STAMP) dist build .mypy_cache .pytest_cache .ruff_cache

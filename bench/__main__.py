@@ -16,6 +16,7 @@ from rich.console import Console
 from . import (
     contenders,
     discovery,
+    executables,
     fanout,
     heatmap,
     history,
@@ -268,6 +269,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "leaderboard": leaderboard.rows,
     "heatmap": heatmap.rows,
     "tracking": tracking.rows,
+    "executables": executables.rows,
 }
 
 

@@ -23,6 +23,7 @@ LIMIT_S = 90.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--duckdb", metavar="VERSION", help="fail unless this DuckDB is in use")
+    parser.addoption("--executable", metavar="FOLDER", help="test what `make dist` has built there")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,6 +5,7 @@ elsewhere.
 import contextlib
 import os
 import socket
+import sys
 
 
 def notify(message: str) -> bool:
@@ -24,14 +25,24 @@ def notify(message: str) -> bool:
 def watchdog_s() -> float | None:
     """How often systemd wants to hear from this process, in seconds; None when it does not."""
     usec, pid = os.environ.get("WATCHDOG_USEC"), os.environ.get("WATCHDOG_PID")
-    if not usec or not usec.isdigit() or (pid and pid != str(os.getpid())):
+    if not usec or not usec.isdigit() or (pid and not _ours(pid)):
         return None
     return int(usec) / 1_000_000
 
 
 def passed_sockets() -> list[int]:
     """File descriptors of the listening sockets that systemd opened for us (socket activation)."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+    if not _ours(os.environ.get("LISTEN_PID")):
         return []
     count = os.environ.get("LISTEN_FDS", "")
     return list(range(3, 3 + int(count))) if count.isdigit() else []
+
+
+def _ours(pid: str | None) -> bool:
+    """Whether systemd means this process. As one file we are two: it started the one that unpacks,
+    which waits for us, hands signals on and ends as we do.
+    """
+    meant = [os.getpid()]
+    if getattr(sys, "frozen", False):
+        meant.append(os.getppid())
+    return pid in [str(one) for one in meant]

@@ -97,3 +97,20 @@ def test_the_sockets_that_systemd_opened_for_us(
     monkeypatch.setenv("LISTEN_FDS", count)
 
     assert passed_sockets() == descriptors
+
+
+def test_what_is_for_the_process_that_unpacked_us_is_for_us(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parent = str(os.getppid())
+    monkeypatch.setenv("LISTEN_FDS", "2")
+    monkeypatch.setenv("LISTEN_PID", parent)
+    monkeypatch.setenv("WATCHDOG_USEC", "10000000")
+    monkeypatch.setenv("WATCHDOG_PID", parent)
+    assert (passed_sockets(), watchdog_s()) == ([], None)
+
+    monkeypatch.setattr("sys.frozen", True, raising=False)
+
+    assert (passed_sockets(), watchdog_s()) == ([3, 4], 10.0)
+    monkeypatch.setenv("LISTEN_PID", "1" if parent != "1" else "2")
+    assert passed_sockets() == []
