@@ -20,6 +20,8 @@ PORTS = {
     "--rest-port": 4301,
     "--hydromancer-port": 4302,
     "--hyperliquid-port": 4303,
+    "--bybit-port": 4304,
+    "--okx-port": 4305,
 }
 """The exchanges' ports by the options of `flowd simulate`, as demo/flowd.toml has them. The real
 ones are whichever are free.

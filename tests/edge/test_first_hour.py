@@ -31,6 +31,14 @@ EXCHANGES = {
         "history": "10",
     },
     "binance-open-interest": {"rest_url": "http://127.0.0.1:{--rest-port}", "history": "10"},
+    "bybit-liquidations": {
+        "url": "ws://127.0.0.1:{--bybit-port}/v5/public/linear",
+        "rest_url": "http://127.0.0.1:{--bybit-port}",
+    },
+    "okx-liquidations": {
+        "url": "ws://127.0.0.1:{--okx-port}/ws/v5/public",
+        "rest_url": "http://127.0.0.1:{--okx-port}",
+    },
     "hyperliquid-discovery": {"url": "ws://127.0.0.1:{--hyperliquid-port}/ws"},
     "hyperliquid-tracking": {"info_url": "http://127.0.0.1:{--hyperliquid-port}/info"},
     "leaderboard": {"info_url": "http://127.0.0.1:{--hyperliquid-port}/info"},
@@ -94,6 +102,7 @@ async def test_what_init_writes_fills_every_page_without_a_key(
             *(pages[key] for key in ("fills", "liquidations")),
             *(pages[key] for key in ("analytics", "liquidation_analytics")),
             *("candles-1m", "candles-5m", "candles-1h", "candles-1d"),
+            *("bybit-liquidations", "okx-liquidations"),
             *("open-interest", "volume", "traders", "positions.accounts", "heatmap"),
         ):
             await daemon.until(partial(records, stream), bool, LONG_S)
