@@ -312,7 +312,8 @@ test('where streams can be asked for, they tell which candles there are', async 
   const found = { ...sources({}), polls: true };
 
   assert.deepEqual(await intervals({ ...found, candles: ['one', 'none'] }, 'BTCUSDT'), ['5m']);
-  assert.deepEqual(await intervals({ ...found, candles: ['none'] }, 'BTCUSDT'), []);
+  assert.deepEqual(await intervals({ ...found, candles: ['none'], serves: true }, 'BTCUSDT'), []);
+  assert.equal(await intervals({ ...found, candles: ['none'] }, 'BTCUSDT'), null, 'the refusal says what is to be configured');
   assert.equal(await intervals({ ...found, candles: ['locked'] }, 'BTCUSDT'), null);
   assert.equal(await intervals({ ...found, candles: ['one'], polls: false }, 'BTCUSDT'), null);
 });

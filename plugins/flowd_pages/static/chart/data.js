@@ -130,11 +130,15 @@ export function candleFrames(symbol) {
  * @param {string} symbol
  * @returns {Promise<string[] | null>}
  */
-export async function intervals({ candles, polls }, symbol) {
+export async function intervals({ candles, polls, serves }, symbol) {
   if (!polls) return null;
   try {
     const newest = await Promise.all(candles.map((name) => ask(`/streams/${encodeURIComponent(name)}`, { symbol, limit: 1 })));
-    return [...new Set(newest.flatMap(({ records }) => records.map((/** @type {any} */ one) => String(one.value.interval))))];
+    const found = [...new Set(newest.flatMap(({ records }) => records.map((/** @type {any} */ one) => String(one.value.interval))))];
+    if (found.length > 0 || serves) return found;
+    // Where nobody has any, what is asked for may be told what is to be configured.
+    const any = await Promise.all(candles.map((name) => ask(`/streams/${encodeURIComponent(name)}`, { limit: 1 })));
+    return any.some(({ records }) => records.length > 0) ? [] : null;
   } catch {
     return null;
   }

@@ -244,8 +244,7 @@ export class Loading {
   async #loadCandles(signal) {
     const end = Math.floor(this.client.now());
     const there = this.#intervals;
-    // Where nobody has any, what is asked for may be told what is to be configured.
-    if (there && !there.includes(this.frame.name) && (there.length > 0 || this.#sources?.serves)) {
+    if (there && !there.includes(this.frame.name)) {
       const others = there.length > 0 ? `; there are ${there.join(', ')}` : '';
       this.noCandles = `there are no ${this.frame.name} candles of ${this.symbol}${others}`;
       return;
