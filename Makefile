@@ -5,11 +5,14 @@ BIN := .venv/bin
 STAMP := .stamps
 PARALLEL := -n auto --dist worksteal
 DUCKDB := 1.4
+# Programs of others that follow Binance, each in a folder of its own: they do not install together.
+FOREIGN := ccxt python-binance binance-futures-connector cryptofeed unicorn-binance-websocket-api \
+	binance-sdk-derivatives-trading-usds-futures
 
 # What a test process compiles is there for the next one, wherever that is switched off for others.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test lint types unit edge sim week crash bench pages picture dist executable clean
+.PHONY: help run test lint types unit edge sim week crash bench pages picture clients dist executable clean
 
 help:            ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -17,7 +20,7 @@ help:            ## show this
 run: $(STAMP)/installed $(STAMP)/pages  ## the daemon on a demo configuration, fed by simulated exchanges; PORT=n for another than 4200
 	@exec $(BIN)/python demo/run.py $(if $(PORT),--port $(PORT))
 
-test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages $(STAMP)/duckdb-$(DUCKDB)/stamp lint types  ## everything that must be true, as CI checks it
+test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages $(STAMP)/duckdb-$(DUCKDB)/stamp clients lint types  ## everything that must be true, as CI checks it
 	$(BIN)/python -m pytest $(PARALLEL) -m "not edge and not browser"
 	$(BIN)/python -m pytest -m "edge or browser"
 	PYTHONPATH=$(STAMP)/duckdb-$(DUCKDB) $(BIN)/python -m pytest $(PARALLEL) -m duckdb --duckdb=$(DUCKDB) $$(grep -lE "DUCKDB|mark.duckdb" tests/plugins/test_*.py)
@@ -26,7 +29,7 @@ test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages $(STAMP)/duckdb-$(DUCKDB)/st
 unit: $(STAMP)/tools  ## the fast tests only
 	$(BIN)/python -m pytest $(PARALLEL) -m "not edge and not browser" --ignore=tests/simulation
 
-edge: $(STAMP)/tools $(STAMP)/system $(STAMP)/duckdb-$(DUCKDB)/stamp  ## the tests with real sockets, processes and browsers
+edge: $(STAMP)/tools $(STAMP)/system $(STAMP)/duckdb-$(DUCKDB)/stamp clients  ## the tests with real sockets, processes and browsers
 	$(BIN)/python -m pytest -m "edge or browser"
 
 sim: $(STAMP)/tools  ## the simulation; SEED=n for one seed, SEEDS=n for many, from FIRST=n on
@@ -90,6 +93,14 @@ $(STAMP)/duckdb-$(DUCKDB)/stamp: $(BIN)/python
 	@rm -rf $(@D)
 	$(BIN)/python -m pip install --quiet --no-deps --target $(@D) 'duckdb==$(DUCKDB).*'
 	@touch $@
+
+# One that cannot be installed is said so, and its test skipped, but not where CI runs.
+clients: $(FOREIGN:%=$(STAMP)/clients/%/stamp)
+
+$(STAMP)/clients/%/stamp: $(BIN)/python
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install --quiet --target $(@D) $* && touch $@ \
+		|| { echo "$* cannot be installed here"; [ -z "$$CI" ]; }
 
 PAGES := plugins/flowd_pages
 $(STAMP)/pages: $(BIN)/python $(PAGES)/package-lock.json $(PAGES)/fetch.py

@@ -4,7 +4,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,13 @@ def simulate(
         typer.Option(help="OKX's port; 0 takes a free one.", show_default="--port and five more"),
     ] = None,
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    tls: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="CERT KEY",
+            help="Play Binance over TLS with this certificate and its key, as files in PEM.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed has the same prices.")] = 1,
     symbols: Annotated[str, typer.Option(help="Traded symbols.")] = ",".join(DEFAULT_SYMBOLS),
     rate: Annotated[
@@ -137,11 +144,12 @@ def simulate(
     from flowd_simulator.okx import Okx
     from flowd_simulator.recording import load
     from flowd_simulator.session import Limits
-    from flowd_simulator.web import loopback
+    from flowd_simulator.web import certified, loopback
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         loopback(host)
+        secure = None if tls is None else certified(*tls)
         frames = load(replay) if replay is not None else []
     except (ValueError, OSError) as error:
         raise _cannot_start(error) from None
@@ -180,8 +188,7 @@ def simulate(
     bybit = Bybit(seed, _clock, market=binance.market, faults=evolve(faults), limits=others)
     okx = Okx(seed, _clock, market=binance.market, faults=evolve(faults), limits=others)
     play = partial(binance.replay, frames, speed=speed, loop=loop, shift_to_now=shift_to_now)
-    serve = partial(binance.serve, host=host, port=port, rest_port=rest_port)
-    chain.tape.begin(_clock())
+    serve = partial(binance.serve, host=host, port=port, rest_port=rest_port, tls=secure)
     services = (
         serve,
         partial(hydromancer.serve, host=host, port=_beside(port, 2, hydromancer_port)),
@@ -189,9 +196,14 @@ def simulate(
         partial(bybit.serve, host=host, port=_beside(port, 4, bybit_port)),
         partial(okx.serve, host=host, port=_beside(port, 5, okx_port)),
     )
+
+    def begin(*addresses: Any) -> None:
+        chain.tape.begin(_clock())
+        _welcome(binance.market.instruments, *addresses)
+
     failures: list[OSError] = []
     try:
-        trio.run(_main, services, chain.run, play if frames else None)
+        trio.run(_main, services, begin, chain.run, play if frames else None)
     except* OSError as errors:
         failures += leaves(errors)
     if failures:
@@ -205,12 +217,14 @@ def _beside(port: int, number: int, said: int | None) -> int:
 
 async def _main(
     services: tuple[Callable[..., Awaitable[None]], ...],
+    begin: Callable[..., None],
     trade: Callable[[], Awaitable[None]],
     play: Callable[[], Awaitable[None]] | None,
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            _welcome(*[await nursery.start(serve) for serve in services])
+            # The past takes its time; that a port is taken is known before.
+            begin(*[await nursery.start(serve) for serve in services])
             nursery.start_soon(trade)
             if play is not None:
                 nursery.start_soon(play)
@@ -220,6 +234,7 @@ async def _main(
 
 
 def _welcome(
+    symbols: Iterable[str],
     addresses: "Addresses",
     hydromancer: str,
     hyperliquid: "HyperliquidAddresses",
@@ -229,6 +244,7 @@ def _welcome(
     from rich.console import Console
 
     from flowd_simulator.hydromancer import DEMO_KEY
+    from flowd_simulator.snippet import snippet
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Binance is played at {addresses.market} and {addresses.rest},")
@@ -237,15 +253,20 @@ def _welcome(
         f"Hyperliquid at {hyperliquid.base}, Bybit at {bybit.rest}, OKX at {okx.rest}. "
         "In flowd.toml:\n"
     )
-    console.print(f'    url = "{addresses.market}"\n    rest = "{addresses.rest}"', markup=False)
-    console.print(f'    hydromancer = "{hydromancer}"', markup=False)
-    console.print(f'    hyperliquid = "{hyperliquid.websocket}"', markup=False)
-    console.print(f'    hyperliquid_info = "{hyperliquid.info}"', markup=False)
-    for name, one in (("bybit", bybit), ("okx", okx)):
-        console.print(f'    {name} = "{one.websocket}"', markup=False)
-        console.print(f'    {name}_rest = "{one.rest}"', markup=False)
-    console.print()
-    console.print("Ctrl+C ends it.")
+    lines = snippet(
+        symbols,
+        websocket=addresses.market,
+        rest=addresses.rest,
+        hydromancer=hydromancer,
+        hyperliquid=hyperliquid.websocket,
+        hyperliquid_info=hyperliquid.info,
+        bybit=bybit.websocket,
+        bybit_rest=bybit.rest,
+        okx=okx.websocket,
+        okx_rest=okx.rest,
+    )
+    console.print(lines, markup=False)
+    console.print(f"and HYDROMANCER_API_KEY={DEMO_KEY} in the environment. Ctrl+C ends it.")
 
 
 def _cannot_start(error: Exception) -> typer.Exit:

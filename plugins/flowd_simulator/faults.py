@@ -6,13 +6,14 @@ demand, by a rate, by the clock, or at a word in a test.
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from random import Random
 from typing import Any, Final
 
 import trio
-from attrs import define
+from attrs import define, field
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class InfoFault(StrEnum):
     error = "error"
 
 
+TELL_S: Final = 10.0
+"""What is sent broken or twice is told together, so often."""
 Json = dict[str, Any]  # Any: frames of every shape come by
 Spoil = Callable[[str], str]
 
@@ -59,12 +62,19 @@ class Faults:
     """Have it fail as `info` says only so often, for `info_for_s`."""
     info_for_s: float = 30.0
     stalled: bool = False
+    _sent: Counter[str] = field(factory=Counter, init=False, repr=False)
+    """What was sent on purpose and not yet told of, by what it was."""
 
     async def run(self, who: str, cut: Callable[[], int]) -> None:
         """Let happen what is due by the clock, for ever; `cut` cuts all connections and says how
         many there were.
         """
+        if self.slow_s:
+            logger.info("%s holds back all that it says for %gs, on purpose", who, self.slow_s)
+        if self.info is not None and self.info_every_s is None:
+            logger.info("/info of %s fails all the time, on purpose: %s", who, self.info)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_every, TELL_S, who)
             if self.drop_every_s is not None:
                 nursery.start_soon(self._cut_every, self.drop_every_s, who, cut)
             if self.stall_every_s is not None:
@@ -76,6 +86,14 @@ class Faults:
         while True:
             await trio.sleep(period_s)
             logger.info("cutting %d connections of %s, as scheduled", cut(), who)
+
+    async def _tell_every(self, period_s: float, who: str) -> None:
+        while True:
+            await trio.sleep(period_s)
+            if self._sent:
+                told = ", ".join(f"{count} {what}" for what, count in sorted(self._sent.items()))
+                logger.info("%s sent on purpose within %gs: %s", who, period_s, told)
+                self._sent.clear()
 
     async def _stall_every(self, period_s: float, who: str) -> None:
         while True:
@@ -103,9 +121,12 @@ class Faults:
         frames = [text]
         if self.duplicate and random.random() < self.duplicate:
             frames.append(text)
+            self._sent["doubled"] += 1
         if self.garbage and random.random() < self.garbage:
             ways = GARBAGE if garbage is None else garbage
-            frames.insert(0, ways[random.choice(tuple(ways))](text))
+            way = random.choice(tuple(ways))
+            frames.insert(0, ways[way](text))
+            self._sent[f"garbage ({way})"] += 1
         return frames
 
 
@@ -117,7 +138,8 @@ def spoil(kind: str, text: str) -> str:
 def _changed(text: str, change: Callable[[Json, Json], None]) -> str:
     """The frame after a change to its event and to the object that holds the event's numbers."""
     frame = json.loads(text)
-    event = frame.get("data", frame)
+    event = frame.get("data", frame) if isinstance(frame, dict) else frame
+    event = event[0] if isinstance(event, list) else event
     change(event, event.get("o") or event.get("k") or event)
     return json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
 
@@ -145,8 +167,8 @@ def _unknown_side(text: str) -> str:
 
 def _missing_fields(text: str) -> str:
     def change(event: Json, inner: Json) -> None:
-        for field in ("s", "S", "ap", "p", "z", "t"):
-            inner.pop(field, None)
+        for name in ("s", "S", "ap", "p", "z", "t"):
+            inner.pop(name, None)
 
     return _changed(text, change)
 

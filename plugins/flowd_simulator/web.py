@@ -3,8 +3,10 @@ its clients.
 """
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import cast
 
 import trio
@@ -50,12 +52,35 @@ async def serve_streams(
     host: str,
     port: int,
     *,
+    tls: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Have each client served until cancelled. Reports `host:port` when it listens."""
+    """Have each client served until cancelled, over TLS if there is a context for it. Reports
+    `host:port` when it listens.
+    """
     listeners = await trio.open_tcp_listeners(port, host=host)
     task_status.started(_address(host, listeners[0]))
-    await trio.serve_listeners(serve, listeners)
+    if tls is None:
+        await trio.serve_listeners(serve, listeners)
+        return
+
+    async def secured(stream: trio.SocketStream) -> None:
+        # Many a client ends without a goodbye, and so do exchanges.
+        wrapped = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
+        # Whoever serves takes both, and asks for nothing that one of them lacks.
+        await serve(cast("trio.SocketStream", wrapped))
+
+    await trio.serve_listeners(secured, listeners)
+
+
+def certified(certificate: Path, key: Path) -> ssl.SSLContext:
+    """What to serve TLS with. A ValueError says which of the two files is no good."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # An SSLError is one.
+        raise ValueError(f"--tls {certificate} {key}: {error}") from None
+    return context
 
 
 async def serve_http(
@@ -63,6 +88,7 @@ async def serve_http(
     host: str,
     port: int,
     *,
+    tls: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled. Reports `host:port` when it listens."""
@@ -74,10 +100,10 @@ async def serve_http(
 
     async def connection(stream: trio.SocketStream) -> None:
         # Typed for TLS, but it tells the two apart itself.
-        tls = cast("trio.SSLStream[trio.SocketStream]", stream)
-        await _GuardedServer(wrapped, config, context, ConnectionState({}), tls).run()
+        either = cast("trio.SSLStream[trio.SocketStream]", stream)
+        await _GuardedServer(wrapped, config, context, ConnectionState({}), either).run()
 
-    await serve_streams(connection, host, port, task_status=task_status)
+    await serve_streams(connection, host, port, tls=tls, task_status=task_status)
 
 
 def _address(host: str, listener: trio.SocketListener) -> str:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import reduce
+from functools import partial, reduce
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -21,6 +23,7 @@ import httpx2
 import pytest
 import trio
 import trio.testing
+import trustme
 from flowd_simulator.binance import Addresses, Binance
 from flowd_simulator.binance.control import Subscriptions, answer
 from flowd_simulator.candles import Candle
@@ -31,10 +34,12 @@ from flowd_simulator.intervals import following, opening, width_ms
 from flowd_simulator.market import LISTED_MS, Market
 from flowd_simulator.orders import ForcedOrder, OrderFlow
 from flowd_simulator.recording import pace, parse, shifted
+from flowd_simulator.web import certified
 from trio_websocket import (
     ConnectionClosed,
     ConnectionRejected,
     WebSocketConnection,
+    open_websocket_url,
     wrap_client_stream,
 )
 from typer import Typer
@@ -135,7 +140,9 @@ async def test_retired_and_public_paths_accept_acknowledge_and_stay_silent(
     assert await hear_for(client, 60) == []
 
 
-@pytest.mark.parametrize("target", ["/", "/market", "/market/feed", "/private/ws", "/market/ws?x"])
+@pytest.mark.parametrize(
+    "target", ["/", "/market", "/market/feed", "/private/feed", "/market/ws?x"]
+)
 async def test_other_paths_are_not_found(autojump_clock, target):
     exchange = make_exchange()
 
@@ -229,6 +236,7 @@ async def test_streams_that_do_not_exist_are_acknowledged_and_silent(autojump_cl
         ("[]", 2, "expected a request object"),
         ('{"method":"SUBSCRIBE","params":["a@b"]}', 2, "request ID must be an unsigned integer"),
         ('{"method":"SUBSCRIBE","params":["a@b"],"id":-1}', 2, "must be an unsigned integer"),
+        ('{"method":"SUBSCRIBE","params":["a@b"],"id":"a b"}', 2, "must be an unsigned integer"),
         ('{"method":"SUBSCRIBE","params":["a@b"],"id":true}', 2, "must be an unsigned integer"),
         ('{"method":"SUBSCRIBE","params":"a@b","id":1}', 2, "expected a sequence"),
         ('{"params":[],"id":1}', 2, "missing field `method`"),
@@ -476,6 +484,69 @@ def test_forced_orders_come_at_about_the_rate_asked_for(rate):
 
 
 # Streams that tick
+
+
+async def test_trades_are_of_the_public_class_and_of_the_retired_paths(autojump_clock, nursery):
+    exchange = make_exchange()
+    nursery.start_soon(exchange.run)
+    paths = ("/public/ws", "/ws", "/market/ws", "/private/ws")
+    clients = [await dial(exchange, nursery, f"{path}/btcusdt@trade") for path in paths]
+
+    heard = [await hear_for(client, 30) for client in clients]
+
+    assert len(heard[0]) > 30
+    assert [bool(each) for each in heard] == [True, True, False, False]
+    numbers = [trade["t"] for trade in heard[0]]
+    assert numbers == sorted(numbers)
+    for trade in heard[0]:
+        assert (trade["e"], trade["X"], trade["s"]) == ("trade", "MARKET", "BTCUSDT")
+        price = exchange.market.price("BTCUSDT", trade["T"])
+        assert float(trade["p"]) == pytest.approx(price, abs=0.06)
+
+
+async def test_candles_of_a_contract_are_those_of_its_symbol(autojump_clock, nursery):
+    exchange = make_exchange(rate=60)
+    nursery.start_soon(exchange.run)
+    streams = "btcusdt_perpetual@continuousKline_1m/btcusdt@kline_1m"
+    client = await dial(exchange, nursery, f"/market/stream?streams={streams}")
+
+    events = [message["data"] for message in await hear_for(client, 5)]
+
+    found: dict[str, list[Json]] = {"kline": [], "continuous_kline": []}
+    for event in events:
+        found[event["e"]].append(event)
+    assert len(found["kline"]) > 8
+    for one, other in zip(found["continuous_kline"], found["kline"], strict=True):
+        assert (one["ps"], one["ct"]) == ("BTCUSDT", "PERPETUAL")
+        assert {"s": "BTCUSDT", **one["k"]} == other["k"]
+
+
+@pytest.mark.parametrize(("stream", "count"), [("!markPrice@arr@1s", 30), ("!markPrice@arr", 10)])
+async def test_mark_prices_of_all_symbols_come_in_one_event(autojump_clock, nursery, stream, count):
+    exchange = make_exchange(faults=Faults(garbage=1.0))
+    nursery.start_soon(exchange.run)
+    client = await dial(exchange, nursery, f"/market/ws/{stream}")
+
+    texts = await texts_for(client, 30.1)
+
+    assert len(texts) == pytest.approx(2 * count, abs=2)
+    prices = json.loads(texts[1])
+    assert [each["s"] for each in prices] == list(exchange.market.instruments)
+    assert {each["e"] for each in prices} == {"markPriceUpdate"}
+
+
+async def test_private_paths_take_any_key_and_requests_with_texts_for_numbers(
+    autojump_clock, nursery
+):
+    exchange = make_exchange(rate=600)
+    nursery.start_soon(exchange.run)
+    name = "0c3c9eb8-83a1-4ff7-9ed1-b2c5a2d7d7a1"
+
+    for target in ("/private/stream", "/private/ws/a-key", "/private/ws?listenKey=a&events=b"):
+        client = await dial(exchange, nursery, target)
+        reply = await ask(client, method="SUBSCRIBE", params=["!forceOrder@arr"], id=name)
+        assert reply == {"result": None, "id": name}
+        assert await hear_for(client, 30) == []
 
 
 async def test_the_mark_price_ticks_every_second_or_every_third(autojump_clock, nursery):
@@ -800,6 +871,23 @@ def test_faults_strike_at_the_rate_asked_for():
     assert sum(len(frames) - 1 for frames in sent) == pytest.approx(200, abs=60)
 
 
+async def test_what_is_sent_wrong_on_purpose_is_told_as_such(autojump_clock, nursery, caplog):
+    caplog.set_level("INFO")
+    exchange = make_exchange(faults=Faults(garbage=1.0, duplicate=1.0, slow_s=0.1))
+    nursery.start_soon(exchange.run)
+    client = await dial(exchange, nursery, "/market/ws/btcusdt@forceOrder")
+
+    for number in range(1, 4):
+        exchange.liquidate("BTCUSDT", "SELL", "84500.10", f"{number}.000")
+    await hear_for(client, 35)
+
+    held, *told = [record.message for record in caplog.records]
+    assert held == "Binance holds back all that it says for 0.1s, on purpose"
+    (line,) = told
+    assert line.startswith("Binance sent on purpose within 10s: 3 doubled, ")
+    assert sum(map(int, re.findall(r"(\d+) garbage \(", line))) == 3
+
+
 async def test_slow_frames_are_late_but_not_fewer(autojump_clock, nursery):
     exchange = make_exchange()
     exchange.faults.slow_s = 0.2
@@ -1024,6 +1112,62 @@ async def test_ping_time_and_exchange_info_are_answered(http):
     assert symbols["BTCUSDT"]["quantityPrecision"] == 3
     assert symbols["BTCUSDT"]["pricePrecision"] == 2
     assert "币安人生USDT" in symbols
+
+
+async def test_a_symbol_is_described_as_far_as_clients_read(http):
+    info = (await http.get("/fapi/v1/exchangeInfo")).json()
+
+    (bitcoin,) = [each for each in info["symbols"] if each["symbol"] == "BTCUSDT"]
+    assert (bitcoin["marginAsset"], bitcoin["status"]) == ("USDT", "TRADING")
+    filters = {each["filterType"]: each for each in bitcoin["filters"]}
+    assert filters["PRICE_FILTER"]["tickSize"] == "0.10"
+    assert filters["LOT_SIZE"]["minQty"] == filters["LOT_SIZE"]["stepSize"] == "0.001"
+    assert not any("E" in str(value) for each in info["symbols"] for value in _texts(each))
+    assert [asset["asset"] for asset in info["assets"]] == ["USDT"]
+
+
+def _texts(value: Any) -> list[str]:
+    """All numbers that are written as text."""
+    if isinstance(value, dict):
+        return [text for each in value.values() for text in _texts(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in _texts(each)]
+    return [value] if isinstance(value, str) and value[:1].isdigit() else []
+
+
+async def test_tickers_agree_with_candles_and_the_mark(http, quiet_exchange, wall):
+    one = {"symbol": "ETHUSDT"}
+    day = (await http.get("/fapi/v1/ticker/24hr", params=one)).json()
+    price = (await http.get("/fapi/v2/ticker/price", params=one)).json()
+    premium = (await http.get("/fapi/v1/premiumIndex", params=one)).json()
+    everything = [
+        (await http.get(path)).json()
+        for path in ("/fapi/v1/ticker/24hr", "/fapi/v1/ticker/price", "/fapi/v1/premiumIndex")
+    ]
+    minutes = (
+        await http.get("/fapi/v1/klines", params={**one, "interval": "1m", "limit": 1440})
+    ).json()
+
+    assert day["lastPrice"] == price["price"] == minutes[-1][4]
+    assert float(premium["markPrice"]) == pytest.approx(float(price["price"]), abs=0.01)
+    assert day["openPrice"] == minutes[0][1]
+    assert day["highPrice"] == max((row[2] for row in minutes), key=float)
+    assert float(day["volume"]) == pytest.approx(sum(float(row[5]) for row in minutes))
+    assert float(day["lowPrice"]) < float(day["weightedAvgPrice"]) < float(day["highPrice"])
+    assert [len(each) for each in everything] == [8, 8, 8]
+
+
+async def test_candles_of_a_contract_can_be_asked_for(http):
+    query = {"interval": "1d", "limit": 3}
+    path = "/fapi/v1/continuousKlines"
+    pair = {"pair": "BTCUSDT", "contractType": "PERPETUAL"}
+
+    told = await http.get(path, params={**query, **pair})
+    usual = await http.get("/fapi/v1/klines", params={**query, "symbol": "BTCUSDT"})
+    other = await http.get(path, params={**query, **pair, "contractType": "NEXT_QUARTER"})
+
+    assert told.json() == usual.json()
+    assert other.json()["code"] == -1130
 
 
 async def test_klines_are_oldest_first_and_end_with_the_open_candle(http):
@@ -1259,13 +1403,85 @@ def start_program() -> Callable[..., subprocess.Popen[str]]:
     return start
 
 
+def welcome(program: subprocess.Popen[str]) -> str:
+    """What the program says once it plays."""
+    told = program.stdout.readline()
+    while "Ctrl+C" not in told.splitlines()[-1]:
+        told += program.stdout.readline()
+    return told
+
+
+@pytest.mark.edge
+def test_flowd_accepts_what_the_program_says_for_flowd_toml(start_program, tmp_path):
+    with start_program() as program:
+        told = welcome(program)
+        program.terminate()
+        program.communicate(timeout=20)
+    lines, _, rest = told.partition("In flowd.toml:\n")[2].partition("\nand HYDROMANCER_API_KEY=")
+    config = tmp_path / "flowd.toml"
+    config.write_text(f'[flowd]\nstate = "{tmp_path}/state.db"\n{lines}')
+
+    checked = subprocess.run(
+        [sys.executable, "-m", "flowd.cli", "check", "-c", str(config)],
+        env={**os.environ, "HYDROMANCER_API_KEY": rest.partition(" ")[0]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert lines.count("127.0.0.1") == 12
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for loopback and its key, as files, and who trusts it."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    for pem in issued.cert_chain_pems:
+        pem.write_to_path(chain, append=True)
+    issued.private_key_pem.write_to_path(key)
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    return chain, key, trust
+
+
+@pytest.mark.edge
+async def test_it_plays_over_tls_with_a_certificate_of_ones_own(
+    quiet_exchange, certificate, nursery
+):
+    chain, key, trust = certificate
+    at = await nursery.start(partial(quiet_exchange.serve, tls=certified(chain, key)))
+    assert at.market.startswith("wss://127.0.0.1:")
+
+    async with httpx2.AsyncClient(base_url=at.rest, trust_env=False, verify=trust) as http:
+        answer = await http.get("/fapi/v1/ping")
+    target = f"{at.market}/ws/btcusdt@forceOrder"
+    async with open_websocket_url(target, ssl_context=trust) as client:
+        quiet_exchange.liquidate("BTCUSDT", "SELL", "84500.10", "0.057")
+        event = await hear(client)
+
+    assert answer.status_code == 200
+    assert event["o"]["z"] == "0.057"
+
+
+def test_a_key_that_fits_no_certificate_is_named(tmp_path, certificate):
+    chain, *_ = certificate
+    result = run_command("--tls", str(chain), str(tmp_path / "nowhere.pem"))
+
+    assert result.exit_code == 2
+    assert "nowhere.pem" in "".join(result.output.split())
+    with pytest.raises(ValueError, match=r"chain\.pem"):
+        certified(chain, chain)
+
+
 @pytest.mark.edge
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_program_says_where_it_is_and_ends_cleanly_on_a_signal(start_program, how):
     with start_program() as program:
-        told = program.stdout.readline()
-        while "url = " not in told.splitlines()[-1]:
-            told += program.stdout.readline()
+        told = welcome(program)
         program.send_signal(how)
         _, errors = program.communicate(timeout=20)
 

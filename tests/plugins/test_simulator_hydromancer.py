@@ -963,14 +963,16 @@ def test_the_program_says_where_hydromancer_is() -> None:
         [sys.executable, "-c", script, *ports], stdout=subprocess.PIPE, text=True
     ) as program:
         assert program.stdout is not None
-        lines = [program.stdout.readline().strip() for _ in range(6)]
+        lines = [program.stdout.readline().strip()]
+        while not lines[-1].endswith("Ctrl+C ends it."):
+            lines.append(program.stdout.readline().strip())
         program.terminate()
         program.communicate(timeout=20)
 
-    (line,) = [line for line in lines if line.startswith("hydromancer = ")]
-    assert line.startswith('hydromancer = "ws://127.0.0.1:')
-    assert line.endswith('/ws"')
-    assert any(line.startswith("rest = ") for line in lines)
+    fills = lines.index('subscription = "allFills"')
+    assert lines[fills + 1].startswith('url = "ws://127.0.0.1:')
+    assert lines[fills + 1].endswith('/ws"')
+    assert any(line.startswith("rest_url = ") for line in lines)
     assert simulate.__doc__ is not None
     assert "Hydromancer" in simulate.__doc__
     assert WHALE != MAKER

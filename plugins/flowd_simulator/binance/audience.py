@@ -6,7 +6,7 @@ from random import Random
 from attrs import define
 
 from flowd_simulator.binance.control import Subscriptions, answer
-from flowd_simulator.binance.names import Route
+from flowd_simulator.binance.names import Carrier, Route, carrier
 from flowd_simulator.faults import Faults
 from flowd_simulator.session import Session
 
@@ -16,7 +16,7 @@ class Client:
     """A session together with what it subscribed to."""
 
     session: Session
-    carries_market: bool
+    carries: Carrier
     subscriptions: Subscriptions
     streams_max: int
 
@@ -49,7 +49,7 @@ class Audience:
     async def seat(self, session: Session, asked: Route, streams_max: int) -> None:
         """Serve one client until it goes."""
         subscriptions = Subscriptions(asked.combined, dict.fromkeys(asked.streams))
-        client = Client(session, asked.carries_market, subscriptions, streams_max)
+        client = Client(session, asked.carries, subscriptions, streams_max)
         self.accepted += 1
         number = self.accepted
         self._clients[number] = client
@@ -63,18 +63,17 @@ class Audience:
         """Send an event once to each client for each of these streams it subscribed to, with
         whatever faults are on."""
         for client in self._clients.values():
-            if not client.carries_market:
-                continue
             for stream in streams:
-                if stream in client.subscriptions.streams:
+                if stream in client.subscriptions.streams and client.carries == carrier(stream):
                     text = client.subscriptions.wrap(stream, event)
                     for frame in self._faults.frames(text, self._random):
                         client.session.send(frame)
 
     def wanted(self) -> dict[str, None]:
         """The names of all streams that somebody would get."""
-        wanted: dict[str, None] = {}
-        for client in self._clients.values():
-            if client.carries_market:
-                wanted |= client.subscriptions.streams
-        return wanted
+        return {
+            stream: None
+            for client in self._clients.values()
+            for stream in client.subscriptions.streams
+            if client.carries == carrier(stream)
+        }

@@ -1,12 +1,16 @@
 """Requests that a client sends on an open connection, and the answers to them."""
 
 import json
+import re
 from typing import Any, TypeGuard
 
 from attrs import define, field
 
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 UINT_MAX = 2**64 - 1
+Id = int | str
+ID_TEXT = re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII)
+"""Clients of the exchange's own send UUIDs; its documents only know numbers."""
 
 
 @define
@@ -31,7 +35,7 @@ def answer(subscriptions: Subscriptions, message: str | bytes) -> str:
     if not isinstance(request, dict):
         return _invalid("expected a request object")
     number = request.get("id")
-    if not _is_unsigned(number):
+    if not _is_id(number):
         return _invalid("request ID must be an unsigned integer")
     method, params = request.get("method"), request.get("params", [])
     if method is None:
@@ -48,7 +52,7 @@ def answer(subscriptions: Subscriptions, message: str | bytes) -> str:
     return _property(subscriptions, method, params, number)
 
 
-def _change(subscriptions: Subscriptions, method: str, params: list[Any], number: int) -> str:
+def _change(subscriptions: Subscriptions, method: str, params: list[Any], number: Id) -> str:
     # Any: what a client sends is anything.
     if not all(isinstance(name, str) and "@" in name for name in params):
         error = {"code": 2, "msg": "Invalid request: invalid stream"}
@@ -61,7 +65,7 @@ def _change(subscriptions: Subscriptions, method: str, params: list[Any], number
     return _result(None, number)
 
 
-def _property(subscriptions: Subscriptions, method: str, params: list[Any], number: int) -> str:
+def _property(subscriptions: Subscriptions, method: str, params: list[Any], number: Id) -> str:
     setting = method == "SET_PROPERTY"
     if len(params) > 1 + setting:
         return _invalid("too many parameters")
@@ -77,11 +81,13 @@ def _property(subscriptions: Subscriptions, method: str, params: list[Any], numb
     return _result(None, number)
 
 
-def _is_unsigned(value: object) -> TypeGuard[int]:
+def _is_id(value: object) -> TypeGuard[Id]:
+    if isinstance(value, str):
+        return ID_TEXT.fullmatch(value) is not None
     return type(value) is int and 0 <= value <= UINT_MAX
 
 
-def _result(result: object, number: int) -> str:
+def _result(result: object, number: Id) -> str:
     return _text({"result": result, "id": number})
 
 

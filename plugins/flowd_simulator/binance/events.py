@@ -45,73 +45,84 @@ def forced_order(order: ForcedOrder, now_ms: int, place: Place) -> str:
 
 def pushes(market: Market, stream: Stream, after_ms: int, until_ms: int) -> Iterator[str]:
     """What a stream other than forced orders says from one instant to another."""
-    if stream.kind == "markPrice":
+    if stream.kind in ("markPrice", "markPrices"):
         every_ms = 1000 if stream.option == "1s" else 3000
         if after_ms // every_ms != until_ms // every_ms:
-            yield mark_price(market, stream.symbol, until_ms - until_ms % 1000)
-    elif stream.kind == "kline":
+            told_ms = until_ms - until_ms % 1000
+            of_all = stream.kind == "markPrices"
+            yield (
+                mark_prices(market, told_ms)
+                if of_all
+                else _text(mark_price(market, stream.symbol, told_ms))
+            )
+    elif stream.kind in ("kline", "continuousKline"):
         yield from _klines(market, stream, after_ms, until_ms)
-    elif stream.kind == "aggTrade":
+    elif stream.kind in ("aggTrade", "trade"):
         for slot in range(after_ms // TRADE_SLOT_MS, until_ms // TRADE_SLOT_MS):
-            yield from trade(market, stream.symbol, slot, until_ms)
+            yield from trade(market, stream, slot, until_ms)
 
 
-def mark_price(market: Market, symbol: str, now_ms: int) -> str:
+def mark_prices(market: Market, now_ms: int) -> str:
+    """The mark prices of all symbols, in one event."""
+    return _text([mark_price(market, symbol, now_ms) for symbol in market.instruments])
+
+
+def mark_price(market: Market, symbol: str, now_ms: int) -> dict[str, object]:
     """The price of this moment, with an index and a funding rate that follow from it."""
     instrument = market.instrument(symbol)
     price = market.price(symbol, now_ms)
-    return _text(
-        {
-            "e": "markPriceUpdate",
-            "E": now_ms,
-            "s": symbol,
-            "p": f"{price:.8f}",
-            "ap": f"{price:.8f}",
-            "P": f"{price * 0.9999:.8f}",
-            "i": f"{price * 1.0003:.8f}",
-            "r": f"{instrument.volatility / 10:.8f}",
-            "T": now_ms - now_ms % FUNDING_MS + FUNDING_MS,
-            "st": 1,
-        }
-    )
+    return {
+        "e": "markPriceUpdate",
+        "E": now_ms,
+        "s": symbol,
+        "p": f"{price:.8f}",
+        "ap": f"{price:.8f}",
+        "P": f"{price * 0.9999:.8f}",
+        "i": f"{price * 1.0003:.8f}",
+        "r": f"{instrument.volatility / 10:.8f}",
+        "T": now_ms - now_ms % FUNDING_MS + FUNDING_MS,
+        "st": 1,
+    }
 
 
-def trade(market: Market, symbol: str, slot: int, now_ms: int) -> Iterator[str]:
-    """The trade of a quarter of a second, or nothing if there was none."""
-    instrument = market.instrument(symbol)
-    happened = market.trade(symbol, slot)
-    if happened is not None:
-        quantity = instrument.quantity_text(happened.steps)
-        number = market.last_trade(symbol, happened.time_ms)
-        yield _text(
-            {
-                "e": "aggTrade",
-                "E": now_ms,
-                "a": happened.id,
-                "s": symbol,
-                "p": instrument.price_text(happened.ticks),
-                "q": quantity,
-                "nq": quantity,
-                "f": number,
-                "l": number,
-                "T": happened.time_ms,
-                "m": happened.buyer_is_maker,
-                "st": 1,
-            }
-        )
+def trade(market: Market, stream: Stream, slot: int, now_ms: int) -> Iterator[str]:
+    """The trade of a quarter of a second, alone or as an aggregate of one, or nothing if there was
+    none.
+    """
+    instrument = market.instrument(stream.symbol)
+    happened = market.trade(stream.symbol, slot)
+    if happened is None:
+        return
+    quantity = instrument.quantity_text(happened.steps)
+    number = market.last_trade(stream.symbol, happened.time_ms)
+    what: dict[str, object] = {
+        "s": stream.symbol,
+        "p": instrument.price_text(happened.ticks),
+        "q": quantity,
+    }
+    maker = {"m": happened.buyer_is_maker, "st": 1}
+    if stream.kind == "trade":
+        told = {"e": "trade", "E": now_ms, "T": happened.time_ms, "t": number}
+        yield _text({**told, **what, "X": "MARKET", **maker})
+        return
+    numbers = {"nq": quantity, "f": number, "l": number, "T": happened.time_ms}
+    yield _text({"e": "aggTrade", "E": now_ms, "a": happened.id, **what, **numbers, **maker})
 
 
 def kline(market: Market, stream: Stream, time_ms: int, now_ms: int) -> str:
-    """The candle that holds `time_ms`. Spaces after the commas of `k` are the server's habit."""
+    """The candle that holds `time_ms`, of a symbol or of a pair's perpetual contract. Spaces after
+    the commas of `k` are the server's habit.
+    """
     symbol, interval = stream.symbol, stream.option
     start_ms = opening(interval, time_ms)
     end_ms = following(interval, start_ms) - 1
     candle = market.candle_at(symbol, interval, time_ms, now_ms)
     numbers = candle_texts(market.instrument(symbol), candle)
+    continuous = stream.kind == "continuousKline"
     k = {
         "t": start_ms,
         "T": end_ms,
-        "s": symbol,
+        **({} if continuous else {"s": symbol}),
         "i": interval,
         "f": market.first_trade(start_ms),
         "L": market.last_trade(symbol, min(now_ms, end_ms)),
@@ -122,6 +133,9 @@ def kline(market: Market, stream: Stream, time_ms: int, now_ms: int) -> str:
         "B": "0",
     }
     inner = json.dumps(k, ensure_ascii=False, separators=(", ", ":"))
+    if continuous:
+        pair = f'"ps":{_text(symbol)},"ct":"PERPETUAL"'
+        return f'{{"e":"continuous_kline","E":{now_ms},{pair},"k":{inner}}}'
     return f'{{"e":"kline","E":{now_ms},"s":{_text(symbol)},"k":{inner}}}'
 
 

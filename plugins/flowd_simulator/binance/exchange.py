@@ -1,7 +1,9 @@
 """The exchange itself: who is connected, who hears what, and what goes wrong."""
 
+import ssl
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -164,16 +166,21 @@ class Binance:
         host: str = "127.0.0.1",
         port: int = 0,
         rest_port: int = 0,
+        tls: ssl.SSLContext | None = None,
         task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Play the exchange on two loopback ports until cancelled. Port 0 takes a free one."""
-        host = loopback(host)
+        """Play the exchange on two loopback ports until cancelled, over TLS if there is a context
+        for it. Port 0 takes a free one.
+        """
+        host, s = loopback(host), "" if tls is None else "s"
+        serve_websockets = partial(serve_streams, tls=tls)
         async with trio.open_nursery() as nursery:
-            at = await nursery.start(serve_streams, self.serve_websocket, host, port)
-            rest_at = await nursery.start(serve_http, self.rest.app, host, rest_port)
+            at = await nursery.start(serve_websockets, self.serve_websocket, host, port)
+            rest = partial(serve_http, self.rest.app, tls=tls)
+            rest_at = await nursery.start(rest, host, rest_port)
             nursery.start_soon(self.run)
             nursery.start_soon(self._look_back)
-            task_status.started(Addresses(f"ws://{at}", f"http://{rest_at}"))
+            task_status.started(Addresses(f"ws{s}://{at}", f"http{s}://{rest_at}"))
 
     async def run(self) -> None:
         """Let the market go on, and the scheduled faults happen, until cancelled."""

@@ -9,43 +9,57 @@ from attrs import frozen
 from flowd_simulator.intervals import INTERVALS
 
 ALL_FORCED_ORDERS: Final = "!forceOrder@arr"
-Kind = Literal["forceOrder", "markPrice", "kline", "aggTrade"]
+ALL_MARK_PRICES: Final = "!markPrice@arr"
+PERPETUAL: Final = "_perpetual"
+Kind = Literal[
+    "forceOrder", "markPrice", "markPrices", "kline", "continuousKline", "aggTrade", "trade"
+]
+Carrier = Literal["market", "public", "private"]
 
 
 @frozen
 class Route:
     """What the path of a connection means."""
 
-    carries_market: bool
-    """False under `/public`, and under the retired paths: those accept everything and say
-    nothing."""
+    carries: Carrier
+    """What it delivers; a connection accepts every other stream too, and says nothing about it.
+    The retired paths carry what `/public` does, `/private` nothing that anybody may hear.
+    """
     combined: bool
     streams: tuple[str, ...]
 
 
 @frozen
 class Stream:
-    """A market stream of one symbol."""
+    """A market stream of one symbol; of all of them, that has no symbol."""
 
     symbol: str
     kind: Kind
     option: str = ""
-    """The interval of a kline; `1s` for the fast mark price."""
+    """The interval of a kline; `1s` for the fast mark prices."""
 
 
 def route(target: str) -> Route | None:
     """The meaning of a request target, or None where the exchange serves nothing."""
     path, _, query = target.partition("?")
     first, _, rest = path.removeprefix("/").partition("/")
-    carries_market = first == "market"
-    if first in ("market", "public"):
+    carries: Carrier = "public"
+    if first in ("market", "public", "private"):
+        carries = "market" if first == "market" else "private" if first == "private" else "public"
         first, _, rest = rest.partition("/")
+    if carries == "private" and first in ("ws", "stream"):
+        return Route(carries, combined=first == "stream", streams=())
     if first == "ws" and not query:
-        return Route(carries_market, combined=False, streams=_names(rest))
+        return Route(carries, combined=False, streams=_names(rest))
     if first == "stream" and not rest:
         key, _, value = query.partition("=")
-        return Route(carries_market, True, _names(value)) if key in ("", "streams") else None
+        return Route(carries, True, _names(value)) if key in ("", "streams") else None
     return None
+
+
+def carrier(name: str) -> Carrier:
+    """Where a stream of this name is carried."""
+    return "public" if name.endswith("@trade") else "market"
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -58,6 +72,12 @@ def parse_stream(name: str, symbol_of: Callable[[str], str | None]) -> Stream | 
     `symbol_of` finds the symbol for its lower-case form; names in other cases are not found.
     """
     lower, _, suffix = name.partition("@")
+    if name in (ALL_MARK_PRICES, f"{ALL_MARK_PRICES}@1s"):
+        return Stream("", "markPrices", name.removeprefix(ALL_MARK_PRICES).removeprefix("@"))
+    kind, _, interval = suffix.partition("_")
+    if kind == "continuousKline" and lower.endswith(PERPETUAL) and interval in INTERVALS:
+        pair = symbol_of(lower.removesuffix(PERPETUAL))
+        return None if pair is None else Stream(pair, "continuousKline", interval)
     symbol = symbol_of(lower)
     if symbol is None:
         return None
@@ -67,7 +87,8 @@ def parse_stream(name: str, symbol_of: Callable[[str], str | None]) -> Stream | 
         return Stream(symbol, "markPrice", suffix.removeprefix("markPrice").removeprefix("@"))
     if suffix == "aggTrade":
         return Stream(symbol, "aggTrade")
-    kind, _, interval = suffix.partition("_")
+    if suffix == "trade":
+        return Stream(symbol, "trade")
     if kind == "kline" and interval in INTERVALS:
         return Stream(symbol, "kline", interval)
     return None

@@ -9,6 +9,7 @@ import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from flowd_simulator.binance import quotes
 from flowd_simulator.binance.events import candle_texts
 from flowd_simulator.binance.query import BadRequest, Query, number, one_of, openings, traded
 from flowd_simulator.binance.weights import Refused, Weights
@@ -39,6 +40,11 @@ class Rest:
         self._add("/fapi/v1/time", self._time, _light)
         self._add("/fapi/v1/exchangeInfo", self._exchange_info, _light)
         self._add("/fapi/v1/klines", self._klines, _klines_weight)
+        self._add("/fapi/v1/continuousKlines", self._continuous_klines, _klines_weight)
+        for version in ("v1", "v2"):
+            self._add(f"/fapi/{version}/ticker/price", self._each(quotes.price), _light)
+        self._add("/fapi/v1/ticker/24hr", self._each(quotes.day), _day_weight)
+        self._add("/fapi/v1/premiumIndex", self._each(quotes.premium), _light)
         self._add("/fapi/v1/openInterest", self._open_interest, _light)
         self._add("/futures/data/openInterestHist", self._open_interest_history, None)
 
@@ -97,9 +103,11 @@ class Rest:
         return {"serverTime": self._clock()}
 
     async def _exchange_info(self, query: Query) -> object:
+        assets = dict.fromkeys(each.quote for each in self._market.instruments.values())
         return {
             "timezone": "UTC",
             "serverTime": self._clock(),
+            "futuresType": "U_MARGINED",
             "rateLimits": [
                 {
                     "rateLimitType": "REQUEST_WEIGHT",
@@ -108,8 +116,28 @@ class Rest:
                     "limit": self.weights.limit,
                 }
             ],
-            "symbols": [_symbol_info(each) for each in self._market.instruments.values()],
+            "exchangeFilters": [],
+            "assets": [quotes.asset(name) for name in assets],
+            "symbols": [quotes.symbol(each) for each in self._market.instruments.values()],
         }
+
+    def _each(
+        self, tell: Callable[[Market, Instrument, int], object]
+    ) -> Callable[[Query], Awaitable[object]]:
+        """A call about the symbol that is asked for, or about all of them."""
+
+        async def call(query: Query) -> object:
+            now_ms, known = self._clock(), self._market.instruments
+            if "symbol" in query:
+                return tell(self._market, traded(query, known), now_ms)
+            return [tell(self._market, instrument, now_ms) for instrument in known.values()]
+
+        return call
+
+    async def _continuous_klines(self, query: Query) -> object:
+        invalid = BadRequest(-1130, "Data sent for parameter 'contractType' is not valid.")
+        one_of(query, "contractType", ("PERPETUAL",), invalid)
+        return await self._klines({**query, "symbol": query.get("pair", "")})
 
     async def _klines(self, query: Query) -> object:
         instrument, now_ms = traded(query, self._market.instruments), self._clock()
@@ -178,24 +206,11 @@ def _light(query: Query) -> int:
     return 1
 
 
+def _day_weight(query: Query) -> int:
+    return 1 if "symbol" in query else 40
+
+
 def _klines_weight(query: Query) -> int:
     limit = number(query, "limit", KLINES_USUAL, least=1, most=KLINES_MAX)
     prices = {99: 1, 499: 2, 1000: 5, KLINES_MAX: 10}
     return next(weight for most, weight in prices.items() if limit <= most)
-
-
-def _symbol_info(instrument: Instrument) -> dict[str, object]:
-    return {
-        "symbol": instrument.symbol,
-        "pair": instrument.pair,
-        "contractType": "PERPETUAL",
-        "status": "TRADING",
-        "baseAsset": instrument.base,
-        "quoteAsset": instrument.quote,
-        "pricePrecision": instrument.price_decimals,
-        "quantityPrecision": instrument.quantity_decimals,
-        "filters": [
-            {"filterType": "PRICE_FILTER", "tickSize": str(instrument.tick)},
-            {"filterType": "LOT_SIZE", "stepSize": str(instrument.step)},
-        ],
-    }
