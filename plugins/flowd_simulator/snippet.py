@@ -34,6 +34,11 @@ kind = "okx-liquidations"
 url = "{okx}"
 rest_url = "{okx_rest}"
 
+[transforms.volume]
+kind = "liquidation-volume"
+inputs = ["force-orders", "bybit-liquidations", "okx-liquidations"]
+backfill_from = "{rest}"
+
 [sources.candles]
 kind = "binance-candles"
 interval = "5m"

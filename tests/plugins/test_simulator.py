@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial, reduce
 from itertools import pairwise
 from pathlib import Path
@@ -1322,6 +1323,44 @@ async def test_calls_of_one_kind_can_be_refused(quiet_exchange, http):
     assert [one.status_code for one in (refused, past, other, answered)] == [503, 503, 200, 200]
 
 
+async def test_the_past_of_liquidations_is_what_the_stream_told(autojump_clock):
+    exchange = Binance(7, clock, ("BTCUSDT", "ETHUSDT"), rate=40)
+    began_ms = clock() // 300_000 * 300_000 + 300_000
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(exchange.run)
+        client = await dial(exchange, nursery, "/market/ws/btcusdt@forceOrder")
+        heard = [event["o"] for event in await hear_for(client, 1800)]
+        nursery.cancel_scope.cancel()
+    transport = httpx2.ASGITransport(app=exchange.rest.app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://exchange") as http:
+        path = "/api/v1/liquidation-volume/BTCUSDT"
+        query = {"start": began_ms, "end": began_ms + 1_200_000}
+        minutes = (await http.get(f"{path}/1m", params=query)).json()
+        fives = (await http.get(f"{path}/5m", params=query)).json()
+        day = (await http.get(f"{path}/1m", params={"start": began_ms - 2 * 86_400_000})).json()
+        wrong = [
+            await http.get(f"{path}/7m"),
+            await http.get("/api/v1/liquidation-volume/NOBODY/1m"),
+        ]
+
+    told: dict[str, Any] = {"BUY": 0, "SELL": 0}
+    inside = [o for o in heard if began_ms <= o["T"] < began_ms + 1_200_000]
+    for o in inside:
+        told[o["S"]] += Decimal(o["z"]) * Decimal(o["ap"])
+    for found in (minutes, fives):
+        assert sum(bar["count"] for bar in found["data"]) == pytest.approx(len(inside), abs=2)
+        for side in ("buy", "sell"):
+            summed_up = sum(Decimal(bar[f"{side}_volume"]) for bar in found["data"])
+            assert float(summed_up) == pytest.approx(float(told[side.upper()]), rel=0.3)
+        assert found["gaps"] == []
+    assert len(inside) > 20
+    ((first, last),) = day["gaps"]
+    assert first == began_ms - 2 * 86_400_000
+    assert last <= day["data"][0]["timestamp_ms"]
+    assert len(day["data"]) > 150
+    assert [each.status_code for each in wrong] == [400, 404]
+
+
 # Real sockets, and the program
 
 
@@ -1431,7 +1470,7 @@ def test_flowd_accepts_what_the_program_says_for_flowd_toml(start_program, tmp_p
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert lines.count("127.0.0.1") == 12
+    assert lines.count("127.0.0.1") == 13
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from flowd_simulator.binance.audience import Audience
 from flowd_simulator.binance.names import ALL_FORCED_ORDERS, Stream, parse_stream, route
 from flowd_simulator.binance.rest import Rest
 from flowd_simulator.binance.sampler import Rule, Sampler
+from flowd_simulator.binance.volume import Volume
 from flowd_simulator.cascades import Side
 from flowd_simulator.faults import Faults
 from flowd_simulator.instruments import DEFAULT_SYMBOLS
@@ -70,10 +71,11 @@ class Binance:
         self.faults = faults or Faults()
         self.limits = limits or Limits()
         self.market = Market(seed, symbols, rate=rate)
-        self.rest = Rest(self.market, clock, weight_limit=weight_limit)
+        self._flow = OrderFlow(self.market)
+        volume = Volume(self._flow, sampling)
+        self.rest = Rest(self.market, clock, weight_limit=weight_limit, volume=volume)
         self.handshake_status: int | None = None
         """Set to refuse new connections with this HTTP status, as 451 or 503."""
-        self._flow = OrderFlow(self.market)
         self._sampler = Sampler(sampling, Random(f"{seed}/sampler"))
         self._places = Random(f"{seed}/places")
         self._audience = Audience(self.faults, Random(f"{seed}/faults"))

@@ -12,6 +12,7 @@ from quart_trio import QuartTrio
 from flowd_simulator.binance import quotes
 from flowd_simulator.binance.events import candle_texts
 from flowd_simulator.binance.query import BadRequest, Query, number, one_of, openings, traded
+from flowd_simulator.binance.volume import Volume
 from flowd_simulator.binance.weights import Refused, Weights
 from flowd_simulator.candles import Candle
 from flowd_simulator.instruments import Instrument
@@ -30,7 +31,14 @@ PERIODS: Final = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 class Rest:
     """The calls, as a Quart app in `app`."""
 
-    def __init__(self, market: Market, clock: Clock, *, weight_limit: int = 2400) -> None:
+    def __init__(
+        self,
+        market: Market,
+        clock: Clock,
+        *,
+        weight_limit: int = 2400,
+        volume: Volume | None = None,
+    ) -> None:
         self.app = QuartTrio("flowd_simulator.binance")
         self.weights = Weights(clock, weight_limit)
         self._market = market
@@ -47,6 +55,8 @@ class Rest:
         self._add("/fapi/v1/premiumIndex", self._each(quotes.premium), _light)
         self._add("/fapi/v1/openInterest", self._open_interest, _light)
         self._add("/futures/data/openInterestHist", self._open_interest_history, None)
+        if volume is not None:
+            self._add_volume(volume)
 
     def refuse(
         self, status: int | None, *, retry_after_s: int | None = None, only: str = ""
@@ -81,6 +91,23 @@ class Rest:
             except BadRequest as error:
                 return self._response(400, {"code": error.code, "msg": error.message})
 
+        self.app.add_url_rule(path, path, view)
+
+    def _add_volume(self, volume: Volume) -> None:
+        """What another flowd would answer, for `backfill_from`; it has no weight."""
+
+        async def view(symbol: str, timeframe: str) -> Response:
+            if symbol not in self._market.instruments:
+                return self._response(404, {"code": -1121, "msg": "Invalid symbol."})
+            try:
+                now_ms = self._clock()
+                return self._response(
+                    200, await volume.answer(symbol, timeframe, request.args, now_ms)
+                )
+            except BadRequest as error:
+                return self._response(400, {"code": error.code, "msg": error.message})
+
+        path = "/api/v1/liquidation-volume/<symbol>/<timeframe>"
         self.app.add_url_rule(path, path, view)
 
     def _refusal(self, refused: Refused) -> Response:
