@@ -880,7 +880,7 @@ async def test_what_is_sent_wrong_on_purpose_is_told_as_such(autojump_clock, nur
 
     for number in range(1, 4):
         exchange.liquidate("BTCUSDT", "SELL", "84500.10", f"{number}.000")
-    await hear_for(client, 35)
+    await texts_for(client, 35)
 
     held, *told = [record.message for record in caplog.records]
     assert held == "Binance holds back all that it says for 0.1s, on purpose"
