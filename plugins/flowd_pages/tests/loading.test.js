@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { Loading, RETRY_AFTER_MS } from '../static/chart/loading.js';
+import { BUILT_EVERY_MS, Loading, RETRY_AFTER_MS } from '../static/chart/loading.js';
 import { BACKOFF_FIRST_MS, FlowdClient } from '../static/flowd-client.js';
 import { FakeSocket } from './fakes.js';
 
@@ -212,6 +212,55 @@ test('candles that are not there are not asked for, where it can be learnt which
   FakeSocket.last.records('klines', 'f.1', [kline('5', '10')], true);
   await found.ready();
   assert.deepEqual([names(), found.withCandles], [['wait', 'found', 'loaded'], true]);
+});
+
+/** A daemon that stores candles of one minute, and builds those of five. */
+function building() {
+  answers['/status'] = () => status([...PARTS, { name: 'bars', kind: 'candles', table: 'sinks' }]);
+  answers['/api/v1/candles'] = () => ({
+    intervals: [
+      { interval: '1m', streams: ['klines'], stored: ['BTCUSDT'], built: [] },
+      { interval: '5m', streams: [], stored: [], built: ['BTCUSDT'] },
+      { interval: '1h', streams: [], stored: [], built: ['ETHUSDT'] },
+    ],
+  });
+  answers['/api/v1/liquidation-volume/BTCUSDT/5m'] = () => ({ data: [], gaps: [] });
+  answers['/api/v1/candles/BTCUSDT/5m'] = () => ({ data: [wide('5', '10')], built_from: '1m' });
+}
+
+/** @param {string} close @param {string} volume */
+const wide = (close, volume) => ({ ...kline(close, volume), interval: '5m', time_ms: NOW_MS - (NOW_MS % 300_000) });
+
+test('which candles there are is learnt from the list of them', async () => {
+  const { found } = loading();
+  building();
+  answers['/streams/volume.timeframes'] = () => ({ records: [{ seq: 1, value: { timeframes: ['1h'] } }] });
+  answers['/api/v1/liquidation-volume/BTCUSDT/1h'] = () => ({ data: [], gaps: [] });
+
+  await found.load();
+
+  assert.equal(found.noCandles, 'there are no 1h candles of BTCUSDT; there are 1m, 5m');
+});
+
+test('candles that are built are asked for again when their parts change, once in a while', async () => {
+  const { found, told } = loading();
+  building();
+  await found.load();
+  found.choose('5m');
+  await found.ready();
+  assert.deepEqual([found.withCandles, found.candlesInOrder().map(({ close }) => close)], [true, [5]]);
+  let asked = 0;
+  answers['/api/v1/candles/BTCUSDT/5m'] = () => (asked++, { data: [wide('7', '12')], built_from: '1m' });
+  told.length = 0;
+
+  FakeSocket.last.pong();
+  FakeSocket.last.records('klines', 'f.1', [kline('6', '11')], true);
+  FakeSocket.last.records('klines', 'f.2', [kline('7', '12')]);
+  mock.timers.tick(BUILT_EVERY_MS);
+  await new Promise((resolve) => setImmediate(resolve));
+
+  assert.equal(asked, 1);
+  assert.deepEqual(told.map(([name, all]) => [name, all.map((/** @type {any} */ one) => one.close)]), [['candles', [7]]]);
 });
 
 test('the orders of all venues are followed, and each says its stream', async () => {

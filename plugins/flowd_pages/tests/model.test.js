@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { busiest, candleFrames, intervals, live, sources, volumeFrames } from '../static/chart/data.js';
+import { busiest, intervals, live, sources, volumeFrames } from '../static/chart/data.js';
 import { Gaps } from '../static/chart/gaps.js';
 import * as model from '../static/chart/model.js';
 import { SYMBOL, symbolOf } from '../static/chart/search.js';
@@ -298,12 +298,22 @@ test('where streams are not served, the history says which timeframes there are'
   assert.deepEqual(await volumeFrames('v', '@107'), ['5m', '1d']);
 });
 
-test('the candles that there are are told by the refusal of others', async (t) => {
-  const refused = { error: { code: 'UNKNOWN_INTERVAL', message: 'no', allowed: ['5m'] } };
-  answering(t, { '/api/v1/candles/BTCUSDT/-': [400, refused] });
+test('the list of candles tells which there are, stored or built', async (t) => {
+  const offered = [
+    { interval: '5m', streams: ['c'], stored: ['BTCUSDT'], built: [] },
+    { interval: '1h', streams: [], stored: [], built: ['BTCUSDT'] },
+    { interval: '1d', streams: ['d'], stored: ['ETHUSDT'], built: [] },
+  ];
+  answering(t, { '/api/v1/candles': [200, { symbols: [], intervals: offered }] });
+  const found = { ...sources({}), serves: true };
 
-  assert.deepEqual(await candleFrames('BTCUSDT'), ['5m']);
-  assert.deepEqual(await candleFrames('OTHER'), []);
+  assert.deepEqual(await intervals(found, 'BTCUSDT'), ['5m', '1h']);
+  assert.deepEqual(await intervals(found, 'OTHER'), []);
+});
+
+test('where timeframes cannot be learnt there are none', async (t) => {
+  answering(t, {});
+
   assert.deepEqual(await volumeFrames('v', 'BTCUSDT'), []);
 });
 

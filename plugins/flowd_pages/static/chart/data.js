@@ -118,19 +118,21 @@ export async function volumeFrames(volume, symbol) {
   }
 }
 
-/** Which intervals of candles there are. @param {string} symbol */
-export function candleFrames(symbol) {
-  return refusal(candleHistory(symbol, '-', 0, 1), 'UNKNOWN_INTERVAL');
-}
-
 /**
- * Which intervals of candles there are of a symbol; null when that cannot be learnt without asking for what is not there.
+ * Which intervals of candles there are of a symbol, also those that are built of narrower ones; null when that cannot be
+ * learnt without asking for what is not there.
  *
  * @param {Sources} sources
  * @param {string} symbol
  * @returns {Promise<string[] | null>}
  */
 export async function intervals({ candles, polls, serves }, symbol) {
+  if (serves) {
+    const index = await ask('/api/v1/candles').catch(() => null);
+    /** @type {{interval: string, stored: string[], built: string[]}[] | undefined} */
+    const offered = index?.intervals;
+    if (offered) return offered.filter(({ stored, built }) => stored.includes(symbol) || built.includes(symbol)).map(({ interval }) => String(interval));
+  }
   if (!polls) return null;
   try {
     const newest = await Promise.all(candles.map((name) => ask(`/streams/${encodeURIComponent(name)}`, { symbol, limit: 1 })));

@@ -21,6 +21,8 @@ import { ORDER_LINES, VOLUME_LINES, candleLines } from './words.js';
 
 /** After so long, a daemon that did not answer is asked again. */
 export const RETRY_AFTER_MS = 5_000;
+/** So often bars are asked for that are built of narrower ones. */
+export const BUILT_EVERY_MS = 3_000;
 
 /**
  * @typedef {object} Wanted what is to be shown first
@@ -83,6 +85,10 @@ export class Loading {
   #asked = false;
   /** The intervals of candles that there are of the symbol; null while nobody knows. @type {string[] | null} */
   #intervals = null;
+  /** The narrower candles of which those that are shown are built, by the daemon; null where they are stored as they are. @type {string | null} */
+  #builtFrom = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #due;
   /** Whether loading ended with nothing to see: it is tried again with the next connection. */
   #broken = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -206,6 +212,9 @@ export class Loading {
     this.#gaps.told = [];
     this.#tellGaps();
     this.candles.clear();
+    this.#builtFrom = null;
+    clearTimeout(this.#due);
+    this.#due = undefined;
     this.noCandles = '';
     this.#told.lacking('', '');
   }
@@ -254,6 +263,8 @@ export class Loading {
       if (signal.aborted) return;
       this.noCandles = '';
       this.#told.lacking('', '');
+      this.#builtFrom = history.built_from ?? null;
+      if (this.#builtFrom && this.#sources) this.#followCandles(this.#sources);
       for (const point of history.data) this.#take(candle(point));
     } catch (error) {
       if (signal.aborted || !(error instanceof RequestError)) throw error;
@@ -310,12 +321,7 @@ export class Loading {
         reset: () => this.load(),
       });
     }
-    for (const stream of found.candles) {
-      this.#set(stream, { filter: { symbol: this.symbol, interval: this.frame.name }, limit: 3 }, {
-        records: (records) => this.#takeCandles(records.filter(({ value }) => this.#shown(value, value.interval)).map(({ value }) => candle(value))),
-        reset: () => this.#loadCandles(this.#attempt.signal).catch(() => {}),
-      });
-    }
+    this.#followCandles(found);
     const components = [...found.tapes, ...found.candles];
     if (found.outages && components.length > 0) {
       this.#set('outages', { filter: { component: components } }, {
@@ -327,6 +333,32 @@ export class Loading {
         },
       });
     }
+  }
+
+  /** Follow the candles that are shown, or those that they are built of. @param {Sources} found */
+  #followCandles(found) {
+    for (const stream of found.candles) {
+      this.#set(stream, { filter: { symbol: this.symbol, interval: this.#builtFrom ?? this.frame.name }, limit: 3 }, {
+        records: (records) => {
+          if (this.#builtFrom) this.#again(records.some(({ value }) => value.symbol === this.symbol && value.interval === this.#builtFrom));
+          else this.#takeCandles(records.filter(({ value }) => this.#shown(value, value.interval)).map(({ value }) => candle(value)));
+        },
+        reset: () => this.#loadCandles(this.#attempt.signal).catch(() => {}),
+      });
+    }
+  }
+
+  /** What is built is not told of: ask for the newest when its parts change, once in a while. @param {boolean} changed */
+  #again(changed) {
+    if (!changed || !this.loaded || this.#due) return;
+    const { signal } = this.#attempt;
+    this.#due = setTimeout(() => {
+      this.#due = undefined;
+      const end = Math.floor(this.client.now());
+      candleHistory(this.symbol, this.frame.name, end - 2 * this.frame.width * 1000, end, signal)
+        .then((history) => !signal.aborted && this.#takeCandles(history.data.map(candle)))
+        .catch(() => {});
+    }, BUILT_EVERY_MS);
   }
 
   /** Follow a stream so, whether it was followed before or not. @param {string} stream @param {import('../flowd-client.js').Wish} wish @param {import('../flowd-client.js').Handlers} handlers */

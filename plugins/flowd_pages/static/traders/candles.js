@@ -4,7 +4,7 @@
  * @module traders/candles
  */
 
-import { RequestError, ask, candleFrames, candleHistory, sources } from '../chart/data.js';
+import { RequestError, ask, candleHistory, intervals as offered, sources } from '../chart/data.js';
 import { candle } from '../chart/model.js';
 import { symbolOf } from '../words.js';
 
@@ -55,8 +55,9 @@ export class Candles {
     const { signal } = this.#attempt;
     const symbol = symbolOf(coin);
     try {
-      const streams = symbol === null ? [] : sources(await ask('/status', {}, signal)).candles;
-      const intervals = symbol === null || streams.length === 0 ? [] : known ?? (await candleFrames(symbol));
+      const found = symbol === null ? null : sources(await ask('/status', {}, signal));
+      const streams = found?.candles ?? [];
+      const intervals = !found || symbol === null || streams.length === 0 ? [] : known ?? (await offered(found, symbol)) ?? [];
       const { start, interval } = choose(intervals);
       if (signal.aborted || symbol === null || interval === null) return;
       await this.#past(symbol, interval, start, signal);
