@@ -109,6 +109,8 @@ def test_one_control_of_time_drives_all_there_is(page: Page, house: House) -> No
     house.say({"notional": "700"}, {"notional": "900", "ago_ms": 2 * HOUR_MS})
     house.open(page)
     until(lambda: page.inner_text("#fact-volume") == "$1K", "an hour")
+    assert page.inner_text("#counted-trades") == "each trade once"
+    assert page.inner_text("#counted-liquidations").startswith("each liquidation once")
     until_rows(page, "largest", lambda found: [row[3] for row in found] == ["$700.00"])
 
     page.click("#window [data-value='4h']")

@@ -10,7 +10,7 @@ import { notConfigured, refused, totalsLines } from '../feed/words.js';
 import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, count, span as lasting } from '../format.js';
 import { connectionBadge, themeButton } from '../shell.js';
-import { since } from '../words.js';
+import { COUNTED, since } from '../words.js';
 import { Chart } from './chart.js';
 import { HEAT_HOURS, HOURS_KEPT, HOUR_MS, MINUTE_MS, SPANS, dollars, errorWords, heat, overlap, prune, span, unknowns } from './model.js';
 import { HeatMap, Rows, coinLine, largestLine, traderLine } from './tables.js';
@@ -214,6 +214,8 @@ class AnalyticsPage {
       const { since: from, lost } = this.#known(source);
       return [from, lost && `but for ${lost}`].filter(Boolean).join(', ');
     };
+    write(byId('counted-trades'), traded ? COUNTED.trades : '');
+    write(byId('counted-liquidations'), forced ? COUNTED.liquidations : '');
     write(byId('since-volume'), words(traded, STREAMS.fills));
     write(byId('since-liquidated'), words(forced, STREAMS.liquidations));
   }
