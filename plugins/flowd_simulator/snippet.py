@@ -26,11 +26,13 @@ url = "{websocket}"
 
 [sources.bybit-liquidations]
 kind = "bybit-liquidations"
+symbols = ["*"]
 url = "{bybit}"
 rest_url = "{bybit_rest}"
 
 [sources.okx-liquidations]
 kind = "okx-liquidations"
+symbols = ["*"]
 url = "{okx}"
 rest_url = "{okx_rest}"
 

@@ -3,53 +3,55 @@ readers of the other.
 """
 
 import os
-import re
 import signal
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.edge.process import COMMAND, Flowd
 
-ADDRESS = re.compile(r'^\s+(\w+) = "(.+)"$')
 WITHIN_S = 60.0
 
 
 @pytest.fixture
-def exchanges() -> Iterator[dict[str, str]]:
-    """The addresses of simulated exchanges where much is liquidated, by their names."""
+def exchanges() -> Iterator[dict[str, Any]]:
+    """Sources on simulated exchanges where much is liquidated, as they are to be configured."""
     command = [*COMMAND, "simulate", "--port=0", "--rest-port=0", "--rate=3000", "--fills=0"]
     env = {**os.environ, "NO_COLOR": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
             assert process.stdout is not None
-            found: dict[str, str] = {}
+            told = ""
             for line in process.stdout:
-                if match := ADDRESS.match(line.rstrip()):
-                    found[match[1]] = match[2]
                 if "Ctrl+C" in line:
                     break
-            yield found
+                told += line
+            yield tomllib.loads(told.partition("In flowd.toml:\n")[2])["sources"]
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
 
 
-def sources(found: dict[str, str]) -> str:
+def sources(found: dict[str, Any]) -> str:
     """Liquidations and instruments of both, from these addresses."""
-    return "\n".join(
-        f'[sources.{venue}]\nkind = "{venue}-liquidations"\nsymbols = ["*"]\n'
-        f'url = "{found[venue]}"\nrest_url = "{found[f"{venue}_rest"]}"\n'
-        f'[sources.{venue}-listed]\nkind = "{venue}-instruments"\n'
-        f'rest_url = "{found[f"{venue}_rest"]}"\n'
-        for venue in ("bybit", "okx")
-    )
+    lines = []
+    for venue in ("bybit", "okx"):
+        one = found[f"{venue}-liquidations"]
+        lines.append(
+            f'[sources.{venue}]\nkind = "{one["kind"]}"\nsymbols = ["*"]\n'
+            f'url = "{one["url"]}"\nrest_url = "{one["rest_url"]}"\n'
+            f'[sources.{venue}-listed]\nkind = "{venue}-instruments"\n'
+            f'rest_url = "{one["rest_url"]}"\n'
+        )
+    return "\n".join(lines)
 
 
 async def test_what_simulated_venues_tell_comes_to_the_readers(
-    exchanges: dict[str, str], tmp_path: Path
+    exchanges: dict[str, Any], tmp_path: Path
 ) -> None:
     with Flowd(tmp_path, None, extra=sources(exchanges)) as daemon:
         await daemon.start()
