@@ -639,7 +639,7 @@ def test_wallets_lead_to_the_page_of_a_trader_where_there_are_traders(
 
     shows(page, "document.querySelectorAll('#rows .line').length === 2")
     explorer = f"https://www.flowscan.xyz/address/0x{'AB' * 20}"
-    links = page.locator("#rows a[href]").evaluate_all(
+    links = page.locator("#rows a[href*='0x']").evaluate_all(
         "links => links.map((link) => [link.getAttribute('href'), link.target])"
     )
     ours = [[f"/traders/0x{'ab' * 20}", ""]] if known else []
