@@ -64,6 +64,7 @@ dist: $(STAMP)/tools $(STAMP)/pages  ## wheel, source archive, and executables f
 	@rm -rf dist
 	$(BIN)/python -m pip install --quiet build
 	$(BIN)/python -m build
+	@scripts/install-system binutils
 	$(BIN)/python scripts/executable.py dist/*.whl
 
 executable: dist  ## build them, and run the executables where there is no Python
