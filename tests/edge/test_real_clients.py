@@ -12,6 +12,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -43,14 +44,17 @@ def ask(script: str, package: str, at: Addresses, trusting: Path | None) -> Any:
         if trusting is None
         else {name: str(trusting) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
     )
-    done = subprocess.run(
-        [sys.executable, str(SCRIPTS / script), at.websocket, at.rest],
-        env={**os.environ, **trust, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    # One of them writes a log of its own where it is started.
+    with TemporaryDirectory() as place:
+        done = subprocess.run(
+            [sys.executable, str(SCRIPTS / script), at.websocket, at.rest],
+            cwd=place,
+            env={**os.environ, **trust, "PYTHONPATH": str(folder)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
