@@ -4,7 +4,7 @@
  * @module analytics/model
  */
 
-import { count, exact, short } from '../format.js';
+import { count, exact, dollars as written } from '../format.js';
 
 export const MINUTE_MS = 60_000;
 export const HOUR_MS = 3_600_000;
@@ -165,7 +165,7 @@ export function bought(buy, sell) {
 
 /** @param {number | string} value `$1.23M` */
 export function dollars(value) {
-  return `$${short(typeof value === 'number' ? value.toFixed(2) : value)}`;
+  return written(typeof value === 'number' ? value.toFixed(2) : value);
 }
 
 /**
