@@ -29,7 +29,14 @@ from flowd.upstream.http import Answer, BadBody, Http, NoAnswer, RateLimited
 from flowd.upstream.outages import Outage
 from flowd.values import codec, filters
 from flowd.values.clock import Clock
-from flowd.values.errors import BadRequest, UpstreamError, UpstreamSilent, UserError, unwrap
+from flowd.values.errors import (
+    BadRequest,
+    UpstreamError,
+    UpstreamSilent,
+    UserError,
+    suggestion,
+    unwrap,
+)
 from flowd.values.filters import Filter
 from flowd.values.record import Batch, Gap, Position, Record
 from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds
@@ -81,6 +88,7 @@ __all__ = [
     "follow_path",
     "hookimpl",
     "seconds",
+    "suggestion",
     "unwrap",
 ]
 

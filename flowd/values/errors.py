@@ -126,11 +126,16 @@ def nearest(wrong: str, known: Sequence[str]) -> list[str]:
     return difflib.get_close_matches(wrong, known, 1)
 
 
+def suggestion(wrong: str, known: Sequence[str]) -> str:
+    """How a message about a name that does not exist may end: with the nearest one, where one is
+    near.
+    """
+    return "".join(f'. Did you mean "{close}"?' for close in nearest(wrong, known))
+
+
 def did_you_mean(wrong: str, known: Sequence[str]) -> str:
-    """How a message about a name that does not exist ends: with the nearest one, else with all."""
-    for close in nearest(wrong, known):
-        return f'. Did you mean "{close}"?'
-    return f"; there are: {', '.join(known) or 'none'}"
+    """How it ends where all names can be told: with the nearest one, else with all."""
+    return suggestion(wrong, known) or f"; there are: {', '.join(known) or 'none'}"
 
 
 def unwrap(error: BaseException) -> BaseException:

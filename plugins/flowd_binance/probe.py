@@ -1,11 +1,10 @@
 """What Binance lists, asked before anything is started: for `flowd check --probe`."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from flowd.plugin import Answer, Http, UpstreamError
+from flowd.plugin import Answer, Http, UpstreamError, suggestion
 
 REST_OF = {"fstream.binance.com": "https://fapi.binance.com"}
 """Where the REST calls are that belong to a host of streams. Of another host it is not known."""
@@ -54,6 +53,5 @@ def _wrong(symbol: str, states: dict[str, str]) -> str | None:
         return None
     if state is not None:
         return f"symbols: {symbol} is listed and not traded now ({state})"
-    near = difflib.get_close_matches(symbol.upper(), states, 1)
-    remedy = f'. Did you mean "{near[0]}"?' if near else ""
+    remedy = suggestion(symbol.upper(), list(states))
     return f"symbols: Binance does not list {symbol} among its USD-M futures{remedy}"

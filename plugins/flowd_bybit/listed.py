@@ -2,7 +2,6 @@
 symbols" are.
 """
 
-import difflib
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -11,7 +10,7 @@ import trio
 from attrs import field, frozen
 
 from flowd.market import Instrument
-from flowd.plugin import Feed, Http, Seconds, UpstreamError
+from flowd.plugin import Feed, Http, Seconds, UpstreamError, suggestion
 from flowd_bybit.rest import Rest, rest_of
 
 FRESH_MS: Final = 3_600_000
@@ -117,6 +116,5 @@ async def unlisted(rest_url: str, symbols: Sequence[str], http: Http) -> list[st
 
 
 def _wrong(symbol: str, listed: Sequence[str]) -> str:
-    near = difflib.get_close_matches(symbol, listed, 1)
-    remedy = f'. Did you mean "{near[0]}"?' if near else ""
+    remedy = suggestion(symbol, listed)
     return f"symbols: Bybit does not list {symbol} among its linear USDT perpetuals{remedy}"

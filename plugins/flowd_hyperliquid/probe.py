@@ -1,11 +1,10 @@
 """What Hyperliquid lists, asked before anything is started: for `flowd check --probe`."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from flowd.plugin import Http, UpstreamError
+from flowd.plugin import Http, UpstreamError, suggestion
 
 SCHEMES = {"ws": "http", "wss": "https"}
 
@@ -38,6 +37,5 @@ def _wrong(coin: str, delisted: dict[str, bool]) -> str | None:
         return f"coins: {coin} was delisted by Hyperliquid"
     if coin in delisted:
         return None
-    near = difflib.get_close_matches(coin, delisted, 1)
-    remedy = f'. Did you mean "{near[0]}"?' if near else ""
+    remedy = suggestion(coin, list(delisted))
     return f"coins: Hyperliquid does not list {coin} among its perpetuals{remedy}"

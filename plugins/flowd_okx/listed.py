@@ -2,7 +2,6 @@
 contract is.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -11,7 +10,7 @@ import trio
 from attrs import field, frozen
 
 from flowd.market import Instrument
-from flowd.plugin import Feed, Http, Seconds, UpstreamError
+from flowd.plugin import Feed, Http, Seconds, UpstreamError, suggestion
 from flowd_okx.parse import Swap
 from flowd_okx.rest import Rest, rest_of
 
@@ -158,6 +157,5 @@ async def unlisted(rest_url: str, symbols: Sequence[str], http: Http) -> list[st
 
 
 def _wrong(symbol: str, listed: set[str]) -> str:
-    near = difflib.get_close_matches(symbol, sorted(listed), 1)
-    remedy = f'. Did you mean "{near[0]}"?' if near else ""
+    remedy = suggestion(symbol, sorted(listed))
     return f"symbols: OKX does not list {symbol} among its linear USDT perpetuals{remedy}"
