@@ -19,7 +19,7 @@ from flowd_binance.rest import Rest
 KEPT_MAX = 20_000
 """Instruments that are kept. Binance lists some eight hundred."""
 PORTION = 100
-"""Rows that are read and published in one step."""
+"""Rows that are read in one step."""
 
 
 def _every(_: object, attribute: Any, every: Seconds) -> None:
@@ -54,24 +54,27 @@ async def instruments(config: Config, feed: Feed[Instrument]) -> None:
     budget = feed.budget("binance", per_minute=config.weight_per_minute)
     rest = Rest(config.rest_url, feed.http, budget, feed.clock)
     while True:
-        rows = await rest.exchange_info()
-        asked_ms = feed.clock()
-        listed: set[str] = set()
-        for start in range(0, len(rows), PORTION):
-            for row in rows[start : start + PORTION]:
-                try:
-                    found = instrument(row, asked_ms)
-                except ValueError as error:
-                    feed.drop(f"instrument: {error}", row)
-                    continue
-                listed.add(found.key)
-                feed.publish(found, key=found.key)
-            await trio.lowlevel.checkpoint()
-        if listed:  # An answer of which nothing can be read says nothing of what is gone.
-            for gone in [r.value.key for r in feed.records() if r.value.key not in listed]:
-                feed.forget(gone)
+        found = await _read(await rest.exchange_info(), feed)
+        if found:  # An answer of which nothing can be read says nothing of what is gone.
+            await feed.replace(found)
         feed.delivering()
         await trio.sleep(config.every)
+
+
+async def _read(rows: list[object], feed: Feed[Instrument]) -> dict[str, Instrument]:
+    """What these rows list, by key. One that cannot be read is counted, and left out."""
+    now_ms = feed.clock()
+    found: dict[str, Instrument] = {}
+    for count, row in enumerate(rows, 1):
+        try:
+            one = instrument(row, now_ms)
+        except ValueError as error:
+            feed.drop(f"instrument: {error}", row)
+        else:
+            found[one.key] = one
+        if not count % PORTION:
+            await trio.lowlevel.checkpoint()
+    return found
 
 
 def instrument(row: object, time_ms: int) -> Instrument:

@@ -17,8 +17,6 @@ FRESH_MS: Final = 3_600_000
 """The list is asked for again so often: new contracts begin without notice."""
 OLD_MS: Final = 7 * 86_400_000
 """A list that is older than this is not believed."""
-PORTION: Final = 100
-"""Instruments that are published in one step."""
 TABLE: Final = "listed"
 KEY: Final = "linear"
 
@@ -50,13 +48,7 @@ async def instruments(config: Config, feed: Feed[Instrument]) -> None:
     """Keep the table of what is listed. UpstreamError when Bybit does not tell it."""
     rest = rest_of(config.rest_url, feed)
     while True:
-        found = {one.key: one for one in await rest.instruments()}
-        for gone in [key for r in feed.records() if (key := r.value.key) not in found]:
-            feed.forget(gone)
-        for number, (key, one) in enumerate(found.items(), 1):
-            feed.publish(one, key=key)
-            if not number % PORTION:
-                await trio.lowlevel.checkpoint()
+        await feed.replace({one.key: one for one in await rest.instruments()})
         feed.delivering()
         await trio.sleep(config.every)
 

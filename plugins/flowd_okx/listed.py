@@ -22,8 +22,6 @@ APART_S: Final = 60.0
 """Between two lists that are asked for because of an unknown contract."""
 RETRY_S: Final = 600.0
 """After a daily list that could not be had."""
-PORTION: Final = 100
-"""Instruments that are published in one step."""
 TABLE: Final = "listed"
 
 
@@ -55,13 +53,7 @@ async def instruments(config: Config, feed: Feed[Instrument]) -> None:
     rest = rest_of(config.rest_url, feed)
     while True:
         told = [swap.instrument for swap in await rest.swaps()]
-        found = {one.key: one for one in told if one is not None}
-        for gone in [key for r in feed.records() if (key := r.value.key) not in found]:
-            feed.forget(gone)
-        for number, (key, one) in enumerate(found.items(), 1):
-            feed.publish(one, key=key)
-            if not number % PORTION:
-                await trio.lowlevel.checkpoint()
+        await feed.replace({one.key: one for one in told if one is not None})
         feed.delivering()
         await trio.sleep(config.every)
 

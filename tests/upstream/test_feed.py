@@ -14,8 +14,10 @@ from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import WebSocketConnection
 
 from flowd import testing
+from flowd.plugin import Source
 from flowd.stream.log import Retain, Stream
-from flowd.upstream.feed import Feed
+from flowd.stream.volatile import MemoryStore
+from flowd.upstream.feed import PORTION, Feed
 from flowd.values.clock import trio_clock
 from flowd.values.errors import UpstreamError
 
@@ -26,6 +28,11 @@ URL = "wss://exchange.example/ws"
 @frozen
 class Tick:
     price: int
+
+
+@frozen
+class Nothing:
+    """A component without settings."""
 
 
 async def no_dial(url: SplitResult) -> trio.abc.Stream:
@@ -139,6 +146,94 @@ def test_what_was_published_and_is_retained_can_be_read() -> None:
 
     assert [record.value for record in feed.records()] == [Tick(2), Tick(3)]
     assert feed.retain == Retain(2)
+
+
+async def test_a_list_replaces_all_that_was_in_the_table(autojump_clock: MockClock) -> None:
+    feed = make_feed()
+    first = await feed.replace({"BTC": Tick(1), "ETH": Tick(2), "LUNA": Tick(3)})
+
+    changed = await feed.replace({"BTC": Tick(1), "ETH": Tick(5), "SOL": Tick(4)})
+    again = await feed.replace({"SOL": Tick(4), "ETH": Tick(5), "BTC": Tick(1)})
+
+    assert (first, changed) == ({"BTC", "ETH", "LUNA"}, {"ETH", "SOL", "LUNA"})
+    assert again == set()
+    assert {r.key: r.value.price for r in feed.records()} == {"BTC": 1, "ETH": 5, "SOL": 4}
+    assert (feed.tally.published, feed.tally.duplicates) == (5, 4)
+    assert await feed.replace({}) == {"BTC", "ETH", "SOL"}
+    assert feed.records() == []
+
+
+async def test_a_list_replaces_nothing_that_has_no_key(autojump_clock: MockClock) -> None:
+    feed = make_feed()
+    feed.publish(Tick(7))
+
+    await feed.replace({"BTC": Tick(1)})
+    await feed.replace({})
+
+    assert [record.value for record in feed.records()] == [Tick(7)]
+
+
+async def test_a_record_of_a_list_that_cannot_be_published_forgets_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    feed = make_feed()
+    await feed.replace({"BTC": Tick(1), "ETH": Tick(2)})
+    bad = cast(Tick, Order(5))
+
+    with pytest.raises(TypeError, match="orders carries Tick, not Order"):
+        await feed.replace({"SOL": Tick(3), "LUNA": bad, "DOGE": Tick(4)})
+
+    assert [record.key for record in feed.records()] == ["BTC", "ETH", "SOL"]
+
+
+async def test_a_long_list_lets_others_run_in_between(autojump_clock: MockClock) -> None:
+    feed = make_feed()
+    steps: list[int] = []
+
+    class Steps(trio.abc.Instrument):
+        before = 0
+
+        def before_task_step(self, task: Any) -> None:
+            self.before = len(feed.records())
+
+        def after_task_step(self, task: Any) -> None:
+            steps.append(len(feed.records()) - self.before)
+
+    watch = Steps()
+    trio.lowlevel.add_instrument(watch)
+    await feed.replace({str(number): Tick(number) for number in range(1000)})
+    await feed.replace({"1": Tick(1)})
+    trio.lowlevel.remove_instrument(watch)
+
+    assert (max(steps), min(steps)) == (PORTION, -PORTION)
+    assert len(feed.records()) == 1
+
+
+async def test_what_a_list_held_before_a_restart_is_forgotten_after_it(
+    autojump_clock: MockClock,
+) -> None:
+    lists = [{"BTC": Tick(1), "LUNA": Tick(2)}, {"BTC": Tick(1), "ETH": Tick(3)}]
+    changed: list[set[str]] = []
+
+    async def tell(config: Nothing, feed: Feed[Tick]) -> None:
+        changed.append(await feed.replace(lists[len(changed)]))
+        feed.delivering()
+        await trio.sleep_forever()
+
+    class Plugin:
+        @staticmethod
+        def flowd_sources() -> list[Source]:
+            return [Source("listed", tell, Nothing, record=Tick)]
+
+    toml, registry = '[sources.all]\nkind = "listed"\n', testing.registry(Plugin)
+    store = MemoryStore()
+    for _ in lists:
+        async with testing.daemon(toml, registry=registry, store=store) as daemon:
+            await trio.sleep(5)
+            keys = [record.key for record in daemon.streams["all"].after(0)]
+
+    assert keys == ["BTC", "ETH"]
+    assert changed == [{"BTC", "LUNA"}, {"ETH", "LUNA"}]
 
 
 def test_a_table_is_the_same_whenever_it_is_asked_for() -> None:
