@@ -114,8 +114,8 @@ def serve(port: int, ports: dict[str, int]) -> int:
             signal.signal(number, lambda number, _: daemon.send_signal(number))
         print(f"flowd demo: open http://127.0.0.1:{port}/ (Ctrl-C ends it).", flush=True)
         print(
-            "The exchanges are made up, and break one frame in 500 on purpose: warnings about "
-            "frames that are no JSON are part of the demo.",
+            "The exchanges are made up, and break frames on purpose: warnings about what is no "
+            "JSON, or makes no sense, are part of the demo.",
             flush=True,
         )
         return daemon.wait()

@@ -15,7 +15,7 @@ import typer
 from attrs import evolve
 
 from flowd_simulator.durations import duration, share
-from flowd_simulator.faults import Faults, InfoFault
+from flowd_simulator.faults import Faults, InfoFault, tell
 from flowd_simulator.instruments import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
@@ -197,13 +197,22 @@ def simulate(
         partial(okx.serve, host=host, port=_beside(port, 5, okx_port)),
     )
 
+    told = {
+        "Binance": faults,
+        "Hydromancer": hydromancer.faults,
+        "Hyperliquid": hyperliquid.faults,
+        "Bybit": bybit.faults,
+        "OKX": okx.faults,
+    }
+
     def begin(*addresses: Any) -> None:
         chain.tape.begin(_clock())
         _welcome(binance.market.instruments, *addresses)
 
     failures: list[OSError] = []
     try:
-        trio.run(_main, services, begin, chain.run, play if frames else None)
+        running = (chain.run, partial(tell, told), *((play,) if frames else ()))
+        trio.run(_main, services, begin, running)
     except* OSError as errors:
         failures += leaves(errors)
     if failures:
@@ -218,16 +227,14 @@ def _beside(port: int, number: int, said: int | None) -> int:
 async def _main(
     services: tuple[Callable[..., Awaitable[None]], ...],
     begin: Callable[..., None],
-    trade: Callable[[], Awaitable[None]],
-    play: Callable[[], Awaitable[None]] | None,
+    running: tuple[Callable[[], Awaitable[None]], ...],
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             # The past takes its time; that a port is taken is known before.
             begin(*[await nursery.start(serve) for serve in services])
-            nursery.start_soon(trade)
-            if play is not None:
-                nursery.start_soon(play)
+            for run in running:
+                nursery.start_soon(run)
             async for _ in signals:
                 break
             nursery.cancel_scope.cancel()

@@ -34,8 +34,8 @@ class InfoFault(StrEnum):
     error = "error"
 
 
-TELL_S: Final = 10.0
-"""What is sent broken or twice is told together, so often."""
+TELL_S: Final = 60.0
+"""What all exchanges send broken or twice is told in one line, so often."""
 Json = dict[str, Any]  # Any: frames of every shape come by
 Spoil = Callable[[str], str]
 
@@ -63,7 +63,7 @@ class Faults:
     info_for_s: float = 30.0
     stalled: bool = False
     _sent: Counter[str] = field(factory=Counter, init=False, repr=False)
-    """What was sent on purpose and not yet told of, by what it was."""
+    """How many frames were sent doubled or broken and not yet told of."""
 
     async def run(self, who: str, cut: Callable[[], int]) -> None:
         """Let happen what is due by the clock, for ever; `cut` cuts all connections and says how
@@ -74,7 +74,6 @@ class Faults:
         if self.info is not None and self.info_every_s is None:
             logger.info("/info of %s fails all the time, on purpose: %s", who, self.info)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tell_every, TELL_S, who)
             if self.drop_every_s is not None:
                 nursery.start_soon(self._cut_every, self.drop_every_s, who, cut)
             if self.stall_every_s is not None:
@@ -87,13 +86,10 @@ class Faults:
             await trio.sleep(period_s)
             logger.info("cutting %d connections of %s, as scheduled", cut(), who)
 
-    async def _tell_every(self, period_s: float, who: str) -> None:
-        while True:
-            await trio.sleep(period_s)
-            if self._sent:
-                told = ", ".join(f"{count} {what}" for what, count in sorted(self._sent.items()))
-                logger.info("%s sent on purpose within %gs: %s", who, period_s, told)
-                self._sent.clear()
+    def take_sent(self) -> dict[str, int]:
+        """How many frames were sent doubled or broken on purpose since this was asked last."""
+        sent, self._sent = self._sent, Counter()
+        return dict(sent)
 
     async def _stall_every(self, period_s: float, who: str) -> None:
         while True:
@@ -126,8 +122,31 @@ class Faults:
             ways = GARBAGE if garbage is None else garbage
             way = random.choice(tuple(ways))
             frames.insert(0, ways[way](text))
-            self._sent[f"garbage ({way})"] += 1
+            self._sent["broken"] += 1
         return frames
+
+
+async def tell(exchanges: Mapping[str, Faults], period_s: float = TELL_S) -> None:
+    """Say once what goes wrong with frames on purpose, and then how often it did: for ever, in one
+    line each period for all exchanges, by their names, and none where nothing did.
+    """
+    shares = {(one.garbage, one.duplicate) for one in exchanges.values()}
+    for garbage, duplicate in sorted(shares):
+        parts = {"broken": garbage, "doubled": duplicate}
+        words = [f"1 frame in {1 / share:.3g} is {what}" for what, share in parts.items() if share]
+        if words:
+            both = ", ".join(words)
+            logger.info("on purpose %s: how often it happened is told every %gs", both, period_s)
+    while True:
+        await trio.sleep(period_s)
+        counts = {name: one.take_sent() for name, one in exchanges.items()}
+        told = [
+            f"{name} {', '.join(f'{count} {what}' for what, count in sorted(sent.items()))}"
+            for name, sent in counts.items()
+            if sent
+        ]
+        if told:
+            logger.info("on purpose within %gs: %s", period_s, "; ".join(told))
 
 
 def spoil(kind: str, text: str) -> str:

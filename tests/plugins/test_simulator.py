@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import ssl
 import subprocess
@@ -25,12 +24,14 @@ import pytest
 import trio
 import trio.testing
 import trustme
+from attrs import evolve
 from flowd_simulator.binance import Addresses, Binance
 from flowd_simulator.binance.control import Subscriptions, answer
 from flowd_simulator.candles import Candle
 from flowd_simulator.command import simulate
 from flowd_simulator.durations import duration
-from flowd_simulator.faults import GARBAGE, Faults, spoil
+from flowd_simulator.faults import GARBAGE, NONSENSE, Faults, spoil
+from flowd_simulator.faults import tell as faults_told
 from flowd_simulator.intervals import following, opening, width_ms
 from flowd_simulator.market import LISTED_MS, Market
 from flowd_simulator.orders import ForcedOrder, OrderFlow
@@ -872,21 +873,36 @@ def test_faults_strike_at_the_rate_asked_for():
     assert sum(len(frames) - 1 for frames in sent) == pytest.approx(200, abs=60)
 
 
-async def test_what_is_sent_wrong_on_purpose_is_told_as_such(autojump_clock, nursery, caplog):
+async def test_an_exchange_that_is_slow_on_purpose_is_told_as_such(autojump_clock, nursery, caplog):
     caplog.set_level("INFO")
-    exchange = make_exchange(faults=Faults(garbage=1.0, duplicate=1.0, slow_s=0.1))
-    nursery.start_soon(exchange.run)
-    client = await dial(exchange, nursery, "/market/ws/btcusdt@forceOrder")
+    nursery.start_soon(make_exchange(faults=Faults(slow_s=0.1)).run)
+    await trio.sleep(1)
 
-    for number in range(1, 4):
-        exchange.liquidate("BTCUSDT", "SELL", "84500.10", f"{number}.000")
-    await texts_for(client, 35)
+    (record,) = caplog.records
+    assert record.message == "Binance holds back all that it says for 0.1s, on purpose"
 
-    held, *told = [record.message for record in caplog.records]
-    assert held == "Binance holds back all that it says for 0.1s, on purpose"
-    (line,) = told
-    assert line.startswith("Binance sent on purpose within 10s: 3 doubled, ")
-    assert sum(map(int, re.findall(r"(\d+) garbage \(", line))) == 3
+
+async def test_what_exchanges_send_wrong_on_purpose_is_one_line_a_minute(
+    autojump_clock, nursery, caplog
+):
+    caplog.set_level("INFO")
+    faults = Faults(garbage=1.0, duplicate=1.0)
+    exchanges = {"Binance": faults, "Bybit": evolve(faults), "OKX": Faults()}
+    nursery.start_soon(faults_told, exchanges)
+    random = Random(1)
+
+    for minute in range(3):
+        for name in ("Binance", "Bybit", "OKX")[minute:]:
+            for _ in range(minute + 2):
+                exchanges[name].frames("{}", random, NONSENSE)
+        await trio.sleep(61 if not minute else 60)
+
+    assert [record.message for record in caplog.records] == [
+        "on purpose 1 frame in 1 is broken, 1 frame in 1 is doubled: "
+        "how often it happened is told every 60s",
+        "on purpose within 60s: Binance 2 broken, 2 doubled; Bybit 2 broken, 2 doubled",
+        "on purpose within 60s: Bybit 3 broken, 3 doubled",
+    ]
 
 
 async def test_slow_frames_are_late_but_not_fewer(autojump_clock, nursery):
