@@ -22,6 +22,7 @@ from flowd.stream.cursor import Cursor
 from flowd.stream.index import Index
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.log import Stream
+from flowd.stream.several import Once, news_of
 from flowd.upstream.budget import Budget
 from flowd.upstream.connection import Upstream
 from flowd.upstream.feed import Feed
@@ -63,6 +64,7 @@ __all__ = [
     "Input",
     "Live",
     "NoAnswer",
+    "Once",
     "Outage",
     "Position",
     "RateLimited",
@@ -87,6 +89,7 @@ __all__ = [
     "filters",
     "follow_path",
     "hookimpl",
+    "news_of",
     "seconds",
     "suggestion",
     "unwrap",

@@ -35,7 +35,7 @@ RANKS = """
 INSIDE = """
 values    buckets clock codec errors limits settings tally / filters record
 stream    cursor cut held journal seek seen / log segments / reading / inputs snapshot
-          / index memory stores volatile
+          / index memory several stores volatile
 upstream  asked budget slices / connection http outages reach / renewal / feed misses / watch
 channel   audience guard packing prepared / client / row / channel / channels
 door      desk head parameters / addresses outgoing readable readers rules visit websocket

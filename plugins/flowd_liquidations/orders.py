@@ -1,18 +1,11 @@
 """The orders of all inputs: each input with a place of its own, each order once."""
 
-from collections.abc import Iterable
-from typing import Any
-
-import trio
 from attrs import frozen
 
 from flowd.market import Fill, Liquidation
-from flowd.plugin import Cursor, Input, Stream
+from flowd.plugin import Cursor, Input, Once, Stream
 from flowd_liquidations.accumulator import Accumulator, order_of
 from flowd_liquidations.timeframe import MINUTE_MS
-
-REMEMBERED = 20_000
-"""Orders of each input by which is found what another one tells again."""
 
 Order = Liquidation | Fill
 
@@ -24,38 +17,6 @@ class Reached:
     """
 
     time_ms: int
-
-
-class Once:
-    """Which orders were counted lately, of all inputs. An order's id names it for ever, whoever
-    tells it; each stream knows its own, and here is what several have in common.
-    """
-
-    def __init__(self) -> None:
-        self._seen: list[dict[str, None]] = []
-
-    def of(self, told: Iterable[str]) -> "Told":
-        """For one more input, of which these orders were counted, the newest last."""
-        seen = dict.fromkeys(told)
-        self._seen.append(seen)
-        return Told(seen, self._seen)
-
-
-class Told:
-    """What one input told, and whether it was news."""
-
-    def __init__(self, own: dict[str, None], seen: list[dict[str, None]]) -> None:
-        self._own = own
-        self._seen = seen
-
-    def news(self, id: str) -> bool:
-        """Whether no input has told this order; from now on one has."""
-        if any(id in seen for seen in self._seen):
-            return False
-        self._own[id] = None
-        if len(self._own) > REMEMBERED:
-            del self._own[next(iter(self._own))]
-        return True
 
 
 class Reader:
@@ -75,7 +36,7 @@ class Reader:
 
     def told(self) -> list[str]:
         """The ids of what was counted, as far as it is still there, the newest last."""
-        batch = self.input.read(max(0, self.done - REMEMBERED), first=True, upto=self.done)
+        batch = self.input.read(max(0, self.done - Once.REMEMBERED), first=True, upto=self.done)
         return [one.value.id for one in batch.records if order_of(one.value) is not None]
 
     def dealt_with(self) -> None:
@@ -120,7 +81,7 @@ class Orders:
             if told is None:
                 reader.newest_ms = accumulator.add(batch, since_ms)
             else:
-                reader.newest_ms = accumulator.add(batch, since_ms, told.news)
+                reader.newest_ms = accumulator.add(batch, since_ms, told)
             level = level and reader.cursor.position == reader.input.head
         return level
 
@@ -128,18 +89,3 @@ class Orders:
         """All that was read is published. To be called in the step in which that is done."""
         for reader in self._readers:
             reader.dealt_with()
-
-
-async def news(inputs: list[Input[Any]], seqs: list[int]) -> bool:
-    """Wait until an input has something after its seq; False when all were closed and none has."""
-    if len(inputs) == 1:
-        return await inputs[0].news(seqs[0])
-    async with trio.open_nursery() as nursery:
-
-        async def look(one: Input[Any], seq: int) -> None:
-            if await one.news(seq):
-                nursery.cancel_scope.cancel()
-
-        for one, seq in zip(inputs, seqs, strict=True):
-            nursery.start_soon(look, one, seq)
-    return any(one.head.seq > seq for one, seq in zip(inputs, seqs, strict=True))

@@ -24,10 +24,10 @@ import trio
 from attrs import Factory, field, frozen
 
 from flowd.market import Bucket
-from flowd.plugin import Feed, Input, Seconds, Stream, StreamName, Streams
+from flowd.plugin import Feed, Input, Seconds, Stream, StreamName, Streams, news_of
 from flowd_liquidations.accumulator import Accumulator
 from flowd_liquidations.backfill import Backfill
-from flowd_liquidations.orders import Orders, Reached, news
+from flowd_liquidations.orders import Orders, Reached
 from flowd_liquidations.shelf import Shelf
 from flowd_liquidations.timeframe import STANDARD, Timeframes, ordered, parse
 
@@ -191,7 +191,7 @@ async def accumulate(inputs: list[Input[Any]], paces: list[Pace]) -> None:
     while True:
         with trio.move_on_at(min(pace.due for pace in paces)) as waiting:
             seqs = [min(reached) for reached in zip(*(p.orders.seqs for p in paces), strict=True)]
-            if not await news(inputs, seqs):
+            if not await news_of(inputs, seqs):
                 break
         if not waiting.cancelled_caught:
             await pause(inputs, soonest - trio.current_time())
