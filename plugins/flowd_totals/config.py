@@ -24,22 +24,33 @@ def _windows(_: object, attribute: Any, names: list[str]) -> None:
 
 @frozen
 class Config:
-    """`input` is a stream of fills, trades or liquidations; `count` which of its fills make up the
-    market's volume.
+    """`input` or `inputs` are streams of fills, trades or liquidations; `count` which of their
+    fills make up the market's volume.
 
     `top` is how many rows a ranking has, `every` how often what changed is published.
     """
 
-    input: StreamName
+    input: StreamName | None = None
+    inputs: list[StreamName] = field(factory=list, kw_only=True)
     windows: list[str] = field(factory=lambda: list(WINDOWS), validator=_windows)
     top: int = 20
     every: Seconds = Seconds(2.0)
     count: Counted = "takers"
 
     def __attrs_post_init__(self) -> None:
+        if not self.names:
+            raise ValueError(
+                "neither input nor inputs: name a stream of fills, trades or liquidations, or "
+                "several"
+            )
         if not 1 <= self.top <= TOP_MAX:
             raise ValueError(f"top = {self.top}: expected a number from 1 to {TOP_MAX}")
         if self.every < EVERY_MIN_S:
             raise ValueError(f"every = {self.every:g}s: expected at least 100ms")
         # It brings numpy: only who configures totals pays for that, and before the loop turns.
         import_module("flowd_totals.board")
+
+    @property
+    def names(self) -> list[str]:
+        """All streams that are summed up, each once."""
+        return list(dict.fromkeys([*([self.input] if self.input else []), *self.inputs]))

@@ -61,6 +61,10 @@ class Intake:
         self._width_ms = width_ms
         self._drop = drop
 
+    def counts(self, value: Value) -> bool:
+        """Whether a row is in any sum, the market's or a trader's."""
+        return not self._liquidated or not isinstance(value, Fill) or value.role == "liquidated"
+
     def sum(self, values: Iterable[Value], now_ms: int) -> dict[int, Part]:
         """What happened in each span, by the span's beginning."""
         parts: dict[int, Part] = {}

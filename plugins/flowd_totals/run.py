@@ -9,11 +9,12 @@ from collections.abc import Iterable
 
 import trio
 
-from flowd.market import Liquidation, Trade
-from flowd.plugin import Cursor, Feed, Input, Streams, UserError
+from flowd.market import Fill, Liquidation, Trade
+from flowd.plugin import Feed, Input, Streams, UserError, news_of
 from flowd_totals.board import ERROR_SHARE, NAMES_EXACT
 from flowd_totals.config import Config
 from flowd_totals.intake import Intake, Part, Value
+from flowd_totals.places import Places
 from flowd_totals.records import (
     By,
     CoinHour,
@@ -54,7 +55,7 @@ class Totals:
         self._venues = Venues(feed.table("venues", Venue))
         # A minute must be whole spans of the intake, as all steps and hours then are.
         width_ms = min(self.steps.levels[0].step_ms, MINUTE_MS)
-        self._intake = Intake(config.count, width_ms, feed.drop)
+        self.intake = Intake(config.count, width_ms, feed.drop)
         self._published: dict[str, list[tuple[int, int, int]]] = {}
 
     async def load(self) -> None:
@@ -74,7 +75,7 @@ class Totals:
     def add(self, values: Iterable[Value]) -> None:
         """Count these rows; nothing of them is in a table before `save`."""
         now_ms = self._feed.clock()
-        for start_ms, part in self._intake.sum(values, now_ms).items():
+        for start_ms, part in self.intake.sum(values, now_ms).items():
             if not self._add(part, start_ms, now_ms):
                 for _ in range(part.count):
                     self._feed.drop("too late")
@@ -90,7 +91,7 @@ class Totals:
         return self.scattered or self._hours.changed >= SUMS_MAX
 
     def save(self) -> None:
-        """Write what was added. To be called in one step with `cursor.done()`."""
+        """Write what was added. To be called in one step with `places.done()`."""
         now_ms = self._feed.clock()
         self.steps.save()
         self._venues.save()
@@ -115,7 +116,7 @@ class Totals:
                 step.coins.add(name, buy, sell, count)
             for name, (buy, sell, count) in part.traders.items():
                 step.traders.add(name, buy, sell, count)
-            rows = part.largest(self._top, step.least(self._top), self._intake.trader)
+            rows = part.largest(self._top, step.least(self._top), self.intake.trader)
             if rows:
                 step.largest = largest_of(step.largest + rows, self._top)
         in_minutes = self._minutes.keeps(start_ms, now_ms)
@@ -166,42 +167,60 @@ class Totals:
 
 
 async def run(config: Config, streams: Streams, feed: Feed[Ranking]) -> None:
-    """Read, add up, save and publish; ends when the input does."""
-    rows: Input[Value] = streams[config.input]
-    if rows.record is Trade and config.count == "liquidated":
-        raise UserError(
-            f'count = "liquidated": {config.input} carries public trades, which do not say whose '
-            "were liquidations; leave count out, or read fills or liquidations"
-        )
+    """Read, add up, save and publish; ends when its inputs do."""
+    inputs: list[Input[Value]] = [streams[name] for name in config.names]
+    check(config, inputs)
     # A liquidation does not tell whose it was.
-    by: tuple[By, ...] = ("coins",) if rows.record is Liquidation else ("coins", "traders")
-    totals = Totals(config, feed, by)
+    nobodys = all(one.record is Liquidation for one in inputs)
+    totals = Totals(config, feed, ("coins",) if nobodys else ("coins", "traders"))
     await totals.load()
-    cursor = rows.cursor()
+    places = Places(inputs, totals.intake.counts)
+    await places.load()
     more = True
     while more:
         due = trio.current_time() + config.every
-        more = await _read(rows, cursor, totals, due)
-        # No checkpoint in between: sums and place belong to the same instant.
+        more = await _read(inputs, places, totals, due)
+        # No checkpoint in between: sums and places belong to the same instant.
         totals.save()
-        cursor.done()
+        places.done()
         await totals.publish()
         if more:
             await trio.sleep_until(due)
 
 
-async def _read(rows: Input[Value], cursor: Cursor[Value], totals: Totals, due: float) -> bool:
+def check(config: Config, inputs: Iterable[Input[Value]]) -> None:
+    """UserError where what these carry cannot be one sum."""
+    named = {one.record: one.name for one in inputs}
+    if Trade in named and config.count == "liquidated":
+        raise UserError(
+            f'count = "liquidated": {named[Trade]} carries public trades, which do not say whose '
+            "were liquidations; leave count out, or read fills or liquidations"
+        )
+    if Trade in named and len(named) > 1:
+        raise UserError(
+            f"inputs: {named[Trade]} carries public trades, the others do not, and a sum of both "
+            "would count trades twice or with forced orders; give each a totals of its own"
+        )
+    if {Fill, Liquidation} <= named.keys() and config.count == "takers":
+        raise UserError(
+            f"inputs: {named[Fill]} carries all trades of its accounts and {named[Liquidation]} "
+            'forced orders, which are no one sum; count = "liquidated" takes only forced ones of '
+            "both"
+        )
+
+
+async def _read(inputs: list[Input[Value]], places: Places, totals: Totals, due: float) -> bool:
     """Add up what comes until a time; False when no more will come."""
     limit = BATCH_MIN
     with trio.move_on_at(due):
-        while await rows.news(cursor.position.seq):
-            batch = cursor.read(limit=limit)
-            totals.add([record.value for record in batch.records])
+        while await news_of(inputs, places.seqs):
+            for values in places.read(limit):
+                totals.add(values)
             limit = BATCH_MIN if totals.scattered else min(2 * limit, BATCH_MAX)
             if totals.full:
                 totals.save()
-                cursor.done()
-            if cursor.position == rows.head:
+                places.done()
+            if places.level:
                 await trio.sleep(PAUSE_S)
             else:
                 await trio.lowlevel.checkpoint()
