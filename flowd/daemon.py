@@ -165,11 +165,11 @@ class Daemon:
             readers=self.readers,
             reconnect=self._reconnect,
         )
-        self.web = web.Web(app)
+        self.web = web.Web(app, settings.base_path)
         clients = Clients(self.streams, self.channels, machine.clock, self.readers)
         guard, prepared = self.channels.guard, self.channels.prepared
         polls = Polls(self._inputs("door", {}), machine.clock, guard, prepared)
-        self.door = Door(self.streams, clients, polls, self.web, settings.rules)
+        self.door = Door(self.streams, clients, polls, self.web, settings.rules, settings.base_path)
         for part in self.plan.order:
             self._add_component(part)
         self.watch.resume(memory.saved_ms)
@@ -306,7 +306,8 @@ class Daemon:
 
     def _describe(self) -> dict[str, Any]:
         paths = [(route.path, route.leads_to) for route in self.door.routes]
-        return openapi.openapi(__version__, self.streams.values(), paths, self.web.routes())
+        at = self.config.settings.base_path
+        return openapi.openapi(__version__, self.streams.values(), paths, self.web.routes(), at)
 
     # -- running --
 

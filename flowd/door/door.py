@@ -75,13 +75,14 @@ class Door:
         polls: Polls,
         app: App,
         rules: Rules,
+        base_path: str = "",
     ) -> None:
         self.counts = Counts()
         self.routes: list[Route] = []
         self.clients = clients
         self.polls = polls
         limits = clients.limits
-        self.heads = Heads(limits.heads_bytes)
+        self.heads = Heads(limits.heads_bytes, base_path)
         self.room = Room(limits)
         self.outgoing = Outgoing(limits.outgoing_bytes)
         self.memory = (self.heads.figures, self.outgoing.figures)
@@ -89,6 +90,7 @@ class Door:
         self._limits = limits
         self._readers = clients.readers
         self._rules = rules
+        self._base = base_path
         pace = limits.max_requests_per_s or REQUESTS_PER_S
         self._requests = Buckets(pace, BURST_S * pace)
         self._guesses = Buckets(GUESSES_PER_S, GUESSES_MAX)
@@ -277,7 +279,7 @@ class Door:
         gzip = False
         if live.websocket:
             if not head.wants_websocket:
-                raise _upgrade_required(head)
+                raise _upgrade_required(head, self._base)
             self._readers.check_known(head.headers.get("authorization", ""))
             opening, protocol = accept(head)
             if protocol is None:
@@ -312,7 +314,7 @@ class Door:
             f"no WebSocket at {head.path}",
             parameter="path",
             value=head.path,
-            allowed=[live.path for live in lives if live.websocket],
+            allowed=[self._base + live.path for live in lives if live.websocket],
             code="NOT_FOUND",
             status=404,
         )
@@ -364,12 +366,12 @@ def _wrong_method(head: Head) -> BadRequest:
     )
 
 
-def _upgrade_required(head: Head) -> BadRequest:
+def _upgrade_required(head: Head, base_path: str) -> BadRequest:
     return BadRequest(
         f"{head.path} speaks WebSocket",
         parameter="Upgrade",
         value=head.headers.get("upgrade"),
-        allowed=f"a WebSocket client, for example: websocat ws://HOST{head.path}",
+        allowed=f"a WebSocket client, for example: websocat ws://HOST{base_path}{head.path}",
         code="UPGRADE_REQUIRED",
         status=426,
     )

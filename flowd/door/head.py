@@ -13,6 +13,7 @@ import trio
 from attrs import frozen
 
 from flowd.channel.prepared import Prepared
+from flowd.door import base
 from flowd.values import codec
 from flowd.values.errors import BadRequest
 
@@ -30,7 +31,8 @@ PART_BYTES = 300
 
 @frozen
 class Head:
-    """The head of one HTTP/1.1 request; header names in lower case, `raw` the bytes as is.
+    """The head of one HTTP/1.1 request; header names in lower case, `raw` its bytes. Neither `path`
+    nor `raw` has the path below which a proxy has the daemon.
 
     What it says is made out when it is first asked for: who polls sends the same head again.
     """
@@ -101,7 +103,8 @@ class Heads:
     parsing is most of what a 304 costs. They take `most_bytes` at most.
     """
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, base_path: str = "") -> None:
+        self._base = base_path.encode()
         self._kept: Prepared[Head] = Prepared(most_bytes)
         self._turns = trio.Semaphore(PARSED_AT_ONCE)
 
@@ -119,7 +122,7 @@ class Heads:
         """The head that `raw` writes, as `parse_head` says."""
         head = self._kept.get(raw)
         if head is None:
-            head = parse_head(raw)
+            head = parse_head(raw, self._base)
             if len(raw) <= REMEMBERED_MAX:
                 parts = len(head.headers) + len(head.query)
                 # Its bytes, and twice its text: in Python's strings, and in the tables of them.
@@ -131,7 +134,7 @@ class Heads:
         return {"heads_bytes": self._kept.bytes}
 
 
-def parse_head(raw: bytes) -> Head:
+def parse_head(raw: bytes, base_path: bytes = b"") -> Head:
     """The head that `raw`, ending in an empty line, writes; BadHead when it is not HTTP/1.1, or is
     written in a way about which two parsers may disagree.
     """
@@ -146,12 +149,15 @@ def parse_head(raw: bytes) -> Head:
         raise BadHead(400, "not a request")
     if event.http_version not in (b"1.0", b"1.1"):
         raise BadHead(505, "this port speaks HTTP/1.1; HTTP/2 belongs into the reverse proxy")
+    target = base.stripped(event.target, base_path)
+    if target != event.target:
+        raw = raw.replace(b" " + event.target, b" " + target, 1)
     headers: dict[str, str] = {}
     for name, value in event.headers:
         key, text = name.decode("ascii"), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     try:
-        path, _, query = event.target.decode("ascii").partition("?")
+        path, _, query = target.decode("ascii").partition("?")
         pairs = parse_qsl(
             query, keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS_MAX
         )

@@ -36,6 +36,7 @@ class Visit:
         self._dismissed = False
         self._buffer = bytearray()
         self._asked = False
+        self._again: Head | None = None
         try:
             peer = stream.socket.getpeername()
         except OSError:
@@ -60,6 +61,10 @@ class Visit:
 
     async def next_head(self) -> Head | None:
         """The next request's head, None when the client has gone; BadHead when it is none."""
+        if (again := self._again) is not None:
+            self._again = None
+            await trio.lowlevel.checkpoint()
+            return again
         rests, self._asked = self._asked, True
         began = trio.current_time()
         if self._buffer:
@@ -111,7 +116,7 @@ class Visit:
 
     def put_back(self, head: Head) -> None:
         """This request was not for whoever asked for the next one."""
-        self._buffer[:0] = head.raw
+        self._again = head
 
     async def send(self, data: bytes) -> None:
         """Send a small answer; who takes too long over it is let go."""

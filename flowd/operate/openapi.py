@@ -21,9 +21,10 @@ def openapi(
     streams: Iterable[Stream[Any]],
     paths: Iterable[tuple[str, Live | Hot]],
     others: Iterable[tuple[str, str, str]] = (),
+    base_path: str = "",
 ) -> dict[str, Any]:
     """An OpenAPI 3.1 document. `others` are the routes that sinks answer by themselves: path,
-    method, and what it is for in one line.
+    method, and what it is for in one line. `base_path` is where a proxy has the daemon.
     """
     public = [stream for stream in streams if not stream.private]
     schemas = _schemas([*{stream.record for stream in public}, Status, ComponentStatus])
@@ -34,6 +35,7 @@ def openapi(
             "version": version,
             "description": "Crypto market flow, remembered a while and served to many readers.",
         },
+        "servers": [{"url": base_path or "/"}],
         "paths": _merged(
             _own_paths(),
             *(_sink_path(path, leads_to, public) for path, leads_to in paths),

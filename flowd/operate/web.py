@@ -9,7 +9,7 @@ import hmac
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import trio
@@ -29,6 +29,7 @@ from flowd.door.readers import Readers
 from flowd.door.visit import KEEP_ALIVE_S
 from flowd.operate.metrics import prometheus
 from flowd.operate.status import Status
+from flowd.setup.paths import check_base
 from flowd.stream.log import Stream
 from flowd.values import codec, filters
 from flowd.values.errors import BadRequest, UserError, unwrap
@@ -97,8 +98,9 @@ class GuardedServer(TCPServer):
 class Web:
     """The app and what serves it. `serve` is the door's way in."""
 
-    def __init__(self, app: QuartTrio) -> None:
+    def __init__(self, app: QuartTrio, base_path: str = "") -> None:
         self.app = app
+        self._base = base_path
         config = HypercornConfig()
         config.alpn_protocols = ["http/1.1"]
         config.keep_alive_timeout = KEEP_ALIVE_S + 10
@@ -109,7 +111,7 @@ class Web:
         config.errorlog = None
         self._config = config
         self._context = WorkerContext(None)
-        self._wrapped = wrap_app(app, BODY_MAX, None)
+        self._wrapped = wrap_app(_below(app, base_path), BODY_MAX, None)
         self._state: Any = {}
         self._own = [(path, method) for path, method, _ in self.routes()]
         self._open: set[Loan] = set()
@@ -124,6 +126,8 @@ class Web:
         except Exception as error:
             logger.error("%s: its routes failed", where, exc_info=error)
             raise UserError(f"[{where}]: its routes cannot be served: {error!r}") from error
+        for path, _, _ in self.routes():
+            check_base(where, path, self._base)
         answers = Counter((path, method) for path, method, _ in self.routes())
         for path, method in self._own:
             if answers[path, method] > 1:
@@ -172,6 +176,19 @@ class Web:
                 await self._ended.park()
         for stream in list(self._open):
             await stream.cut()
+
+
+def _below(app: QuartTrio, base_path: str) -> Callable[..., Awaitable[None]]:
+    """The app as a server sees it that has it below a path. The door takes that away; here it is
+    said as ASGI has it, for what an app writes: links, redirects.
+    """
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": base_path + scope["path"], "root_path": base_path}
+        await app(scope, receive, send)
+
+    return asgi
 
 
 def build(
@@ -358,9 +375,10 @@ async def _common_headers(answer: Response) -> Response:
 
 def _index(description: dict[str, Any], status: Status) -> str:
     """What there is to curl, for who comes to `/` without pages configured."""
+    base_path = description["servers"][0]["url"].rstrip("/")
     lines = [f"flowd {status.version}: {status.health()['status']}", ""]
     for path, methods in description["paths"].items():
         for method, what in methods.items():
-            lines.append(f"  {method.upper():5} {path:34} {what['summary']}")
+            lines.append(f"  {method.upper():5} {base_path + path:34} {what['summary']}")
     names = [stream.name for stream in status.streams]
     return "\n".join([*lines, "", f"Streams: {', '.join(names)}", ""])

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import attrs
 from attrs import field, frozen
 
+from flowd.door import base
 from flowd.door.rules import Rules
 from flowd.setup.registry import Registry
 from flowd.setup.structure import as_table, known_keys, structure
@@ -69,6 +70,7 @@ class Settings:
     allow_origins: list[str] = field(factory=list)
     allow_hosts: list[str] = field(factory=list)
     trusted_proxies: list[str] = field(factory=list)
+    base_path: str = field(default="", validator=base.check)
     slow_consumer_timeout: Seconds = Seconds(1.0)
     slow_consumer_limit: Seconds = Seconds(60.0)
     heartbeat: Seconds = Seconds(15.0)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flowd.door import base
 from flowd.door.paths import Hot, Live
 from flowd.door.routes import Route
 from flowd.setup.config import Component
@@ -16,19 +17,24 @@ BUILT_IN = (
 """What flowd answers itself. A sink may have `/`, and what lies below these."""
 
 
-def paths(sinks: Sequence[Component]) -> Mapping[str, list[Live | Hot]]:
+def paths(sinks: Sequence[Component], base_path: str = "") -> Mapping[str, list[Live | Hot]]:
     """The paths of each sink, by its name; UserError with each sink whose definition raises, and
-    each path that cannot be answered or is taken.
+    each path that cannot be answered, is taken, or begins like `base_path`, where a proxy has the
+    daemon.
     """
     found: dict[str, list[Live | Hot]] = {}
     taken: dict[str, Component] = {}
     mistakes = Mistakes()
+    with mistakes.noted():
+        for built_in in BUILT_IN:
+            check_base("flowd", built_in, base_path)
     for sink in sinks:
         with mistakes.noted():
             found[sink.name] = _made(sink)
         for leads_to in found.get(sink.name, ()):
             with mistakes.noted():
                 _check(sink, leads_to)
+                check_base(sink.where, leads_to.path, base_path)
                 # What a name in the path is called makes no difference to who is asked for it.
                 plain = re.sub(r"\{[a-z_]+\}", "{}", leads_to.path)
                 if plain in taken:
@@ -37,6 +43,17 @@ def paths(sinks: Sequence[Component]) -> Mapping[str, list[Live | Hot]]:
                 taken[plain] = sink
     mistakes.tell()
     return found
+
+
+def check_base(where: str, path: str, base_path: str) -> None:
+    """UserError when a path of ours begins like the one that a proxy has the daemon at: nobody
+    could tell whether a proxy took that away.
+    """
+    if base.takes(base_path, path):
+        raise UserError(
+            f'flowd.base_path = "{base_path}": {where} answers {path} itself; choose another, '
+            "for the proxy too"
+        )
 
 
 def _made(sink: Component) -> list[Live | Hot]:

@@ -65,7 +65,7 @@ def plan(config: Config, broken: Collection[str] = ()) -> Plan:
     sinks = config.of("sinks")
     leading: Mapping[str, list[Live | Hot]] = {}
     with mistakes.noted():
-        leading = paths(sinks)
+        leading = paths(sinks, config.settings.base_path)
     mistakes.tell()
     # Sources start together and end before any stream is closed, so they may read each other, and
     # what is made of their own.

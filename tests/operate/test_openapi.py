@@ -75,7 +75,7 @@ def test_the_document_is_openapi_3_1_and_json(document: dict[str, Any]) -> None:
     assert document["openapi"] == "3.1.0"
     assert document["info"]["title"] == "flowd"
     assert document["info"]["version"] == "1.2.3"
-    assert set(document) <= {"openapi", "info", "paths", "components"}
+    assert set(document) <= {"openapi", "info", "servers", "paths", "components"}
     assert json.loads(json.dumps(document)) == document
 
 
