@@ -166,16 +166,20 @@ def routes(config: Config, streams: Streams) -> Blueprint:
     compiled: set[str] = set()
 
     async def page(name: str, status: int = 200, within: str = "", **values: object) -> Response:
+        # Where a proxy has us: what the page loads and leads to is below that.
+        base = request.root_path
+
         def render() -> str:
             return templates.get_template(f"{name}.html").render(
                 page=name,
                 current=within or name,
                 navigation=NAVIGATION,
                 traders=config.positions in streams,
-                assets=assets.base,
-                charts=assets.charts,
+                base=base,
+                assets=base + assets.base,
+                charts=assets.charts and base + assets.charts,
                 notices=assets.notices,
-                licence=assets.licence,
+                licence=assets.licence and base + assets.licence,
                 **values,
             )
 

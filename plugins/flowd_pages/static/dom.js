@@ -51,7 +51,13 @@ export function bodyOf(id) {
 
 /** Where a path of this daemon is: below another one, where a proxy puts it there. @param {string} path */
 export function at(path) {
-  return `${document.documentElement.dataset.base ?? ''}${path}`;
+  return `${typeof document === 'undefined' ? '' : document.documentElement.dataset.base ?? ''}${path}`;
+}
+
+/** Which path of this daemon is shown. */
+export function here() {
+  const base = at('');
+  return location.pathname.startsWith(`${base}/`) ? location.pathname.slice(base.length) : location.pathname;
 }
 
 /** Where this daemon has a page for each address, `''` where it knows no traders. */

@@ -23,7 +23,7 @@
  * @module flowd-client
  */
 
-import { Line, Timers } from './flowd-line.js';
+import { Line, Timers, home } from './flowd-line.js';
 
 export { BACKOFF_FIRST_MS, BACKOFF_MOST_MS, OPEN_WITHIN_MS, PING_EVERY_MS, PONG_WITHIN_MS, STABLE_AFTER_MS, backoff } from './flowd-line.js';
 
@@ -85,7 +85,7 @@ export const SLOW_FOR_MS = 10_000;
  *   connection
  */
 
-/** @typedef {import('./flowd-line.js').LineOptions & {url?: string | URL, start?: boolean}} Options `url` is the WebSocket's address, by default `/ws` where the page came from; without `start` it connects at once */
+/** @typedef {import('./flowd-line.js').LineOptions & {url?: string | URL, start?: boolean}} Options `url` is the WebSocket's address, by default `/ws` of the daemon that this module came from; without `start` it connects at once */
 
 /** One stream that a client follows, until `close`. Made by `FlowdClient.follow`. */
 export class Subscription {
@@ -156,7 +156,7 @@ export class FlowdClient extends EventTarget {
   /** @param {Options} [options] */
   constructor(options = {}) {
     super();
-    this.#line = new Line(options.url ?? '/ws', options, {
+    this.#line = new Line(options.url ?? home('/ws'), options, {
       opened: () => {
         for (const stream of this.#wanted.keys()) this.#settle(stream);
         this.#ping();

@@ -16,7 +16,7 @@
  * @module flowd-heatmap
  */
 
-import { Line } from './flowd-line.js';
+import { Line, home } from './flowd-line.js';
 
 /** @typedef {import('./flowd-line.js').Status} Status */
 /** @typedef {'estimated' | 'observed'} Source */
@@ -26,7 +26,7 @@ const AT_ONCE = 10;
 
 /**
  * @typedef {object} HeatmapOptions
- * @property {string | URL} [url] the WebSocket's address; by default `/ws/heatmap` where the page came from
+ * @property {string | URL} [url] the WebSocket's address; by default `/ws/heatmap` of the daemon that this module came from
  * @property {number} [interval] how often a map is sent at most, in seconds, 1 to 60; 5 by default
  */
 /** @typedef {import('./flowd-line.js').LineOptions & HeatmapOptions} Options */
@@ -45,7 +45,7 @@ export class HeatmapWebSocket extends EventTarget {
   constructor(options = {}) {
     super();
     this.#interval = options.interval ?? 5;
-    this.#line = new Line(options.url ?? '/ws/heatmap', options, {
+    this.#line = new Line(options.url ?? home('/ws/heatmap'), options, {
       opened: () => {
         this.#ask(this.symbols);
         this.#ping();

@@ -4,6 +4,17 @@
  * @module flowd-line
  */
 
+/**
+ * The address of this path at the daemon that has sent us this module, below whichever path a proxy has it.
+ *
+ * @param {string} path
+ * @param {string} [module] a module's address, as flowd serves it
+ */
+export function home(path, module = import.meta.url) {
+  const end = module.lastIndexOf('/assets/');
+  return end < 0 ? path : `${module.slice(0, end)}${path}`;
+}
+
 /** How often the daemon is asked for a sign of life, in milliseconds. */
 export const PING_EVERY_MS = 30_000;
 /** A connection that says nothing for so long after a ping is dead. */

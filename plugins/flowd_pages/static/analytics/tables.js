@@ -4,7 +4,7 @@
  * @module analytics/tables
  */
 
-import { bodyOf, byId, fill, h, tradersPath } from '../dom.js';
+import { at, bodyOf, byId, fill, h, tradersPath } from '../dom.js';
 import { clock, money, stamp } from '../format.js';
 import { explorerLink, lead } from '../feed/columns.js';
 import { address } from '../feed/forms.js';
@@ -78,7 +78,7 @@ export function coinLine(index) {
     element: h('tr', {}, number(index), h('th', { scope: 'row', class: 'name' }, link), volume, split.cell),
     write: (/** @type {any} */ row) => {
       link.textContent = row.name;
-      link.href = `/all-fills?q=${encodeURIComponent(row.name)}`;
+      link.href = at(`/all-fills?q=${encodeURIComponent(row.name)}`);
       volume.textContent = dollars(row.volume);
       volume.title = money(row.volume);
       split.write(row);

@@ -5,7 +5,7 @@
  */
 
 import { ask } from '../chart/data.js';
-import { byId, fill, h } from '../dom.js';
+import { at, byId, fill, h } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { NOTHING, plus } from '../format.js';
 import { againstUsual, found, ratioOf, sumLines, venueName } from '../overview/model.js';
@@ -113,7 +113,7 @@ export class Windows {
   #row(symbol) {
     const sums = SPANS.map(() => h('td', { class: 'end' }));
     const [usual, venues] = [h('td', { class: 'end' }), h('td', { class: 'quiet' })];
-    const link = h('a', { href: `/chart/${encodeURIComponent(symbol)}` }, symbol);
+    const link = h('a', { href: at(`/chart/${encodeURIComponent(symbol)}`) }, symbol);
     return {
       element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, link), ...sums, usual, venues),
       write: ({ windows }) => {

@@ -4,7 +4,7 @@
  * @module chart/chart
  */
 
-import { byId, fill, h, remember, remembered, segments } from '../dom.js';
+import { at, byId, fill, h, here, remember, remembered, segments } from '../dom.js';
 import { FlowdClient } from '../flowd-client.js';
 import { connectionBadge, themeButton } from '../shell.js';
 import { Drawing } from './drawing.js';
@@ -90,7 +90,7 @@ class ChartPage {
       }
     });
     window.addEventListener('popstate', () => {
-      const symbol = symbolOf(decodeURIComponent(location.pathname.split('/')[2] ?? ''));
+      const symbol = symbolOf(decodeURIComponent(here().split('/')[2] ?? ''));
       if (SYMBOL.test(symbol)) this.#open(symbol);
     });
     setInterval(() => {
@@ -145,7 +145,7 @@ class ChartPage {
       symbol: this.symbol,
       load: () => this.loading.symbols(),
       open: (symbol) => {
-        history.pushState(null, '', `/chart/${encodeURIComponent(symbol)}${location.search}`);
+        history.pushState(null, '', at(`/chart/${encodeURIComponent(symbol)}${location.search}`));
         this.#open(symbol);
       },
     });

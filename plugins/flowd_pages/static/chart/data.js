@@ -4,6 +4,8 @@
  * @module chart/data
  */
 
+import { at } from '../dom.js';
+
 /**
  * @typedef {object} Sources
  * @property {string | null} orders the stream of forced orders, the first where there are several
@@ -70,7 +72,7 @@ export class RequestError extends Error {
 /**
  * Ask the daemon; RequestError says in its own words what was wrong.
  *
- * @param {string} path
+ * @param {string} path one of this daemon's, wherever a proxy has it
  * @param {Record<string, string | number | undefined>} [query]
  * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
@@ -80,7 +82,7 @@ export async function ask(path, query = {}, signal) {
   for (const [name, value] of Object.entries(query)) if (value !== undefined) parameters.set(name, String(value));
   let answer;
   try {
-    answer = await fetch(`${path}?${parameters}`, { signal, headers: { Accept: 'application/json' } });
+    answer = await fetch(`${at(path)}?${parameters}`, { signal, headers: { Accept: 'application/json' } });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new RequestError('the daemon does not answer', 0);

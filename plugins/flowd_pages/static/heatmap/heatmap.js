@@ -4,7 +4,7 @@
  * @module heatmap/heatmap
  */
 
-import { byId, fill, h, segments } from '../dom.js';
+import { at, byId, fill, h, here, segments } from '../dom.js';
 import { FlowdClient } from '../flowd-client.js';
 import { HeatmapWebSocket } from '../flowd-heatmap.js';
 import { NOTHING, stamp } from '../format.js';
@@ -75,10 +75,10 @@ class HeatmapPage {
       const { model } = fromSearch(location.search);
       choices.model = model;
       this.#models.mark(model);
-      this.loading.open(symbolIn(location.pathname), model);
+      this.loading.open(symbolIn(here()), model);
     });
     window.addEventListener('theme', () => this.#legend());
-    this.loading.open(symbolIn(location.pathname), choices.model);
+    this.loading.open(symbolIn(here()), choices.model);
   }
 
   /** Resolves when what is shown has been loaded. */
@@ -93,7 +93,7 @@ class HeatmapPage {
     const name = `${loading.model} ${loading.symbol}`;
     byId('overlay').hidden = true;
     byId('loading').hidden = true;
-    if (symbolIn(location.pathname) !== loading.symbol) history.replaceState(null, '', `/heatmap/${encodeURIComponent(loading.symbol)}${toSearch(choices)}`);
+    if (symbolIn(here()) !== loading.symbol) history.replaceState(null, '', at(`/heatmap/${encodeURIComponent(loading.symbol)}${toSearch(choices)}`));
     document.title = `${loading.symbol} heatmap · flowd`;
     /** @type {Element} */ (document.querySelector('h1')).textContent = `${loading.symbol} liquidation heatmap`;
     byId('map').setAttribute('aria-label', `${loading.symbol}, ${loading.model} liquidation map`);
@@ -194,7 +194,7 @@ class HeatmapPage {
   /** @param {string} symbol @param {Model} model */
   #open(symbol, model) {
     this.choices.model = model;
-    history.pushState(null, '', `/heatmap/${encodeURIComponent(symbol)}${toSearch(this.choices)}`);
+    history.pushState(null, '', at(`/heatmap/${encodeURIComponent(symbol)}${toSearch(this.choices)}`));
     this.loading.open(symbol, model);
   }
 

@@ -5,7 +5,7 @@
  * @module operate/reconnect
  */
 
-import { byId } from '../dom.js';
+import { at, byId } from '../dom.js';
 
 export class Reconnect {
   #token = '';
@@ -49,7 +49,7 @@ export class Reconnect {
     const name = this.#name;
     let answer;
     try {
-      answer = await fetch(`/components/${encodeURIComponent(name)}/reconnect`, { method: 'POST', headers: { Authorization: `Bearer ${this.#token}` } });
+      answer = await fetch(at(`/components/${encodeURIComponent(name)}/reconnect`), { method: 'POST', headers: { Authorization: `Bearer ${this.#token}` } });
     } catch {
       this.#dialog.close();
       this.#say(`${name}: the daemon does not answer.`);

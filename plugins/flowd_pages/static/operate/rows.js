@@ -4,7 +4,7 @@
  * @module operate/rows
  */
 
-import { h } from '../dom.js';
+import { at, h } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { NOTHING, count, rate, span } from '../format.js';
 import { behindOf, lagOf, points, stateOf, troubleOf } from './words.js';
@@ -83,7 +83,7 @@ export function streamRow(name) {
   const path = encodeURIComponent(name);
   const [carries, position] = [h('td', { class: 'quiet' }), h('td', { class: 'code' })];
   const [records, retains, held] = [h('td', { class: 'end' }), h('td', { class: 'end' }), h('td', { class: 'end' })];
-  const newest = h('a', { href: `/streams/${path}?limit=20`, 'aria-label': `newest records of ${name}` }, 'newest');
+  const newest = h('a', { href: at(`/streams/${path}?limit=20`), 'aria-label': `newest records of ${name}` }, 'newest');
   return {
     element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, name), carries, records, retains, held, position, h('td', {}, newest)),
     write(stream) {

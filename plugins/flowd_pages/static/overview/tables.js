@@ -4,7 +4,7 @@
  * @module overview/tables
  */
 
-import { h, tradersPath } from '../dom.js';
+import { at, h, tradersPath } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { NOTHING, change, clock, count, dollars, money, moment, plus, price } from '../format.js';
 import { exactness, liquidated, since } from '../words.js';
@@ -44,7 +44,7 @@ export function sumRow(_) {
 /** @param {string} symbol @returns {Row} */
 export function symbolRow(symbol) {
   const [shorts, longs, both, usual, venues] = [end('buy'), end('sell'), end(), end(), h('td', { class: 'quiet' })];
-  const link = h('a', { href: `/chart/${encodeURIComponent(symbol)}` }, symbol);
+  const link = h('a', { href: at(`/chart/${encodeURIComponent(symbol)}`) }, symbol);
   return {
     element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, link), shorts, longs, both, usual, venues),
     write({ sum }) {
@@ -60,7 +60,7 @@ export function symbolRow(symbol) {
 /** @param {string} symbol @returns {Row} */
 export function moverRow(symbol) {
   const [now, moved, both, usual] = [end(), end(), end(), end()];
-  const link = h('a', { href: `/chart/${encodeURIComponent(symbol)}` }, symbol);
+  const link = h('a', { href: at(`/chart/${encodeURIComponent(symbol)}`) }, symbol);
   return {
     element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, link), now, moved, both, usual),
     write({ move, sum }) {
@@ -76,20 +76,20 @@ export function moverRow(symbol) {
 /** One liquidation. @param {() => number} now @returns {(id: string) => Row} */
 export function eventRow(now) {
   return () => {
-    const [time, symbol, side, value, at, venue] = [h('td', { class: 'quiet' }), h('a'), h('td'), end(), end('quiet'), h('td', { class: 'quiet' })];
-    const element = h('tr', {}, time, h('th', { scope: 'row', class: 'name' }, symbol), side, value, at, venue);
+    const [time, symbol, side, value, paid, venue] = [h('td', { class: 'quiet' }), h('a'), h('td'), end(), end('quiet'), h('td', { class: 'quiet' })];
+    const element = h('tr', {}, time, h('th', { scope: 'row', class: 'name' }, symbol), side, value, paid, venue);
     return {
       element,
       write(event) {
         write(time, moment(event.time_ms, now()));
         time.title = `${clock(event.time_ms)} UTC`;
         write(symbol, event.symbol);
-        symbol.href = `/chart/${encodeURIComponent(event.symbol)}`;
+        symbol.href = at(`/chart/${encodeURIComponent(event.symbol)}`);
         const { text, arrow, tone } = liquidated(event.side);
         write(side, `${arrow} ${text.replace(' liquidated', '')}`);
         side.className = tone;
         amount(value, event.notional, event.approximate ? '≈' : '');
-        write(at, price(event.price));
+        write(paid, price(event.price));
         write(venue, event.venue);
         if (event.address && tradersPath()) {
           venue.replaceChildren(h('a', { href: `${tradersPath()}${event.address.toLowerCase()}` }, event.venue));

@@ -4,7 +4,7 @@
  * @module traders/columns
  */
 
-import { h } from '../dom.js';
+import { at, h } from '../dom.js';
 import { address } from '../feed/forms.js';
 import { EVIDENCE, FIGURES, PARTS, letter, partsWords } from './figures.js';
 
@@ -34,7 +34,7 @@ export function columns(now) {
   return FIGURES.map((figure) => {
     const { name, label } = figure;
     const column = { name: /** @type {Record<string, string>} */ (CLASSES)[name] ?? name, label, end: name !== 'trader_address' };
-    if (name === 'trader_address') return { ...column, linked: true, write: (cell, row) => cell.lead(address(row.address, '/traders/')) };
+    if (name === 'trader_address') return { ...column, linked: true, write: (cell, row) => cell.lead(address(row.address, at('/traders/'))) };
     if (name === 'trader_score') {
       return {
         ...column,

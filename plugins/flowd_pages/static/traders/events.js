@@ -6,7 +6,7 @@
 
 import { dollars } from '../analytics/model.js';
 import { address } from '../feed/forms.js';
-import { fill, h } from '../dom.js';
+import { at, fill, h } from '../dom.js';
 import { clock, moment, money, price, quantity, stamp } from '../format.js';
 
 /** @typedef {import('../flowd-client.js').FlowdRecord} FlowdRecord */
@@ -86,14 +86,14 @@ export class EventList {
 
   /** @param {any} event @param {boolean} live @param {number} now */
   #make(event, live, now) {
-    const { verb, side, tone, amount, at, how, change } = told(event);
-    const who = address(event.address, '/traders/');
+    const { verb, side, tone, amount, at: paid, how, change } = told(event);
+    const who = address(event.address, at('/traders/'));
     const item = h(
       'li',
       { class: live ? 'event fresh' : 'event', title: how },
       h('span', { class: 'event-time num quiet' }, moment(event.time_ms, now), event.sampled && h('span', { class: 'about', title: how }, ' ≈', h('span', { class: 'sr' }, ' at the latest'))),
       h('span', { class: 'event-what' }, h('b', {}, String(event.symbol)), ' ', verb, ' ', h('span', { class: tone }, side)),
-      h('span', { class: 'event-amount num', title: change }, amount, at && h('span', { class: 'quiet' }, ` ${at}`)),
+      h('span', { class: 'event-amount num', title: change }, amount, paid && h('span', { class: 'quiet' }, ` ${paid}`)),
       this.named && (who.href ? h('a', { class: 'event-who', href: who.href, title: who.full }, who.text) : h('span', { class: 'event-who' }, who.text)),
     );
     // The element is moved when others come before it, which would begin the animation again.

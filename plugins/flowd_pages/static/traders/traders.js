@@ -4,7 +4,7 @@
  * @module traders/traders
  */
 
-import { byId, fill, h } from '../dom.js';
+import { at, byId, fill, h } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { rowKeys } from '../feed/keys.js';
 import { Table } from '../feed/table.js';
@@ -178,7 +178,7 @@ class TradersPage {
       const clear = h('button', { class: 'text-button', type: 'button' }, 'Clear the filters');
       clear.addEventListener('click', () => this.#controls.clear());
       const typed = this.board.view.text.trim().toLowerCase();
-      const whole = /^0x[0-9a-f]{40}$/.test(typed) && h('a', { href: `/traders/${typed}` }, 'Look at this address anyway');
+      const whole = /^0x[0-9a-f]{40}$/.test(typed) && h('a', { href: at(`/traders/${typed}`) }, 'Look at this address anyway');
       fill(empty, h('strong', {}, 'Nothing matches'), h('span', {}, `None of the ${count(this.board.all)} traders here.`), whole, clear);
     }
   }
