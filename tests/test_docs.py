@@ -537,6 +537,7 @@ sinks.j = { kind = "heatmap-websocket" }
 sinks.h = { kind = "webhook", input = "orders", url = "http://127.0.0.1:9000/" }
 transforms.whales = { kind = "position-alerts", input = "positions", events = ["FLIP"] }
 transforms.alerts = { kind = "alerts", input = "volume" }
+transforms.alert-lines = { kind = "alert-lines", input = "candles" }
 [transforms.heatmap]
 kind = "liquidation-heatmap"
 candles = "candles"

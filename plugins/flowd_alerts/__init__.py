@@ -1,5 +1,5 @@
 """Flowd transforms that alert. The one here says when much was liquidated, by a threshold or by
-what is usual; `positions` has the one that watches traders.
+what is usual; `positions` has the one that watches traders, `watching` that of alert lines.
 
 It reads buckets of liquidation volume and publishes alerts, one for each bucket and rule. Its own
 stream is all that it remembers: an alert that stands there is not given again, also after a crash.
@@ -14,10 +14,10 @@ from typing import Any, Literal
 import trio
 from attrs import field, frozen
 
-from flowd.market import Bucket
+from flowd.market import Bucket, Candle, Fill, Trade
 from flowd.plugin import Feed, Input, Seconds, StreamName, Streams, Transform, hookimpl
 from flowd.traders import PositionEvent
-from flowd_alerts import positions
+from flowd_alerts import lines, positions, watching
 from flowd_alerts.robust import Usual, usual
 
 WINDOW_MAX = 5000
@@ -314,7 +314,7 @@ def _check_timeframes(config: Config, input: str, streams: Streams, feed: Feed[A
 
 @hookimpl
 def flowd_transforms() -> list[Transform]:
-    """The kinds `alerts` and `position-alerts`."""
+    """The kinds `alerts`, `position-alerts` and `alert-lines`."""
     return [
         Transform("alerts", alerts, Config, record=Alert, reads=Bucket),
         Transform(
@@ -323,5 +323,14 @@ def flowd_transforms() -> list[Transform]:
             positions.Config,
             record=positions.PositionAlert,
             reads=PositionEvent,
+        ),
+        Transform(
+            "alert-lines",
+            watching.watching,
+            lines.Config,
+            record=lines.LineAlert,
+            reads=(Candle, Trade, Fill),
+            tables={"lines": lines.AlertLine, "answers": lines.Answered},
+            tables_retain={"lines": 2 * lines.LINES_MAX, "answers": 1000},
         ),
     ]
