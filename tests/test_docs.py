@@ -538,6 +538,7 @@ sinks.h = { kind = "webhook", input = "orders", url = "http://127.0.0.1:9000/" }
 transforms.whales = { kind = "position-alerts", input = "positions", events = ["FLIP"] }
 transforms.alerts = { kind = "alerts", input = "volume" }
 transforms.alert-lines = { kind = "alert-lines", input = "candles" }
+sinks.k = { kind = "alert-lines-http" }
 [transforms.heatmap]
 kind = "liquidation-heatmap"
 candles = "candles"
@@ -590,7 +591,9 @@ def test_every_endpoint_is_described():
     }
 
     for path in endpoints():
-        assert re.search(rf"^\| .*`(GET|POST) {re.escape(same.get(path, path))}`", text, re.M), path
+        assert re.search(
+            rf"^\| .*`(GET|POST|PUT) {re.escape(same.get(path, path))}`", text, re.M
+        ), path
 
 
 def test_every_error_code_is_described():

@@ -1,5 +1,6 @@
 """Flowd transforms that alert. The one here says when much was liquidated, by a threshold or by
-what is usual; `positions` has the one that watches traders, `watching` that of alert lines.
+what is usual; `positions` has the one that watches traders, `watching` that of alert lines, which
+`lines_http` brings to clients.
 
 It reads buckets of liquidation volume and publishes alerts, one for each bucket and rule. Its own
 stream is all that it remembers: an alert that stands there is not given again, also after a crash.
@@ -15,9 +16,9 @@ import trio
 from attrs import field, frozen
 
 from flowd.market import Bucket, Candle, Fill, Trade
-from flowd.plugin import Feed, Input, Seconds, StreamName, Streams, Transform, hookimpl
+from flowd.plugin import Feed, Input, Seconds, Sink, StreamName, Streams, Transform, hookimpl
 from flowd.traders import PositionEvent
-from flowd_alerts import lines, positions, watching
+from flowd_alerts import lines, lines_http, positions, watching
 from flowd_alerts.robust import Usual, usual
 
 WINDOW_MAX = 5000
@@ -333,4 +334,12 @@ def flowd_transforms() -> list[Transform]:
             tables={"lines": lines.AlertLine, "answers": lines.Answered},
             tables_retain={"lines": 2 * lines.LINES_MAX, "answers": 1000},
         ),
+    ]
+
+
+@hookimpl
+def flowd_sinks() -> list[Sink]:
+    """The kind `alert-lines-http`."""
+    return [
+        Sink("alert-lines-http", lines_http.Config, hot=lines_http.hot, routes=lines_http.routes)
     ]

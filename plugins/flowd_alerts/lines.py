@@ -1,7 +1,7 @@
 """Alert lines: prices that somebody drew on a chart, which the daemon keeps and watches.
 
 Here is what a line is, what is said when a price was there, and what may be asked. `watching` looks
-at prices.
+at prices; `lines_http` brings what admins ask.
 """
 
 import re
@@ -195,6 +195,53 @@ class Ask:
 
 
 FIELDS = ("symbol", "price", "direction", "repeat", "hysteresis", "text", "input")
+
+
+def wanted(body: bytes, *, new: bool) -> Wanted:
+    """What a client says a line is to be; BadRequest names what is wrong with it."""
+    try:
+        found = codec.decode(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise BadRequest(
+            "the body is no JSON object",
+            parameter="body",
+            allowed='{"symbol": "BTCUSDT", "price": "68000"}',
+        )
+    fields = FIELDS if new else tuple(name for name in FIELDS if name not in ("symbol", "input"))
+    for name in found:
+        if name not in fields:
+            raise BadRequest(
+                f"a line has no {name!r:.60}" if name not in FIELDS else f"{name} stays as it is",
+                parameter=name[:60],
+                allowed=fields,
+            )
+    for name in ("symbol", "price") if new else ():
+        if name not in found:
+            raise BadRequest(f"{name} is missing", parameter=name, allowed=_ALLOWED[name])
+    for name, value in found.items():
+        if not _fits(name, value):
+            raise BadRequest(
+                f"{name} = {value!r:.60} cannot be",
+                parameter=name,
+                value=str(value)[:60],
+                allowed=_ALLOWED[name],
+            )
+    if not found:
+        raise BadRequest("nothing is to change", parameter="body", allowed=fields)
+    return Wanted(**found)
+
+
+_ALLOWED: dict[str, Any] = {
+    "symbol": f"a symbol of at most {SYMBOL_MAX} characters, such as BTCUSDT",
+    "price": 'a number above 0 in a string, such as "68000.5": at most 15 digits, and 12 decimals',
+    "direction": DIRECTIONS,
+    "repeat": "true or false",
+    "hysteresis": f'a share of the price in a string, from "0" to "{HYSTERESIS_MAX}"',
+    "text": f"a text of at most {TEXT_MAX} characters, without line breaks",
+    "input": "the name of a stream that is watched",
+}
 
 
 def _fits(name: str, value: object) -> bool:
