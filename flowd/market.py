@@ -4,41 +4,17 @@ Numbers are exact decimals. Times are milliseconds UTC. A plugin may publish any
 are for what several plugins read.
 """
 
-import re
-from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 from attrs import field, frozen
 
+from flowd.values.amounts import EXACT as EXACT
+from flowd.values.amounts import number as number
+from flowd.values.amounts import trimmed as trimmed
+
 Side = Literal["BUY", "SELL"]
-
-EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
-"""Arithmetic that refuses to round: `EXACT.multiply(quantity, price)`."""
-
-_NUMBER = re.compile(r"-?[0-9]{1,24}(\.[0-9]{1,24})?", re.ASCII)
-
-
-def number(text: object) -> Decimal:
-    """A decimal number as exchanges write it, `"0.0071500"`.
-
-    ValueError for anything else: numbers that are no strings, exponents, `NaN`, `Infinity`, or
-    more than 24 digits on either side of the point.
-    """
-    if not isinstance(text, str) or not _NUMBER.fullmatch(text):
-        raise ValueError(f"expected a decimal number in a string, got {text!r:.60}")
-    return Decimal(text)
-
-
-def trimmed(value: Decimal) -> Decimal:
-    """The same number in its one plain form: no exponent, no trailing zeros, no minus zero."""
-    if not value:
-        return _ZERO
-    value = EXACT.normalize(value)
-    return EXACT.quantize(value, _ONE) if value == value.to_integral_value() else value
-
-
-_ZERO, _ONE = Decimal(0), Decimal(1)
-
 
 PriceKind = Literal["fill", "mark", "limit", "bankruptcy"]
 """What a liquidation's price is: what it was filled at, or what its venue tells instead."""
@@ -162,6 +138,38 @@ class VenueSum:
     count: int
     price_kind: PriceKind = "fill"
     coverage: Coverage = "sampled"
+
+    def joined(self, other: "VenueSum") -> "VenueSum":
+        """This and more of the same venue, as little exact as the lesser of them. Numbers are, and
+        stay, in their plain form.
+        """
+        price_kind, coverage = self.price_kind, self.coverage
+        if price_kind != other.price_kind:
+            price_kind = max(price_kind, other.price_kind, key=_WORSE.__getitem__)
+        if coverage != other.coverage:
+            coverage = "sampled"
+        return VenueSum(
+            self.venue,
+            trimmed(EXACT.add(self.buy, other.buy)) if other.buy else self.buy,
+            trimmed(EXACT.add(self.sell, other.sell)) if other.sell else self.sell,
+            self.count + other.count,
+            price_kind,
+            coverage,
+        )
+
+
+_WORSE: dict[PriceKind, int] = {"fill": 0, "mark": 1, "limit": 2, "bankruptcy": 3}
+
+
+def totals_of(venues: Sequence[VenueSum]) -> tuple[Decimal, Decimal, int]:
+    """All that was bought, all that was sold, by how many."""
+    if len(venues) == 1:
+        return venues[0].buy, venues[0].sell, venues[0].count
+    buy, sell, count = Decimal(0), Decimal(0), 0
+    for part in venues:
+        buy, sell = EXACT.add(buy, part.buy), EXACT.add(sell, part.sell)
+        count += part.count
+    return trimmed(buy), trimmed(sell), count
 
 
 @frozen
@@ -325,16 +333,13 @@ class Trade:
     backfilled: bool = False
 
 
-_STEPS = (Decimal(1), Decimal(2), Decimal(5), Decimal(10))
-
-
 def bin_width(price: Decimal) -> Decimal:
     """How wide the bins of a map of prices are, where nobody says: of 1, 2 and 5 times the powers
     of ten the width that is nearest to a thousandth of the price, as a ratio.
     """
     wanted = price / 1000
-    power = _ONE.scaleb(wanted.adjusted())
-    widths = [step * power for step in _STEPS]
+    power = Decimal(1).scaleb(wanted.adjusted())
+    widths = [step * power for step in (1, 2, 5, 10)]
     return trimmed(min(widths, key=lambda width: max(width / wanted, wanted / width)))
 
 

@@ -5,9 +5,9 @@ from typing import Any, get_args
 
 from attrs import frozen
 
-from flowd.market import Coverage, PriceKind, VenueSum, number, trimmed
+from flowd.market import Coverage, PriceKind, VenueSum, number, totals_of, trimmed
 from flowd.plugin import codec
-from flowd_liquidations.parts import Venues, ordered, totals
+from flowd_liquidations.parts import Venues, ordered
 from flowd_liquidations.series import Gap
 from flowd_liquidations.shapes import UNKNOWN
 from flowd_liquidations.timeframe import Timeframe
@@ -71,7 +71,7 @@ def _bar(item: Any, frame: Timeframe) -> Bar:
         raise ValueError("expected how many orders")
     buy, sell = _amount(item.get("buy_volume")), _amount(item.get("sell_volume"))
     venues = _venues(item.get("venues") or {})
-    if venues and totals(venues) != (buy, sell, count):
+    if venues and totals_of(venues) != (buy, sell, count):
         raise ValueError("the venues' sums are not the whole")
     return Bar(time_ms, buy, sell, count, venues)
 

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 from attrs import evolve, frozen
 
-from flowd.market import Bucket, trimmed
+from flowd.market import Bucket, totals_of, trimmed
 from flowd.plugin import Feed, Stream
-from flowd_liquidations.parts import Parts, Venues, joined, only, ordered, totals
+from flowd_liquidations.parts import Parts, Venues, joined, only, ordered
 from flowd_liquidations.timeframe import Timeframe, key
 
 Begin = Callable[[str, str, int], None]
@@ -109,7 +109,7 @@ class Shelf:
         else:
             assert not before.backfilled
             venues = joined(before, parts, alone=self._alone)
-        buy, sell, count = totals(venues)
+        buy, sell, count = totals_of(venues)
         late = time_ms < self._last.get(series, time_ms)
         torn = not self._whole and self._torn(frame, time_ms)
         bucket = Bucket(
