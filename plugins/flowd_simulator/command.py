@@ -48,7 +48,10 @@ def _share(help: str) -> Any:
 
 def simulate(
     port: Annotated[int, typer.Option(help="WebSocket port; 0 takes a free one.")] = 4300,
-    rest_port: Annotated[int, typer.Option(help="REST port; 0 takes a free one.")] = 4301,
+    rest_port: Annotated[
+        int | None,
+        typer.Option(help="REST port; 0 takes a free one.", show_default="--port and one more"),
+    ] = None,
     hydromancer_port: Annotated[
         int | None,
         typer.Option(
@@ -188,9 +191,9 @@ def simulate(
     bybit = Bybit(seed, _clock, market=binance.market, faults=evolve(faults), limits=others)
     okx = Okx(seed, _clock, market=binance.market, faults=evolve(faults), limits=others)
     play = partial(binance.replay, frames, speed=speed, loop=loop, shift_to_now=shift_to_now)
-    serve = partial(binance.serve, host=host, port=port, rest_port=rest_port, tls=secure)
+    rest = _beside(port, 1, rest_port)
     services = (
-        serve,
+        partial(binance.serve, host=host, port=port, rest_port=rest, tls=secure),
         partial(hydromancer.serve, host=host, port=_beside(port, 2, hydromancer_port)),
         partial(hyperliquid.serve, host=host, port=_beside(port, 3, hyperliquid_port)),
         partial(bybit.serve, host=host, port=_beside(port, 4, bybit_port)),

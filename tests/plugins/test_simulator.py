@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -1556,3 +1557,23 @@ def test_the_program_says_when_its_port_is_taken(start_program):
 
     assert second.returncode == 2
     assert "cannot start" in errors
+
+
+@pytest.mark.edge
+def test_rest_is_at_the_port_behind_the_first_where_nobody_says():
+    with socket.socket() as first, socket.socket() as behind:
+        first.bind(("127.0.0.1", 0))
+        port = first.getsockname()[1]
+        behind.bind(("127.0.0.1", port + 1))
+        first.close()
+        script = "import typer; from flowd_simulator.command import simulate; typer.run(simulate)"
+        said = subprocess.run(
+            [sys.executable, "-c", script, "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    assert said.returncode == 2
+    assert "cannot start" in said.stderr
