@@ -1,6 +1,5 @@
 """`flowd export`: a stream's history as a file, also while the daemon writes it."""
 
-import difflib
 import os
 import sqlite3
 import sys
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from attrs import evolve
 
-from flowd.plugin import BadRequest
+from flowd.plugin import BadRequest, suggestion
 from flowd_history import formats, query, state_directory
 from flowd_history.columns import Columns
 from flowd_history.query import LIMIT_MAX, Query
@@ -124,10 +123,9 @@ def _nothing(connection: sqlite3.Connection, wanted: Query) -> str:
     missing = [symbol for symbol in wanted.symbols if symbol not in known]
     if not missing:
         return f"{stream} has no record in this range"
-    near = difflib.get_close_matches(missing[0], known, 1)
     shown = ", ".join(known[:SHOWN_MAX]) + (", …" if len(known) > SHOWN_MAX else "")
-    remedy = f"did you mean {near[0]}?" if near else f"there are: {shown or 'none yet'}"
-    return f"{stream} has no record of {', '.join(missing)}; {remedy}"
+    remedy = suggestion(missing[0], known) or f"; there are: {shown or 'none yet'}"
+    return f"{stream} has no record of {', '.join(missing)}{remedy}"
 
 
 def _format_of(output: Path | None) -> Format:

@@ -186,7 +186,7 @@ def test_a_range_and_symbols_are_chosen(db: Path, options: list[Any], expected: 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--symbol", "BTCUSTD"], "orders has no record of BTCUSTD; did you mean BTCUSDT?"),
+        (["--symbol", "BTCUSTD"], 'orders has no record of BTCUSTD. Did you mean "BTCUSDT"?'),
         (["--symbol", "?"], "orders has no record of ?; there are: BTCUSDT, ETHUSDT, SOLUSDT"),
         (["--symbol", "BTCUSDT", "--start", "2100-01-01"], "orders has no record in this range"),
         (["--end", "1970-01-02"], "orders has no record in this range"),
