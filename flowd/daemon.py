@@ -392,7 +392,7 @@ class Daemon:
         """
         down = child.state in (State.BACKOFF, State.FAILED, State.STOPPED) or child.kicked
         if down or (child.state is State.STARTING and child.restarts > 0):
-            self.watch.fell(child.name, "stopped" if child.stopping else child.error or "ended")
+            self.watch.fell(child.name, None if child.stopping else child.error or "ended")
 
     def _missed(self, component: str, stream: str, gap: Gap, since_ms: int | None) -> None:
         missed = self.misses.note(component, stream, gap, since_ms)

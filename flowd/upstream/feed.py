@@ -71,6 +71,8 @@ class Feed(Generic[T]):
         self._renewal = Renewal(name, self.log, clock, self.reach, self.lost)
         self._slept = False
         self._fruitful = False
+        self._answered_ms: int | None = None
+        """When data came last without a connection: to who asked for it."""
 
     def publish(
         self, value: T, *, key: str | None = None, id: str | None = None, past: bool = False
@@ -189,6 +191,8 @@ class Feed(Generic[T]):
             self._renewal.told(upto_ms, self.clock())
         self._slept = False
         self._fruitful = True
+        if not self.tally.open:
+            self._answered_ms = self.clock()
         if not self.tally.delivering:
             self.tally.delivering = True
             self._on_delivering(self.reach.begins_ms(self.clock()))
@@ -203,7 +207,16 @@ class Feed(Generic[T]):
         """Up to when everything that upstream told is here: where an outage begins that is noticed
         now. None before anything came.
         """
-        return self.reach.ends_ms(self.tally.last_alive_ms)
+        alive_ms = self.tally.last_alive_ms
+        return self.reach.ends_ms(self._answered_ms if alive_ms is None else alive_ms)
+
+    @property
+    def saved_ms(self) -> int | None:
+        """The same if nothing is wrong, and this process ends now. Who only asks now and then, and
+        was answered, lacks nothing before it should have asked again.
+        """
+        asks = self.tally.last_alive_ms is None and self.tally.delivering
+        return self.clock() if asks and self.reach.ends_ms(None) is None else self.ends_ms
 
     def slept(self) -> None:
         """This process did not run for a while: nobody knows whether data arrives, until some does.

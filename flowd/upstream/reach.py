@@ -30,6 +30,8 @@ class Reach:
 
     def __init__(self) -> None:
         self._newest_ms: int | None = None
+        self._resumed = False
+        """Whether only an earlier life said how far the data reaches."""
         self._noted_ms = 0
         self._turn_ms = 0
         self._least_ms: int | None = None
@@ -51,11 +53,11 @@ class Reach:
         """All that happened until then has been told."""
         newest_ms = self._newest_ms
         if abs(now_ms - told_ms) <= FITTING_MS and (newest_ms is None or told_ms > newest_ms):
-            self._newest_ms = told_ms
+            self._newest_ms, self._resumed = told_ms, False
 
     def resume(self, ends_ms: int) -> None:
-        """Go on from where the data ended in an earlier life."""
-        self._newest_ms = ends_ms
+        """Go on from where the data ended in an earlier life, until it is delivered again."""
+        self._newest_ms, self._resumed = ends_ms, True
 
     def _turn(self, now_ms: int) -> None:
         if self._least_ms is not None:
@@ -67,6 +69,7 @@ class Reach:
     def forget(self) -> None:
         """The clock of this machine was set: what was learned by it holds no more."""
         self._newest_ms = self._least_ms = self._before_ms = None
+        self._resumed = False
         self._turn_ms = 0
         self._leasts.clear()
 
@@ -96,6 +99,9 @@ class Reach:
 
     def begins_ms(self, now_ms: int) -> int:
         """From when on everything is here, if it is delivered again from now on."""
-        if self._newest_ms is not None:
+        if self._resumed:
+            # Not every source is told times, and then this one would be its end for ever.
+            self._newest_ms, self._resumed = None, False
+        elif self._newest_ms is not None:
             self._newest_ms = max(self._newest_ms, now_ms - self.usual_ms)
         return now_ms - min(self.usual_ms, 0)

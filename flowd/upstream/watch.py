@@ -52,18 +52,19 @@ class Watch:
     def note(self) -> None:
         """Of one instant with what is saved: after a crash, the outage begins here."""
         for name, feed in self._feeds.items():
-            time_ms = feed.ends_ms
+            time_ms = feed.saved_ms
             if time_ms is not None and not self._alive.closed:
                 self._alive.append(Alive(time_ms), key=name)
 
-    def fell(self, name: str, why: str) -> None:
-        """This component does not run, or does so anew. Nothing for who is no source, or has a
-        connection still.
+    def fell(self, name: str, why: str | None) -> None:
+        """This component does not run, or does so anew; it was stopped where there is no other
+        reason. Nothing for who is no source, or has a connection still.
         """
         feed = self._feeds.get(name)
         if feed is not None and not feed.tally.open:
+            from_ms = feed.saved_ms if why is None else feed.ends_ms
             feed.tally.delivering = False
-            self._outages.open(name, why, feed.ends_ms or self._started_ms)
+            self._outages.open(name, why or "stopped", from_ms or self._started_ms)
 
     async def run(self) -> None:
         """Beat for ever. Who is late slept: the process was stopped, the machine suspended, or the
