@@ -10,27 +10,24 @@ from importlib import import_module
 from typing import Any
 
 import trio
-from attrs import Factory, evolve, field, frozen
+from attrs import Factory, field, frozen
 
 from flowd.market import Candle
 from flowd.plugin import Feed, Seconds, UpstreamError, UserError
 from flowd_binance import connection
 from flowd_binance.connection import check_symbols, check_url
-from flowd_binance.parse import INTERVALS, Unusable, candle, kline, least_ms
+from flowd_binance.klines import PORTION, read
+from flowd_binance.parse import INTERVALS, Unusable, kline, least_ms
 from flowd_binance.rest import KLINES_MAX, Rejected, Rest
 from flowd_binance.shelf import Shelf
 
 CANDLES_MAX = 1_000_000
 """Candles of all symbols together that one source may keep."""
-SETTLE_MS = 2000
-"""REST's newest candle counts as closed so long after its end."""
 AGAIN_S = 10.0
 """Between two requests for one symbol: REST may know a boundary later than the live stream."""
 REJECTED_S = 3600.0
 PAUSE_S = 5.0
 PAUSE_MAX_S = 300.0
-PORTION = 50
-"""Rows that are published in one step."""
 
 
 def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
@@ -233,7 +230,7 @@ class History:
         """Publish a portion of these rows, in one step with that they were asked for. The newest of
         them.
         """
-        found = self._read(symbol, rows, start, asked_ms)
+        found = read(self._feed, symbol, self._config.interval, rows, start, asked_ms)
         before = self._feed.tally.published
         for one in found:
             self._shelf.put(one)
@@ -241,18 +238,3 @@ class History:
         if found:
             self._shelf.checked(symbol, found[-1].time_ms)
         return found[-1] if found else None
-
-    def _read(self, symbol: str, rows: list[object], start: int, asked_ms: int) -> list[Candle]:
-        """A portion of these rows as candles. Each but the newest row is closed; that one if it is
-        over for a while.
-        """
-        found: list[Candle] = []
-        for index in range(start, min(start + PORTION, len(rows))):
-            try:
-                closed = index < len(rows) - 1
-                one = candle(symbol, self._config.interval, rows[index], closed=closed)
-                over = one.close_time_ms + SETTLE_MS < asked_ms
-                found.append(evolve(one, closed=True) if over else one)
-            except Unusable as error:
-                self._feed.drop(f"history: {error.reason}", rows[index])
-        return found

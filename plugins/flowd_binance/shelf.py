@@ -7,6 +7,7 @@ from bisect import bisect_left, insort
 
 from flowd.market import Candle
 from flowd.plugin import Feed
+from flowd_binance.klines import newer
 
 
 class Shelf:
@@ -35,7 +36,7 @@ class Shelf:
         """Publish a candle, unless what is known of it is newer: has more trades, or is closed."""
         before = self._feed.get(candle.key)
         if before is not None:
-            if (candle.trades, candle.closed) > (before.trades, before.closed):
+            if newer(candle, before):
                 self._feed.publish(candle, key=candle.key)
             return
         times = self._times[candle.symbol]
