@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from flowd.market import Candle, Instrument, Liquidation, OpenInterest
 from flowd.plugin import Feed, Http, Seconds, Sink, Source, hookimpl
-from flowd_binance import candles, connection, instruments, open_interest, page, probe
+from flowd_binance import asked, candles, connection, instruments, open_interest, page, probe
 from flowd_binance.connection import STREAMS_MAX, Session, check_symbols, check_url
 
 __all__ = ["Config", "Session", "flowd_sinks", "flowd_sources", "follow", "force_orders"]
@@ -94,6 +94,8 @@ def flowd_sources() -> list[Source]:
             candles.Config,
             record=Candle,
             retain=candles.CANDLES_MAX,
+            tables={asked.CANDLES: Candle, asked.SYMBOLS: asked.AskedSymbols},
+            tables_retain={asked.CANDLES: asked.CANDLES_MAX, asked.SYMBOLS: 1},
             probe=_listed,
         ),
         Source(

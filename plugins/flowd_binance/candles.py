@@ -15,6 +15,7 @@ from attrs import Factory, field, frozen
 from flowd.market import Candle
 from flowd.plugin import Feed, Seconds, UpstreamError, UserError
 from flowd_binance import connection
+from flowd_binance.asked import SYMBOLS_MAX, AskedFor
 from flowd_binance.connection import check_symbols, check_url
 from flowd_binance.klines import PORTION, read
 from flowd_binance.parse import INTERVALS, Unusable, kline, least_ms
@@ -49,6 +50,9 @@ class Config:
 
     `weight_per_minute` is what REST calls may cost, of the 2400 that Binance grants an address;
     what other components and programs on this address spend is taken into account.
+
+    Of other symbols `asked_symbols` are followed at once when readers ask for them, each for
+    `asked_keep` after it was asked for last.
     """
 
     interval: str = field(validator=_interval)
@@ -58,6 +62,8 @@ class Config:
     history: int = 500
     keep: int = 1500
     weight_per_minute: int = 1200
+    asked_symbols: int = 10
+    asked_keep: Seconds = Seconds(900.0)
     silence: Seconds = Seconds(60.0)
     ping_every: Seconds = Seconds(15.0)
     renew_every: Seconds = Seconds(23.5 * 3600)
@@ -78,6 +84,10 @@ class Config:
             )
         if not 20 <= self.weight_per_minute <= 2400:
             raise ValueError(f"weight_per_minute = {self.weight_per_minute}: expected 20 to 2400")
+        if not 0 <= self.asked_symbols <= SYMBOLS_MAX:
+            raise ValueError(f"asked_symbols = {self.asked_symbols}: expected 0 to {SYMBOLS_MAX}")
+        if not 60 <= self.asked_keep <= 86_400:
+            raise ValueError(f"asked_keep = {self.asked_keep:g}s: expected 1m to 24h")
 
     @property
     def names(self) -> list[str]:
@@ -110,6 +120,7 @@ async def candles(config: Config, feed: Feed[Candle]) -> None:
     budget = feed.budget("binance", per_minute=config.weight_per_minute)
     rest = Rest(config.rest_url, feed.http, budget, feed.clock)
     history = History(config, feed, shelf, rest)
+    asked = AskedFor(config, feed, rest)
 
     def take(feed: Feed[Any], event: dict[str, Any]) -> bool:
         if event.get("e") != "kline":
@@ -124,6 +135,7 @@ async def candles(config: Config, feed: Feed[Candle]) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(history.run)
+        nursery.start_soon(asked.run)
         await connection.keep(config, feed, take, on_ready=history.want_all)
 
 

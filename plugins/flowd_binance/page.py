@@ -13,6 +13,7 @@ from quart import Blueprint, Response, request
 
 from flowd.market import Candle
 from flowd.plugin import BadRequest, Desk, Index, StreamName, Streams, codec
+from flowd_binance.demand import Demand
 from flowd_binance.parse import INTERVALS, WIDEST_MS, least_ms
 from flowd_binance.wider import Builder, fits, following, start, widest
 
@@ -77,13 +78,14 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         for name in config.inputs
     ]
 
+    demand = Demand(config.inputs, streams)
+
     @blueprint.get(config.path.replace("{", "<").replace("}", ">"))
     async def candles(symbol: str, interval: str) -> Response:
         """The candles of one symbol and interval."""
         for index in indices:
             await index.update()
         name = symbol.upper() if symbol.islower() else symbol
-        index, narrow = _index(indices, name, interval)
         query = dict(request.args.items())
         limit = _number(query, "limit", f"1 to {LIMIT_MAX}", least=1, most=LIMIT_MAX)
         start_ms = _number(query, "start", "milliseconds since 1970, UTC")
@@ -98,6 +100,14 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
                 value=start_ms,
                 allowed=f"below {to_ms}",
             )
+        stored, asked = _stored(indices, name, interval), None
+        if stored is not None:
+            index, narrow = stored
+        elif (offer := demand.offer(name, interval)) is not None:
+            index, narrow = offer[0].candles, offer[1]
+            asked = await demand.fetch(offer[0], name, desk.now_ms())
+        else:
+            raise _unknown(indices, name, interval)
         if narrow == interval:
             plain = candles_of(index, name, interval, start_ms, to_ms, limit or LIMIT)
             bars = [(candle, b"") for candle in plain]
@@ -111,7 +121,8 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
             ]
             await trio.lowlevel.checkpoint()
         body = (
-            b'{"symbol":%b,"interval":%b,"data":[%b],"start_time":%d,"end_time":%d,"built_from":%b}'
+            b'{"symbol":%b,"interval":%b,"data":[%b],"start_time":%d,"end_time":%d,'
+            b'"built_from":%b,"on_demand":%b}'
             % (
                 codec.encode(name),
                 codec.encode(interval),
@@ -119,6 +130,7 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
                 from_ms,
                 to_ms,
                 codec.encode(None if narrow == interval else narrow),
+                codec.encode(asked and {"until_ms": asked.until_ms, "failing": asked.why}),
             )
         )
         return Response(body, content_type="application/json")
@@ -129,7 +141,9 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         for name, index in zip(config.inputs, indices, strict=True):
             streams[name]  # Which checks that whoever asks may read it.
             await index.update()
-        return Response(codec.encode(_offered(config, indices)), content_type="application/json")
+        return Response(
+            codec.encode(_offered(config, indices, demand)), content_type="application/json"
+        )
 
     return blueprint
 
@@ -186,8 +200,8 @@ async def _wide(
     return [(one.candle, b"" if one.whole else b',"incomplete":true') for one in wide]
 
 
-def _offered(config: Config, indices: list[Candles]) -> dict[str, object]:
-    """What there is, by interval, the narrowest first."""
+def _offered(config: Config, indices: list[Candles], demand: Demand) -> dict[str, object]:
+    """What there is, by interval, the narrowest first; and what comes when it is asked for."""
     stored: dict[tuple[str, str], str] = {}
     for name, index in zip(config.inputs, indices, strict=True):
         for group in index.groups():
@@ -207,12 +221,16 @@ def _offered(config: Config, indices: list[Candles]) -> dict[str, object]:
             streams = sorted({stored[symbol, interval] for symbol in there})
             told = {"interval": interval, "streams": streams, "stored": there, "built": wider}
             intervals.append(told)
-    return {"symbols": list(by_symbol), "intervals": intervals}
+    return {
+        "symbols": list(by_symbol),
+        "intervals": intervals,
+        "on_demand": {"intervals": demand.intervals(), "symbols": demand.symbols()},
+    }
 
 
-def _index(indices: list[Candles], symbol: str, interval: str) -> tuple[Candles, str]:
+def _stored(indices: list[Candles], symbol: str, interval: str) -> tuple[Candles, str] | None:
     """The stream that holds these candles, or the widest that they can be built of, and its
-    interval; BadRequest that says which there are.
+    interval; None where there is none.
     """
     for index in indices:
         if index.find((symbol, interval), most=1, backward=True):
@@ -222,10 +240,16 @@ def _index(indices: list[Candles], symbol: str, interval: str) -> tuple[Candles,
         narrow = widest([width for name, width in groups if name == symbol], interval)
         if narrow is not None:
             return groups[symbol, narrow], narrow
+    return None
+
+
+def _unknown(indices: list[Candles], symbol: str, interval: str) -> BadRequest:
+    """Says which there are instead."""
+    groups = [group for index in indices for group in index.groups()]
     known = {width for _, width in groups}
     served = [name for name in INTERVALS if name in known or widest(known, name) is not None]
     if interval not in served:
-        raise BadRequest(
+        return BadRequest(
             f"there are no candles of {interval!r:.20}",
             parameter="interval",
             value=interval,
@@ -233,7 +257,7 @@ def _index(indices: list[Candles], symbol: str, interval: str) -> tuple[Candles,
             code="UNKNOWN_INTERVAL",
         )
     symbols = {name for name, width in groups if width == interval or fits(width, interval)}
-    raise BadRequest(
+    return BadRequest(
         f"there are no {interval} candles of {symbol!r:.60}",
         parameter="symbol",
         value=symbol,

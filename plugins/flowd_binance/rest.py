@@ -77,16 +77,22 @@ class Rest:
         self._random = Random(clock())
 
     async def klines(
-        self, symbol: str, interval: str, *, limit: int, start_ms: int | None = None
+        self,
+        symbol: str,
+        interval: str,
+        *,
+        limit: int,
+        start_ms: int | None = None,
+        priority: int = 0,
     ) -> list[object]:
         """At most `limit` rows, oldest first: from `start_ms` on, or else the newest. The last one
-        may still be open.
+        may still be open. A higher `priority` waits for what else is to be asked.
         """
         assert 0 < limit <= KLINES_MAX
         query = {"symbol": symbol, "interval": interval, "limit": str(limit)}
         if start_ms is not None:
             query["startTime"] = str(start_ms)
-        rows = await self._ask("/fapi/v1/klines", query, klines_weight(limit))
+        rows = await self._ask("/fapi/v1/klines", query, klines_weight(limit), priority=priority)
         if not isinstance(rows, list):
             raise UpstreamError(f"Binance: expected a list of klines, got {rows!r:.100}")
         return rows

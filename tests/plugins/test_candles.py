@@ -653,6 +653,8 @@ def test_without_symbols_bitcoin_is_followed() -> None:
         ({"history": 0}, "history = 0"),
         ({"keep": 2_000_000}, "more than 1000000 candles"),
         ({"weight_per_minute": 3000}, "expected 20 to 2400"),
+        ({"asked_symbols": 101}, "asked_symbols = 101: expected 0 to 100"),
+        ({"asked_keep": Seconds(59)}, "asked_keep = 59s: expected 1m to 24h"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused_with_words(
@@ -743,6 +745,7 @@ async def test_a_range_gets_its_first_candles_and_says_which_it_was(
         assert (whole["start_time"], whole["end_time"]) == (times[3], times[9])
         assert first["data"] == everything[3:5]
         assert nothing == {
+            "on_demand": None,
             "symbol": "BTCUSDT",
             "interval": "1m",
             "data": [],

@@ -246,7 +246,8 @@ async def test_which_candles_there_are_is_told_without_asking_for_one(
     empty = await answered("")
 
     told = {one["interval"]: one for one in found["intervals"]}
-    assert empty == {"symbols": [], "intervals": []}
+    nothing = {"intervals": [], "symbols": []}
+    assert empty == {"symbols": [], "intervals": [], "on_demand": nothing}
     assert found["symbols"] == ["BTCUSDT", "ETHUSDT"]
     assert list(told) == [name for name in INTERVALS if name != "3d"]
     assert told["1m"] == {
