@@ -6,7 +6,9 @@ items. Each has so many counters; when they are used up, all are lowered by the 
 those that come to nothing make room. So a name's volume is never told too high.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 from datasketches import (  # type: ignore[import-untyped]  # it brings no types
@@ -15,7 +17,7 @@ from datasketches import (  # type: ignore[import-untyped]  # it brings no types
 )
 
 from flowd.market import EXACT, trimmed
-from flowd_totals.records import Rank, SavedBoard
+from flowd_totals.records import Rank, SavedBoard, Share
 
 STEP_LG, MERGED_LG = 10, 12
 """Binary logarithms of the sketches' sizes; three quarters of that many names are told exactly."""
@@ -77,6 +79,11 @@ class Board:
                 return [self._rank(name) for name in names[:count]]
             threshold //= 8
 
+    def share(self, venue: str, name: str) -> Share:
+        """What a name has here, where all is of this venue."""
+        one = self._rank(name)
+        return Share(venue, one.volume, one.buy, one.sell)
+
     def saved(self) -> SavedBoard:
         """This board as it can be kept in a stream."""
         volume, buy, sell = trimmed(self.volume), self._buy.serialize(), self._sell.serialize()
@@ -106,6 +113,33 @@ class Board:
     def _rank(self, name: str) -> Rank:
         buy, sell = self._buy.get_lower_bound(name), self._sell.get_lower_bound(name)
         return Rank(name, _amount(buy + sell), _amount(buy), _amount(sell))
+
+
+def together(boards: Mapping[str, Board]) -> Board:
+    """All venues in one board."""
+    if len(boards) == 1:
+        return next(iter(boards.values()))
+    whole = Board(MERGED_LG)
+    for venue in sorted(boards):
+        whole.merge(boards[venue])
+    return whole
+
+
+def top_of(boards: Mapping[str, Board], whole: Board, count: int) -> list[Rank]:
+    """The names with the largest volume `together`, each with what every venue adds.
+
+    What a venue tells of a name is no less than its part in the whole, and never too high: so a
+    row is the sum of its venues, and no further off than the whole's error.
+    """
+    rows = [_of_venues(row.name, boards) for row in whole.top(count)]
+    return sorted(rows, key=lambda row: (-row.volume, row.name))
+
+
+def _of_venues(name: str, boards: Mapping[str, Board]) -> Rank:
+    shares = [boards[venue].share(venue, name) for venue in sorted(boards)]
+    sums = ([getattr(one, part) for one in shares] for part in ("volume", "buy", "sell"))
+    volume, buy, sell = (trimmed(reduce(EXACT.add, found)) for found in sums)
+    return Rank(name, volume, buy, sell, [one for one in shares if one.volume])
 
 
 def _offset(sketch: Any) -> int:

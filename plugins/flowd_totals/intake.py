@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from flowd.market import EXACT, Fill, Liquidation, Trade
 from flowd_totals.records import Counted, Row, largest_of, row_of
+from flowd_totals.venues import Worth, worth_of
 
 AHEAD_MS = 60_000
 """What is further ahead of the clock is counted as of now."""
@@ -20,7 +21,7 @@ Sum = tuple[Decimal, Decimal, int]
 
 
 class Part:
-    """What happened in one span of time."""
+    """What happened in one span of time at one venue."""
 
     __slots__ = ("coins", "count", "rows", "traders")
 
@@ -65,9 +66,9 @@ class Intake:
         """Whether a row is in any sum, the market's or a trader's."""
         return not self._liquidated or not isinstance(value, Fill) or value.role == "liquidated"
 
-    def sum(self, values: Iterable[Value], now_ms: int) -> dict[int, Part]:
-        """What happened in each span, by the span's beginning."""
-        parts: dict[int, Part] = {}
+    def sum(self, values: Iterable[Value], now_ms: int) -> dict[tuple[int, Worth], Part]:
+        """What happened in each span, by the span's beginning and the venue."""
+        parts: dict[tuple[int, Worth], Part] = {}
         ahead_ms, width_ms, liquidated = now_ms + AHEAD_MS, self._width_ms, self._liquidated
         for value in values:
             counts, trader = True, None
@@ -84,9 +85,10 @@ class Intake:
                 continue
             time_ms = value.time_ms if value.time_ms <= ahead_ms else now_ms
             start_ms = time_ms - time_ms % width_ms
-            part = parts.get(start_ms)
+            at = start_ms, worth_of(value)
+            part = parts.get(at)
             if part is None:
-                part = parts[start_ms] = Part()
+                part = parts[at] = Part()
             part.count += 1
             if trader is not None:
                 _add(part.traders, trader, value.side, notional)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from attrs import Factory, field, frozen
 
-from flowd.market import Fill, Liquidation, Role, Side, Trade
+from flowd.market import Coverage, Fill, Liquidation, PriceKind, Role, Side, Trade, VenueSum
 
 By = Literal["coins", "traders"]
 Counted = Literal["takers", "liquidated"]
@@ -15,13 +15,42 @@ REST = "*"
 
 
 @frozen
+class Share:
+    """What one venue adds to a row's volume; `venue` is empty for what nobody knows the venue
+    of.
+    """
+
+    venue: str
+    volume: Decimal
+    buy: Decimal
+    sell: Decimal
+
+
+@frozen
 class Rank:
-    """One coin's or trader's volume in a window: `buy` and `sell` are its parts."""
+    """One coin's or trader's volume in a window: `buy` and `sell` are its parts. A coin's `venues`
+    are what each of them adds, by name.
+    """
 
     name: str
     volume: Decimal
     buy: Decimal
     sell: Decimal
+    venues: list[Share] = Factory(list)
+
+
+@frozen
+class VenueVolume:
+    """All that one venue adds to a ranking, exact, and what it is worth. `since_ms` is when the
+    first span began of which something was counted, None where nobody noted it.
+    """
+
+    venue: str
+    volume: Decimal
+    count: int
+    since_ms: int | None
+    lower_bound: bool
+    approximate: bool
 
 
 @frozen
@@ -33,7 +62,8 @@ class Ranking:
     the last row by at most as much.
 
     `venues` are those of which something is in the window, by name; `lower_bound` says that one of
-    them tells but a sample, `approximate` that one tells other prices than were traded at.
+    them tells but a sample, `approximate` that one tells other prices than were traded at. Of coins
+    `by_venue` is what each adds; of traders it is empty.
     """
 
     by: By
@@ -46,6 +76,7 @@ class Ranking:
     venues: list[str] = Factory(list)
     lower_bound: bool = False
     approximate: bool = False
+    by_venue: list[VenueVolume] = Factory(list)
 
     @property
     def key(self) -> str:
@@ -55,23 +86,25 @@ class Ranking:
 
 @frozen
 class Minute:
-    """Market volume in one minute, which begins at `time_ms`."""
+    """Market volume in one minute, which begins at `time_ms`; `venues` are its parts, by name."""
 
     time_ms: int
     buy: Decimal
     sell: Decimal
     count: int
+    venues: tuple[VenueSum, ...] = ()
 
 
 @frozen
 class CoinHour:
-    """A coin's volume in one hour, which begins at `time_ms`."""
+    """A coin's volume in one hour, which begins at `time_ms`; `venues` are its parts, by name."""
 
     symbol: str
     time_ms: int
     buy: Decimal
     sell: Decimal
     count: int
+    venues: tuple[VenueSum, ...] = ()
 
 
 @frozen
@@ -106,13 +139,16 @@ class Largest:
 @frozen
 class Venue:
     """Of a venue, with what its rows are worth, something was counted in the span that begins at
-    `newest_ms`, and nothing later.
+    `newest_ms`, and nothing later; nor before `oldest_ms`, where that was noted. `accounts` says
+    whether it tells whose its rows are.
     """
 
     venue: str
-    price_kind: str
-    coverage: str
+    price_kind: PriceKind
+    coverage: Coverage
     newest_ms: int
+    oldest_ms: int | None = None
+    accounts: bool = True
 
 
 @frozen
@@ -127,14 +163,23 @@ class SavedBoard:
 
 
 @frozen
+class SavedVenue:
+    """The coins of one venue."""
+
+    venue: str
+    coins: SavedBoard
+
+
+@frozen
 class SavedStep:
-    """A `Step`."""
+    """A `Step`. `coins` are those of which nobody noted the venue, all others are in `venues`."""
 
     width_ms: int
     time_ms: int
     coins: SavedBoard
     traders: SavedBoard
     largest: list[Row]
+    venues: list[SavedVenue] = Factory(list)
 
 
 def row_of(value: Fill | Liquidation | Trade, address: str | None) -> Row:

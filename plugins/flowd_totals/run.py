@@ -6,12 +6,13 @@ is saved: full totals, which a later publication only repeats or corrects.
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import trio
 
 from flowd.market import Fill, Liquidation, Trade
 from flowd.plugin import Feed, Input, Streams, UserError, news_of
-from flowd_totals.board import ERROR_SHARE, NAMES_EXACT
+from flowd_totals.board import ERROR_SHARE, NAMES_EXACT, together, top_of
 from flowd_totals.config import Config
 from flowd_totals.intake import Intake, Part, Value
 from flowd_totals.places import Places
@@ -27,7 +28,7 @@ from flowd_totals.records import (
 )
 from flowd_totals.steps import Steps, merged
 from flowd_totals.sums import COINS_MAX, MINUTE_MS, hours, minutes
-from flowd_totals.venues import UNKNOWN, Venues, worth_of
+from flowd_totals.venues import UNKNOWN, Venues, Worth
 from flowd_totals.window import Window, parse
 
 BATCH_MIN, BATCH_MAX = 16, 250
@@ -60,11 +61,12 @@ class Totals:
 
     async def load(self) -> None:
         """Go on from the tables."""
-        await self.steps.load(lambda error: self._feed.drop("unreadable step", str(error)))
+        only = self._venues.only
+        await self.steps.load(partial(self._feed.drop, "unreadable step"), only[0])
         if not self._venues and self.steps.newest_ms is not None:
-            self._venues.note([UNKNOWN], self.steps.newest_ms)
-        await self._minutes.load()
-        await self._hours.load()
+            self._venues.note(UNKNOWN, self.steps.newest_ms)
+        await self._minutes.load(only)
+        await self._hours.load(only)
         self._forget_other_windows()
         self._feed.tally.figures |= {
             "names_exact_per_step": NAMES_EXACT,
@@ -75,8 +77,8 @@ class Totals:
     def add(self, values: Iterable[Value]) -> None:
         """Count these rows; nothing of them is in a table before `save`."""
         now_ms = self._feed.clock()
-        for start_ms, part in self.intake.sum(values, now_ms).items():
-            if not self._add(part, start_ms, now_ms):
+        for (start_ms, worth), part in self.intake.sum(values, now_ms).items():
+            if not self._add(part, start_ms, self._venues.known(worth), now_ms):
                 for _ in range(part.count):
                     self._feed.drop("too late")
 
@@ -107,13 +109,13 @@ class Totals:
         for window in self._windows:
             await self._publish(window, now_ms)
 
-    def _add(self, part: Part, start_ms: int, now_ms: int) -> bool:
+    def _add(self, part: Part, start_ms: int, worth: Worth, now_ms: int) -> bool:
         """False when nothing reaches back so far."""
         step = self.steps.at(start_ms, now_ms)
         if step is not None:
-            self._venues.note(worth_of(part.rows), start_ms)
+            self._venues.note(worth, start_ms, bool(part.traders))
             for name, (buy, sell, count) in part.coins.items():
-                step.coins.add(name, buy, sell, count)
+                step.coins_of(worth[0]).add(name, buy, sell, count)
             for name, (buy, sell, count) in part.traders.items():
                 step.traders.add(name, buy, sell, count)
             rows = part.largest(self._top, step.least(self._top), self.intake.trader)
@@ -121,11 +123,11 @@ class Totals:
                 step.largest = largest_of(step.largest + rows, self._top)
         in_minutes = self._minutes.keeps(start_ms, now_ms)
         if in_minutes and part.coins:
-            self._minutes.add("", start_ms, *part.market())
+            self._minutes.add("", start_ms, worth, part.market())
         in_hours = self._hours.keeps(start_ms, now_ms)
         if in_hours:
-            for name, (buy, sell, count) in part.coins.items():
-                self._hours.add(name, start_ms, buy, sell, count)
+            for name, sum in part.coins.items():
+                self._hours.add(name, start_ms, worth, sum)
         return step is not None or in_minutes or in_hours
 
     def _forget_other_windows(self) -> None:
@@ -144,10 +146,10 @@ class Totals:
         if self._published.get(window.name) == marks:
             return
         coins, traders, rows = await merged(steps, self._top)
-        told = self._venues.within(window, now_ms)
         for by in self._by:
-            board = coins if by == "coins" else traders
             await trio.lowlevel.checkpoint()
+            told = self._venues.within(window, now_ms, coins if by == "coins" else None)
+            board = together(coins) if by == "coins" else traders
             ranking = Ranking(
                 by,
                 window.name,
@@ -155,10 +157,11 @@ class Totals:
                 board.volume,
                 board.count,
                 board.error,
-                board.top(self._top),
+                top_of(coins, board, self._top) if by == "coins" else board.top(self._top),
                 told.venues,
                 told.lower_bound,
                 told.approximate,
+                self._venues.volumes(window, now_ms, coins) if by == "coins" else [],
             )
             self._feed.publish(ranking, key=ranking.key)
         self._largest.append(Largest(window.name, now_ms, rows), key=window.name)

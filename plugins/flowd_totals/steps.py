@@ -13,7 +13,7 @@ from attrs import define, field
 
 from flowd.plugin import Stream
 from flowd_totals.board import MERGED_LG, Board
-from flowd_totals.records import Row, SavedStep, largest_of
+from flowd_totals.records import Row, SavedStep, SavedVenue, largest_of
 from flowd_totals.window import Level, Window, levels
 
 MERGES_MAX = 8
@@ -26,7 +26,8 @@ class Step:
 
     width_ms: int
     time_ms: int
-    coins: Board = field(factory=Board)
+    coins: dict[str, Board] = field(factory=dict)
+    """By venue."""
     traders: Board = field(factory=Board)
     largest: list[Row] = field(factory=list)
     changes: int = 0
@@ -41,22 +42,49 @@ class Step:
         """Another one whenever anything was added."""
         return self.width_ms, self.time_ms, self.changes
 
+    def coins_of(self, venue: str) -> Board:
+        """The coins of one venue, to be added to."""
+        board = self.coins.get(venue)
+        if board is None:
+            board = self.coins[venue] = Board()
+        return board
+
     def least(self, top: int) -> Decimal:
         """What a row must come to at least to be among the largest."""
         return self.largest[-1].notional if len(self.largest) >= top else Decimal(0)
 
     def merge(self, other: "Step", top: int) -> None:
         """Add all that another step has."""
-        self.coins.merge(other.coins)
+        for venue, board in other.coins.items():
+            self.coins_of(venue).merge(board)
         self.traders.merge(other.traders)
         self.largest = largest_of(self.largest + other.largest, top)
         self.changes += 1
 
     def saved(self) -> SavedStep:
         """This step as it is kept."""
+        venues = [SavedVenue(venue, board.saved()) for venue, board in self.coins.items() if venue]
+        unnamed = self.coins.get("") or Board()
         return SavedStep(
-            self.width_ms, self.time_ms, self.coins.saved(), self.traders.saved(), self.largest
+            self.width_ms,
+            self.time_ms,
+            unnamed.saved(),
+            self.traders.saved(),
+            self.largest,
+            venues,
         )
+
+    @classmethod
+    def load(cls, saved: SavedStep, unnamed: str) -> "Step":
+        """The step that was kept; ValueError when it cannot be read. Coins of which nobody noted
+        the venue are `unnamed`'s.
+        """
+        step = cls(saved.width_ms, saved.time_ms, {}, Board.load(saved.traders), saved.largest)
+        if saved.coins.count:
+            step.coins[unnamed] = Board.load(saved.coins)
+        for one in saved.venues:
+            step.coins_of(one.venue).merge(Board.load(one.coins))
+        return step
 
 
 class Steps:
@@ -84,18 +112,19 @@ class Steps:
         """How many steps the next save will write."""
         return len(self._touched)
 
-    async def load(self, on_bad: Callable[[ValueError], None]) -> None:
-        """Go on from what the table holds, also where it was kept for other windows."""
+    async def load(self, on_bad: Callable[[str], None], unnamed: str = "") -> None:
+        """Go on from what the table holds, also where it was kept for other windows. Coins of which
+        nobody noted the venue are `unnamed`'s.
+        """
         others: list[Step] = []
         for record in self._table.after(0):
             saved = record.value
             try:
-                boards = Board.load(saved.coins), Board.load(saved.traders)
+                step = Step.load(saved, unnamed)
             except ValueError as error:
-                on_bad(error)
+                on_bad(str(error))
                 self._gone.append(f"{saved.width_ms}/{saved.time_ms}")
                 continue
-            step = Step(saved.width_ms, saved.time_ms, *boards, saved.largest)
             if step.width_ms in self._steps:
                 self._steps[step.width_ms][step.time_ms] = step
             else:
@@ -184,13 +213,19 @@ class Steps:
         yield from zip(self.levels, [*following, None], strict=True)
 
 
-async def merged(steps: list[Step], top: int) -> tuple[Board, Board, list[Row]]:
-    """All of these steps together: coins, traders, the largest rows."""
-    coins, traders, rows = Board(MERGED_LG), Board(MERGED_LG), list[Row]()
-    for number, step in enumerate(steps, 1):
-        coins.merge(step.coins)
+async def merged(steps: list[Step], top: int) -> tuple[dict[str, Board], Board, list[Row]]:
+    """All of these steps together: coins by venue, traders, the largest rows."""
+    coins, traders, rows = dict[str, Board](), Board(MERGED_LG), list[Row]()
+    merges = 0
+    for step in steps:
+        for venue, board in step.coins.items():
+            if venue not in coins:
+                coins[venue] = Board(MERGED_LG)
+            coins[venue].merge(board)
         traders.merge(step.traders)
         rows = largest_of(rows + step.largest, top)
-        if number % MERGES_MAX == 0:
+        merges += max(1, len(step.coins))
+        if merges >= MERGES_MAX:
+            merges = 0
             await trio.lowlevel.checkpoint()
     return coins, traders, rows

@@ -30,7 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowd import testing
-from flowd.market import Fill, Liquidation, Trade
+from flowd.market import Fill, Liquidation, Trade, VenueSum
 from flowd.plugin import Feed, Seconds, Source, UserError
 from flowd.values import codec
 
@@ -88,6 +88,11 @@ def liquidation(notional: int | str, symbol: str = "BTCUSDT", **changes: Any) ->
     id = f"b:{next(numbers)}"
     made: dict[str, Any] = {"side": "SELL", "time_ms": NOW_MS} | changes
     return Liquidation(symbol, made["side"], amount, one, amount, made["time_ms"], id)
+
+
+def whole(buy: Decimal, sell: Decimal, count: int) -> tuple[VenueSum, ...]:
+    """The venues of what was counted at one alone."""
+    return (VenueSum("hyperliquid", buy, sell, count, "fill", "all"),)
 
 
 class Rig:
@@ -153,10 +158,11 @@ def test_a_trade_counts_once_for_the_market_and_once_for_each_account() -> None:
     coins, traders = rig.ranking("coins/5m"), rig.ranking("traders/5m")
     assert (coins.volume, coins.count, coins.error) == (Decimal("150.5"), 2, 0)
     assert (traders.volume, traders.count, traders.error) == (301, 4, 0)
-    assert rig.table("minutes") == {str(NOW_MS): Minute(NOW_MS, Decimal(100), Decimal("50.5"), 2)}
+    all, btc, eth = (Decimal(100), half, 2), (Decimal(100), Decimal(0), 1), (Decimal(0), half, 1)
+    assert rig.table("minutes") == {str(NOW_MS): Minute(NOW_MS, *all, whole(*all))}
     assert rig.table("hours") == {
-        f"BTC/{NOW_MS}": CoinHour("BTC", NOW_MS, Decimal(100), Decimal(0), 1),
-        f"ETH/{NOW_MS}": CoinHour("ETH", NOW_MS, Decimal(0), Decimal("50.5"), 1),
+        f"BTC/{NOW_MS}": CoinHour("BTC", NOW_MS, *btc, whole(*btc)),
+        f"ETH/{NOW_MS}": CoinHour("ETH", NOW_MS, *eth, whole(*eth)),
     }
     assert [(r.symbol, r.notional, r.address) for r in rig.largest("5m")] == [
         ("BTC", 100, "0xa"),

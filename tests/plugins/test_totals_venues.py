@@ -1,6 +1,8 @@
 """Totals of several venues: each named, each row once, whatever is configured."""
 
+from collections import Counter
 from decimal import Decimal
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,19 +12,21 @@ import trio
 from attrs import evolve, frozen
 from flowd_totals import totals
 from flowd_totals.config import Config
-from flowd_totals.records import Ranking
+from flowd_totals.records import Rank, Ranking, SavedStep, Share, VenueVolume
+from flowd_totals.venues import VENUES_MAX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowd import testing
-from flowd.market import Coverage, Fill, Liquidation, PriceKind, Trade
+from flowd.market import Coverage, Fill, Liquidation, PriceKind, Trade, totals_of
 from flowd.plugin import Feed, Source, StreamName
 from flowd.setup import config, wiring
 from flowd.stream.log import Retain, Stream
 from flowd.stream.stores import SqliteStore
 from flowd.stream.volatile import MemoryStore
 from flowd.values.errors import UserError
-from tests.plugins.test_totals import fill, liquidation, public
+from tests.plugins.test_totals import HOUR_MS, NOW_MS, fill, liquidation, public
+from tests.plugins.test_totals import Rig as Sums
 
 Clock = trio.testing.MockClock
 
@@ -39,6 +43,13 @@ def at(venue: str, number: int, amount: int = 10, **changes: Any) -> Liquidation
     kind, coverage = KINDS[venue]
     made = {"venue": venue, "id": f"{venue}:{number}", "price_kind": kind, "coverage": coverage}
     return evolve(liquidation(amount, time_ms=testing.clock()), **made | changes)
+
+
+def old(venue: str, amount: int, symbol: str = "BTCUSDT", **changes: Any) -> Liquidation:
+    """An order of a venue as of the sums' own clock."""
+    kind, coverage = KINDS[venue]
+    worth = {"venue": venue, "price_kind": kind, "coverage": coverage}
+    return evolve(liquidation(amount, symbol), **worth | changes)
 
 
 def forced(number: int, amount: int = 10) -> Fill:
@@ -138,6 +149,7 @@ async def test_forced_orders_and_the_forced_of_fills_are_one_sum(autojump_clock:
     assert {row.name: row.volume for row in ranking.rows} == {"BTC": 5, "BTCUSDT": 7}
     assert (ranking.venues, ranking.lower_bound) == (["hyperliquid", "okx"], True)
     assert [(row.name, row.volume) for row in traders.rows] == [("0xa", 5)]
+    assert (traders.venues, traders.lower_bound) == (["hyperliquid"], False), "okx names nobody"
 
 
 async def test_a_row_that_two_inputs_tell_counts_once_whoever_tells_it_first(
@@ -237,6 +249,176 @@ async def test_what_cannot_be_one_sum_is_refused_with_words(
 
     with pytest.raises(UserError, match=words):
         await rig.live("a", "b", count=counted)
+
+
+# -- by venue --
+
+
+def sums(rig: Sums, table: str) -> dict[str, dict[str, tuple[Decimal, Decimal, int]]]:
+    """What each venue has in each row of a table; they are the row's own sums."""
+    found = {}
+    for key, row in rig.table(table).items():
+        assert totals_of(row.venues) == (row.buy, row.sell, row.count)
+        assert [part.venue for part in row.venues] == sorted(part.venue for part in row.venues)
+        found[key] = {part.venue: (part.buy, part.sell, part.count) for part in row.venues}
+    return found
+
+
+def test_every_sum_is_told_by_venue() -> None:
+    rig = Sums(Config("orders"), by=("coins",))
+    rig.count(old("okx", 5), old("okx", 1, side="BUY"), old("bybit", 7), old("bybit", 9, "ETHUSDT"))
+    ranking = rig.ranking("coins/1h")
+
+    assert ranking.rows == [
+        Rank(
+            *("BTCUSDT", *map(Decimal, (13, 1, 12))),
+            [
+                Share("bybit", *map(Decimal, (7, 0, 7))),
+                Share("okx", *map(Decimal, (6, 1, 5))),
+            ],
+        ),
+        Rank(
+            *("ETHUSDT", *map(Decimal, (9, 0, 9))),
+            [Share("bybit", *map(Decimal, (9, 0, 9)))],
+        ),
+    ]
+    assert ranking.by_venue == [
+        VenueVolume("bybit", Decimal(16), 2, NOW_MS, False, True),
+        VenueVolume("okx", Decimal(6), 2, NOW_MS, True, False),
+    ]
+    assert sums(rig, "minutes") == {str(NOW_MS): {"bybit": (0, 16, 2), "okx": (1, 5, 2)}}
+    assert sums(rig, "hours") == {
+        f"BTCUSDT/{NOW_MS}": {"bybit": (0, 7, 1), "okx": (1, 5, 2)},
+        f"ETHUSDT/{NOW_MS}": {"bybit": (0, 9, 1)},
+    }
+
+
+def test_a_venue_is_known_since_its_first_row_also_one_that_comes_later() -> None:
+    rig = Sums(Config("orders"), by=("coins",))
+    rig.count(old("okx", 5), old("okx", 5, time_ms=NOW_MS - HOUR_MS))
+    rig.publish()
+    rig.restart()
+    rig.now_ms += HOUR_MS
+    rig.count(old("bybit", 5, time_ms=rig.now_ms), old("okx", 5, time_ms=rig.now_ms))
+
+    since = {one.venue: one.since_ms for one in rig.ranking("coins/24h").by_venue}
+    assert since == {"bybit": rig.now_ms, "okx": NOW_MS - HOUR_MS}
+
+
+rows = st.lists(
+    st.tuples(
+        st.sampled_from(["binance", "bybit", "okx", "hyperliquid"]),
+        st.sampled_from(["A", "B", "C"]),
+        st.integers(1, 99),
+        st.sampled_from(["BUY", "SELL"]),
+        st.integers(0, 90),
+    ),
+    max_size=25,
+)
+
+
+@given(rows, st.data())
+@settings(deadline=None, max_examples=60)
+def test_by_venue_as_in_all_whatever_comes_in_which_order(
+    found: list[tuple[str, str, int, Any, int]], data: st.DataObject
+) -> None:
+    rig = Sums(Config("orders"), by=("coins",))
+    true: dict[str, dict[str, Decimal]] = {}
+    for venue, coin, amount, side, minutes in found:
+        time_ms = NOW_MS - minutes * 60_000
+        rig.count(old(venue, amount, coin, side=side, time_ms=time_ms))
+        of = true.setdefault(coin, {})
+        of[venue] = of.get(venue, Decimal(0)) + amount
+        step = data.draw(st.sampled_from(["go on", "save", "publish", "restart"]))
+        if step == "save":
+            rig.totals.save()
+        elif step != "go on":
+            rig.publish()
+        if step == "restart":
+            rig.restart()
+
+    ranking = rig.ranking("coins/24h")
+    assert {one.name: {s.venue: s.volume for s in one.venues} for one in ranking.rows} == true
+    assert all(one.volume == sum(true[one.name].values()) for one in ranking.rows)
+    assert all(s.volume == s.buy + s.sell for one in ranking.rows for s in one.venues)
+    volumes = {one.venue: one.volume for one in ranking.by_venue}
+    assert sum(volumes.values()) == ranking.volume
+    assert sum(one.count for one in ranking.by_venue) == ranking.count == len(found)
+    assert sorted(volumes) == ranking.venues
+    for table in ("minutes", "hours"):
+        told = [parts for row in sums(rig, table).values() for parts in row.items()]
+        for venue, volume in volumes.items():
+            assert sum(buy + sell for one, (buy, sell, _) in told if one == venue) == volume
+
+
+def test_beyond_what_is_exact_a_row_is_its_venues_and_no_further_off_than_is_said() -> None:
+    rig = Sums(Config("orders", top=50), by=("coins",))
+    random = Random(3)
+    true: Counter[str] = Counter()
+    for _ in range(30):
+        orders = []
+        for _ in range(500):
+            coin = f"C{int(random.paretovariate(0.3)) % 5000}"
+            amount = random.randint(1, 100)
+            orders.append(old(random.choice(["okx", "bybit", "binance"]), amount, coin))
+            true[coin] += amount
+        rig.count(*orders)
+
+    ranking = rig.ranking("coins/1h")
+
+    assert ranking.error > 0
+    assert ranking.volume == true.total()
+    for row in ranking.rows:
+        assert row.volume == sum(share.volume for share in row.venues)
+        assert row.volume <= true[row.name] <= row.volume + ranking.error
+    sizes = [row.volume for row in ranking.rows]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_so_many_venues_that_no_market_has_them_are_summed_as_one() -> None:
+    rig = Sums(Config("orders"), by=("coins",))
+    for number in range(VENUES_MAX + 5):
+        rig.count(evolve(old("okx", 1), venue=f"v{number:02}"))
+    rig.publish()
+    rig.restart()
+    rig.count(evolve(old("okx", 1), venue="v03"), evolve(old("okx", 1), venue="v77"))
+
+    ranking = rig.ranking("coins/1h")
+    volumes = {one.venue: one.volume for one in ranking.by_venue}
+    assert len(volumes) == VENUES_MAX + 1
+    assert (volumes["*"], volumes["v03"], ranking.volume) == (6, 2, VENUES_MAX + 7)
+    assert rig.table("venues").keys() >= {"*/mark/sampled"}
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_what_was_saved_before_sums_had_venues_is_the_only_venues_or_nobodys(noted: bool) -> None:
+    rig = Sums(Config("orders"), by=("coins",))
+    rig.count(old("okx", 5))
+    rig.publish()
+    for name in ("steps", "minutes", "hours"):
+        table = rig.feed.tables[name]
+        for record in table.after(0):
+            before = record.value
+            if isinstance(before, SavedStep):
+                (one,) = before.venues
+                changed: Any = evolve(before, coins=one.coins, venues=[])
+            else:
+                changed = evolve(before, venues=())
+            table.append(changed, key=record.key)
+    if not noted:
+        rig.feed.tables["venues"].forget("okx/mark/sampled")
+
+    rig.restart()
+    rig.count(old("okx", 2))
+    ranking = rig.ranking("coins/24h")
+
+    (row,) = ranking.rows
+    shares = {"okx": 7} if noted else {"": 5, "okx": 2}
+    assert {share.venue: share.volume for share in row.venues} == shares
+    assert {one.venue: one.volume for one in ranking.by_venue} == shares
+    assert ranking.lower_bound
+    counted = {"okx": (0, 7, 2)} if noted else {"": (0, 5, 1), "okx": (0, 2, 1)}
+    assert list(sums(rig, "minutes").values()) == list(sums(rig, "hours").values()) == [counted]
 
 
 # -- in a daemon --
