@@ -28,7 +28,7 @@ from flowd.upstream.connection import Upstream
 from flowd.upstream.feed import Feed
 from flowd.upstream.http import Answer, BadBody, Http, NoAnswer, RateLimited
 from flowd.upstream.outages import Outage
-from flowd.values import codec, filters
+from flowd.values import codec, filters, validators
 from flowd.values.clock import Clock
 from flowd.values.errors import (
     BadRequest,
@@ -93,6 +93,7 @@ __all__ = [
     "seconds",
     "suggestion",
     "unwrap",
+    "validators",
 ]
 
 hookspec = pluggy.HookspecMarker("flowd")

@@ -168,7 +168,7 @@ def test_check_shows_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
         (SOURCE + 'symbol = "BTCUSDT"\n', 'Did you mean "symbols"?'),
         (SOURCE + 'restart = "sometimes"\n', "expected one of"),
         (SOURCE + "retain = 0\n", "expected a number of records from 1"),
-        (SOURCE + 'url = "fstream.binance.com"\n', 'expected "wss://'),
+        (SOURCE + 'url = "fstream.binance.com"\n', 'such as "wss://'),
         ('[sources."a b"]\nkind = "binance-force-order"\n', "a name is made of letters"),
         (SOURCE.replace("orders", "outages"), "flowd has a stream of this name itself"),
         (SOURCE + '[sinks.orders]\nkind = "http"\n', "sources.orders has the same name"),

@@ -33,7 +33,7 @@ RANKS = """
 """Of the folders, and of the modules that lie beside them."""
 
 INSIDE = """
-values    amounts buckets clock codec errors limits settings tally / filters record
+values    amounts buckets clock codec errors limits settings tally / filters record validators
 stream    cursor cut held journal seek seen / log segments / reading / inputs snapshot
           / index memory several stores volatile
 upstream  asked budget slices / connection http outages reach / renewal / feed misses / watch

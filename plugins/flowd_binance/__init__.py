@@ -7,28 +7,15 @@ recorded as such.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from attrs import field, frozen
 
 from flowd.market import Candle, Instrument, Liquidation, OpenInterest
-from flowd.plugin import Feed, Http, Seconds, Sink, Source, hookimpl
+from flowd.plugin import Feed, Http, Seconds, Sink, Source, hookimpl, validators
 from flowd_binance import asked, candles, connection, instruments, open_interest, page, probe
-from flowd_binance.connection import STREAMS_MAX, Session, check_symbols, check_url
+from flowd_binance.connection import Session
 
 __all__ = ["Config", "Session", "flowd_sinks", "flowd_sources", "follow", "force_orders"]
-
-
-def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
-    if not symbols:
-        raise ValueError('symbols = []: name at least one symbol, or ["*"] for all')
-    if "*" in symbols and len(symbols) > 1:
-        raise ValueError('symbols: "*" already means all; leave the others out')
-    if len(symbols) >= STREAMS_MAX:
-        raise ValueError(
-            f'symbols: at most {STREAMS_MAX - 1} fit on a connection; use ["*"] for all'
-        )
-    check_symbols(symbols)
 
 
 @frozen
@@ -40,16 +27,13 @@ class Config:
     connection lives.
     """
 
-    symbols: list[str] = field(validator=_symbols)
-    url: str = "wss://fstream.binance.com/market"
+    symbols: list[str] = field(validator=connection.symbols())
+    url: str = field(default="wss://fstream.binance.com/market", validator=validators.websocket_url)
     companion: str = "btcusdt@markPrice@1s"
     silence: Seconds = Seconds(60.0)
     ping_every: Seconds = Seconds(15.0)
     renew_every: Seconds = Seconds(23.5 * 3600)
     renew_overlap: Seconds = Seconds(5.0)
-
-    def __attrs_post_init__(self) -> None:
-        check_url(self.url)
 
     @property
     def streams(self) -> list[str]:

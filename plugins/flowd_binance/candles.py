@@ -13,10 +13,9 @@ import trio
 from attrs import Factory, field, frozen
 
 from flowd.market import Candle
-from flowd.plugin import Feed, Seconds, UpstreamError, UserError
+from flowd.plugin import Feed, Seconds, UpstreamError, UserError, validators
 from flowd_binance import connection
 from flowd_binance.asked import SYMBOLS_MAX, AskedFor
-from flowd_binance.connection import check_symbols, check_url
 from flowd_binance.klines import PORTION, read
 from flowd_binance.parse import INTERVALS, Unusable, kline, least_ms
 from flowd_binance.rest import KLINES_MAX, Rejected, Rest
@@ -29,14 +28,6 @@ AGAIN_S = 10.0
 REJECTED_S = 3600.0
 PAUSE_S = 5.0
 PAUSE_MAX_S = 300.0
-
-
-def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
-    if not symbols:
-        raise ValueError("symbols = []: name at least one symbol")
-    if "*" in symbols:
-        raise ValueError('symbols: Binance has no stream of all candles; "*" cannot be here')
-    check_symbols(symbols)
 
 
 def _interval(_: object, attribute: Any, interval: str) -> None:
@@ -56,14 +47,17 @@ class Config:
     """
 
     interval: str = field(validator=_interval)
-    symbols: list[str] = field(default=Factory(lambda: ["BTCUSDT"]), validator=_symbols)
-    url: str = "wss://fstream.binance.com/market"
-    rest_url: str = "https://fapi.binance.com"
+    symbols: list[str] = field(
+        default=Factory(lambda: ["BTCUSDT"]),
+        validator=connection.symbols("Binance has no stream of all candles"),
+    )
+    url: str = field(default="wss://fstream.binance.com/market", validator=validators.websocket_url)
+    rest_url: str = field(default="https://fapi.binance.com", validator=validators.http_url)
     history: int = 500
     keep: int = 1500
-    weight_per_minute: int = 1200
-    asked_symbols: int = 10
-    asked_keep: Seconds = Seconds(900.0)
+    weight_per_minute: int = field(default=1200, validator=validators.between(20, 2400))
+    asked_symbols: int = field(default=10, validator=validators.between(0, SYMBOLS_MAX))
+    asked_keep: Seconds = field(default=Seconds(900.0), validator=validators.between("1m", "24h"))
     silence: Seconds = Seconds(60.0)
     ping_every: Seconds = Seconds(15.0)
     renew_every: Seconds = Seconds(23.5 * 3600)
@@ -72,9 +66,6 @@ class Config:
     def __attrs_post_init__(self) -> None:
         # Only who configures candles pays for it, and before the loop turns.
         import_module("httpx2")
-        check_url(self.url)
-        if not self.rest_url.startswith(("http://", "https://")):
-            raise ValueError(f'rest_url = "{self.rest_url}": expected "https://fapi.binance.com"')
         if not 1 <= self.history <= self.keep:
             raise ValueError(f"history = {self.history}: expected 1 to keep = {self.keep}")
         if self.keep * len(self.names) > CANDLES_MAX:
@@ -82,12 +73,6 @@ class Config:
                 f"keep = {self.keep}: {len(self.names)} symbols of these would be more than "
                 f"{CANDLES_MAX} candles"
             )
-        if not 20 <= self.weight_per_minute <= 2400:
-            raise ValueError(f"weight_per_minute = {self.weight_per_minute}: expected 20 to 2400")
-        if not 0 <= self.asked_symbols <= SYMBOLS_MAX:
-            raise ValueError(f"asked_symbols = {self.asked_symbols}: expected 0 to {SYMBOLS_MAX}")
-        if not 60 <= self.asked_keep <= 86_400:
-            raise ValueError(f"asked_keep = {self.asked_keep:g}s: expected 1m to 24h")
 
     @property
     def names(self) -> list[str]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import trio
 
-from flowd.plugin import Feed, Seconds, Upstream, UpstreamError, UpstreamSilent, unwrap
+from flowd.plugin import Feed, Seconds, Upstream, UpstreamError, UpstreamSilent, unwrap, validators
 from flowd_binance.parse import Unusable, forced_order, message
 
 STREAMS_MAX = 1024
@@ -69,19 +69,12 @@ class Settings(Protocol):
         """How long the old connection is kept beside the new one."""
 
 
-def check_symbols(symbols: list[str]) -> None:
-    """ValueError for what cannot be symbols, or is more than one connection carries."""
-    if len(symbols) >= STREAMS_MAX:
-        raise ValueError(f"symbols: at most {STREAMS_MAX - 1} fit on a connection")
-    for symbol in symbols:
-        if not symbol or any(c in symbol for c in "/@?& "):
-            raise ValueError(f"symbols: {symbol!r} is no symbol; one looks like BTCUSDT")
-
-
-def check_url(url: str) -> None:
-    """ValueError for what is no address of a WebSocket."""
-    if not url.startswith(("ws://", "wss://")):
-        raise ValueError(f'url = "{url}": expected "wss://fstream.binance.com/market"')
+def symbols(wildcard: str = "") -> validators.Validator:
+    """A setting's validator: as many symbols as one connection carries, or all of them, unless
+    `wildcard` says why that cannot be.
+    """
+    wrong = "no symbol; one looks like BTCUSDT"
+    return validators.symbols("[^/@?& ]+", wrong, most=STREAMS_MAX - 1, wildcard=wildcard)
 
 
 def take_forced_order(feed: Feed[Any], event: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ import trio
 from attrs import field, frozen
 
 from flowd.market import Instrument, number, trimmed
-from flowd.plugin import Feed, Seconds
+from flowd.plugin import Feed, Seconds, validators
 from flowd_binance.rest import Rest
 
 KEPT_MAX = 20_000
@@ -22,31 +22,19 @@ PORTION = 100
 """Rows that are read in one step."""
 
 
-def _every(_: object, attribute: Any, every: Seconds) -> None:
-    if not 60 <= every <= 86_400:
-        raise ValueError(f"every = {every:g}s: expected 1m to 24h")
-
-
-def _rest_url(_: object, attribute: Any, url: str) -> None:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f'rest_url = "{url}": expected "https://fapi.binance.com"')
-
-
 @frozen
 class Config:
     """The list is asked for `every` so long, within the weight that all of Binance's components
     share.
     """
 
-    rest_url: str = field(default="https://fapi.binance.com", validator=_rest_url)
-    every: Seconds = field(default=Seconds(3600.0), validator=_every)
-    weight_per_minute: int = 1200
+    rest_url: str = field(default="https://fapi.binance.com", validator=validators.http_url)
+    every: Seconds = field(default=Seconds(3600.0), validator=validators.between("1m", "24h"))
+    weight_per_minute: int = field(default=1200, validator=validators.between(20, 2400))
 
     def __attrs_post_init__(self) -> None:
         # Only who configures it pays for that, and before the loop turns.
         import_module("httpx2")
-        if not 20 <= self.weight_per_minute <= 2400:
-            raise ValueError(f"weight_per_minute = {self.weight_per_minute}: expected 20 to 2400")
 
 
 async def instruments(config: Config, feed: Feed[Instrument]) -> None:

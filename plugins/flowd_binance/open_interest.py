@@ -13,8 +13,8 @@ import trio
 from attrs import Factory, field, frozen
 
 from flowd.market import OpenInterest
-from flowd.plugin import Feed, Seconds, UpstreamError, UpstreamSilent, UserError
-from flowd_binance.connection import check_symbols
+from flowd.plugin import Feed, Seconds, UpstreamError, UpstreamSilent, UserError, validators
+from flowd_binance import connection
 from flowd_binance.parse import Unusable, open_interest, past_interest
 from flowd_binance.recovery import Recovery
 from flowd_binance.rest import HISTORY_PER_MINUTE, PERIOD_MS, SAMPLES_MAX, Rejected, Rest
@@ -42,14 +42,6 @@ PORTION = 50
 """Samples that are published in one step."""
 
 
-def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
-    if not symbols:
-        raise ValueError("symbols = []: name at least one symbol")
-    if "*" in symbols:
-        raise ValueError('symbols: Binance tells of one symbol at a time; "*" cannot be here')
-    check_symbols(symbols)
-
-
 def _every(_: object, attribute: Any, every: Seconds) -> None:
     if not 5 <= every <= 300 or PERIOD_MS % (every * 1000):
         raise ValueError(f"every = {every:g}s: expected a part of five minutes, from 5s to 5m")
@@ -64,18 +56,19 @@ class Config:
     `weight_per_minute` is as the candles'.
     """
 
-    symbols: list[str] = field(default=Factory(lambda: ["BTCUSDT"]), validator=_symbols)
+    symbols: list[str] = field(
+        default=Factory(lambda: ["BTCUSDT"]),
+        validator=connection.symbols("Binance tells of one symbol at a time"),
+    )
     every: Seconds = field(default=Seconds(60.0), validator=_every)
-    rest_url: str = "https://fapi.binance.com"
+    rest_url: str = field(default="https://fapi.binance.com", validator=validators.http_url)
     history: int = 2016
     keep: int = 12_000
-    weight_per_minute: int = 1200
+    weight_per_minute: int = field(default=1200, validator=validators.between(20, 2400))
 
     def __attrs_post_init__(self) -> None:
         # Only who configures open interest pays for it, and before the loop turns.
         import_module("httpx2")
-        if not self.rest_url.startswith(("http://", "https://")):
-            raise ValueError(f'rest_url = "{self.rest_url}": expected "https://fapi.binance.com"')
         if not 1 <= self.history <= min(self.keep, HISTORY_MAX):
             raise ValueError(f"history = {self.history}: expected 1 to {HISTORY_MAX}, at most keep")
         if self.keep * len(self.names) > KEPT_MAX:
@@ -83,8 +76,6 @@ class Config:
                 f"keep = {self.keep}: {len(self.names)} symbols of these would be more than "
                 f"{KEPT_MAX} samples"
             )
-        if not 20 <= self.weight_per_minute <= 2400:
-            raise ValueError(f"weight_per_minute = {self.weight_per_minute}: expected 20 to 2400")
         if len(self.names) * 60 / self.every > self.weight_per_minute:
             raise ValueError(
                 f"every = {self.every:g}s: {len(self.names)} symbols so often are more than "

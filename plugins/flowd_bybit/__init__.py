@@ -6,44 +6,19 @@ history, so an outage here is lost for good and is recorded as such.
 """
 
 from importlib import import_module
-from typing import Any
 
 from attrs import field, frozen
 
 from flowd.market import Instrument, Liquidation
-from flowd.plugin import Feed, Seconds, Source, hookimpl
+from flowd.plugin import Feed, Seconds, Source, hookimpl, validators
 from flowd_bybit import listed
 from flowd_bybit.connection import follow
-from flowd_bybit.listed import Listing, check_rest_url
+from flowd_bybit.listed import Listing
 
 __all__ = ["Config", "all_liquidations", "flowd_sources"]
 
 SYMBOLS_MAX = 2000
 INSTRUMENTS_MAX = 10_000
-
-
-def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
-    if not symbols:
-        raise ValueError('symbols = []: name at least one symbol, or ["*"] for all')
-    if "*" in symbols and len(symbols) > 1:
-        raise ValueError('symbols: "*" already means all; leave the others out')
-    if len(symbols) > SYMBOLS_MAX:
-        raise ValueError(f'symbols: at most {SYMBOLS_MAX}; use ["*"] for all')
-    for symbol in symbols:
-        if symbol != "*" and (not symbol.endswith("USDT") or any(c in symbol for c in " .,:/-")):
-            raise ValueError(
-                f"symbols: {symbol!r} is no linear USDT perpetual; one looks like BTCUSDT"
-            )
-
-
-def _url(_: object, attribute: Any, url: str) -> None:
-    if not url.startswith(("ws://", "wss://")):
-        raise ValueError(f'url = "{url}": expected "wss://stream.bybit.com/v5/public/linear"')
-
-
-def _ping_every(_: object, attribute: Any, every: Seconds) -> None:
-    if not 1 <= every <= 60:
-        raise ValueError(f"ping_every = {every:g}s: expected 1s to 60s; Bybit asks for 20s")
 
 
 @frozen
@@ -54,11 +29,19 @@ class Config:
     Liquidations may be quiet for long, so pings alone prove that the connection lives.
     """
 
-    symbols: list[str] = field(validator=_symbols)
-    url: str = field(default="wss://stream.bybit.com/v5/public/linear", validator=_url)
-    rest_url: str = field(default="https://api.bybit.com", validator=check_rest_url)
+    symbols: list[str] = field(
+        validator=validators.symbols(
+            "[^ .,:/-]*USDT", "no linear USDT perpetual; one looks like BTCUSDT", most=SYMBOLS_MAX
+        )
+    )
+    url: str = field(
+        default="wss://stream.bybit.com/v5/public/linear", validator=validators.websocket_url
+    )
+    rest_url: str = field(default="https://api.bybit.com", validator=validators.http_url)
     silence: Seconds = Seconds(60.0)
-    ping_every: Seconds = field(default=Seconds(20.0), validator=_ping_every)
+    ping_every: Seconds = field(
+        default=Seconds(20.0), validator=validators.between("1s", "60s", "Bybit asks for 20s")
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.silence <= self.ping_every:

@@ -1,13 +1,12 @@
 """Who trades on Hyperliquid: a table of accounts, and the public trades that tell of them."""
 
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import trio
 from attrs import field, frozen
 
 from flowd.market import Fill, Trade
-from flowd.plugin import Feed, Seconds, StreamName, Streams
+from flowd.plugin import Feed, Seconds, StreamName, Streams, validators
 from flowd.traders import Account, Trader, address_of
 from flowd_hyperliquid.census import Census
 from flowd_hyperliquid.connection import Connection
@@ -41,16 +40,6 @@ def _coins(_: object, attribute: Any, coins: list[str]) -> None:
         seen.add(coin)
 
 
-def _url(_: object, attribute: Any, url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        fits = parts.scheme in ("ws", "wss") and bool(parts.hostname)
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f'url = "{url:.80}": expected "wss://api.hyperliquid.xyz/ws"')
-
-
 def _addresses(_: object, attribute: Any, addresses: list[str]) -> None:
     for text in addresses:
         if address_of(text) is None:
@@ -75,7 +64,7 @@ class Config:
     """
 
     coins: list[str] = field(validator=_coins)
-    url: str = field(default="wss://api.hyperliquid.xyz/ws", validator=_url)
+    url: str = field(default="wss://api.hyperliquid.xyz/ws", validator=validators.websocket_url)
     exclude: list[str] = field(factory=list, validator=_addresses)
     max_traders: int = 50_000
     silence: Seconds = Seconds(120.0)

@@ -22,6 +22,7 @@ from flowd.plugin import (
     StreamName,
     Streams,
     UpstreamError,
+    validators,
 )
 from flowd.traders import PositionEvent, Round, Trader, address_of
 from flowd_hyperliquid.accounts import Accounts
@@ -60,7 +61,7 @@ class Config:
     """
 
     input: StreamName = field(metadata={"reads": Trader})
-    info_url: str = "https://api.hyperliquid.xyz/info"
+    info_url: str = field(default="https://api.hyperliquid.xyz/info", validator=validators.http_url)
     batch_size: int = 50
     every: Seconds = Seconds(75.0)
     weight_per_minute: int = 1200
@@ -73,10 +74,6 @@ class Config:
     outages: StreamName = _optional("outages", Outage)
 
     def __attrs_post_init__(self) -> None:
-        if not self.info_url.startswith(("http://", "https://")):
-            raise ValueError(
-                f'info_url = "{self.info_url}": expected "https://api.hyperliquid.xyz/info"'
-            )
         if not 1 <= self.weight_per_minute <= 1200:
             raise ValueError(
                 f"weight_per_minute = {self.weight_per_minute}: expected 1 to 1200, which is what "

@@ -2,12 +2,11 @@
 
 from importlib import import_module
 from typing import Any
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
 from flowd.market import Fill
-from flowd.plugin import Seconds, StreamName
+from flowd.plugin import Seconds, StreamName, validators
 from flowd.traders import Account, Equity, PositionEvent, Trader
 from flowd_leaderboard.weights import VolumeScale, Weights
 
@@ -41,7 +40,7 @@ class Config:
     weights: Weights = field(factory=Weights)
     volume_scale: VolumeScale = "linear"
     enrich_weight_per_min: int = 200
-    info_url: str = "https://api.hyperliquid.xyz/info"
+    info_url: str = field(default="https://api.hyperliquid.xyz/info", validator=validators.http_url)
     traders: StreamName = _stream("traders", Trader)
     accounts: StreamName = _stream("positions.accounts", Account)
     equity: StreamName = _stream("positions.equity", Equity)
@@ -57,12 +56,6 @@ class Config:
             raise ValueError(
                 f"enrich_weight_per_min = {weight}: expected 0 for off, or {WEIGHT_MIN} to 1200; "
                 f"a portfolio and a page of fills weigh {WEIGHT_MIN}"
-            )
-        address = urlsplit(self.info_url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise ValueError(
-                f'info_url = "{self.info_url}": expected an address such as '
-                '"https://api.hyperliquid.xyz/info"'
             )
         import_module("httpx2")
         # It brings NumPy: only who configures this pays for that, and before the loop turns.

@@ -11,11 +11,11 @@ import trio
 from attrs import field, frozen
 
 from flowd.market import Instrument, Liquidation
-from flowd.plugin import Feed, Seconds, Source, hookimpl
+from flowd.plugin import Feed, Seconds, Source, hookimpl, validators
 from flowd_okx import connection, listed
 from flowd_okx.backfill import Backfill
 from flowd_okx.intake import Intake
-from flowd_okx.listed import Listing, check_rest_url
+from flowd_okx.listed import Listing
 from flowd_okx.rest import rest_of
 
 __all__ = ["Config", "flowd_sources", "liquidation_orders"]
@@ -24,32 +24,11 @@ SYMBOLS_MAX = 2000
 INSTRUMENTS_MAX = 10_000
 
 
-def _symbols(_: object, attribute: Any, symbols: list[str]) -> None:
-    if not symbols:
-        raise ValueError('symbols = []: name at least one symbol, or ["*"] for all')
-    if "*" in symbols and len(symbols) > 1:
-        raise ValueError('symbols: "*" already means all; leave the others out')
-    if len(symbols) > SYMBOLS_MAX:
-        raise ValueError(f'symbols: at most {SYMBOLS_MAX}; use ["*"] for all')
-    for symbol in symbols:
-        if symbol != "*" and (not symbol.endswith("USDT") or any(c in symbol for c in " .,:/-")):
-            raise ValueError(
-                f"symbols: {symbol!r} is no linear USDT perpetual; BTC-USDT-SWAP is BTCUSDT here"
-            )
-
-
-def _url(_: object, attribute: Any, url: str) -> None:
-    if not url.startswith(("ws://", "wss://")):
-        raise ValueError(f'url = "{url}": expected "wss://ws.okx.com/ws/v5/public"')
+def _open_port(_: object, attribute: Any, url: str) -> None:
     if ":8443" in url:
         raise ValueError(
             f'url = "{url}": OKX closed port 8443; expected "wss://ws.okx.com/ws/v5/public"'
         )
-
-
-def _ping_every(_: object, attribute: Any, every: Seconds) -> None:
-    if not 1 <= every <= 25:
-        raise ValueError(f"ping_every = {every:g}s: expected 1s to 25s; OKX waits for 30s")
 
 
 @frozen
@@ -60,11 +39,21 @@ class Config:
     Liquidations may be quiet for long, so pings alone prove that the connection lives.
     """
 
-    symbols: list[str] = field(validator=_symbols)
-    url: str = field(default="wss://ws.okx.com/ws/v5/public", validator=_url)
-    rest_url: str = field(default="https://openapi.okx.com", validator=check_rest_url)
+    symbols: list[str] = field(
+        validator=validators.symbols(
+            "[^ .,:/-]*USDT",
+            "no linear USDT perpetual; BTC-USDT-SWAP is BTCUSDT here",
+            most=SYMBOLS_MAX,
+        )
+    )
+    url: str = field(
+        default="wss://ws.okx.com/ws/v5/public", validator=[validators.websocket_url, _open_port]
+    )
+    rest_url: str = field(default="https://openapi.okx.com", validator=validators.http_url)
     silence: Seconds = Seconds(60.0)
-    ping_every: Seconds = field(default=Seconds(20.0), validator=_ping_every)
+    ping_every: Seconds = field(
+        default=Seconds(20.0), validator=validators.between("1s", "25s", "OKX waits for 30s")
+    )
 
     def __attrs_post_init__(self) -> None:
         # Only who configures it pays for the client, and before the loop turns.

@@ -10,7 +10,7 @@ import trio
 from attrs import field, frozen
 
 from flowd.market import Instrument
-from flowd.plugin import Feed, Http, Seconds, UpstreamError, suggestion
+from flowd.plugin import Feed, Http, Seconds, UpstreamError, suggestion, validators
 from flowd_okx.parse import Swap
 from flowd_okx.rest import Rest, rest_of
 
@@ -25,23 +25,12 @@ RETRY_S: Final = 600.0
 TABLE: Final = "listed"
 
 
-def check_rest_url(_: object, attribute: Any, url: str) -> None:
-    """ValueError for what is no address of a REST service."""
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f'rest_url = "{url}": expected "https://openapi.okx.com"')
-
-
-def _every(_: object, attribute: Any, every: Seconds) -> None:
-    if not 60 <= every <= 86_400:
-        raise ValueError(f"every = {every:g}s: expected 1m to 24h")
-
-
 @frozen
 class Config:
     """The list is asked for `every` so long."""
 
-    rest_url: str = field(default="https://openapi.okx.com", validator=check_rest_url)
-    every: Seconds = field(default=Seconds(3600.0), validator=_every)
+    rest_url: str = field(default="https://openapi.okx.com", validator=validators.http_url)
+    every: Seconds = field(default=Seconds(3600.0), validator=validators.between("1m", "24h"))
 
     def __attrs_post_init__(self) -> None:
         # Only who configures it pays for the client, and before the loop turns.

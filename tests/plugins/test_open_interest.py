@@ -699,7 +699,7 @@ def test_without_symbols_bitcoin_is_asked_for() -> None:
         ({"every": Seconds(45.0)}, "every = 45s: expected a part of five minutes"),
         ({"every": Seconds(1.0)}, "every = 1s: expected a part of five minutes"),
         ({"every": Seconds(600.0)}, "every = 600s: expected a part of five minutes"),
-        ({"rest_url": "fapi.binance.com"}, 'expected "https://'),
+        ({"rest_url": "fapi.binance.com"}, 'such as "https://'),
         ({"history": 51}, "history = 51"),
         ({"history": 0}, "history = 0"),
         ({"history": 9000, "keep": 9000}, "expected 1 to 8600"),
