@@ -28,6 +28,7 @@ from flowd.upstream.connection import Upstream
 from flowd.upstream.feed import Feed
 from flowd.upstream.http import Answer, BadBody, Http, NoAnswer, RateLimited
 from flowd.upstream.outages import Outage
+from flowd.upstream.remembered import Remembered
 from flowd.values import codec, filters, validators
 from flowd.values.clock import Clock
 from flowd.values.errors import (
@@ -69,6 +70,7 @@ __all__ = [
     "Position",
     "RateLimited",
     "Record",
+    "Remembered",
     "Seconds",
     "Secret",
     "Session",

@@ -36,7 +36,8 @@ INSIDE = """
 values    amounts buckets clock codec errors limits settings tally / filters record validators
 stream    cursor cut held journal seek seen / log segments / reading / inputs snapshot
           / index memory several stores volatile
-upstream  asked budget slices / connection http outages reach / renewal / feed misses / watch
+upstream  asked budget slices / connection http outages reach / renewal / feed misses
+          / remembered watch
 channel   audience guard packing prepared / client / row / channel / channels
 door      base / desk head parameters / addresses outgoing readable readers rules visit websocket
           / loan paths room turns / polls routes silence / clients / door

@@ -13,7 +13,6 @@ from flowd.market import Instrument, Liquidation
 from flowd.plugin import Feed, Seconds, Source, hookimpl, validators
 from flowd_bybit import listed
 from flowd_bybit.connection import follow
-from flowd_bybit.listed import Listing
 
 __all__ = ["Config", "all_liquidations", "flowd_sources"]
 
@@ -60,7 +59,7 @@ class Config:
 
 async def all_liquidations(config: Config, feed: Feed[Liquidation]) -> None:
     """Follow the liquidations, until the connection ends."""
-    await follow(config, feed, Listing(config.rest_url, feed) if config.everything else None)
+    await follow(config, feed, listed.listing(config.rest_url, feed) if config.everything else None)
 
 
 @hookimpl

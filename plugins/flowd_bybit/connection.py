@@ -9,8 +9,8 @@ from typing import Any, Final, Protocol
 import trio
 
 from flowd.market import Liquidation
-from flowd.plugin import Feed, Seconds, Upstream, UpstreamError, UpstreamSilent, codec
-from flowd_bybit.listed import Listing
+from flowd.plugin import Feed, Remembered, Seconds, Upstream, UpstreamError, UpstreamSilent, codec
+from flowd_bybit.listed import RETRY_S, Listed
 from flowd_bybit.parse import TOPIC, Unusable, is_pong, liquidations, message
 from flowd_bybit.rest import Refused
 
@@ -23,8 +23,6 @@ UNANSWERED_MAX: Final = 2
 """So many pings without an answer, and the connection is dead."""
 LATE_MS: Final = 1500
 """What happens is told in batches, every half second."""
-RETRY_S: Final = 300.0
-"""After a list of instruments that could not be had."""
 _NAMED = re.compile(r"opic:\s*([^\s,]+)")
 
 
@@ -48,11 +46,15 @@ class Settings(Protocol):
         """Between our pings."""
 
 
+Listing = Remembered[Listed]
+
+
 async def follow(config: Settings, feed: Feed[Liquidation], listing: Listing | None) -> None:
     """Follow these symbols, or all of a listing, until the connection ends, which raises an
     UpstreamError: `Refused`, when asking again soon is of no use.
     """
-    symbols = list(dict.fromkeys(config.symbols)) if listing is None else await listing.symbols()
+    named = config.symbols if listing is None else (await listing.get()).symbols
+    symbols = list(dict.fromkeys(named))
     ends: list[UpstreamError] = []
     try:
         async with feed.websocket(
@@ -98,13 +100,8 @@ class Session:
             # A connection without a topic brings nothing, whatever is pinged on it.
             raise UpstreamError("Bybit knows none of these symbols", retry_s=RETRY_S)
         while listing is not None:
-            await trio.sleep(listing.due_s or RETRY_S)
-            try:
-                listed = await listing.symbols()
-            except UpstreamError as error:
-                self._feed.drop("no list of instruments", str(error))
-                continue
-            new = set(listed) - self._symbols - self._unknown
+            listed = await listing.next()
+            new = set(listed.symbols) - self._symbols - self._unknown
             if new:
                 self._feed.log.info(
                     "%s: %d new symbols: %.200s", self._feed.name, len(new), ", ".join(sorted(new))

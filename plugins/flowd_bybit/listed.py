@@ -10,15 +10,16 @@ import trio
 from attrs import field, frozen
 
 from flowd.market import Instrument
-from flowd.plugin import Feed, Http, Seconds, UpstreamError, suggestion, validators
+from flowd.plugin import Feed, Http, Remembered, Seconds, suggestion, validators
 from flowd_bybit.rest import Rest, rest_of
 
-FRESH_MS: Final = 3_600_000
+FRESH_S: Final = 3600.0
 """The list is asked for again so often: new contracts begin without notice."""
-OLD_MS: Final = 7 * 86_400_000
+OLD_S: Final = 7 * 86_400.0
 """A list that is older than this is not believed."""
+RETRY_S: Final = 300.0
+"""After an hourly list that could not be had."""
 TABLE: Final = "listed"
-KEY: Final = "linear"
 
 
 @frozen
@@ -50,39 +51,24 @@ class Listed:
     symbols: tuple[str, ...]
 
 
-class Listing:
-    """All symbols, asked for hourly and remembered: a connection that is dialled again does not
-    wait for REST, nor fails with it.
-    """
+def listing(rest_url: str, feed: Feed[Any]) -> Remembered[Listed]:
+    """All symbols, asked for hourly."""
+    rest = rest_of(rest_url, feed)
 
-    def __init__(self, rest_url: str, feed: Feed[Any]) -> None:
-        self._rest = rest_of(rest_url, feed)
-        self._feed = feed
-        self._table = feed.table(TABLE, Listed)
+    async def ask() -> Listed:
+        found = await rest.instruments()
+        return Listed(feed.clock(), tuple(one.symbol for one in found))
 
-    @property
-    def due_s(self) -> float:
-        """In how many seconds the list is to be asked for again; 0 for at once."""
-        known = self._table.get(KEY)
-        age_ms = FRESH_MS if known is None else self._feed.clock() - known.time_ms
-        return min(max(0, FRESH_MS - age_ms), FRESH_MS) / 1000
-
-    async def symbols(self) -> list[str]:
-        """All symbols, anew if it is time. UpstreamError when they are not to be had, and no list
-        is young enough to do without.
-        """
-        known = self._table.get(KEY)
-        if known is not None and self.due_s > 0:
-            return list(known.symbols)
-        try:
-            found = [one.symbol for one in await self._rest.instruments()]
-        except UpstreamError as error:
-            if known is None or self._feed.clock() - known.time_ms > OLD_MS:
-                raise
-            self._feed.drop("no list of instruments", str(error))
-            return list(known.symbols)
-        self._table.append(Listed(self._feed.clock(), tuple(found)), key=KEY)
-        return found
+    return Remembered(
+        feed,
+        TABLE,
+        Listed,
+        ask,
+        what="list of instruments",
+        fresh_s=FRESH_S,
+        old_s=OLD_S,
+        retry_s=RETRY_S,
+    )
 
 
 async def unlisted(rest_url: str, symbols: Sequence[str], http: Http) -> list[str]:

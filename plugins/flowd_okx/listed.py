@@ -10,13 +10,13 @@ import trio
 from attrs import field, frozen
 
 from flowd.market import Instrument
-from flowd.plugin import Feed, Http, Seconds, UpstreamError, suggestion, validators
+from flowd.plugin import Feed, Http, Remembered, Seconds, suggestion, validators
 from flowd_okx.parse import Swap
 from flowd_okx.rest import Rest, rest_of
 
-FRESH_MS: Final = 86_400_000
+FRESH_S: Final = 86_400.0
 """The list is asked for again so often: sizes of contracts change, rarely."""
-OLD_MS: Final = 7 * 86_400_000
+OLD_S: Final = 7 * 86_400.0
 """A list that is older than this is not believed."""
 APART_S: Final = 60.0
 """Between two lists that are asked for because of an unknown contract."""
@@ -63,12 +63,19 @@ class Listing:
     def __init__(self, rest: Rest, feed: Feed[Any]) -> None:
         self._rest = rest
         self._feed = feed
-        self._table = feed.table(TABLE, Listed)
+        self._list = Remembered(
+            feed,
+            TABLE,
+            Listed,
+            self._ask,
+            what="list of instruments",
+            fresh_s=FRESH_S,
+            old_s=OLD_S,
+            retry_s=RETRY_S,
+        )
         self._asked_at = float("-inf")
-        self._swaps: dict[str, Swap] = {}
-        known = self._table.get(TABLE)
-        if known is not None:
-            self._swaps = {one.id: one for one in known.swaps}
+        known = self._list.known
+        self._swaps = {} if known is None else {one.id: one for one in known.swaps}
 
     def get(self, contract: str) -> Swap | None:
         """A contract; None where nobody told of it."""
@@ -91,22 +98,17 @@ class Listing:
         """See that there is a list. UpstreamError when there is none that is young enough, and none
         to be had.
         """
-        known = self._table.get(TABLE)
-        if known is not None and self._feed.clock() - known.time_ms < FRESH_MS:
-            return
-        try:
-            await self.refresh()
-        except UpstreamError as error:
-            if known is None or self._feed.clock() - known.time_ms > OLD_MS:
-                raise
-            self._feed.drop("no list of instruments", str(error))
+        await self._list.get()
 
     async def refresh(self) -> None:
         """Ask for the list; UpstreamError when it is not to be had."""
+        await self._list.refresh()
+
+    async def _ask(self) -> Listed:
         self._asked_at = trio.current_time()
         found = await self._rest.swaps()
         self._swaps = {one.id: one for one in found}
-        self._table.append(Listed(self._feed.clock(), tuple(found)), key=TABLE)
+        return Listed(self._feed.clock(), tuple(found))
 
     @property
     def may_ask(self) -> bool:
@@ -116,13 +118,7 @@ class Listing:
     async def keep_fresh(self) -> None:
         """Ask for the list daily, for ever."""
         while True:
-            known = self._table.get(TABLE)
-            age_ms = FRESH_MS if known is None else self._feed.clock() - known.time_ms
-            await trio.sleep(min(max(0, FRESH_MS - age_ms), FRESH_MS) / 1000 or RETRY_S)
-            try:
-                await self.refresh()
-            except UpstreamError as error:
-                self._feed.drop("no list of instruments", str(error))
+            await self._list.next()
 
 
 async def unlisted(rest_url: str, symbols: Sequence[str], http: Http) -> list[str]:
