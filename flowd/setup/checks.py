@@ -120,6 +120,7 @@ async def _asked(part: Component, services: Services) -> list[str]:
     except trio.TooSlowError:
         return [f"its upstream did not answer within {PROBE_S:g}s"]
     except UpstreamError as error:
-        return [f"its upstream cannot be asked: {error}"]
+        words = str(error).removeprefix("cannot be asked: ")
+        return [f"its upstream cannot be asked: {words}"]
     except Exception as error:
         return [f"its plugin's probe failed: {error!r}"]

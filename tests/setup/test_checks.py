@@ -175,7 +175,7 @@ async def test_a_probe_that_fails_of_its_own_stops_nobody(autojump_clock: object
 
     async def refuses(config: object, http: object) -> list[str]:
         await trio.lowlevel.checkpoint()
-        raise UpstreamError("not today")
+        raise UpstreamError("cannot be asked: not today")
 
     config = parse(CANDLES + ORDERS, registry())
     candles, orders = config.components

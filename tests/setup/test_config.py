@@ -236,6 +236,18 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     assert found.of("sources")
 
 
+def test_what_the_example_shows_has_all_its_venues_and_the_windows_that_pages_offer() -> None:
+    from flowd.setup import registry as plugins
+
+    example = Path(__file__).parents[2] / "flowd.toml.example"
+
+    found = {part.name: part.settings for part in checks.load(example, plugins.load()).components}
+
+    assert found["pages"].liquidations == found["volume"].inputs
+    assert len(found["volume"].inputs) == 3
+    assert {"1h", "4h", "12h", "24h"} <= set(found["analytics"].windows)
+
+
 # -- what is wrong
 
 
