@@ -34,6 +34,13 @@ kind = "scripted-prices"
 kind = "candles"
 inputs = ["candles"]
 """
+FILLS = """
+[sources.liquidations]
+kind = "scripted-fills"
+
+[sinks.script]
+kind = "scripted-script"
+"""
 HOSTILE = "<img src=x onerror=pwned()>"
 HOUR_MS = 3_600_000
 NOTHING = "\N{EN DASH}"
@@ -149,6 +156,43 @@ def test_new_orders_come_on_top_of_the_tape(page: Page, make: Make) -> None:
     assert table(page, "tape")[0][2:4] == ["▲ Short", "$2M"]
     weights = "[...document.querySelectorAll('#tape tbody tr')].map((row) => row.dataset.weight)"
     assert page.evaluate(weights) == ["4", "1"]
+
+
+def test_one_liquidation_is_one_row_however_many_fills_it_has(page: Page, make: Make) -> None:
+    house = make(FILLS)
+    plain = {"symbol": "kPEPE", "side": "SELL", "role": "liquidated", "dir": "Close Long"}
+
+    def fill(notional: str, name: str, who: str = "a") -> dict[str, object]:
+        told = {"price": "2", "quantity": str(int(notional) // 2), "notional": notional}
+        return {**plain, **told, "id": name, "address": "0x" + who * 40, "hash": "0x" + who * 64}
+
+    before = [fill("12000", "1"), fill("400", "2"), fill("11000", "3", "b")]
+    large = [fill(str(20_000 + n), f"large{n}", f"{n}") for n in range(10)]
+    small = [fill("10", f"small{n}", "c") for n in range(100)]
+    assert ask(house, "/say/liquidations", [*before, *large, *small]) == "said"
+    house.open(page)
+    until(lambda: len(table(page, "largest")) == 12, "as many as there is room for")
+    until(lambda: table(page, "largest")[10][3] == "$12.4K", "the small fill of a large order, too")
+
+    later = [fill("30000", "4", "d"), fill("600", "5", "d")]
+    assert ask(house, "/say/liquidations", later) == "said"
+
+    until(lambda: table(page, "largest")[0][3] == "$30.6K", "and all that comes")
+    until(lambda: table(page, "tape")[0][3] == "$30.6K", "on the tape, one row")
+    chart = page.get_attribute("#largest tbody a >> nth=0", "href")
+    assert chart == "/chart/1000PEPEUSDT", "the chart that there is of it"
+
+
+def test_a_source_that_is_down_has_no_green_light(page: Page, make: Make) -> None:
+    house = make(FILLS)
+    house.open(page)
+    until(lambda: page.inner_text("#connection") == "Live", "all is well")
+
+    assert ask(house, "/break/liquidations", []) == "said"
+
+    until(lambda: page.inner_text("#connection") == "Source down", "the light is out")
+    assert "the test pulled the plug" in (page.get_attribute("#connection", "title") or "")
+    until(lambda: page.inner_text("#connection") == "Live", "it is back")
 
 
 def test_heads_sort_by_pointer_and_by_keyboard(page: Page, make: Make) -> None:

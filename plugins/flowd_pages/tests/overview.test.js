@@ -8,7 +8,7 @@ import { sorted } from '../static/rows.js';
 const HOUR = 3_600_000;
 
 /** @param {string} id @param {number} time_ms @param {string} notional */
-const event = (id, time_ms, notional) => ({ id, time_ms, symbol: 'BTCUSDT', side: 'SELL', price: '1', notional, venue: 'Binance', approximate: false, address: null });
+const event = (id, time_ms, notional) => ({ id, fill: id, time_ms, symbol: 'BTCUSDT', chart: 'BTCUSDT', side: 'SELL', price: '1', averaged: false, quantity: notional, notional, venue: 'Binance', approximate: false, address: null });
 
 test('feeds are the streams of liquidations, by the venue of their source, and what is missing is told with its lines', () => {
   const status = {
@@ -71,6 +71,20 @@ test('of the largest only so many are kept, each once, in their order', () => {
   assert.equal(kept.put(event('d', 4, '1')), false);
   assert.equal(kept.put(event('e', 5, '60')), true);
   assert.deepEqual(kept.rows.map(({ id }) => id), ['e', 'b']);
+});
+
+test('the fills of one account in one transaction are one liquidation, whichever way each of them comes', () => {
+  const fill = { time_ms: 5, symbol: 'kPEPE', side: 'SELL', dir: 'Close Long', fee_token: 'USDC', role: 'liquidated', hash: '0x1', venue: 'hyperliquid' };
+  /** @param {string} id @param {string} address @param {string} price @param {string} quantity @param {string} notional */
+  const one = (id, address, price, quantity, notional) => /** @type {model.Event} */ (model.eventOf({ ...fill, id, address, price, quantity, notional }));
+  const kept = new model.Kept(2, model.largestFirst);
+  const [first, other, second] = [one('1', '0xa', '10.0', '2', '20'), one('2', '0xb', '10.1', '3', '30.3'), one('3', '0xa', '10.2', '2', '20.4')];
+
+  assert.equal(kept.put(first) && kept.put(other) && kept.put(second), true);
+  assert.equal(kept.put(first) || kept.put(second), false);
+
+  assert.deepEqual(kept.rows.map(({ notional, price, averaged, address }) => [notional, price, averaged, address]), [['40.4', '10.1', true, '0xa'], ['30.3', '10.1', false, '0xb']]);
+  assert.equal(first.chart, '1000PEPEUSDT');
 });
 
 test('the other side of a liquidation is no event, and whose it was is', () => {

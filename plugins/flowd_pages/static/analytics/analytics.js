@@ -6,6 +6,7 @@
 
 import { byId, fill, h, segments } from '../dom.js';
 import { write } from '../feed/facts.js';
+import { silence } from '../feed/pulse.js';
 import { notConfigured, refused, totalsLines } from '../feed/words.js';
 import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, count, span as lasting } from '../format.js';
@@ -67,6 +68,7 @@ class AnalyticsPage {
   #largest = new Rows('largest', largestLine);
   #heat = new HeatMap();
   windows = new Windows(this.window);
+  #badge = connectionBadge(this.client);
   /** Streams that answered. @type {Set<string>} */
   #heard = new Set();
   /** @type {Set<Part>} what the next frame draws */
@@ -74,7 +76,6 @@ class AnalyticsPage {
 
   constructor() {
     themeButton();
-    connectionBadge(this.client);
     segments(byId('window'), SPANS, this.window, (value) => this.#choose(value));
     segments(byId('side'), SIDES, this.sided, (value) => {
       this.sided = /** @type {import('./model.js').Sided} */ (value);
@@ -134,6 +135,7 @@ class AnalyticsPage {
       records: (records, { first }) => {
         if (first) this.outages.clear();
         for (const { key, value } of records) this.outages.set(key ?? '', value);
+        this.#badge.silent(silence(this.outages.values(), [STREAMS.fills, STREAMS.liquidations]));
         this.draw('facts', 'chart', 'coins', 'traders');
       },
     });

@@ -8,7 +8,7 @@ import { byId } from '../dom.js';
 import { NOTHING, count, dollars, money } from '../format.js';
 import { exactness, since } from '../words.js';
 import { age } from './forms.js';
-import { Outages } from './pulse.js';
+import { Outages, writers } from './pulse.js';
 import { Sums, together } from './sums.js';
 
 /** @typedef {import('../flowd-client.js').FlowdClient} FlowdClient */
@@ -128,12 +128,6 @@ export class Facts {
     write(byId('doubt'), words);
     write(byId('doubt-why'), known ? why : '');
   }
-}
-
-/** Which components may write a stream: its own, or the one whose further stream it is. @param {string} stream */
-function writers(stream) {
-  const dot = stream.lastIndexOf('.');
-  return dot > 0 ? [stream, stream.slice(0, dot)] : [stream];
 }
 
 /** Touch the page only when there is something to say. @param {HTMLElement} element @param {string} text */

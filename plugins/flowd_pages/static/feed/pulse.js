@@ -32,3 +32,22 @@ export class Outages {
     return [...this.#open.values()].at(-1) ?? null;
   }
 }
+
+/** Which components may write a stream: its own, or the one whose further stream it is. @param {string} stream */
+export function writers(stream) {
+  const dot = stream.lastIndexOf('.');
+  return dot > 0 ? [stream, stream.slice(0, dot)] : [stream];
+}
+
+/**
+ * Which sources of these streams deliver nothing, and why; null when all do.
+ *
+ * @param {Iterable<{component: string, to_ms: number | null, reason?: unknown}>} outages
+ * @param {string[]} streams
+ * @returns {string | null}
+ */
+export function silence(outages, streams) {
+  const own = new Set(streams.flatMap(writers));
+  const open = [...outages].filter(({ component, to_ms }) => to_ms === null && own.has(component));
+  return open.length > 0 ? open.map(({ component, reason }) => `${component} delivers nothing: ${reason || 'nobody knows why'}`).join('; ') : null;
+}

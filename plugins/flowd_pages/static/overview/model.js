@@ -4,6 +4,9 @@
  * @module overview/model
  */
 
+import { keyOf, merged } from '../feed/groups.js';
+import { chartSymbol } from '../words.js';
+
 /** The windows that can be chosen. */
 export const WINDOWS = ['1h', '4h', '12h', '24h'].map((value) => ({ value, label: value, title: value === '1h' ? 'The last hour' : `The last ${value.slice(0, -1)} hours` }));
 export const HOUR_MS = 3_600_000;
@@ -126,17 +129,38 @@ export function unknownMs(outages, components, start, end) {
   return most;
 }
 
-/** One row of the tape and of the largest. @typedef {{id: string, time_ms: number, symbol: string, side: string, price: string, notional: string, venue: string, approximate: boolean, address: string | null}} Event */
+/**
+ * One liquidation, a row of the tape and of the largest: the fills of one account in one transaction, or an exchange's order.
+ *
+ * @typedef {object} Event
+ * @property {string} id the same for all its fills
+ * @property {string} fill of the one that it is, or was first
+ * @property {number} time_ms
+ * @property {string} symbol
+ * @property {string | null} chart the symbol whose chart shows it
+ * @property {string} side
+ * @property {string} price
+ * @property {boolean} averaged whether the price is the average of several
+ * @property {string} quantity
+ * @property {string} notional
+ * @property {string} venue
+ * @property {boolean} approximate
+ * @property {string | null} address
+ */
 
-/** A record of a feed as a row; null for the other side of one. @param {any} value @returns {Event | null} */
+/** A record of a feed as a row, which may be a part of one; null for the other side of one. @param {any} value @returns {Event | null} */
 export function eventOf(value) {
   if ('role' in value && value.role !== 'liquidated') return null;
   return {
-    id: String(value.id),
+    id: keyOf(value),
+    fill: String(value.id),
     time_ms: value.time_ms,
     symbol: String(value.symbol),
+    chart: chartSymbol(value.venue, String(value.symbol)),
     side: String(value.side),
     price: String(value.price),
+    averaged: false,
+    quantity: String(value.quantity),
     notional: String(value.notional),
     venue: venueName(value.venue),
     approximate: value.price_kind === 'bankruptcy' || value.price_kind === 'limit',
@@ -144,11 +168,12 @@ export function eventOf(value) {
   };
 }
 
-/** Keeps so many of the events that are first by an order, each once. */
+/** Keeps so many of the events that are first by an order, each once and with all its fills. */
 export class Kept {
   /** @type {Event[]} */
   rows = [];
-  #ids = new Set();
+  /** The fills of each. @type {Map<string, Set<string>>} */
+  #fills = new Map();
 
   /** @param {number} most @param {(a: Event, b: Event) => number} order */
   constructor(most, order) {
@@ -156,20 +181,17 @@ export class Kept {
     this.order = order;
   }
 
-  /** @param {Event} event @returns {boolean} whether it is among them */
+  /** @param {Event} event @returns {boolean} whether it is among them, and was not before */
   put(event) {
-    if (this.#ids.has(event.id)) return false;
-    const at = this.rows.findIndex((other) => this.order(event, other) < 0);
+    const fills = this.#fills.get(event.id);
+    if (fills?.has(event.fill)) return false;
+    const whole = fills ? merged(this.rows.splice(this.rows.findIndex(({ id }) => id === event.id), 1)[0], event) : event;
+    const at = this.rows.findIndex((other) => this.order(whole, other) < 0);
     if (at < 0 && this.rows.length >= this.most) return false;
-    this.rows.splice(at < 0 ? this.rows.length : at, 0, event);
-    this.#ids.add(event.id);
-    for (const gone of this.rows.splice(this.most)) this.#ids.delete(gone.id);
-    return this.#ids.has(event.id);
-  }
-
-  clear() {
-    this.rows = [];
-    this.#ids.clear();
+    this.rows.splice(at < 0 ? this.rows.length : at, 0, whole);
+    this.#fills.set(event.id, (fills ?? new Set()).add(event.fill));
+    for (const gone of this.rows.splice(this.most)) this.#fills.delete(gone.id);
+    return this.#fills.has(event.id);
   }
 }
 

@@ -7,6 +7,7 @@
 import { ask } from '../chart/data.js';
 import { byId, fill, h, segments } from '../dom.js';
 import { write } from '../feed/facts.js';
+import { silence } from '../feed/pulse.js';
 import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, count, dollars, plus, span } from '../format.js';
 import { Sorting, Table } from '../rows.js';
@@ -15,6 +16,8 @@ import { exactness, since } from '../words.js';
 import { Kept, WINDOWS, againstUsual, eventOf, found, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, venueName, widthMs } from './model.js';
 import { Prices } from './prices.js';
 import { amount, eventRow, moverRow, sumRow, symbolRow, venueRow } from './tables.js';
+
+/** @typedef {import('./model.js').Event} Event */
 
 /** How often the sums and what there is are asked for. */
 const SUMS_MS = 4_000;
@@ -43,6 +46,7 @@ class OverviewPage {
   totals = new Map();
   prices = new Prices([]);
 
+  #badge = connectionBadge(this.client);
   #asked = false;
   /** @type {Set<string>} */
   #followed = new Set();
@@ -71,7 +75,6 @@ class OverviewPage {
 
   constructor() {
     themeButton();
-    connectionBadge(this.client);
     segments(byId('window'), WINDOWS, this.window, (value) => this.#choose(value));
     this.client.follow('outages', {}, {
       records: (records, { first }) => {
@@ -158,17 +161,25 @@ class OverviewPage {
       },
     });
     this.client.follow(`${name}.totals`, {}, { records: (records) => this.totals.set(name, records.at(-1)?.value), error: () => undefined });
-    this.#past(name, filter);
+    this.#past(name, filter, fills);
   }
 
-  /** The largest among what a stream holds. @param {string} name @param {Record<string, string>} filter */
-  async #past(name, filter) {
+  /** The largest among what a stream holds. @param {string} name @param {Record<string, string>} filter @param {boolean} fills */
+  async #past(name, filter, fills) {
+    /** @param {Record<string, string | number>} query @returns {Promise<Event[] | null>} */
+    const find = async (query) => {
+      const answer = await ask(`/streams/${encodeURIComponent(name)}`, { ...filter, limit: 500, ...query }).catch(() => null);
+      const events = answer?.records.map((/** @type {any} */ record) => eventOf(record.value)).filter(Boolean) ?? null;
+      for (const event of events ?? []) this.largest.put(event);
+      return events;
+    };
     for (const least of LEASTS) {
-      const query = { ...filter, limit: 500, ...(least ? { min_notional: least } : {}) };
-      const answer = await ask(`/streams/${encodeURIComponent(name)}`, query).catch(() => null);
-      const events = (answer?.records ?? []).map((/** @type {any} */ record) => eventOf(record.value)).filter(Boolean);
-      for (const event of events) this.largest.put(event);
-      if (!answer || events.length >= LARGEST) break;
+      const events = await find(least ? { min_notional: least } : {});
+      if (events && events.length < LARGEST) continue;
+      // What one account lost in one transaction is also made of fills that are smaller than these.
+      const own = this.largest.rows.filter(({ id }) => events?.some((event) => event.id === id)).slice(0, LARGEST);
+      if (fills && least) await Promise.all([...new Set(own.map(({ address }) => address))].map((address) => address && find({ address })));
+      break;
     }
     this.draw();
   }
@@ -185,6 +196,7 @@ class OverviewPage {
   #draw() {
     this.#due = false;
     if (!this.#asked) return;
+    this.#badge.silent(silence(this.outages.values(), this.has.feeds.map(({ name }) => name)));
     this.#drawFacts();
     this.#drawSums();
     const rows = this.#rows();
@@ -196,7 +208,7 @@ class OverviewPage {
     this.#tape.show(this.tape.rows, (event) => event.id);
     this.#drawVenues();
     const held = this.has.feeds.map(({ venue, records }) => `${count(records)} of ${venue}`).join(', ');
-    write(byId('largest-of'), held ? `Among what the streams still hold: the newest ${held}.` : '');
+    write(byId('largest-of'), held ? `Among what the streams still hold: the newest ${held}. A row is one order, whose price is the average (≈) of its fills.` : '');
     const quiet = this.sums ? [h('strong', {}, 'Quiet'), h('span', {}, `No forced order in this window${this.sums.since_ms ? ', as far as it is known' : ' yet'}.`)] : [];
     said('active', rows.length === 0, ...(this.sums ? quiet : lacking(this.has)));
     said('movers', rows.length > 0 && this.#movers.body.children.length === 0, ...noMovers(this.has));

@@ -84,12 +84,13 @@ export function eventRow(now) {
         write(time, moment(event.time_ms, now()));
         time.title = `${clock(event.time_ms)} UTC`;
         write(symbol, event.symbol);
-        symbol.href = at(`/chart/${encodeURIComponent(event.symbol)}`);
+        if (event.chart === null) symbol.removeAttribute('href');
+        else symbol.href = at(`/chart/${encodeURIComponent(event.chart)}`);
         const { text, arrow, tone } = liquidated(event.side);
         write(side, `${arrow} ${text.replace(' liquidated', '')}`);
         side.className = tone;
         amount(value, event.notional, event.approximate ? '≈' : '');
-        write(paid, price(event.price));
+        write(paid, `${event.averaged ? '≈ ' : ''}${price(event.price)}`);
         write(venue, event.venue);
         if (event.address && tradersPath()) {
           venue.replaceChildren(h('a', { href: `${tradersPath()}${event.address.toLowerCase()}` }, event.venue));
