@@ -220,7 +220,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         known = symbol_of(symbol) if symbol else ""
         if known is None:
             return await page("unknown", 404, symbol=symbol[:60], example=config.symbol)
-        return await page("heatmap", symbol=known)
+        return await page("heatmap", symbol=known, usual=config.symbol)
 
     @blueprint.get("/all-fills")
     async def all_fills() -> Response:

@@ -167,7 +167,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     until(lambda: ask(site, "/health")["status"] == "ok", "all is there")
     site.tell("columns", *[column(index) for index in range(COLUMNS) if index != MISSING])
     site.tell("columns", column(10, symbol="ETHUSDT"))
-    site.tell("heatmap", told(), told("ETHUSDT"))
+    site.tell("heatmap", told("ETHUSDT"), told())
     site.tell("observed", OBSERVED)
     yield site
     site.witness.conclude(site)

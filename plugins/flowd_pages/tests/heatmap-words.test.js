@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { grouped, uppermost } from '../static/heatmap/candles.js';
-import { PLAIN, fromSearch, symbolIn, toSearch } from '../static/heatmap/choices.js';
+import { PLAIN, firstOf, fromSearch, symbolIn, toSearch } from '../static/heatmap/choices.js';
 import { Picture } from '../static/heatmap/picture.js';
 import { scored, verdict } from '../static/heatmap/score.js';
 import { claim, parameters, readout } from '../static/heatmap/words.js';
@@ -105,4 +105,11 @@ test('what is chosen stands in the address, and nothing else gets in', () => {
   assert.deepEqual(fromSearch('?model=<b>&side=up&scale=&least=-3&candles=maybe'), { ...PLAIN });
   assert.equal(symbolIn('/heatmap/%231'), '#1');
   assert.equal(symbolIn('/heatmap'), '');
+});
+
+test('who names no map sees that of the usual symbol, however the daemon orders them', () => {
+  assert.equal(firstOf(['PUMPUSDT', 'BTCUSDT', 'ETHUSDT'], 'BTCUSDT'), 'BTCUSDT');
+  assert.equal(firstOf(['HYPE', 'BTC'], 'BTCUSDT'), 'BTC');
+  assert.equal(firstOf(['SOLUSDT', 'ETHUSDT'], 'BTCUSDT'), 'ETHUSDT');
+  assert.equal(firstOf([], 'BTCUSDT'), '');
 });

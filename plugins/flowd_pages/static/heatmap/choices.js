@@ -46,6 +46,17 @@ export function toSearch(choices) {
   return text && `?${text}`;
 }
 
+/**
+ * Which map is shown to who names none: that of the symbol which the chart begins with, else the first by name; `''` where there
+ * is none at all.
+ *
+ * @param {string[]} symbols that have maps
+ * @param {string} usual `BTCUSDT`
+ */
+export function firstOf(symbols, usual) {
+  return [usual, usual.replace(/USD[TC]?$/, ''), ...[...symbols].sort()].find((symbol) => symbols.includes(symbol)) ?? '';
+}
+
 /** Which map an address means. @param {string} path `/heatmap/BTCUSDT` */
 export function symbolIn(path) {
   return decodeURIComponent(path.split('/')[2] ?? '');

@@ -6,6 +6,7 @@
 
 import { RequestError, ask, live, sources } from '../chart/data.js';
 import { Candles } from '../traders/candles.js';
+import { firstOf } from './choices.js';
 import { Dots } from './dots.js';
 import { Picture } from './picture.js';
 
@@ -114,7 +115,7 @@ export class Loading {
     try {
       await this.#learn(signal);
       const there = this.index[this.model];
-      if (this.symbol === '' && there.length) this.symbol = there[0].symbol;
+      if (this.symbol === '') this.symbol = firstOf(there.map(({ symbol }) => symbol), document.documentElement.dataset.symbol ?? '');
       if (!there.some(({ symbol }) => symbol === this.symbol)) {
         this.#lacking();
         return;
@@ -139,6 +140,8 @@ export class Loading {
   async #learn(signal) {
     this.#askedAt = Date.now();
     this.index = await ask('/api/v1/heatmap', {}, signal);
+    // The daemon tells them in the order in which they were drawn last.
+    for (const model of /** @type {Model[]} */ (['estimated', 'observed'])) this.index[model].sort((a, b) => (a.symbol < b.symbol ? -1 : 1));
   }
 
   #lacking() {
