@@ -95,8 +95,6 @@ def test_no_script_writes_an_address_by_itself(path: Path) -> None:
 
     found = re.findall(r"(\S*)['\"`](/[a-z][^'\"`]*)['\"`]", code)
     assert [where for before, where in found if not before.endswith(KNOW)] == []
-    for called in re.findall(r"\bfetch\(([^,]*)", code):
-        assert called.startswith(("at(", "`${at(")), called
     # To keep the address as it is needs no knowing where it is.
     asked = re.findall(r"(\$\{)?location\.pathname", code)
     assert path.name == "dom.js" or all(asked)
