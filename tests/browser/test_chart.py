@@ -385,6 +385,19 @@ def test_the_table_shows_the_newest_fifty_newest_first(page: Page, site: Site) -
     assert page.locator("#orders tbody tr .sell b").first.inner_text() == "▼"
 
 
+def test_an_order_that_comes_late_stands_where_it_happened(page: Page, site: Site) -> None:
+    site.open(page)
+    at = now_ms()
+    site.say((at, "SELL", "111"))
+    shows(page, "document.querySelector('#orders tbody tr').innerText.includes('111')")
+
+    site.say((at - 5000, "SELL", "222"), (at + 1, "SELL", "333"))
+
+    shows(page, "document.querySelector('#orders tbody tr').innerText.includes('333')")
+    prices = [row.split("\t")[2] for row in page.locator("#orders tbody tr").all_inner_texts()]
+    assert prices[:3] == ["333", "111", "222"]
+
+
 def pixels(page: Page, colour: str, time_ms: int) -> tuple[int, int]:
     """How many pixels of a colour stand above and below the line, in the column of a time."""
     return tuple(
@@ -1067,8 +1080,8 @@ def test_bars_are_filled_by_venue_where_there_are_several(page: Page, site: Site
     page.evaluate("flowdChart.ready()")
     agree(page, site, 7)
     legend = page.locator("#legend-volume").inner_text()
-    assert "binance ▲ 4.5K ▼ 4K" in legend
-    assert "bybit ▲ 4.5K ▼ 4K" in legend
+    assert "Binance ▲ 4.5K ▼ 4K" in legend
+    assert "Bybit ▲ 4.5K ▼ 4K" in legend
     until(
         lambda: page.locator("[data-fact=buy]").inner_text().startswith("▲ ≥≈ "),
         "the sum is a lower bound, and approximate",

@@ -145,12 +145,12 @@ def test_the_venues_of_liquidations_are_in_one_view(page: Page, make: Make) -> N
 
     site.open(page, "/liquidations")
 
-    until(lambda: rows(page, "venue") == ["bybit", "binance"], "both")
+    until(lambda: rows(page, "venue") == ["Bybit", "Binance"], "both")
     assert rows(page, "price") == ["≈ 100", "100"]
     until(lambda: page.locator("#total-volume").inner_text() == "≥≈ $30.00", "their sum")
     assert page.locator("#doubt").inner_text() == "lower bound, approximate"
     page.fill("#filter-text", "byb")
-    until(lambda: rows(page, "venue") == ["bybit"], "by venue")
+    until(lambda: rows(page, "venue") == ["Bybit"], "by venue")
 
 
 def test_public_trades_are_fills_too_by_taker_and_maker(page: Page, make: Make) -> None:

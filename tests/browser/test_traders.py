@@ -501,7 +501,7 @@ def test_events_stand_on_the_candles_of_their_coin(page: Page, priced: Site) -> 
     assert before == [shown["plan"]["start"] * 1000, PRESENT_MS - 60 * MINUTE_MS]
     assert hole == [PRESENT_MS - 39 * MINUTE_MS, PRESENT_MS - 29 * MINUTE_MS]
     assert [one["id"] for one in shown["events"]] == ["b"]
-    until(lambda: "binance" in page.locator("#price-words").inner_text(), "the venue")
+    until(lambda: "Binance" in page.locator("#price-words").inner_text(), "the venue")
     assert "1m candles of BTCUSDT" in page.locator("#price-words").inner_text()
     legend = page.locator("#price-legend")
     until(lambda: "entry 64,010" in legend.inner_text(), "where its position began")

@@ -20,6 +20,15 @@ export function since(ms, now) {
   return ms === null || ms === undefined || !Number.isFinite(ms) ? '' : `since ${when(ms, now)}`;
 }
 
+/** Venues as people write them. @type {Record<string, string>} */
+const VENUES = { binance: 'Binance', bybit: 'Bybit', okx: 'OKX', hyperliquid: 'Hyperliquid' };
+
+/** A venue as people write it, also one that nobody here knows. @param {unknown} name */
+export function venueName(name) {
+  const text = String(name ?? '');
+  return VENUES[text] ?? (text ? text[0].toUpperCase() + text.slice(1) : 'unknown');
+}
+
 /** What is counted where a page says *Volume* or *Trades*: written under them. */
 export const COUNTED = {
   trades: 'each trade once',

@@ -3,6 +3,7 @@ import { beforeEach, test } from 'node:test';
 
 import { Alerts, LINES_MAX } from '../static/chart/alerts.js';
 import { MARKS_MAX, Marks } from '../static/chart/marks.js';
+import { placeOf } from '../static/chart/paint.js';
 import { sinceWords } from '../static/chart/words.js';
 import * as zone from '../static/chart/zone.js';
 
@@ -207,4 +208,18 @@ test('below the axis stand the days and hours of the zone', () => {
 
   zone.zonedScale(library, () => true).fillWeightsForPoints(/** @type {any} */ (points), 0);
   assert.equal(points[0].timeWeight, 99, 'days are those of UTC');
+});
+
+test('words about hatched times lie on no others, and on the logo only where there is no other place', () => {
+  assert.equal(placeOf([100, 300], 60, []), 200);
+  assert.equal(placeOf([0, 130], 60, []), 86, 'right of the logo');
+  assert.equal(placeOf([0, 80], 60, []), 50, 'as far right as its span goes');
+  assert.equal(placeOf([100, 150], 60, []), null);
+
+  // A gap of a quarter of an hour lies in the time before anything was counted.
+  const gap = placeOf([400, 500], 60, []);
+  assert.equal(gap, 450);
+  assert.equal(placeOf([0, 500], 200, [[420, 480]]), 210, 'beside the words about the gap');
+  assert.equal(placeOf([400, 500], 60, [[420, 480]]), null, 'rather none than over others');
+  assert.equal(placeOf([100, 300], 60, [[0, 100], [300, 400]]), 200, 'what only touches it takes nothing');
 });

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import * as model from '../static/overview/model.js';
 import { best, intervalMs } from '../static/overview/prices.js';
 import { sorted } from '../static/rows.js';
+import { venueName } from '../static/words.js';
 
 const HOUR = 3_600_000;
 
@@ -96,7 +97,7 @@ test('the other side of a liquidation is no event, and whose it was is', () => {
 });
 
 test('venues are written as people do', () => {
-  assert.deepEqual(['binance', 'okx', 'bybit', 'hyperliquid', 'deribit', ''].map(model.venueName), ['Binance', 'OKX', 'Bybit', 'Hyperliquid', 'Deribit', 'unknown']);
+  assert.deepEqual(['binance', 'okx', 'bybit', 'hyperliquid', 'deribit', ''].map(venueName), ['Binance', 'OKX', 'Bybit', 'Hyperliquid', 'Deribit', 'unknown']);
 });
 
 test('weights are tenfolds', () => {

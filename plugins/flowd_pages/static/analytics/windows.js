@@ -8,10 +8,10 @@ import { ask } from '../chart/data.js';
 import { at, byId, fill, h } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { NOTHING, plus } from '../format.js';
-import { againstUsual, found, ratioOf, sumLines, venueName } from '../overview/model.js';
+import { againstUsual, found, ratioOf, sumLines } from '../overview/model.js';
 import { amount } from '../overview/tables.js';
 import { Sorting, Table } from '../rows.js';
-import { exactness, since } from '../words.js';
+import { exactness, since, venueName } from '../words.js';
 import { SPANS } from './model.js';
 
 /** @typedef {import('./model.js').Sided} Sided */

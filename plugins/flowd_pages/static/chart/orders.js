@@ -6,6 +6,7 @@
 
 import { bodyOf, byId, fill, h } from '../dom.js';
 import { clock, moment, money, price, quantity, side, stamp } from '../format.js';
+import { venueName } from '../words.js';
 import { current } from './zone.js';
 
 /** How many are shown. */
@@ -17,7 +18,12 @@ const DAY_MS = 86_400_000;
 /** @param {number} ms */
 const dayOf = (ms) => Math.floor(current().shift(ms) / DAY_MS);
 
-/** @typedef {{stream: string, record?: FlowdRecord, missed?: number, fresh: boolean}} Row */
+/** @typedef {{stream: string, time: number, record?: FlowdRecord, missed?: number, fresh: boolean}} Row `time` is when it happened, in milliseconds */
+
+/** Rows as they are shown, newest first, however late they came; of those of one time the one that came last. @param {Row[]} rows @returns {Row[]} */
+export function newestFirst(rows) {
+  return [...rows].sort((a, b) => b.time - a.time).slice(0, ORDERS_MAX);
+}
 
 /** Of all streams together, newest first, drawn at most once per frame however much comes. */
 export class Orders {
@@ -53,18 +59,15 @@ export class Orders {
   put(stream, records, first) {
     if (first) this.#rows = this.#rows.filter((row) => row.stream !== stream);
     this.#loaded = true;
-    const rows = records.slice(-ORDERS_MAX).map((record) => ({ stream, record, fresh: !first }));
+    const rows = records.slice(-ORDERS_MAX).map((record) => ({ stream, time: Number(record.value.time_ms), record, fresh: !first }));
     for (const { value } of records) if (value.venue) this.#venues.add(String(value.venue));
-    this.#rows = [...rows.reverse(), ...this.#rows];
-    // Within a stream they stay as they came; a snapshot of one is older than what another told live.
-    if (first && this.#rows.some((row) => row.stream !== stream)) this.#rows.sort((a, b) => (b.record?.value.time_ms ?? 0) - (a.record?.value.time_ms ?? 0));
-    this.#rows = this.#rows.slice(0, ORDERS_MAX);
+    this.#rows = newestFirst([...rows.reverse(), ...this.#rows]);
     this.#draw();
   }
 
   /** So many were lost here. @param {string} stream @param {number} missed */
   hole(stream, missed) {
-    this.#rows = [{ stream, missed, fresh: false }, ...this.#rows].slice(0, ORDERS_MAX);
+    this.#rows = newestFirst([{ stream, time: this.#rows[0]?.time ?? 0, missed, fresh: false }, ...this.#rows]);
     this.#draw();
   }
 
@@ -117,7 +120,7 @@ function order({ value }, fresh, now, named) {
     'tr',
     { class: fresh && 'fresh', 'data-id': value.id },
     h('td', { title: `${stamp(value.time_ms, true)} ${clock(value.time_ms)} UTC` }, moment(current().shift(value.time_ms), current().shift(now))),
-    h('td', {}, label, named && h('span', { class: 'quiet' }, ` ${value.venue}`)),
+    h('td', {}, label, named && h('span', { class: 'quiet' }, ` ${venueName(value.venue)}`)),
     h('td', { class: 'end' }, price(value.price)),
     h('td', { class: 'end' }, quantity(value.quantity)),
     h('td', { class: `end ${tone}` }, money(value.notional)),

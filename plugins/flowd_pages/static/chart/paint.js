@@ -86,6 +86,8 @@ const GAP_LEAST_PX = 3;
 /** So narrow that hatching would not be seen as such. */
 const SOLID_BELOW_PX = 14;
 const STRIP_PX = 3;
+/** So far from the left the chart library's logo reaches. */
+const LOGO_PX = 56;
 
 /**
  * Hatches the times of which nothing is known, over a whole pane: outages, and the time before anything was counted. One
@@ -131,15 +133,20 @@ export class GapShading {
   /** @param {any} target */
   #draw(target) {
     target.useMediaCoordinateSpace((/** @type {any} */ { context, mediaSize: { width, height } }) => {
-      if (this.before) this.#hatch(context, this.before.span, this.before.words, this.colours.muted, 0.25, width, height);
-      for (const gap of this.gaps) this.#hatch(context, gap, 'no data', this.colours.warn, 0.45, width, height);
+      /** @type {Span[]} */
+      const taken = [];
+      const before = this.before && this.#hatch(context, this.before.span, this.colours.muted, 0.25, width, height);
+      const gaps = this.gaps.map((gap) => this.#hatch(context, gap, this.colours.warn, 0.45, width, height));
+      for (const gap of gaps) this.#name(context, gap, 'no data', this.colours.warn, height, taken);
+      // A gap may lie in the time before: what is said of that stands beside what is said of the gap.
+      this.#name(context, before, this.before?.words ?? '', this.colours.muted, height, taken);
     });
   }
 
-  /** @param {any} context @param {Span} span @param {string} words @param {string} colour @param {number} alpha @param {number} width @param {number} height */
-  #hatch(context, [from, to], words, colour, alpha, width, height) {
+  /** @param {any} context @param {Span} span @param {string} colour @param {number} alpha @param {number} width @param {number} height @returns {Span | null} where it is, in pixels; null where it is not seen */
+  #hatch(context, [from, to], colour, alpha, width, height) {
     const [left, right] = [this.toX(from), this.toX(to)];
-    if (left === null || right === null || right < 0 || left > width) return;
+    if (left === null || right === null || right < 0 || left > width) return null;
     const start = Math.max(0, left);
     const end = Math.min(width, Math.max(right, left + GAP_LEAST_PX));
     context.save();
@@ -160,11 +167,19 @@ export class GapShading {
     context.stroke();
     context.globalAlpha = 1;
     context.fillRect(start, height - STRIP_PX, end - start, STRIP_PX);
+    context.restore();
+    return [start, end];
+  }
+
+  /** Write what a hatched span is, where there is room. @param {any} context @param {Span | null} span pixels @param {string} words @param {string} colour @param {number} height @param {Span[]} taken where words are; becomes longer */
+  #name(context, span, words, colour, height, taken) {
+    if (!this.named || !span) return;
+    context.save();
     context.font = '11px system-ui, sans-serif';
     const room = context.measureText(words).width + 12;
-    if (this.named && end - start > room) {
-      // Beside the logo in the corner, which would lie over it.
-      const middle = Math.max((start + end) / 2, Math.min(end - room / 2, 56 + room / 2));
+    const middle = placeOf(span, room, taken);
+    if (middle !== null) {
+      taken.push([middle - room / 2, middle + room / 2]);
       // What is hatched is hard to read on.
       context.fillStyle = this.colours.panel;
       context.fillRect(middle - room / 2, height - 24, room, 16);
@@ -174,4 +189,23 @@ export class GapShading {
     }
     context.restore();
   }
+}
+
+/**
+ * Where words can stand in a span without lying on others: their middle, in the widest part that is free; null where there is no
+ * room. The logo in the corner is avoided as far as may be.
+ *
+ * @param {Span} span pixels
+ * @param {number} room that they need
+ * @param {Span[]} taken where others stand
+ */
+export function placeOf(span, room, taken) {
+  /** @type {Span[]} */
+  let free = [span];
+  for (const [from, to] of taken) {
+    free = free.flatMap(([left, right]) => /** @type {Span[]} */ ([[left, Math.min(right, from)], [Math.max(left, to), right]]).filter(([low, high]) => low < high && low >= left && high <= right));
+  }
+  const [left, right] = free.reduce((best, part) => (part[1] - part[0] > best[1] - best[0] ? part : best), /** @type {Span} */ ([0, 0]));
+  if (right - left <= room) return null;
+  return Math.max((left + right) / 2, Math.min(right - room / 2, LOGO_PX + room / 2));
 }

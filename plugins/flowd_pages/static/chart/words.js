@@ -6,6 +6,7 @@
 
 import { h } from '../dom.js';
 import { change, count, moment, price, short, side, stamp } from '../format.js';
+import { venueName } from '../words.js';
 import { venueColour } from './bars.js';
 import { current } from './zone.js';
 
@@ -115,7 +116,7 @@ export function barWords(timeline, time, daily) {
 /** What a bar has of one venue, beside the colour that it has where bars are split. @param {string[]} venues @param {import('./model.js').Part} part */
 function venue(venues, { venue, buy, sell }) {
   const square = h('b', { class: venueColour(venues, venue), 'aria-hidden': 'true' }, '■ ');
-  return h('span', {}, square, h('span', { class: 'key' }, `${venue || 'unknown'} `), `▲ ${short(buy)} ▼ ${short(sell)}`);
+  return h('span', {}, square, h('span', { class: 'key' }, `${venueName(venue)} `), `▲ ${short(buy)} ▼ ${short(sell)}`);
 }
 
 /** A bar's time, in the zone that was chosen; a day's is UTC's. @param {number} ms @param {boolean} daily */

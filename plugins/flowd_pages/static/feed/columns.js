@@ -6,7 +6,7 @@
 
 import { at, tradersPath } from '../dom.js';
 import { clock, count, exact, money, price, quantity, stamp } from '../format.js';
-import { PRICE_KINDS, chartSymbol, liquidated, traded } from '../words.js';
+import { PRICE_KINDS, chartSymbol, liquidated, traded, venueName } from '../words.js';
 import { NONE, address, fee, profit, shortened, transaction } from './forms.js';
 import { parties } from './groups.js';
 
@@ -170,7 +170,7 @@ const PNL = {
 const FEE = { name: 'fee', label: 'Fee', width: 'minmax(56px, 0.9fr)', end: true, key: (value) => number(value.fee), write: (cell, value) => cell.say(fee(value.fee, value.fee_token), 'quiet', `${value.fee} ${value.fee_token}`) };
 
 /** @type {Column} */
-const VENUE = { name: 'venue', label: 'Venue', width: '96px', has: (value) => Boolean(value.venue), key: (value) => String(value.venue), write: (cell, value) => cell.say(value.venue || NONE, 'quiet') };
+const VENUE = { name: 'venue', label: 'Venue', width: '96px', has: (value) => Boolean(value.venue), key: (value) => String(value.venue), write: (cell, value) => cell.say(value.venue ? venueName(value.venue) : NONE, 'quiet') };
 
 /** @type {Column} */
 const TRADER = {

@@ -5,7 +5,7 @@
  */
 
 import { keyOf, merged } from '../feed/groups.js';
-import { chartSymbol } from '../words.js';
+import { chartSymbol, venueName } from '../words.js';
 
 /** The windows that can be chosen. */
 export const WINDOWS = ['1h', '4h', '12h', '24h'].map((value) => ({ value, label: value, title: value === '1h' ? 'The last hour' : `The last ${value.slice(0, -1)} hours` }));
@@ -33,12 +33,6 @@ export const VENUES = [
   { kind: 'okx-liquidations', venue: 'OKX', lines: '[sources.okx]\nkind = "okx-liquidations"\nsymbols = ["*"]' },
 ];
 const HYPERLIQUID = { venue: 'Hyperliquid', lines: '[sources.liquidations]\nkind = "hydromancer"\nsubscription = "liquidationFills"\napi_key = { env = "HYDROMANCER_API_KEY" }' };
-
-/** A venue as people write it. @param {unknown} name */
-export function venueName(name) {
-  const text = String(name ?? '');
-  return VENUES.find(({ kind }) => kind.startsWith(`${text}-`))?.venue ?? (text ? text[0].toUpperCase() + text.slice(1) : 'unknown');
-}
 
 /**
  * What a daemon has for the overview, and what it lacks.

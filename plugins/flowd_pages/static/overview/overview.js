@@ -12,8 +12,8 @@ import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, count, dollars, plus, span } from '../format.js';
 import { Sorting, Table } from '../rows.js';
 import { connectionBadge, themeButton } from '../shell.js';
-import { exactness, since } from '../words.js';
-import { Kept, WINDOWS, againstUsual, eventOf, found, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, venueName, widthMs } from './model.js';
+import { exactness, since, venueName } from '../words.js';
+import { Kept, WINDOWS, againstUsual, eventOf, found, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, widthMs } from './model.js';
 import { Prices } from './prices.js';
 import { amount, eventRow, moverRow, sumRow, symbolRow, venueRow } from './tables.js';
 

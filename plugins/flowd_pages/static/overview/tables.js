@@ -7,8 +7,8 @@
 import { at, h, tradersPath } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { NOTHING, change, clock, count, dollars, money, moment, plus, price } from '../format.js';
-import { exactness, liquidated, since } from '../words.js';
-import { againstUsual, venueName, weight } from './model.js';
+import { exactness, liquidated, since, venueName } from '../words.js';
+import { againstUsual, weight } from './model.js';
 
 /** @typedef {import('../rows.js').Row} Row */
 

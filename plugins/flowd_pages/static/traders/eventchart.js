@@ -6,6 +6,7 @@
 
 import { byId, fill, h } from '../dom.js';
 import { price, stamp } from '../format.js';
+import { venueName } from '../words.js';
 import { Candles } from './candles.js';
 import { told } from './events.js';
 import { GLYPHS } from './markers.js';
@@ -186,7 +187,7 @@ export class EventChart {
     const { symbol, venue } = this.#candles;
     const own = points.length > 0 ? `Prices of this trader’s own events, fills and position; no candles of ${this.coin} here.` : `No price of ${this.coin} is known here.`;
     const folds = plan.interval ? `${plan.interval} candles` : 'candles';
-    const words = candles.length > 0 ? `${folds} of ${symbol}${venue ? ` on ${venue}` : ''}.${gaps.length > 0 ? ' Hatched: none is known.' : ''}` : own;
+    const words = candles.length > 0 ? `${folds} of ${symbol}${venue ? ` on ${venueName(venue)}` : ''}.${gaps.length > 0 ? ' Hatched: none is known.' : ''}` : own;
     const none = events.length === 0 ? ' No event of it is remembered.' : '';
     byId('price-words').textContent = words + none;
     byId('price-chart').setAttribute('aria-label', `${events.length} ${events.length === 1 ? 'event' : 'events'} on the price of ${this.coin}`);
