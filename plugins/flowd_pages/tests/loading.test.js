@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { BUILT_EVERY_MS, Loading, RETRY_AFTER_MS } from '../static/chart/loading.js';
+import { AGAIN_EVERY_MS, BUILT_EVERY_MS, Loading, RETRY_AFTER_MS, ROOM_AFTER_MS } from '../static/chart/loading.js';
 import { BACKOFF_FIRST_MS, FlowdClient } from '../static/flowd-client.js';
 import { FakeSocket } from './fakes.js';
 
@@ -40,6 +40,8 @@ function loading() {
   const told = [];
   /** @param {string} name */
   const tell = (name) => (/** @type {any[]} */ ...what) => void told.push([name, ...what]);
+  /** @type {any[]} */
+  const demanded = [];
   const orders = { put: tell('put'), hole: tell('hole'), none: tell('none') };
   const found = new Loading(client, { symbol: 'BTCUSDT', frame: '1m', charts: 'data:text/javascript,' }, {
     orders,
@@ -54,11 +56,12 @@ function loading() {
     missing: tell('missing'),
     failed: tell('failed'),
     lacking: () => {},
+    demanded: (state) => demanded.push(state),
     silent: tell('silent'),
   });
   /** The names of what was told since it was asked for last. */
   const names = () => told.splice(0).map(([name]) => name);
-  return { client, found, told, names };
+  return { client, found, told, names, demanded };
 }
 
 beforeEach(() => {
@@ -290,3 +293,68 @@ test('a gap becomes longer as long as it is open', async () => {
   found.tick();
   assert.deepEqual([names(), found.timeline.gaps], [[], [[from_ms, NOW_MS]]]);
 });
+
+/** What is loaded from a daemon that fetches candles of BTCUSDT when they are asked for. */
+function demanding() {
+  answers['/status'] = () => ({
+    components: [...PARTS, { name: 'candles', kind: 'candles', table: 'sinks' }],
+    streams: [{ name: 'klines', record: 'Candle' }, { name: 'klines.asked', record: 'Candle' }, { name: 'outages', record: 'Outage' }],
+  });
+  answers['/api/v1/candles'] = () => ({ symbols: [], intervals: [], on_demand: { intervals: ['1m', '5m'], symbols: [] } });
+  answers['/api/v1/candles/BTCUSDT/1m'] = () => ({ data: [kline('5', '10')], on_demand: { until_ms: NOW_MS + 900_000, failing: null } });
+  return loading();
+}
+
+test('a symbol that nobody configured is asked for, followed, and asked for again while it is looked at', async () => {
+  const { found, demanded } = demanding();
+  await found.load();
+
+  assert.deepEqual([found.withCandles, found.candles.get(NOW)?.close], [true, 5]);
+  assert.ok(FakeSocket.last.all('subscribe').some(({ streams }) => streams?.[0] === 'klines.asked'));
+  assert.equal(demanded.at(-1).until_ms, NOW_MS + 900_000);
+
+  let asked = 0;
+  answers['/api/v1/candles/BTCUSDT/1m'] = () => (asked++, { data: [kline('6', '12')], on_demand: { until_ms: NOW_MS + 960_000, failing: null } });
+  mock.timers.tick(AGAIN_EVERY_MS - 1000);
+  found.tick();
+  assert.equal(asked, 0, 'not before a minute has passed');
+  mock.timers.tick(1000);
+  found.tick();
+  found.tick();
+  await settled(() => demanded.at(-1).until_ms === NOW_MS + 960_000);
+
+  assert.equal(asked, 1);
+  assert.equal(found.candles.get(NOW)?.close, 6);
+});
+
+test('candles that are let go, or stand still, are said to', async () => {
+  const { found, demanded } = demanding();
+  await found.load();
+
+  answers['/api/v1/candles/BTCUSDT/1m'] = refused(429, { code: 'TOO_MANY_SYMBOLS', message: 'no room' });
+  mock.timers.tick(AGAIN_EVERY_MS);
+  found.tick();
+  await settled(() => demanded.at(-1).failing === 'no room');
+
+  assert.equal(found.candles.size, 1, 'what is known is still shown');
+});
+
+test('where there is no room for a symbol, it is asked for again until there is', async () => {
+  const { found } = demanding();
+  const good = answers['/api/v1/candles/BTCUSDT/1m'];
+  answers['/api/v1/candles/BTCUSDT/1m'] = refused(429, { code: 'TOO_MANY_SYMBOLS', message: 'no room' });
+  await found.load();
+  assert.deepEqual([found.withCandles, found.noCandles], [false, 'no room']);
+
+  answers['/api/v1/candles/BTCUSDT/1m'] = good;
+  mock.timers.tick(ROOM_AFTER_MS);
+  await settled(() => found.loaded && found.withCandles);
+
+  assert.equal(found.candles.get(NOW)?.close, 5);
+});
+
+/** Wait until it is so, while answers come. @param {() => boolean} good */
+async function settled(good) {
+  for (let turn = 0; turn < 200 && !good(); turn++) await new Promise((resolve) => setImmediate(resolve));
+  assert.ok(good());
+}

@@ -365,11 +365,11 @@ test('streams are found by the kind of their component, whatever they are called
       { name: 'v', kind: 'liquidation-volume', table: 'transforms' },
       { name: 'p', kind: 'pages', table: 'sinks' },
     ],
-    streams: [{ name: 'mine', record: 'Liquidation' }, { name: 'k', record: 'Candle' }, { name: 'other', record: 'Candle' }, { name: 'listed', record: 'Instrument' }, { name: 'outages', record: 'Outage' }],
+    streams: [{ name: 'mine', record: 'Liquidation' }, { name: 'k', record: 'Candle' }, { name: 'other', record: 'Candle' }, { name: 'k.asked', record: 'Candle' }, { name: 'listed', record: 'Instrument' }, { name: 'outages', record: 'Outage' }],
   };
 
-  assert.deepEqual(sources(status), { orders: 'mine', tapes: ['mine'], sampled: true, approximate: false, volume: 'v', candles: ['k', 'other'], instruments: ['listed'], outages: true, serves: false, polls: false });
-  assert.deepEqual(sources({}), { orders: null, tapes: [], sampled: false, approximate: false, volume: null, candles: [], instruments: [], outages: false, serves: false, polls: false });
+  assert.deepEqual(sources(status), { orders: 'mine', tapes: ['mine'], sampled: true, approximate: false, volume: 'v', candles: ['k', 'other'], asked: ['k.asked'], instruments: ['listed'], outages: true, serves: false, polls: false });
+  assert.deepEqual(sources({}), { orders: null, tapes: [], sampled: false, approximate: false, volume: null, candles: [], asked: [], instruments: [], outages: false, serves: false, polls: false });
 });
 
 test('orders of a source that tells all are not called sampled', () => {

@@ -13,6 +13,7 @@ import { COMPARISONS, whyNot } from './model.js';
 import { Orders } from './orders.js';
 import { options } from './options.js';
 import { SYMBOL, symbolOf, symbolSearch } from './search.js';
+import { demandWords } from './words.js';
 import { current } from './zone.js';
 
 const { dataset } = document.documentElement;
@@ -50,6 +51,7 @@ class ChartPage {
       missing: (title, words, lines) => this.drawing.instead(h('h2', {}, title), h('p', {}, words), h('pre', { class: 'lines' }, lines)),
       failed: (title, words) => this.#failed(title, words),
       lacking: (words, lines) => this.#lacking(words, lines),
+      demanded: (state) => this.#demanded(state),
       silent: (why) => this.#badge.silent(why),
     },
   );
@@ -84,7 +86,7 @@ class ChartPage {
     this.#zone();
     byId('latest').addEventListener('click', () => this.drawing.home());
     document.addEventListener('click', (event) => {
-      for (const id of ['candleless', 'sampled', 'approximate']) {
+      for (const id of ['candleless', 'demanded', 'sampled', 'approximate']) {
         const more = /** @type {HTMLDetailsElement} */ (byId(id));
         if (event.target instanceof Node && !more.contains(event.target)) more.open = false;
       }
@@ -136,6 +138,17 @@ class ChartPage {
     byId('candleless').hidden = lines === '';
     fill(byId('candleless-words'), words);
     fill(byId('candleless-lines'), lines);
+  }
+
+  /** Say that candles are there because somebody asked, and how they stand. @param {import('./words.js').OnDemand | null} state */
+  #demanded(state) {
+    const chip = byId('demanded');
+    chip.hidden = state === null;
+    if (!state) return;
+    const still = state.failing !== null;
+    chip.classList.toggle('warned', still);
+    fill(byId('demanded-name'), still ? 'on demand: standing still' : 'on demand');
+    fill(byId('demanded-words'), demandWords(state, this.symbol, this.client.now()));
   }
 
   // -- what the user does

@@ -13,7 +13,8 @@ import { at } from '../dom.js';
  * @property {boolean} sampled whether one of them tells only some
  * @property {boolean} approximate whether one of them tells other prices than were paid
  * @property {string | null} volume the table of buckets
- * @property {string[]} candles
+ * @property {string[]} candles of what was configured
+ * @property {string[]} asked the streams of candles that are there because somebody asked
  * @property {string[]} instruments the streams that say what venues list
  * @property {boolean} outages whether outages are told
  * @property {boolean} serves whether the history of candles is served by the sink that is made for it
@@ -22,6 +23,8 @@ import { at } from '../dom.js';
 
 /** The kinds of component that a chart is made of. */
 const KINDS = { orders: 'binance-force-order', volume: 'liquidation-volume', candles: 'binance-candles' };
+/** How the streams are called of what a source follows because somebody asked. */
+const ASKED = '.asked';
 /** Of which venues only some orders are told, and of which prices that were not paid. */
 const SAMPLED = ['binance-force-order', 'okx-liquidations'];
 const APPROXIMATE = ['bybit-liquidations'];
@@ -45,7 +48,8 @@ export function sources(status) {
     sampled: any(SAMPLED),
     approximate: any(APPROXIMATE),
     volume: ofKind(KINDS.volume)[0] ?? null,
-    candles: [...new Set([...ofKind(KINDS.candles), ...carrying('Candle')])],
+    candles: [...new Set([...ofKind(KINDS.candles), ...carrying('Candle').filter((name) => !name.endsWith(ASKED))])],
+    asked: carrying('Candle').filter((name) => name.endsWith(ASKED)),
     instruments: carrying('Instrument'),
     outages: streams.some((stream) => stream.name === 'outages'),
     serves: live(status, 'candles'),
@@ -126,14 +130,19 @@ export async function volumeFrames(volume, symbol) {
  *
  * @param {Sources} sources
  * @param {string} symbol
+ * @param {boolean} [onDemand] whether to have it fetched, where nobody has it
  * @returns {Promise<string[] | null>}
  */
-export async function intervals({ candles, polls, serves }, symbol) {
+export async function intervals({ candles, polls, serves }, symbol, onDemand = false) {
   if (serves) {
     const index = await ask('/api/v1/candles').catch(() => null);
     /** @type {{interval: string, stored: string[], built: string[]}[] | undefined} */
     const offered = index?.intervals;
-    if (offered) return offered.filter(({ stored, built }) => stored.includes(symbol) || built.includes(symbol)).map(({ interval }) => String(interval));
+    if (offered) {
+      const there = offered.filter(({ stored, built }) => stored.includes(symbol) || built.includes(symbol)).map(({ interval }) => String(interval));
+      const further = onDemand ? (index.on_demand?.intervals ?? []).map(String) : [];
+      return [...new Set([...there, ...further])];
+    }
   }
   if (!polls) return null;
   try {

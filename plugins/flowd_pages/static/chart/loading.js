@@ -21,8 +21,12 @@ import { ORDER_LINES, VOLUME_LINES, candleLines } from './words.js';
 
 /** After so long, a daemon that did not answer is asked again. */
 export const RETRY_AFTER_MS = 5_000;
+/** After so long, a symbol that there was no room for. */
+export const ROOM_AFTER_MS = 30_000;
 /** So often bars are asked for that are built of narrower ones. */
 export const BUILT_EVERY_MS = 3_000;
+/** So often candles that are there because we asked are asked for again: who does not is taken to look no more. */
+export const AGAIN_EVERY_MS = 60_000;
 
 /**
  * @typedef {object} Wanted what is to be shown first
@@ -47,6 +51,7 @@ export const BUILT_EVERY_MS = 3_000;
  * @property {(title: string, words: string, lines: string) => void} missing something must be installed or configured
  * @property {(title: string, words: string) => void} failed loading failed; another try may do
  * @property {(words: string, lines: string) => void} lacking which lines bring candles; empty when none are lacking
+ * @property {(state: import('./words.js').OnDemand | null) => void} demanded how candles stand that are there because we asked, null for others
  * @property {(why: string | null) => void} silent which sources deliver nothing, null when all do
  */
 
@@ -87,6 +92,8 @@ export class Loading {
   #intervals = null;
   /** The narrower candles of which those that are shown are built, by the daemon; null where they are stored as they are. @type {string | null} */
   #builtFrom = null;
+  /** When candles that are there because we asked were asked for last, in milliseconds; null where they are there anyway. @type {number | null} */
+  #demanded = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #due;
   /** Whether loading ended with nothing to see: it is tried again with the next connection. */
@@ -160,6 +167,7 @@ export class Loading {
 
   /** A second has passed. */
   tick() {
+    if (this.loaded && this.#demanded !== null && Date.now() - this.#demanded >= AGAIN_EVERY_MS) this.#demandAgain();
     if (!this.loaded || !this.#gaps.open) return;
     this.#tellGaps();
     this.#told.gaps();
@@ -216,13 +224,14 @@ export class Loading {
     clearTimeout(this.#due);
     this.#due = undefined;
     this.noCandles = '';
+    this.#demand(null);
     this.#told.lacking('', '');
   }
 
   /** Learn which timeframes there are, and take one of them. @param {Sources} found @param {AbortSignal} signal */
   async #learn(found, signal) {
     if (!found.volume) return;
-    const [names, there] = await Promise.all([this.#asked ? null : volumeFrames(found.volume, this.symbol), intervals(found, this.symbol)]);
+    const [names, there] = await Promise.all([this.#asked ? null : volumeFrames(found.volume, this.symbol), intervals(found, this.symbol, true)]);
     if (signal.aborted) return;
     this.#intervals = there;
     if (!names) return;
@@ -264,18 +273,47 @@ export class Loading {
       this.noCandles = '';
       this.#told.lacking('', '');
       this.#builtFrom = history.built_from ?? null;
+      this.#demand(history.on_demand);
       if (this.#builtFrom && this.#sources) this.#followCandles(this.#sources);
       for (const point of history.data) this.#take(candle(point));
     } catch (error) {
       if (signal.aborted || !(error instanceof RequestError)) throw error;
       this.noCandles = error.message;
       if (error.code === 'UNKNOWN_INTERVAL' && error.allowed.length > 0) this.noCandles += `; there are ${error.allowed.join(', ')}`;
+      // There is no room for it, or it takes long to come.
+      if (error.status === 429 || error.status === 503) this.#retry = setTimeout(() => this.#loadCandles(signal).catch(() => {}), error.status === 429 ? ROOM_AFTER_MS : RETRY_AFTER_MS);
       if (error.code === 'NOT_FOUND') {
         this.noCandles = 'candles are not served';
         this.#told.lacking('Candles come in, but nothing serves their history. Add these lines to the configuration and restart the daemon:', this.#candleLines());
       }
     }
-    if (this.loaded) this.#told.changed();
+    if (!this.loaded) return;
+    // There were none when it was loaded: what is shown becomes another kind of thing.
+    if (!this.withCandles && !this.noCandles) this.load();
+    else this.#told.changed();
+  }
+
+  /** @param {import('./words.js').OnDemand | null | undefined} state as an answer said it */
+  #demand(state) {
+    this.#demanded = state ? Date.now() : null;
+    this.#told.demanded(state ?? null);
+  }
+
+  /** Ask again for candles that are there because we asked, from the newest on: so they are kept, and nothing is missed that a stream left out. */
+  #demandAgain() {
+    this.#demanded = Date.now();
+    const { signal } = this.#attempt;
+    const start = Math.max(...this.candles.keys(), 0) * 1000;
+    candleHistory(this.symbol, this.frame.name, start || undefined, Math.floor(this.client.now()), signal).then(
+      (history) => {
+        if (signal.aborted) return;
+        this.#takeCandles(history.data.map(candle));
+        this.#told.demanded(history.on_demand ?? null);
+      },
+      (error) => {
+        if (!signal.aborted && error instanceof RequestError && error.status > 0) this.#told.demanded({ until_ms: null, failing: error.message });
+      },
+    );
   }
 
   #candleLines() {
@@ -337,7 +375,7 @@ export class Loading {
 
   /** Follow the candles that are shown, or those that they are built of. @param {Sources} found */
   #followCandles(found) {
-    for (const stream of found.candles) {
+    for (const stream of [...found.candles, ...found.asked]) {
       this.#set(stream, { filter: { symbol: this.symbol, interval: this.#builtFrom ?? this.frame.name }, limit: 3 }, {
         records: (records) => {
           if (this.#builtFrom) this.#again(records.some(({ value }) => value.symbol === this.symbol && value.interval === this.#builtFrom));

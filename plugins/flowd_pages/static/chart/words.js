@@ -13,6 +13,21 @@ import { current } from './zone.js';
 /** @typedef {import('./model.js').Candle} Candle */
 /** @typedef {import('./model.js').Timeline} Timeline */
 
+/**
+ * How candles stand that are there because somebody asked, as an answer says it.
+ *
+ * @typedef {object} OnDemand
+ * @property {number | null} until_ms when they are let go unless somebody asks again; null where they were let go
+ * @property {string | null} failing why they stand still
+ */
+
+/** What is to be said of them. @param {OnDemand} state @param {string} symbol @param {number} now ms */
+export function demandWords({ until_ms, failing }, symbol, now) {
+  const how = `No source is configured with ${symbol}: its candles are fetched because somebody looks at it, every few seconds.`;
+  if (failing !== null) return `${how} They stand still: ${failing}.`;
+  return until_ms === null ? how : `${how} Once nobody does, they are kept until ${sinceWords(until_ms, now)} and let go.`;
+}
+
 /** What brings forced orders, in the configuration. */
 export const ORDER_LINES = `[sources.force-orders]
 kind = "binance-force-order"`;

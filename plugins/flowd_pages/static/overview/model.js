@@ -62,7 +62,8 @@ export function found(status, fills) {
     missing,
     volume: components.find((part) => part.kind === 'liquidation-volume')?.name ?? null,
     windows: components.some((part) => part.kind === 'liquidation-websocket'),
-    candles: streams.filter((stream) => stream.record === 'Candle').map((stream) => stream.name),
+    // Of what somebody else asked for, nothing is asked: it would never be let go.
+    candles: streams.filter(({ name, record }) => record === 'Candle' && !name.endsWith('.asked')).map(({ name }) => name),
   };
 }
 
