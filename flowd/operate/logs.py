@@ -3,13 +3,14 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 import tomllib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import attrs
 
@@ -18,13 +19,15 @@ from flowd.setup import config
 from flowd.values.errors import UserError, did_you_mean
 
 LOOK_EVERY_S = 0.5
+CURSOR: Final = "-- cursor: "
+"""How journalctl begins the line that names a place in the journal."""
 
 
 def show(name: str, file: Path, *, unit: str, lines: int, follow: bool) -> None:
     """Write the newest lines of a component to standard output, and go on with what comes if it is
     to be followed. UserError when there is no such component, or nothing that keeps logs.
 
-    Where the configuration has no `log_dir`, the journal's own program takes our place.
+    Where the configuration has no `log_dir`, the journal is asked.
     """
     document = _document(file)
     names = [name for table in config.TABLES for name in document.get(table, {})]
@@ -39,16 +42,48 @@ def show(name: str, file: Path, *, unit: str, lines: int, follow: bool) -> None:
             f"there is no journal on this machine, and flowd.log_dir is not set in {file}: set it, "
             'such as log_dir = "logs", and flowd keeps a file for each component'
         )
+    journal(name, unit=unit, lines=lines, follow=follow)
+
+
+def journal(name: str, *, unit: str, lines: int, follow: bool) -> NoReturn:
+    """Show one component's lines of systemd's journal, or all of flowd's, and do not come back.
+    UserError when the unit has none.
+
+    Of lines that match, journalctl shows the newest first, and while it follows it looks for them
+    among the newest only. So the past is asked for by itself, up to where the following begins.
+    """
+    asked = ["journalctl", f"--unit={unit}", "--no-pager"]
+    short = "--output=short-iso"
+    if name == DAEMON:
+        _become([*asked, f"--lines={lines}", short, *(["--follow"] if follow else [])])
+    matching = [*asked, short, f"--grep=^{re.escape(name)}: "]
+    newest = _asked([*asked, "--lines=1", "--output=cat", "--show-cursor"])
+    cursor = next((one for line in newest if (one := line.removeprefix(CURSOR)) != line), None)
+    if cursor is None or not lines:
+        past = []
+    else:
+        past = _asked([*matching, f"--lines={lines}", "--reverse", f"--cursor={cursor}"])
+    # Between the lines of two boots there is a mark, which fits the other order only.
+    for line in reversed([one for one in past if not one.startswith("-- ")]):
+        sys.stdout.write(f"{line}\n")
+    if follow:
+        begin = "--lines=0" if cursor is None else f"--after-cursor={cursor}"
+        _become([*matching, "--follow", "--no-tail", begin])
+    if cursor is None:
+        raise UserError(f'the journal has no line of the unit "{unit}"; name another with --unit')
+    sys.exit(0)
+
+
+def _asked(command: list[str]) -> list[str]:
+    """The lines that a command prints; it tells troubles to our standard error."""
+    told = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    return told.stdout.decode(errors="replace").splitlines()
+
+
+def _become(command: list[str]) -> NoReturn:
+    """Have a command take our place."""
     sys.stdout.flush()
-    os.execvp("journalctl", journal(name, unit=unit, lines=lines, follow=follow))
-
-
-def journal(name: str, *, unit: str, lines: int, follow: bool) -> list[str]:
-    """The command that asks systemd's journal for one component's lines, or for all of flowd's."""
-    command = ["journalctl", f"--unit={unit}", f"--lines={lines}", "--output=short-iso"]
-    if name != DAEMON:
-        command.append(f"--grep=^{re.escape(name)}: ")
-    return [*command, "--follow" if follow else "--no-pager"]
+    os.execvp(command[0], command)
 
 
 def _document(file: Path) -> dict[str, Any]:

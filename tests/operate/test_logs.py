@@ -157,25 +157,77 @@ def test_without_files_and_journal_it_says_how_to_have_some(
     assert "set it, such as log_dir" in found.stderr
 
 
-def test_without_files_the_journal_is_asked_for_the_component(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "journalctl").write_text("#!/bin/sh\n")
-    (tmp_path / "journalctl").chmod(0o755)
+JOURNAL = """#!/bin/sh
+echo "$*" >> {told}
+case "$*" in
+*--show-cursor*) printf '%s\n' "orders: third" "-- cursor: s=1;i=9" ;;
+*--reverse*) printf '%s\n' "3 orders: third" "-- Boot 5e --" "2 orders: second" "1 orders: first" ;;
+*) printf 'went on\n' ;;
+esac
+"""
+"""A journalctl: lines that match are the newest first, as those of the real one are."""
+
+
+class Became(Exception):
+    """The process would be another one from here on."""
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A journal's program alone on the path; the file has what it was asked."""
+    told, program = tmp_path / "told", tmp_path / "journalctl"
+    program.write_text(JOURNAL.format(told=told))
+    program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    ran: list[list[str]] = []
-    monkeypatch.setattr(os, "execvp", lambda name, words: ran.append(words))
 
-    flowd("orders", "-c", tmp_path / "none.toml", "--unit", "flowd@a", "-f", "-n", 5)
-    flowd("flowd", "-c", written(tmp_path, ""))
+    def become(name: str, words: list[str]) -> None:
+        with told.open("a") as file:
+            file.write("became " + " ".join(words[1:]) + "\n")
+        raise Became
 
-    assert ran == [
-        [
-            *("journalctl", "--unit=flowd@a", "--lines=5", "--output=short-iso"),
-            *("--grep=^orders: ", "--follow"),
-        ],
-        ["journalctl", "--unit=flowd", "--lines=100", "--output=short-iso", "--no-pager"],
+    monkeypatch.setattr(os, "execvp", become)
+    return told
+
+
+def test_without_files_the_journals_lines_of_the_component_are_shown_oldest_first(
+    journal: Path, tmp_path: Path
+) -> None:
+    found = flowd("orders", "-c", tmp_path / "none.toml", "--unit", "flowd@a", "-n", 5)
+
+    assert found.exit_code == 0
+    assert found.stdout == "1 orders: first\n2 orders: second\n3 orders: third\n"
+    assert journal.read_text().splitlines()[1:] == [
+        "--unit=flowd@a --no-pager --output=short-iso --grep=^orders:  "
+        "--lines=5 --reverse --cursor=s=1;i=9"
     ]
+
+
+def test_following_the_journal_goes_on_where_the_past_ended(journal: Path, tmp_path: Path) -> None:
+    found = flowd("orders", "-c", tmp_path / "none.toml", "-f")
+
+    assert isinstance(found.exception, Became)
+    assert found.stdout.endswith("3 orders: third\n")
+    assert journal.read_text().splitlines()[-1] == (
+        "became --unit=flowd --no-pager --output=short-iso --grep=^orders:  "
+        "--follow --no-tail --after-cursor=s=1;i=9"
+    )
+
+
+def test_the_daemons_own_journal_is_all_of_it(journal: Path, tmp_path: Path) -> None:
+    flowd("flowd", "-c", written(tmp_path, ""), "-f")
+
+    assert journal.read_text() == (
+        "became --unit=flowd --no-pager --lines=100 --output=short-iso --follow\n"
+    )
+
+
+def test_a_journal_without_the_unit_says_how_to_name_another(journal: Path, tmp_path: Path) -> None:
+    (tmp_path / "journalctl").write_text("#!/bin/sh\n")
+
+    found = flowd("orders", "-c", tmp_path / "none.toml", "--unit", "fowd")
+
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert 'no line of the unit "fowd"; name another with --unit' in found.stderr
 
 
 def test_following_goes_on_over_the_change_of_files(
