@@ -33,6 +33,7 @@ from flowd.values import codec, filters, validators
 from flowd.values.clock import Clock
 from flowd.values.errors import (
     BadRequest,
+    Unusable,
     UpstreamError,
     UpstreamSilent,
     UserError,
@@ -82,6 +83,7 @@ __all__ = [
     "Streams",
     "Tail",
     "Transform",
+    "Unusable",
     "Upstream",
     "UpstreamError",
     "UpstreamSilent",

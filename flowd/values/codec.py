@@ -13,6 +13,8 @@ import attrs
 import msgspec
 from cattrs.preconf.msgspec import make_converter
 
+from flowd.values.errors import Unusable
+
 T = TypeVar("T")
 
 
@@ -63,6 +65,17 @@ def decode(data: bytes | bytearray | memoryview | str) -> Any:
         return _decode(data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def decode_object(data: bytes | str) -> dict[str, Any]:
+    """The JSON object in a message of an upstream. Unusable: `not JSON`, `not an object`."""
+    try:
+        found = decode(data)
+    except ValueError:
+        raise Unusable("not JSON") from None
+    if not isinstance(found, dict):
+        raise Unusable("not an object")
+    return found
 
 
 @cache

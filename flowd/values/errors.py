@@ -65,6 +65,16 @@ class UpstreamSilent(UpstreamError):
     """An upstream connection is open and says nothing."""
 
 
+class Unusable(ValueError):
+    """Something that an upstream told and that must not be published. `reason` is what it is
+    counted by: a few words, the same for all of its kind.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class BadRequest(Exception):
     """A client asked for something that does not exist or cannot be.
 

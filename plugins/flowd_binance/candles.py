@@ -13,11 +13,11 @@ import trio
 from attrs import Factory, field, frozen
 
 from flowd.market import Candle
-from flowd.plugin import Feed, Seconds, UpstreamError, UserError, validators
+from flowd.plugin import Feed, Seconds, Unusable, UpstreamError, UserError, validators
 from flowd_binance import connection
 from flowd_binance.asked import SYMBOLS_MAX, AskedFor
 from flowd_binance.klines import PORTION, read
-from flowd_binance.parse import INTERVALS, Unusable, kline, least_ms
+from flowd_binance.parse import INTERVALS, kline, least_ms
 from flowd_binance.rest import KLINES_MAX, Rejected, Rest
 from flowd_binance.shelf import Shelf
 

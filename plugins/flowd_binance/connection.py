@@ -13,8 +13,17 @@ from urllib.parse import quote
 
 import trio
 
-from flowd.plugin import Feed, Seconds, Upstream, UpstreamError, UpstreamSilent, unwrap, validators
-from flowd_binance.parse import Unusable, forced_order, message
+from flowd.plugin import (
+    Feed,
+    Seconds,
+    Unusable,
+    Upstream,
+    UpstreamError,
+    UpstreamSilent,
+    unwrap,
+    validators,
+)
+from flowd_binance.parse import forced_order, message
 
 STREAMS_MAX = 1024
 """Streams that one connection may carry, by Binance's rules."""

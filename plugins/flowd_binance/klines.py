@@ -5,8 +5,8 @@ from typing import Any
 from attrs import evolve
 
 from flowd.market import Candle
-from flowd.plugin import Feed
-from flowd_binance.parse import Unusable, candle
+from flowd.plugin import Feed, Unusable
+from flowd_binance.parse import candle
 
 SETTLE_MS = 2000
 """REST's newest candle counts as closed so long after its end."""

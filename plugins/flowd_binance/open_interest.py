@@ -13,9 +13,17 @@ import trio
 from attrs import Factory, field, frozen
 
 from flowd.market import OpenInterest
-from flowd.plugin import Feed, Seconds, UpstreamError, UpstreamSilent, UserError, validators
+from flowd.plugin import (
+    Feed,
+    Seconds,
+    Unusable,
+    UpstreamError,
+    UpstreamSilent,
+    UserError,
+    validators,
+)
 from flowd_binance import connection
-from flowd_binance.parse import Unusable, open_interest, past_interest
+from flowd_binance.parse import open_interest, past_interest
 from flowd_binance.recovery import Recovery
 from flowd_binance.rest import HISTORY_PER_MINUTE, PERIOD_MS, SAMPLES_MAX, Rejected, Rest
 from flowd_binance.samples import Samples

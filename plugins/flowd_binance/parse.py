@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from flowd.market import EXACT, Candle, Liquidation, OpenInterest, Side, number, trimmed
-from flowd.plugin import codec
+from flowd.plugin import Unusable, codec
 
 VENUE = "binance"
 COIN_M = 2
@@ -16,14 +16,6 @@ _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": _DAY_MS, "w": 7 * _DAY_MS, "M": 2
 _KLINE = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q")
 
 
-class Unusable(ValueError):
-    """A message that must not be published. `reason` is what it is counted by."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 def least_ms(interval: str) -> int:
     """How long a candle lasts at least: all of an interval last as long, but months."""
     return int(interval[:-1]) * _UNITS_MS[interval[-1]]
@@ -33,12 +25,7 @@ def message(text: str | bytes) -> tuple[str | None, dict[str, Any]]:
     """(stream, event) of a combined message, (None, object) of a bare one: an event, an answer or
     an error.
     """
-    try:
-        found = codec.decode(text)
-    except ValueError:
-        raise Unusable("not JSON") from None
-    if not isinstance(found, dict):
-        raise Unusable("not an object")
+    found = codec.decode_object(text)
     if "stream" in found and "data" in found:
         stream, event = found["stream"], found["data"]
         if not isinstance(stream, str) or not isinstance(event, dict):

@@ -9,9 +9,18 @@ from typing import Any, Final, Protocol
 import trio
 
 from flowd.market import Liquidation
-from flowd.plugin import Feed, Remembered, Seconds, Upstream, UpstreamError, UpstreamSilent, codec
+from flowd.plugin import (
+    Feed,
+    Remembered,
+    Seconds,
+    Unusable,
+    Upstream,
+    UpstreamError,
+    UpstreamSilent,
+    codec,
+)
 from flowd_bybit.listed import RETRY_S, Listed
-from flowd_bybit.parse import TOPIC, Unusable, is_pong, liquidations, message
+from flowd_bybit.parse import TOPIC, is_pong, liquidations
 from flowd_bybit.rest import Refused
 
 TOPICS_MAX: Final = 100
@@ -125,7 +134,7 @@ class Session:
     def receive(self, text: str | bytes) -> None:
         """One message from Bybit. What cannot be used is counted, never fatal."""
         try:
-            found = message(text)
+            found = codec.decode_object(text)
         except Unusable as error:
             self._feed.drop(error.reason, text)
             return

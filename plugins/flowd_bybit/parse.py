@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from flowd.market import EXACT, Instrument, Liquidation, Side, number, trimmed
-from flowd.plugin import codec
+from flowd.plugin import Unusable
 
 VENUE: Final = "bybit"
 TOPIC: Final = "allLiquidation."
@@ -21,25 +21,6 @@ AHEAD_MS: Final = 60_000
 
 _SIDES: Final[dict[object, Side]] = {"Buy": "SELL", "Sell": "BUY"}
 """The forced order closes the position, so its side is the opposite one."""
-
-
-class Unusable(ValueError):
-    """Something that must not be published. `reason` is what it is counted by."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-def message(text: str | bytes) -> dict[str, Any]:
-    """The object in a message; Unusable when there is none."""
-    try:
-        found = codec.decode(text)
-    except ValueError:
-        raise Unusable("not JSON") from None
-    if not isinstance(found, dict):
-        raise Unusable("not an object")
-    return found
 
 
 def is_pong(found: dict[str, Any]) -> bool:

@@ -9,9 +9,9 @@ from urllib.parse import quote, urlencode
 import trio
 
 from flowd.market import Fill
-from flowd.plugin import Feed, Upstream, UpstreamError, UpstreamSilent, codec
+from flowd.plugin import Feed, Unusable, Upstream, UpstreamError, UpstreamSilent, codec
 from flowd_hydromancer.config import Config
-from flowd_hydromancer.frames import Bad, Frame, Unusable, decode
+from flowd_hydromancer.frames import Bad, Frame, decode
 from flowd_hydromancer.intake import Intake
 from flowd_hydromancer.objections import Objections
 from flowd_hydromancer.place import Place, Sequence

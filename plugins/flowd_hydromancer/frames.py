@@ -9,13 +9,7 @@ from typing import Any
 import msgspec
 from attrs import frozen
 
-
-class Unusable(ValueError):
-    """Something that must not be published. `reason` is what it is counted by."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+from flowd.plugin import Unusable
 
 
 class Stamp(msgspec.Struct, rename="camel", gc=False):

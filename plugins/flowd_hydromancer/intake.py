@@ -9,10 +9,10 @@ import trio
 from attrs import evolve
 
 from flowd.market import EXACT, Fill, Total, trimmed
-from flowd.plugin import Feed
+from flowd.plugin import Feed, Unusable
 from flowd_hydromancer import parse
 from flowd_hydromancer.balance import Balance
-from flowd_hydromancer.frames import Bad, Item, Unusable
+from flowd_hydromancer.frames import Bad, Item
 from flowd_hydromancer.infer import Waiting
 from flowd_hydromancer.place import Place
 from flowd_hydromancer.veil import Veil

@@ -4,8 +4,9 @@ import re
 from decimal import Decimal
 
 from flowd.market import EXACT, Fill, Role, Side, number, trimmed
+from flowd.plugin import Unusable
 from flowd.traders import address_of
-from flowd_hydromancer.frames import Row, Stamp, Unusable
+from flowd_hydromancer.frames import Row, Stamp
 
 VENUE = "hyperliquid"
 SIDES: dict[str, Side] = {"B": "BUY", "A": "SELL"}

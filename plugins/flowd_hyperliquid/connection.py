@@ -7,12 +7,12 @@ from typing import Any, Final
 import trio
 
 from flowd.market import Trade
-from flowd.plugin import Feed, Stream, Upstream, UpstreamError, UpstreamSilent, codec
+from flowd.plugin import Feed, Stream, Unusable, Upstream, UpstreamError, UpstreamSilent, codec
 from flowd_hyperliquid import parse
 from flowd_hyperliquid.gap import Gap
 from flowd_hyperliquid.intake import Intake
 from flowd_hyperliquid.newest import Newest
-from flowd_hyperliquid.parse import Message, Sent, Unusable
+from flowd_hyperliquid.parse import Message, Sent
 from flowd_hyperliquid.subscriptions import ECHO_S, Subscriptions
 
 PACE_S: Final = 0.04

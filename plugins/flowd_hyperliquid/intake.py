@@ -6,10 +6,10 @@ from typing import Any, Final
 import trio
 
 from flowd.market import Trade
-from flowd.plugin import Feed, Stream
+from flowd.plugin import Feed, Stream, Unusable
 from flowd_hyperliquid import parse
 from flowd_hyperliquid.newest import Newest
-from flowd_hyperliquid.parse import Sent, Unusable
+from flowd_hyperliquid.parse import Sent
 
 SLICE: Final = 100
 """Trades dealt with between two checkpoints: a large message must not hold the loop."""

@@ -11,6 +11,7 @@ import msgspec
 from attrs import field, frozen
 
 from flowd.market import EXACT, Side, Trade, trimmed
+from flowd.plugin import Unusable
 from flowd.traders import address_of
 
 VENUE = "hyperliquid"
@@ -22,14 +23,6 @@ TIME_MIN_MS, TIME_MAX_MS = 10**12, 10**14
 """Outside of these a time was not given in milliseconds."""
 
 _amount = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII).fullmatch
-
-
-class Unusable(ValueError):
-    """Something that must not be published. `reason` is what it is counted by."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Sent(msgspec.Struct, gc=False):

@@ -8,9 +8,18 @@ from typing import Any, Final, Protocol
 import trio
 
 from flowd.market import Liquidation
-from flowd.plugin import Feed, Seconds, Upstream, UpstreamError, UpstreamSilent, codec, unwrap
+from flowd.plugin import (
+    Feed,
+    Seconds,
+    Unusable,
+    Upstream,
+    UpstreamError,
+    UpstreamSilent,
+    codec,
+    unwrap,
+)
 from flowd_okx.intake import LATE_MS, Intake
-from flowd_okx.parse import CHANNEL, KIND, Unusable, message, told
+from flowd_okx.parse import CHANNEL, KIND, told
 from flowd_okx.rest import NOT_HERE, Refused
 
 ACK_TIMEOUT_S: Final = 15.0
@@ -181,7 +190,7 @@ class Session:
                 self._feed.delivering(asked_ms - LATE_MS)
             return
         try:
-            found = message(text)
+            found = codec.decode_object(text)
         except Unusable as error:
             self._feed.drop(error.reason, text)
             return

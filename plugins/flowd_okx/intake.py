@@ -9,9 +9,9 @@ from typing import Final
 import trio
 
 from flowd.market import Liquidation
-from flowd.plugin import Feed, UpstreamError
+from flowd.plugin import Feed, Unusable, UpstreamError
 from flowd_okx.listed import Listing
-from flowd_okx.parse import Order, Unusable, liquidation
+from flowd_okx.parse import Order, liquidation
 
 HOLD_S: Final = 10.0
 """An order of an unknown contract waits for so long."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from flowd.market import EXACT, Instrument, Liquidation, Side, number, trimmed
-from flowd.plugin import codec
+from flowd.plugin import Unusable
 
 VENUE: Final = "okx"
 CHANNEL: Final = "liquidation-orders"
@@ -25,14 +25,6 @@ AHEAD_MS: Final = 60_000
 _SIDES: Final[dict[object, Side]] = {"buy": "BUY", "sell": "SELL"}
 _CLOSES: Final[dict[object, Side]] = {"long": "SELL", "short": "BUY"}
 """The order that closes a position of this side; one that is `net` says nothing."""
-
-
-class Unusable(ValueError):
-    """Something that must not be published. `reason` is what it is counted by."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @frozen
@@ -65,17 +57,6 @@ class Order:
         size, price = trimmed(self.size), trimmed(self.price)
         side = self.side.lower()
         return f"o:{self.contract}:{self.time_ms}:{side}:{size:f}:{price:f}"
-
-
-def message(text: str | bytes) -> dict[str, Any]:
-    """The object in a message; Unusable when there is none."""
-    try:
-        found = codec.decode(text)
-    except ValueError:
-        raise Unusable("not JSON") from None
-    if not isinstance(found, dict):
-        raise Unusable("not an object")
-    return found
 
 
 def told(found: dict[str, Any], now_ms: int) -> Iterator[Order | Unusable]:

@@ -13,14 +13,14 @@ import flowd_binance
 import pytest
 import trio
 from flowd_binance import Config, force_orders
-from flowd_binance.parse import Unusable, forced_order, message
+from flowd_binance.parse import forced_order, message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from flowd import testing
 from flowd.market import Liquidation
-from flowd.plugin import UpstreamError, UpstreamSilent, codec, unwrap
+from flowd.plugin import Unusable, UpstreamError, UpstreamSilent, codec, unwrap
 
 UPSTREAM = Path(__file__).parents[1] / "frames"
 COMPANION = "btcusdt@markPrice@1s"

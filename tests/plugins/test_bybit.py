@@ -12,14 +12,14 @@ import pytest
 import trio
 from flowd_bybit import Config, all_liquidations, listed
 from flowd_bybit.connection import ARGS_MAX, TOPICS_MAX, portions
-from flowd_bybit.parse import Unusable, is_pong, liquidations, message, page
+from flowd_bybit.parse import is_pong, liquidations, page
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from flowd import testing
 from flowd.market import Instrument, Liquidation
-from flowd.plugin import Seconds, UpstreamError, UpstreamSilent, unwrap
+from flowd.plugin import Seconds, Unusable, UpstreamError, UpstreamSilent, codec, unwrap
 
 UPSTREAM = Path(__file__).parents[1] / "frames"
 NOW_MS = 1_790_000_000_000
@@ -38,7 +38,7 @@ def read(
     text: str, now_ms: int = NOW_MS, wanted: Callable[[str], bool] = lambda symbol: True
 ) -> list[Liquidation | str]:
     """What a frame holds; of what cannot be used, the reason."""
-    found = liquidations(message(text), now_ms, wanted)
+    found = liquidations(codec.decode_object(text), now_ms, wanted)
     return [one.reason if isinstance(one, Unusable) else one for one in found]
 
 
@@ -163,7 +163,7 @@ def test_the_dead_topic_is_not_read_as_if_it_were_the_new_one() -> None:
 
 
 def test_pongs_are_known_in_every_form() -> None:
-    acknowledgement, pong, refusal = [message(text) for text in frames("control")]
+    acknowledgement, pong, refusal = [codec.decode_object(text) for text in frames("control")]
 
     assert is_pong(pong)
     assert is_pong({"op": "pong", "args": ["1785"]})
@@ -206,12 +206,6 @@ def test_the_last_minute_of_the_future_is_believed() -> None:
 
 def test_what_nobody_asked_for_is_counted() -> None:
     assert read(frame(event()), wanted=lambda symbol: symbol == "ETHUSDT") == ["not asked for"]
-
-
-@pytest.mark.parametrize("text", ["", "<html>", "[1]", "null", "5"])
-def test_what_is_no_message_is_unusable(text: str) -> None:
-    with pytest.raises(Unusable):
-        message(text)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))

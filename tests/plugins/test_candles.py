@@ -15,14 +15,14 @@ import trio
 from flowd_binance import flowd_sinks, page
 from flowd_binance.candles import CANDLES_MAX, Config, candles
 from flowd_binance.page import bar
-from flowd_binance.parse import INTERVALS, Unusable, candle, kline, least_ms, message
+from flowd_binance.parse import INTERVALS, candle, kline, least_ms, message
 from flowd_binance.shelf import Shelf
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd import testing
 from flowd.market import Candle
-from flowd.plugin import Seconds, Source, UpstreamSilent, UserError, codec, unwrap
+from flowd.plugin import Seconds, Source, Unusable, UpstreamSilent, UserError, codec, unwrap
 from flowd.stream.log import Retain
 from tests.plugins.candles_kit import World
 

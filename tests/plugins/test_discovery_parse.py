@@ -6,12 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from flowd_hyperliquid.parse import Echo, Objection, Unusable, echo, message, objection
+from flowd_hyperliquid.parse import Echo, Objection, echo, message, objection
 from flowd_hyperliquid.parse import trade as made
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd.market import Trade
+from flowd.plugin import Unusable
 from flowd.traders import address_of
 from tests.plugins.discovery_kit import account, echoed, frames, refused, sent, told
 

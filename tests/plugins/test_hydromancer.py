@@ -10,13 +10,13 @@ from typing import Any
 import flowd_hydromancer
 import pytest
 from flowd_hydromancer import Config
-from flowd_hydromancer.frames import Bad, Frame, Unusable, decode
+from flowd_hydromancer.frames import Bad, Frame, decode
 from flowd_hydromancer.parse import fill, inferred, trade
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd.market import EXACT, Fill, Total
-from flowd.plugin import Secret, codec
+from flowd.plugin import Secret, Unusable, codec
 from flowd.setup.config import parse
 from flowd.testing import registry
 from flowd.values.errors import UserError

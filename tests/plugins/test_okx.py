@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import trio
 from flowd_okx import Config, listed
-from flowd_okx.parse import Order, Swap, Unusable, liquidation, message, orders, swaps, told
+from flowd_okx.parse import Order, Swap, liquidation, orders, swaps, told
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd import testing
 from flowd.market import Instrument, Liquidation
-from flowd.plugin import UpstreamError
+from flowd.plugin import Unusable, UpstreamError, codec
 from tests.plugins.okx_kit import (
     BTC,
     ETH,
@@ -38,7 +38,10 @@ def text(name: str) -> str:
 
 def read(line: str) -> list[Order | str]:
     """What a frame holds; of what cannot be used, the reason."""
-    return [one.reason if isinstance(one, Unusable) else one for one in told(message(line), NOW_MS)]
+    return [
+        one.reason if isinstance(one, Unusable) else one
+        for one in told(codec.decode_object(line), NOW_MS)
+    ]
 
 
 def contract(family: str, size: str) -> Swap:
@@ -294,8 +297,6 @@ def test_a_setting_that_cannot_work_is_refused(settings: dict[str, Any], words: 
 
 
 def test_liquidations_survive_being_saved() -> None:
-    from flowd.plugin import codec
-
     (order,) = read(text("longs_and_shorts.jsonl").splitlines()[2])
     assert isinstance(order, Order)
     found = liquidation(order, RECORDED["BTC-USDT-SWAP"])

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowd_binance.parse import Unusable, open_interest, past_interest
+from flowd_binance.parse import open_interest, past_interest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd.market import OpenInterest
+from flowd.plugin import Unusable
 
 UPSTREAM = Path(__file__).parents[1] / "frames"
 SPAN_MS = 300_000

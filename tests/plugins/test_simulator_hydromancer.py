@@ -14,7 +14,7 @@ from urllib.parse import SplitResult
 import flowd_hydromancer
 import pytest
 import trio
-from flowd_hydromancer.frames import Unusable, decode
+from flowd_hydromancer.frames import decode
 from flowd_hydromancer.parse import fill
 from flowd_simulator.chain.coins import COINS
 from flowd_simulator.chain.positions import Position
@@ -35,7 +35,7 @@ from trio_websocket import (
 
 from flowd import testing
 from flowd.market import EXACT, Fill
-from flowd.plugin import Secret
+from flowd.plugin import Secret, Unusable
 from flowd.stream.log import Retain, Stream
 from flowd.upstream.feed import Feed
 from tests.plugins.exchange_client import connect, end_of, hear, hear_for, texts_for

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowd.values import codec
+from flowd.values.errors import Unusable
 
 
 @frozen
@@ -149,3 +150,26 @@ def test_what_is_nested_too_deeply_is_no_json(text: str) -> None:
     for data in (text, text.encode()):
         with pytest.raises(ValueError):  # noqa: PT011
             codec.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not JSON"),
+        ("<html>", "not JSON"),
+        (b"\xff", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[1]", "not an object"),
+        ("null", "not an object"),
+        ("5", "not an object"),
+    ],
+)
+def test_a_message_without_an_object_is_unusable(text: str | bytes, reason: str) -> None:
+    with pytest.raises(Unusable) as unusable:
+        codec.decode_object(text)
+
+    assert unusable.value.reason == str(unusable.value) == reason
+
+
+def test_the_object_in_a_message_is_read() -> None:
+    assert codec.decode_object(b'{"op": "pong", "id": 1}') == {"op": "pong", "id": 1}
