@@ -5,6 +5,7 @@ slowly. How far it came is kept in a private table, so that a restart goes on th
 is marked, and never touches a bucket of our own.
 """
 
+from collections.abc import Callable
 from urllib.parse import quote
 
 import trio
@@ -63,9 +64,17 @@ class Refused(Exception):
 
 
 class Backfill:
-    """Fills the past of each series that turns up, once."""
+    """Fills the past of each series that turns up, once. Whether any is still to be filled it tells
+    `filling`; one that cannot be filled now is none of them.
+    """
 
-    def __init__(self, base: str, shelf: Shelf, feed: Feed[Bucket]) -> None:
+    def __init__(
+        self,
+        base: str,
+        shelf: Shelf,
+        feed: Feed[Bucket],
+        filling: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._base = base.rstrip("/")
         self._shelf = shelf
         self._frames = {frame.name: frame for frame in shelf.timeframes}
@@ -77,14 +86,18 @@ class Backfill:
         """The series that are not filled yet, the next one first, and when each may be asked."""
         self._waits: dict[str, float] = {}
         """How long each series waited after its last failure."""
+        self._filling = filling
+        self._told: bool | None = None
         for record in self._table.after(0):
             self._note(record.value)
+        self._tell()
         shelf.tell(self.begins)
 
     def begins(self, symbol: str, timeframe: str, time_ms: int) -> None:
         """Our own buckets of a series begin here. Known already when that was said before."""
         if timeframe in self._frames and self._table.get(f"{symbol}/{timeframe}") is None:
             self._note(Progress(symbol, timeframe, time_ms, time_ms))
+            self._tell()
             self._more.set()
 
     async def run(self) -> None:
@@ -105,7 +118,15 @@ class Backfill:
                 self._later(name, "backfill failed", error, self._waits[name])
             else:
                 self._waits.pop(name, None)
+            self._tell()
             await trio.sleep(pause_s)
+
+    def _tell(self) -> None:
+        """Say whether something may still be filled that did not fail, where that is news."""
+        filling = any(due == 0.0 for due in self._line.values())
+        if filling != self._told:
+            self._told = filling
+            self._filling(filling)
 
     async def _next(self) -> str:
         """The first series in line that may be asked for."""

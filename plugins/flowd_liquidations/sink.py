@@ -114,6 +114,12 @@ class View:
         offer: Timeframes | None = self._beside("timeframes", "timeframes")
         return None if offer is None else offer.since_ms.get(frame.name)
 
+    @property
+    def filling(self) -> bool:
+        """Whether the past of some series is still being filled in from elsewhere."""
+        offer: Timeframes | None = self._beside("timeframes", "timeframes")
+        return offer is not None and offer.filling
+
     def bars(
         self, symbol: str, frame: Timeframe, start_ms: int, end_ms: int
     ) -> tuple[list[Bucket], list[Gap]]:
@@ -261,7 +267,7 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         )
         return Response(body, content_type="application/json")
 
-    windows = Windows(streams[config.volume], desk.now_ms, view.since_ms)
+    windows = Windows(streams[config.volume], desk.now_ms, view.since_ms, lambda: view.filling)
 
     @blueprint.get(config.windows_path)
     async def sums() -> Response:

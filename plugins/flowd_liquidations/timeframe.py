@@ -48,11 +48,13 @@ class Timeframe:
 @frozen
 class Timeframes:
     """Which timeframes there are buckets of, the narrowest first, and since when each is counted:
-    of before then only what was filled in from elsewhere is known.
+    of before then only what was filled in from elsewhere is known. While `filling`, that is still
+    coming for some symbols.
     """
 
     timeframes: list[str]
     since_ms: dict[str, int] = Factory(dict)
+    filling: bool = False
 
 
 @lru_cache(maxsize=1024)

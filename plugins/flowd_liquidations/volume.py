@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import trio
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from flowd.market import Bucket
 from flowd.plugin import Feed, Input, Seconds, Stream, StreamName, Streams, news_of
@@ -117,9 +117,15 @@ async def volume(config: Config, streams: Streams, feed: Feed[Bucket]) -> None:
     offer: Stream[Timeframes] = feed.table("timeframes", Timeframes)
     offer.append(offered(names, offer.get("timeframes"), shelf, feed.clock()), key="timeframes")
     table = feed.table("reached", Reached)
+
+    def filling(now: bool) -> None:
+        known = offer.get("timeframes")
+        if known is not None and known.filling != now:
+            offer.append(evolve(known, filling=now), key="timeframes")
+
     async with trio.open_nursery() as nursery:
         if config.history is not None:
-            nursery.start_soon(Backfill(config.history, shelf, feed).run)
+            nursery.start_soon(Backfill(config.history, shelf, feed, filling).run)
         # Each has places of its own, and goes on from them also without timeframes: who configures
         # one later must not count anew what the others have.
         paces = []

@@ -196,11 +196,15 @@ class Windows:
         buckets: Input[Bucket],
         clock: Callable[[], int],
         counted_ms: Callable[[Timeframe], int | None] = lambda frame: None,
+        filling: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`counted_ms` says since when buckets of a timeframe are counted, where that is known."""
+        """`counted_ms` says since when buckets of a timeframe are counted, where that is known, and
+        `filling` whether the past of some symbols is still to come.
+        """
         self._buckets = buckets
         self._clock = clock
         self._counted_ms = counted_ms
+        self._filling = filling
         self._known = Known(buckets)
         self._usual: dict[tuple[str, str], Decimal] = {}
         self._usual_over: dict[str, int] = {}
@@ -228,7 +232,11 @@ class Windows:
         spans = _spans(frames, now_ms)
         counted = [self._known.since_ms(frames), *map(self._counted_ms, frames[:1])]
         since_ms = min((one for one in counted if one is not None), default=None)
-        if now_ms - self._usual_ms >= USUAL_EVERY_MS:
+        filling = self._filling()
+        if filling:
+            # A past that is there in part is no measure.
+            self._forget()
+        elif now_ms - self._usual_ms >= USUAL_EVERY_MS:
             await self._learn(frames, spans, since_ms, now_ms)
         totals = {name: Sum() for name in spans}
         rows: list[tuple[str, dict[str, Sum]]] = []
@@ -244,6 +252,7 @@ class Windows:
         return {
             "time_ms": now_ms,
             "since_ms": since_ms,
+            "filling": filling,
             "venues": [
                 {"venue": venue, "since_ms": self._known.since_ms(frames, venue)}
                 for venue in self._known.venues
@@ -270,13 +279,17 @@ class Windows:
         usual = self._usual.get((symbol, window))
         return {**one.plain(), "usual": None if usual is None else f"{usual:.2f}"}
 
+    def _forget(self) -> None:
+        self._usual_ms = -USUAL_EVERY_MS
+        self._usual.clear()
+        self._usual_over.clear()
+
     async def _learn(
         self, frames: list[Timeframe], spans: dict[str, Span], since_ms: int | None, now_ms: int
     ) -> None:
         """Compute what is usual. It is unknown until there is as much before a window as in it."""
+        self._forget()
         self._usual_ms = now_ms
-        self._usual.clear()
-        self._usual_over.clear()
         before: dict[str, Span] = {}
         for name, one in spans.items():
             from_ms = max(one.start_ms - USUAL_MS, now_ms if since_ms is None else since_ms)

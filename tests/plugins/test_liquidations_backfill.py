@@ -194,6 +194,28 @@ async def test_a_series_that_was_refused_is_asked_for_again_in_an_hour(autojump_
     assert rig.bar("1m", 1699999980000) == ("10000", "5000", 3)
 
 
+async def test_what_is_still_to_be_filled_is_told_but_not_what_failed(autojump_clock: Any) -> None:
+    elsewhere = Elsewhere(accumulate(WORKED_EXAMPLE))
+    elsewhere.refused["1h"] = 404, "not here"
+    rig = Rig()
+    rig.elsewhere = elsewhere.transport
+    told: list[tuple[bool, float]] = []
+    shelf = Shelf(FRAMES, rig.feed)
+    backfill = Backfill(
+        "http://elsewhere", shelf, rig.feed, lambda now: told.append((now, trio.current_time()))
+    )
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(backfill.run)
+        rig.happen([OWN])
+        add(Accumulator(FRAMES, shelf, rig.feed), rig)
+        await trio.sleep(1800)
+        nursery.cancel_scope.cancel()
+
+    assert [now for now, _ in told] == [False, True, False]
+    assert 0 < told[-1][1] - began < 1800, "a series that is refused is tried again in an hour"
+
+
 async def test_the_other_daemons_gaps_are_no_zeros_here(autojump_clock: Any) -> None:
     first = WORKED_EXAMPLE[0].time_ms
     there = accumulate([order(first - 600_000, "BUY", "1", "5"), WORKED_EXAMPLE[0]])

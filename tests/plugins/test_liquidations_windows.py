@@ -156,6 +156,24 @@ async def test_nothing_is_called_usual_before_there_was_as_much_as_a_window() ->
     assert (found["4h"]["usual"], found["4h"]["usual_over_ms"]) == (None, 0)
 
 
+async def test_while_the_past_is_filled_in_it_says_so_and_calls_nothing_usual() -> None:
+    table, now_ms, filling = Table(), [NOW_MS], [True]
+    for minute in range(0, 150, 10):
+        table.add("BTCUSDT", NOW_MS - minute * MINUTE_MS, 10, 0)
+    streams = testing.streams(table.stream)
+    windows = Windows(streams["volume"], lambda: now_ms[0], filling=lambda: filling[0])
+    names = [frame.name for frame in table.frames]
+
+    before = await windows.answer(names, 10)
+    filling[0] = False
+    now_ms[0] += 1000
+    after = await windows.answer(names, 10)
+
+    assert [one["filling"] for one in (before, after)] == [True, False]
+    assert by_name(before)["1h"]["usual"] is None
+    assert float(by_name(after)["1h"]["usual"]) > 0, "at once, not after the usual wait"
+
+
 async def test_it_says_since_when_it_knows_and_of_which_venue() -> None:
     table = Table()
     first_ms = NOW_MS // MINUTE_MS * MINUTE_MS - 50 * MINUTE_MS
@@ -252,6 +270,7 @@ async def test_the_sink_answers_the_windows_of_its_volume(daemon: testing.Daemon
 
     assert by_name(answer)["1h"]["buy"] == "14"
     assert answer["symbols"][0]["symbol"] == "BTCUSDT"
+    assert answer["filling"] is False
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=5000", "window=1h", "limit=-1"])

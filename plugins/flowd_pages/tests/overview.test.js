@@ -57,6 +57,13 @@ test('the unknown is what the worst source lacks, each moment once, and nothing 
   assert.equal(model.unknownMs([], [], 0, 1000), 0);
 });
 
+test('a past that is still being filled in is not called all of it', () => {
+  assert.equal(model.knownFrom(5 * HOUR, 6 * HOUR, 7 * HOUR), 'all of it');
+  assert.equal(model.knownFrom(5 * HOUR, 6 * HOUR, 7 * HOUR, true), 'still being filled in');
+  assert.equal(model.knownFrom(6 * HOUR + 60_000, 6 * HOUR, 7 * HOUR), 'since 06:01');
+  assert.equal(model.knownFrom(null, 6 * HOUR, 7 * HOUR, true), 'nothing yet');
+});
+
 test('how unusual something is, is told only where the usual is known', () => {
   const sum = { buy: '300', sell: '20', count: 2 };
   assert.equal(model.againstUsual({ ...sum, usual: '100.00' }), '×3.2');

@@ -105,8 +105,9 @@ export class Windows {
     const { exact, why } = exactness(longest ?? {});
     const venues = this.said.venues.filter((/** @type {any} */ one) => !this.venue || one.venue === this.venue);
     const from = venues.map((/** @type {any} */ one) => `${venueName(one.venue)} ${since(one.since_ms, time_ms)}`).join(', ');
+    const filling = this.said.filling ? 'More of the past is still being filled in.' : '';
     const partly = longest && since_ms > longest.start_ms ? 'What was before is not known, and no zero.' : '';
-    write(byId('windows-words'), since_ms === null ? '' : [`${from}.`, partly, exact ? '' : why].filter(Boolean).join(' '));
+    write(byId('windows-words'), since_ms === null ? '' : [`${from}.`, filling, partly, exact ? '' : why].filter(Boolean).join(' '));
   }
 
   /** @param {string} symbol @returns {import('../rows.js').Row} */

@@ -5,7 +5,7 @@
  */
 
 import { keyOf, merged } from '../feed/groups.js';
-import { chartSymbol, venueName } from '../words.js';
+import { chartSymbol, since, venueName } from '../words.js';
 
 /** The windows that can be chosen. */
 export const WINDOWS = ['1h', '4h', '12h', '24h'].map((value) => ({ value, label: value, title: value === '1h' ? 'The last hour' : `The last ${value.slice(0, -1)} hours` }));
@@ -65,6 +65,17 @@ export function found(status, fills) {
     // Of what somebody else asked for, nothing is asked: it would never be let go.
     candles: streams.filter(({ name, record }) => record === 'Candle' && !name.endsWith('.asked')).map(({ name }) => name),
   };
+}
+
+/**
+ * Since when a sum is known, in words.
+ *
+ * @param {number | null} from since when anything is @param {number} start when the window begins @param {number} now ms
+ * @param {boolean} [filling] whether the past of some symbols is still to come from another daemon
+ */
+export function knownFrom(from, start, now, filling = false) {
+  if (from === null) return 'nothing yet';
+  return filling ? 'still being filled in' : from > start ? since(from, now) : 'all of it';
 }
 
 /** The lines without which there are no sums. @param {ReturnType<typeof found>} has */

@@ -12,8 +12,8 @@ import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, count, dollars, plus, span } from '../format.js';
 import { Sorting, Table } from '../rows.js';
 import { connectionBadge, themeButton } from '../shell.js';
-import { exactness, since, venueName } from '../words.js';
-import { Kept, WINDOWS, againstUsual, eventOf, found, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, widthMs } from './model.js';
+import { exactness, venueName } from '../words.js';
+import { Kept, WINDOWS, againstUsual, eventOf, found, knownFrom, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, widthMs } from './model.js';
 import { Prices } from './prices.js';
 import { amount, eventRow, moverRow, sumRow, symbolRow, venueRow } from './tables.js';
 
@@ -233,7 +233,7 @@ class OverviewPage {
     const end = this.sums.time_ms;
     const from = this.sums.since_ms;
     const lost = unknownMs(this.outages.values(), streams, Math.max(sum.start_ms, from ?? end), end);
-    const begins = from === null ? 'nothing yet' : from > sum.start_ms ? since(from, end) : 'all of it';
+    const begins = knownFrom(from, sum.start_ms, end, this.sums.filling);
     return lost >= 1000 ? `${begins}, but for ${span(lost)}` : begins;
   }
 
@@ -272,7 +272,7 @@ class OverviewPage {
   /** @param {string} venue @param {any} sum */
   #venueKnown(venue, sum) {
     const from = this.sums.venues.find((/** @type {any} */ one) => one.venue === venue)?.since_ms ?? null;
-    return from === null ? '' : from > sum.start_ms ? since(from, this.sums.time_ms) : 'all of it';
+    return from === null ? '' : knownFrom(from, sum.start_ms, this.sums.time_ms);
   }
 
   #drawVenues() {
