@@ -6,10 +6,9 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 
 from flowd.operate.status import trouble_with
-from flowd.operate.terminal import age, state_of, table, verdict
+from flowd.operate.terminal import age, components, state_of, verdict
 
 GAPS = 5
 """The newest gaps are shown."""
@@ -20,7 +19,10 @@ def dashboard(found: dict[str, Any], gaps: Sequence[dict[str, Any]] = ()) -> Gro
     """The status as a screen: components, what is wrong with them, clients, memory, state, budgets
     and the newest gaps, which are values of the stream `outages`.
     """
-    parts: list[RenderableType] = [verdict(found), _components(found)]
+    parts: list[RenderableType] = [
+        verdict(found),
+        components(found, "state", "rate/s", "lag", "behind", "record", "restarts"),
+    ]
     parts += [f"[{colour}]{name}[/]: {escape(why)}" for name, colour, why in troubles(found)]
     clients, loop = found["clients"], found["loop"]
     parts.append(
@@ -46,12 +48,12 @@ def dashboard(found: dict[str, Any], gaps: Sequence[dict[str, Any]] = ()) -> Gro
 def line(found: dict[str, Any]) -> str:
     """The status as one line: for a pipe, a file, or a grep."""
     time = datetime.fromtimestamp(found["time_ms"] / 1000, UTC)
-    components, clients = found["components"], found["clients"]
-    running = sum(state_of(part)[0] == "running" for part in components)
-    rate = sum(part["rate_per_s"] for part in components if part["table"] != "sinks")
+    parts, clients = found["components"], found["clients"]
+    running = sum(state_of(part)[0] == "running" for part in parts)
+    rate = sum(part["rate_per_s"] for part in parts if part["table"] != "sinks")
     words = [
         "healthy" if found["healthy"] else "degraded",
-        f"{running} of {len(components)} components running",
+        f"{running} of {len(parts)} components running",
         f"{rate:.3g} records/s",
         f"{clients['live']} clients",
         f"{clients['behind']} behind",
@@ -76,23 +78,6 @@ def troubles(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     if (trouble := trouble_with(found["snapshot"])) is not None:
         told.append(("state", "red", trouble))
     return [(name, colour, why[:300]) for name, colour, why in told]
-
-
-def _components(found: dict[str, Any]) -> Table:
-    rows = table("component", "state", "rate/s", "lag", "behind", "record", "restarts")
-    for part in found["components"]:
-        state, colour = state_of(part)
-        writes = part["table"] != "sinks"
-        rows.add_row(
-            part["name"],
-            f"[{colour}]{state}[/]",
-            f"{part['rate_per_s']:.3g}" if writes else "-",
-            age(part["lag_ms"]),
-            str(part["behind"]) if part["table"] != "sources" else "-",
-            age(part["last_record_ago_ms"]),
-            str(part["restarts"]) if part["restarts"] else "-",
-        )
-    return rows
 
 
 def _saved(snapshot: dict[str, Any]) -> str:

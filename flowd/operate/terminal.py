@@ -1,5 +1,6 @@
 """What commands show in a terminal."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console, Group
@@ -10,6 +11,7 @@ from flowd.operate.status import trouble_with
 
 __all__ = [
     "age",
+    "components",
     "err",
     "escape",
     "out",
@@ -63,24 +65,44 @@ def state_of(part: dict[str, Any]) -> tuple[str, str]:
     return state, _COLOURS.get(state, "white")
 
 
+def components(found: dict[str, Any], *columns: str) -> Table:
+    """A row for each component: its name, and these of the columns that there are."""
+    rows = table("component", *columns)
+    for part in found["components"]:
+        rows.add_row(part["name"], *(_COLUMNS[column](part) for column in columns))
+    return rows
+
+
+def _state(part: dict[str, Any]) -> str:
+    state, colour = state_of(part)
+    return f"[{colour}]{state}[/]"
+
+
+def _written(part: dict[str, Any], figure: str) -> str:
+    """A figure of what a component writes; a sink writes nothing."""
+    return "-" if part["table"] == "sinks" else figure
+
+
+_COLUMNS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "state": _state,
+    "rate/s": lambda part: _written(part, f"{part['rate_per_s']:.3g}"),
+    "lag": lambda part: age(part["lag_ms"]),
+    "last": lambda part: age(part["last_message_ago_ms"]),
+    "published": lambda part: _written(part, str(part["published"])),
+    "dropped": lambda part: _written(part, str(sum(part["dropped"].values()))),
+    "behind": lambda part: "-" if part["table"] == "sources" else str(part["behind"]),
+    "record": lambda part: age(part["last_record_ago_ms"]),
+    "restarts": lambda part: str(part["restarts"] or "-"),
+}
+
+
 def status(found: dict[str, Any]) -> Group:
     """What `flowd status` shows. Made for 80 columns: names are never cut, what is wrong has lines
     of its own below the table.
     """
-    rows = table("component", "state", "rate/s", "lag", "last", "published", "dropped")
     troubles: list[str] = []
     for part in found["components"]:
-        state, colour = state_of(part)
-        writes = part["table"] != "sinks"
-        rows.add_row(
-            part["name"],
-            f"[{colour}]{state}[/]",
-            f"{part['rate_per_s']:.3g}" if writes else "-",
-            "-" if part["lag_ms"] is None else age(part["lag_ms"]),
-            age(part["last_message_ago_ms"]),
-            str(part["published"]) if writes else "-",
-            str(sum(part["dropped"].values())) if writes else "-",
-        )
+        _, colour = state_of(part)
         if part["error"] and colour != "green":
             troubles.append(f"[{colour}]{part['name']}[/]: {escape(part['error'][:300])}")
     trouble = trouble_with(found["snapshot"])
@@ -89,7 +111,7 @@ def status(found: dict[str, Any]) -> Group:
     clients = found["clients"]
     return Group(
         verdict(found),
-        rows,
+        components(found, "state", "rate/s", "lag", "last", "published", "dropped"),
         *troubles,
         f"{clients['live']} live clients ({clients['behind']} behind), "
         f"{clients['delivered']} records delivered, "
