@@ -13,18 +13,15 @@ import trio
 
 from flowd.market import Candle, LiquidationMap, OpenInterest
 from flowd.plugin import Feed, Input, Position, Streams
-from flowd_heatmap.brackets import brackets_of
 from flowd_heatmap.config import CANDLE_S, SYMBOLS_MAX, Config
-from flowd_heatmap.drawn import column, described, drawn, floor_of
+from flowd_heatmap.drawn import drawn, floor_of
 from flowd_heatmap.line import Line, Symbol
+from flowd_heatmap.memory import Memory
 from flowd_heatmap.model import Model
-from flowd_heatmap.records import Column, MapModel
-from flowd_heatmap.saved import Head, Hour, by_symbol, made_of, restore, save_hours
+from flowd_heatmap.saved import READ, made_of
 from flowd_heatmap.scoring import Scorer
 from flowd_heatmap.store import open_store
 
-READ = 200
-"""Records that are read in one step of the loop."""
 STEPS = 2
 """Candles that are applied in one step of the loop."""
 SAVED = 24
@@ -41,10 +38,7 @@ class Heatmap:
         self._feed = feed
         self._candles: Input[Candle] = streams[config.candles]
         self._interest: Input[OpenInterest] = streams[config.open_interest]
-        self._heads = feed.table("heads", Head)
-        self._hours = feed.table("hours", Hour)
-        self._columns = feed.table("columns", Column)
-        self._models = feed.table("model", MapModel)
+        self._memory = Memory(config, feed)
         self._span = Decimal(config.span_pct) / 100
         self._symbols: dict[str, Symbol] = {}
         self._width_ms = 0
@@ -56,13 +50,15 @@ class Heatmap:
         self._scorer: Scorer | None = None
         if config.liquidations in streams:
             span, events = float(self._span), streams[config.liquidations]
-            self._scorer = Scorer(events, feed, self._columns, span, self._model_of, self._width)
+            self._scorer = Scorer(
+                events, feed, self._memory.columns, span, self._model_of, self._width
+            )
 
     async def run(self) -> None:
         """Go on from what was saved, take in what came meanwhile, then what comes; ends with its
         inputs.
         """
-        await self._restore()
+        self._symbols = await self._memory.restore(self._oldest_ms(), self._since_ms)
         if self._store is not None:
             self._store.begin()
             await self._store.read(self._oldest_ms(), (self._sample, self._take))
@@ -79,61 +75,6 @@ class Heatmap:
                     takes = self._sample, self._take
                     reading.start_soon(self._store.run, self._oldest_ms(), takes)
             nursery.cancel_scope.cancel()
-
-    # -- what was saved --
-
-    async def _restore(self) -> None:
-        """Make the models that were saved. One of other assumptions, or that ends too long ago, is
-        let go of: it would be made anew of what the inputs have.
-        """
-        hours, columns = await by_symbol(self._hours), await by_symbol(self._columns)
-        oldest_ms = self._oldest_ms()
-        for record in self._heads.after(0):
-            head: Head = record.value
-            own = [one for one in hours.pop(head.symbol, []) if isinstance(one, Hour)]
-            model = self._model(head.symbol, head.bin)
-            made = made_of(model, self._config.bin.get(head.symbol))
-            wanted = not self._config.symbols or head.symbol in self._config.symbols
-            if wanted and head.made_of == made and head.applied_ms >= oldest_ms:
-                for _ in restore(model, head, own):
-                    await trio.lowlevel.checkpoint()
-                symbol = Symbol(head.symbol, Line(model, self._since_ms), made)
-                symbol.told = head.told_created, head.told_consumed
-                last = self._feed.get(head.symbol)
-                if last is not None and last.mark_price is not None:
-                    symbol.venue, symbol.time_ms = last.venue, last.time_ms
-                    symbol.shown = (
-                        last.candle_ms,
-                        last.created_ever,
-                        last.consumed_ever,
-                        last.oi_missing,
-                        floor_of(last.mark_price, last.bin),
-                    )
-                if head.interest_ms is not None and head.interest is not None:
-                    symbol.line.samples.add(head.interest_ms, head.interest)
-                kept = [one for one in columns.pop(head.symbol, []) if isinstance(one, Column)]
-                symbol.columns = sorted(one.time_ms for one in kept)
-                symbol.line.blind = {one.time_ms for one in kept if one.oi_missing}
-                self._symbols[head.symbol] = symbol
-                self._describe(symbol, model)
-            else:
-                self._feed.log.info("%s: its model is let go of, or made anew", head.symbol)
-                self._heads.forget(head.symbol)
-                self._feed.forget(head.symbol)
-                self._models.forget(head.symbol)
-                for hour in own:
-                    self._hours.forget(hour.key)
-            await trio.lowlevel.checkpoint()
-        # What belongs to no model any more.
-        for table, left in ((self._hours, hours), (self._columns, columns)):
-            for number, one in enumerate(one for some in left.values() for one in some):
-                table.forget(one.key)
-                if number % READ == 0:
-                    await trio.lowlevel.checkpoint()
-
-    def _model(self, symbol: str, width: Decimal) -> Model:
-        brackets = brackets_of(symbol, self._config.tables)
-        return Model.empty(self._config.assumptions, brackets, width)
 
     # -- what comes in --
 
@@ -246,46 +187,33 @@ class Heatmap:
                 break
             if line.model is None:
                 width = self._config.bin_of(symbol.name, candle.close)
-                line.model = self._model(symbol.name, width)
+                line.model = self._memory.model(symbol.name, width)
                 symbol.made_of = made_of(line.model, self._config.bin.get(symbol.name))
             if line.apply(candle, line.model):
                 applied = candle
-                self._add_column(symbol, line.model, candle)
+                self._memory.add_column(symbol, line.model, candle)
         model = line.model
         if model is None or model.applied_ms is None:
             return line.due(now_ms) is not None
         if applied is not None:
-            self._forget_old(symbol, model)
-            self._describe(symbol, model)
+            self._memory.forget_old(symbol, model)
+            self._memory.describe(symbol, model)
             symbol.time_ms, symbol.unsaved = applied.close_time_ms + 1, True
             # On the way through a backlog only now and then: what is not saved is applied again.
             if line.waiting % SAVED < STEPS and line.due(now_ms) is not None:
-                self._save(symbol, model)
+                self._memory.save(symbol, model)
             return True
         if line.touch():
             symbol.time_ms, symbol.unsaved = now_ms, True
         self._tell(symbol, model)
         if symbol.unsaved:
-            self._save(symbol, model)
+            self._memory.save(symbol, model)
         return False
-
-    def _add_column(self, symbol: Symbol, model: Model, candle: Candle) -> None:
-        one = column(model, symbol.name, candle, self._span)
-        self._columns.append(one, key=one.key)
-        symbol.columns.append(candle.time_ms)
-
-    def _forget_old(self, symbol: Symbol, model: Model) -> None:
-        assert model.applied_ms is not None, "something was applied"
-        before_ms = model.applied_ms - int(self._config.keep * 1000)
-        while symbol.columns and symbol.columns[0] <= before_ms:
-            symbol.line.blind.discard(symbol.columns[0])
-            self._columns.forget(f"{symbol.name}/{symbol.columns.pop(0)}")
-        model.forget(self._config.positions_for_ms)
 
     def _tell(self, symbol: Symbol, model: Model) -> None:
         """Publish the map, if it is another one than was published last."""
         live, applied_ms = symbol.line.under_way, model.applied_ms
-        newest = self._columns.get(f"{symbol.name}/{applied_ms}")
+        newest = self._memory.columns.get(f"{symbol.name}/{applied_ms}")
         price = live.close if live is not None else newest.close if newest is not None else None
         if price is None or applied_ms is None:
             return
@@ -306,36 +234,6 @@ class Heatmap:
         )
         self._feed.publish(told, key=symbol.name)
         symbol.shown, symbol.told = shown, (model.created, model.consumed)
-
-    def _describe(self, symbol: Symbol, model: Model) -> None:
-        self._models.append(described(model, symbol.name, self._config), key=symbol.name)
-
-    def _save(self, symbol: Symbol, model: Model) -> None:
-        """Write down what must be remembered."""
-        symbol.unsaved = False
-        assert model.applied_ms is not None, "something was applied"
-        assert model.history_from_ms is not None, "something was applied"
-        save_hours(model, symbol.name, self._hours)
-        newest = symbol.line.samples.newest()
-        self._heads.append(
-            Head(
-                symbol.name,
-                symbol.made_of,
-                model.long.width,
-                model.applied_ms,
-                model.history_from_ms,
-                model.oi_missing,
-                model.created,
-                model.consumed,
-                *model.taken,
-                model.long.factor,
-                model.short.factor,
-                None if newest is None else newest[0],
-                None if newest is None else newest[1],
-                *symbol.told,
-            ),
-            key=symbol.name,
-        )
 
     # -- what came late --
 
@@ -366,21 +264,11 @@ class Heatmap:
         older = False
         for name, line in fresh.items():
             if line.knows_more(self._symbols[name].line):
-                self._start_over(self._symbols[name], line)
+                self._feed.log.info("%s: its model is made anew, of what came late", name)
+                self._memory.drop(self._symbols[name])
+                self._symbols[name].line = line
                 older = True
         return older
-
-    def _start_over(self, symbol: Symbol, line: Line) -> None:
-        """Another line takes a symbol's place, with nothing applied yet."""
-        self._feed.log.info("%s: its model is made anew, of what came late", symbol.name)
-        for record in self._hours.after(0):
-            if record.value.symbol == symbol.name:
-                self._hours.forget(record.value.key)
-        for time_ms in symbol.columns:
-            self._columns.forget(f"{symbol.name}/{time_ms}")
-        self._heads.forget(symbol.name)
-        symbol.columns, symbol.told, symbol.shown = [], (0, 0), ()
-        symbol.line = line
 
     def _count(self) -> None:
         lines = [symbol.line for symbol in self._symbols.values()]
@@ -393,5 +281,5 @@ class Heatmap:
             "candles_late": sum(model.late for model in models),
             "candles_missing": sum(line.holes for line in lines),
             "oi_missing": sum(model.oi_missing for model in models),
-            "columns": len(self._columns),
+            "columns": len(self._memory.columns),
         }
