@@ -1053,6 +1053,53 @@ def test_what_cannot_be_chosen_says_why_when_it_is_tapped(page: Page, site: Site
     assert "choose 5m or longer" in page.locator("#compare-why").inner_text()
 
 
+def test_bars_and_candles_of_which_parts_are_missing_are_marked_and_say_so(
+    page: Page, site: Site
+) -> None:
+    at = floor(now_ms()) - 9 * MINUTE_MS
+    site.say((at, "BUY", "9000"), (at, "SELL", "8000"))
+    until(lambda: sum(bar[3] for bar in answered(site)) == 7, "the orders are counted")
+
+    def incomplete(route: Any) -> None:
+        answer = route.fetch()
+        history = answer.json()
+        for one in history["data"]:
+            if one["time"] == at // 1000:
+                one["incomplete"] = True
+        route.fulfill(response=answer, json=history)
+
+    page.route("**/api/v1/liquidation-volume/**", incomplete)
+    page.route("**/api/v1/candles/**", incomplete)
+    # The stream would say again that they are whole.
+    page.route_web_socket("**/ws", lambda _: None)
+    site.open(page)
+    agree(page, site, 7)
+
+    until(lambda: pixels(page, "warn", at) == (2, 2), "yellow on the line")
+    assert pixels(page, "warn", at + MINUTE_MS) == (0, 0)
+    colours = page.evaluate(
+        """(time) => flowdChart.view.candles.data().filter((one) => one.color)
+            .map((one) => [one.time === time, one.color === flowdChart.view.colours["sell-faint"]
+                || one.color === flowdChart.view.colours["buy-faint"]])""",
+        at // 1000,
+    )
+    assert colours == [[True, True]]
+    until(
+        lambda: page.locator("[data-fact=buy]").inner_text().startswith("▲ ≥ "),
+        "sums of what can be seen are lower bounds",
+    )
+
+    bars_back = (floor(now_ms()) - at) // MINUTE_MS
+    page.locator("#chart").focus()
+    for _ in range(bars_back + 1):
+        page.keyboard.press("ArrowLeft")
+        if "incomplete" in page.locator("#legend-volume").inner_text():
+            break
+    assert "its source was away for a part of it" in page.locator("#legend-volume").inner_text()
+    assert "are missing" in page.locator("#legend-price").inner_text()
+    assert "incomplete" in page.locator("#spoken").inner_text()
+
+
 def test_bars_are_filled_by_venue_where_there_are_several(page: Page, site: Site) -> None:
     at = floor(now_ms())
     site.say((at, "BUY", "9000"), (at, "SELL", "8000"))

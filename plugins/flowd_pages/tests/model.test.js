@@ -138,7 +138,7 @@ test('what is too old is forgotten', () => {
 test('totals are of the bars in the span, both ends included', () => {
   const bars = [bar(0, '1', '10'), bar(1, '2', '20', 2), bar(2, '4', '40', 4)];
 
-  assert.deepEqual(model.totals(bars, START + 60, START + 120), { buy: 6, sell: 60, count: 6, approximate: false, lower_bound: false });
+  assert.deepEqual(model.totals(bars, START + 60, START + 120), { buy: 6, sell: 60, count: 6, approximate: false, lower_bound: false, incomplete: false });
 });
 
 test('what lies before anything was counted is unknown, but for what was filled in', () => {
@@ -178,7 +178,7 @@ test('the history says how exact the whole is, and the stream its parts', () => 
   assert.deepEqual([told(parts).lowerBound, told(parts).approximate], [true, true]);
   assert.deepEqual([told(parts.slice(1)).lowerBound, told(parts.slice(1)).approximate], [undefined, true]);
   assert.deepEqual([told(parts.slice(0, 1)).lowerBound, told(parts.slice(0, 1)).approximate], [true, undefined]);
-  assert.deepEqual(model.totals([bar(0, '1', '1'), told(parts)], START, START), { buy: 3, sell: 5, count: 7, approximate: true, lower_bound: true });
+  assert.deepEqual(model.totals([bar(0, '1', '1'), told(parts)], START, START), { buy: 3, sell: 5, count: 7, approximate: true, lower_bound: true, incomplete: false });
 });
 
 test('venues are told by name or as a list, and stand in order', () => {
@@ -410,4 +410,15 @@ test('the busiest symbols of the newest day come first', () => {
   ]);
 
   assert.deepEqual(found, [{ symbol: 'B', total: 4 }, { symbol: 'A', total: 2 }, { symbol: 'OLD', total: 0 }]);
+});
+
+test('what is incomplete makes its sums incomplete, and a candle says it of itself', () => {
+  const missed = model.barOfRecord({ time_ms: 60_000, buy: '1', sell: '2', count: 1, incomplete: true });
+  const whole = model.barOfPoint({ time: 120, buy_volume: '1', sell_volume: '2', count: 1 });
+
+  assert.deepEqual([missed.incomplete, whole.incomplete], [true, undefined]);
+  assert.deepEqual([model.totals([missed, whole], 60, 120).incomplete, model.totals([missed, whole], 120, 120).incomplete], [true, false]);
+
+  const told = { time: 60, open: '1', high: '1', low: '1', close: '1', volume: '1', closed: false };
+  assert.deepEqual([model.candle({ ...told, incomplete: true })?.incomplete, model.candle(told)?.incomplete], [true, undefined]);
 });

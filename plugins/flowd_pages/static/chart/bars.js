@@ -9,6 +9,8 @@
 /** @typedef {Bar & {time: import('lightweight-charts').UTCTimestamp, delta: string}} BarItem */
 
 const HOLLOW_FROM_PX = 4;
+/** So far above and below the line reaches what marks a bar of which something was missed. */
+const FOOT_PX = 2;
 /** What venues are filled with, in the order of their names. */
 export const VENUE_COLOURS = /** @type {const} */ (['part-1', 'part-3', 'part-2', 'part-5', 'part-4']);
 
@@ -81,6 +83,10 @@ export class LiquidationBars {
           context.lineWidth = line;
           context.strokeRect(left + line / 2, top + line / 2, width - line, size - line);
         }
+      }
+      if (item.incomplete) {
+        context.fillStyle = this.colours.warn;
+        context.fillRect(left - line, base - FOOT_PX * line, width + 2 * line, 2 * FOOT_PX * line);
       }
     }
     if (this.net) this.#line(context, data, (height) => pixels(height), wide);

@@ -6,6 +6,7 @@
 
 import { byId, fill, h, remember, remembered } from '../dom.js';
 import { short } from '../format.js';
+import { DOUBTS } from '../words.js';
 import { COMPARISONS, whyNot } from './model.js';
 import { AlertLines } from './lines.js';
 import { Marks } from './marks.js';
@@ -233,10 +234,10 @@ export class Drawing {
   #speak(time, bar) {
     const shown = this.#known.candles.get(time);
     const words = [spanTime(time * 1000, this.#known.frame.width === DAY_S)];
-    if (shown) words.push(`close ${shown.text}`);
+    if (shown) words.push(`close ${shown.text}${shown.incomplete ? `, ${DOUBTS.incomplete.word}` : ''}`);
     const why = this.#known.timeline.why(time);
     const none = why === 'gap' ? 'no data' : why === 'before' ? 'not known' : 'none';
-    words.push(bar ? `shorts ${short(bar.buy)}, longs ${short(bar.sell)}, ${bar.count} orders` : none);
+    words.push(bar ? `shorts ${short(bar.buy)}, longs ${short(bar.sell)}, ${bar.count} orders${bar.incomplete ? `, ${DOUBTS.incomplete.word}` : ''}` : none);
     byId('spoken').textContent = words.join(', ');
   }
 
@@ -269,6 +270,7 @@ export class Drawing {
     if (!this.view || !this.#known.loaded) return;
     this.#manner();
     this.view.volumePlot.reset(this.#known.timeline.all());
+    this.view.candlePlot?.reset(this.#known.candlesInOrder());
     this.view.marketPlot?.reset(this.#known.candlesInOrder());
     this.lines.draw();
     this.#mark();

@@ -81,6 +81,7 @@ export function whyNot(frame, name, offered = TIMEFRAMES) {
  * @property {Part[]} [venues] what of it is whose, by name, where it is told
  * @property {boolean} [approximate] whether some of it is valued at prices that were not paid
  * @property {boolean} [lowerBound] whether some of it is told in samples only
+ * @property {boolean} [incomplete] whether some of it was missed
  */
 
 /** @typedef {{venue: string, buy: string, sell: string, count: number}} Part */
@@ -96,6 +97,7 @@ export function bar(time, buy, sell, count, told = {}) {
   const worth = Object.values(told.venues ?? {}).map(doubts);
   if (told.approximate ?? worth.some(({ approximate }) => approximate)) made.approximate = true;
   if (told.lower_bound ?? worth.some((one) => one.lower_bound)) made.lowerBound = true;
+  if (told.incomplete) made.incomplete = true;
   return made;
 }
 
@@ -127,6 +129,7 @@ export function barOfRecord(value) {
  * @property {number} volume
  * @property {boolean} closed
  * @property {string} text the close as it was said
+ * @property {boolean} [incomplete] whether it was built, and some of its parts are missing
  * @property {string[]} [said] open, high, low and close as they were said
  */
 
@@ -137,7 +140,10 @@ export function candle(value) {
   if (![time, open, high, low, close].every(Number.isFinite)) return null;
   const volume = Number(value.volume) || 0;
   const said = [value.open, value.high, value.low, value.close].map(String);
-  return { time, open, high, low, close, volume, closed: Boolean(value.closed), text: said[3], said };
+  /** @type {Candle} */
+  const made = { time, open, high, low, close, volume, closed: Boolean(value.closed), text: said[3], said };
+  if (value.incomplete) made.incomplete = true;
+  return made;
 }
 
 /** @typedef {[number, number]} Span from and to, in milliseconds */
@@ -276,11 +282,12 @@ const EMPTY = (time) => bar(time, '0', '0', 0);
  * @property {number} count
  * @property {boolean} approximate whether one of them is
  * @property {boolean} lower_bound whether one of them is
+ * @property {boolean} incomplete whether one of them is
  */
 
 /** @param {Bar[]} bars @param {number} from seconds @param {number} to both included @returns {Totals} */
 export function totals(bars, from, to) {
-  const found = { buy: 0, sell: 0, count: 0, approximate: false, lower_bound: false };
+  const found = { buy: 0, sell: 0, count: 0, approximate: false, lower_bound: false, incomplete: false };
   for (const bar of bars) {
     if (bar.time < from || bar.time > to) continue;
     found.buy += Number(bar.buy);
@@ -288,6 +295,7 @@ export function totals(bars, from, to) {
     found.count += bar.count;
     found.approximate ||= bar.approximate ?? false;
     found.lower_bound ||= bar.lowerBound ?? false;
+    found.incomplete ||= bar.incomplete ?? false;
   }
   return found;
 }

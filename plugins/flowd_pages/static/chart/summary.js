@@ -68,7 +68,7 @@ export function summarise(timeline, frame, range, comparison, shift, clock) {
   fact('sell', `▼ ${least}${amount(now.sell)}`, same.sell, then?.sell, then ? amount(then.sell) : '');
   // What is missing of either side may make their difference larger or smaller.
   fact('net', (sign && '≈ ') + signed((now.buy - now.sell).toFixed(2)));
-  fact('count', (now.lower_bound ? '≥ ' : '') + count(now.count), same.count, then?.count, then ? count(then.count) : '');
+  fact('count', (now.lower_bound || now.incomplete ? '≥ ' : '') + count(now.count), same.count, then?.count, then ? count(then.count) : '');
   const missing = timeline.missing(begins, Math.min(end, clock));
   fill(
     /** @type {Element} */ (document.querySelector('[data-fact=span]')),

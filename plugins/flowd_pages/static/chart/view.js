@@ -114,7 +114,7 @@ export class View {
     this.volumePlot = new Plot(/** @type {any} */ (this.volume), (bar) => ({ ...bar, time: at(bar.time) }));
     /** @type {Plot<Candle, any> | null} */
     this.candlePlot = this.candles
-      ? new Plot(/** @type {any} */ (this.candles), ({ time, open, high, low, close }) => ({ time: at(time), open, high, low, close }))
+      ? new Plot(/** @type {any} */ (this.candles), ({ time, open, high, low, close, incomplete }) => ({ time: at(time), open, high, low, close, ...(incomplete ? this.#pale(close >= open) : {}) }))
       : null;
     /** @type {Plot<Candle, any> | null} */
     this.marketPlot = this.market
@@ -302,6 +302,12 @@ export class View {
 
   remove() {
     this.chart.remove();
+  }
+
+  /** How a candle is drawn of which parts are missing. @param {boolean} up */
+  #pale(up) {
+    const color = this.colours[up ? 'buy-faint' : 'sell-faint'];
+    return { color, wickColor: color };
   }
 
   /** Where a time is, in pixels. @param {number} ms */

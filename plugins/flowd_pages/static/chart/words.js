@@ -99,6 +99,7 @@ export function candleWords(candle, any, tick) {
     value('C', 3),
     h('span', { class: tone }, arrow, ` ${change(candle.close, candle.open)}`),
     pair('Volume', short(candle.volume.toFixed(2))),
+    ...(candle.incomplete ? [h('span', { class: 'warned' }, 'incomplete: some of the candles that it is built of are missing')] : []),
   ];
 }
 
@@ -124,6 +125,7 @@ export function barWords(timeline, time, daily) {
     sided('SELL', 'Longs', bar.sell),
     pair('Net', signed(bar.delta)),
     pair('Orders', count(bar.count)),
+    ...(bar.incomplete ? [h('span', { class: 'warned' }, 'incomplete: its source was away for a part of it')] : []),
     ...(timeline.venues.length > 1 ? (bar.venues ?? []).map((part) => venue(timeline.venues, part)) : []),
   ];
 }
