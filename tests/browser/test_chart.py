@@ -672,7 +672,7 @@ def test_an_order_of_another_day_says_which(page: Page, site: Site) -> None:
     site.say((late, "SELL", "20"))
     shows(page, "document.querySelectorAll('#orders tbody tr[data-id]').length === 6")
 
-    time_of = page.locator("#orders tbody tr").first.locator("td").first.inner_text()
+    time_of = page.locator("#orders tbody tr").last.locator("td").first.inner_text()
 
     assert time_of == time.strftime("%-d %b %H:%M:%S", time.gmtime(late / 1000))
 
