@@ -140,6 +140,16 @@ def test_streams_are_listed_with_what_they_hold(page: Page, house: House) -> Non
     assert not [name for name in names if "/" in name], "none that nobody may read"
 
 
+def test_the_foot_of_a_page_leads_to_the_streams(page: Page, house: House) -> None:
+    house.witness.watch(page).goto(f"http://127.0.0.1:{house.port}/traders")
+    page.set_viewport_size({"width": 1280, "height": 320})
+    page.click(".foot >> text=Streams")
+    page.wait_for_selector("#streams tbody tr:not(.ghost)")
+
+    place = "document.getElementById('streams-title').getBoundingClientRect()"
+    shows(page, f"{place}.top >= 0 && {place}.bottom <= innerHeight")
+
+
 def test_without_a_connection_nothing_is_called_well(page: Page, house: House) -> None:
     house.open(page)
 

@@ -278,6 +278,25 @@ async def test_every_page_has_the_bar_with_the_place_marked() -> None:
         ]
 
 
+async def test_the_foot_leads_people_to_pages_and_says_what_is_for_programs() -> None:
+    async with daemon(CONFIG, registry=registry(*MODULES)) as served:
+        html = (await served.get("/chart")).body.decode()
+        foot = re.search(
+            r'<span class="foot-end">(.*?) <span>for programs: (.*?)</footer>', html, re.S
+        )
+        assert foot is not None
+        people, programs = (re.findall(r'href="([^"]+)"', part) for part in foot.groups())
+        for address in people:
+            path, _, place = address.partition("#")
+            found = await served.get(path)
+            assert found.headers["content-type"].startswith("text/html")
+            assert f'id="{place or "main"}"' in found.body.decode()
+        kinds = {(await served.get(path)).headers["content-type"] for path in programs}
+
+    assert people == ["/operate", "/operate#streams-title"]
+    assert kinds == {"application/json", "text/plain; version=0.0.4"}
+
+
 @pytest.mark.parametrize("address", [ADDRESS, "nobody"])
 async def test_the_bar_marks_the_page_that_a_trader_belongs_to(address: str) -> None:
     html = (await get(f"/traders/{address}")).body.decode()

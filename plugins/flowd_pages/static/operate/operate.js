@@ -57,6 +57,7 @@ class OperatePage {
   }
 
   async look() {
+    const first = this.status === null;
     try {
       this.status = await ask('/status');
     } catch (error) {
@@ -71,6 +72,8 @@ class OperatePage {
     }
     byId('problem').hidden = true;
     this.#draw();
+    // What was not drawn yet had no height, so the browser looked for the place too early.
+    if (first && location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
   }
 
   /** What was true is not known to be. */
