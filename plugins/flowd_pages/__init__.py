@@ -17,6 +17,7 @@ from flowd.market import Fill, Liquidation, Trade
 from flowd.plugin import Sink, StreamName, Streams, hookimpl
 from flowd.traders import PositionEvent, Standing, Trader
 from flowd_pages.assets import Assets
+from flowd_pages.assets import page as served
 
 HERE = Path(__file__).parent
 
@@ -186,7 +187,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         # The first time it is compiled, which would hold the loop for many milliseconds.
         html = render() if name in compiled else await trio.to_thread.run_sync(render)
         compiled.add(name)
-        answer = Response(html, status, content_type="text/html; charset=utf-8")
+        answer = served(html, status, request)
         answer.headers["Content-Security-Policy"] = policy(request.host)
         answer.headers["Referrer-Policy"] = "no-referrer"
         answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"

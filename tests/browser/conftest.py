@@ -1,4 +1,4 @@
-"""Debian's Chromium, and a page in it."""
+"""Debian's Chromium, a page in it, and a daemon with all pages."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.kit import DESKTOP
+from tests.browser.whole import Whole
 from tests.needed import lacking
 
 FLAGS = [
@@ -31,3 +32,12 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport=DESKTOP, color_scheme="dark", reduced_motion="reduce")
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    """A daemon with all pages, and something on each."""
+    with Whole(tmp_path_factory.mktemp("whole")) as whole:
+        whole.begin()
+        yield whole
+        whole.witness.conclude(whole)

@@ -2,7 +2,6 @@
 practice besides.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +45,6 @@ def axe() -> str:
     if not AXE.is_file():
         lacking(said)
     return AXE.read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    """A daemon with all pages."""
-    with Whole(tmp_path_factory.mktemp("whole")) as whole:
-        whole.begin()
-        yield whole
-        whole.witness.conclude(whole)
 
 
 def violations(page: Page) -> list[str]:

@@ -25,7 +25,7 @@ import pytest
 import trio
 from attrs import frozen
 from flowd_pages import fetch
-from flowd_pages.assets import Assets
+from flowd_pages.assets import Assets, read, uncommented
 
 from flowd.market import Fill, Liquidation, Trade
 from flowd.plugin import Feed, Source
@@ -536,6 +536,34 @@ async def test_a_page_of_the_version_before_gets_the_files_of_today_uncached() -
     answer = await get(f"/assets/{'0' * 16}/chart/chart.js")
 
     assert (answer.status, answer.headers["cache-control"]) == (200, "no-cache")
+
+
+async def test_a_page_is_gzipped_for_who_accepts_that() -> None:
+    async with daemon(CONFIG, registry=registry(*MODULES)) as served:
+        plain = await served.get("/operate")
+        packed = await served.get("/operate", {"Accept-Encoding": "gzip"})
+
+    assert gzip.decompress(packed.body) == plain.body
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+
+
+def test_comments_are_not_served_and_lines_keep_their_numbers() -> None:
+    kept = "/** @type {{A}} */ (a).b;\n{}const a = '// kept'; // kept\n{}const b = `\n`;\n"
+    whole = kept.format("/**\n * Words.\n */\n", "  // gone\n  /* gone */\n")
+
+    assert uncommented(whole) == kept.format("\n\n\n", "\n\n")
+
+
+def test_nothing_else_of_a_module_is_taken_for_a_comment() -> None:
+    begins = ("/*", "*", "//")
+    for path in (HERE / "static").rglob("*.js"):
+        whole = path.read_text().split("\n")
+        served = read(path, ours=True).body.decode().split("\n")
+        gone = [one for one, other in zip(whole, served, strict=True) if one != other]
+        assert [one for one in gone if not one.strip().startswith(begins)] == [], path.name
+        assert bool(gone) != path.name.startswith("flowd-"), "clients are read by who uses them"
 
 
 async def test_gzip_comes_to_who_accepts_it_and_either_tag_will_do() -> None:
