@@ -6,6 +6,8 @@ from collections import Counter
 from attrs import define, field
 
 DROP_LOG_EVERY_MS = 60_000
+DROP_LOG_MOST_MS = 3_600_000
+"""What is dropped all the time is logged half as often each time, down to once in so long."""
 REASONS_MAX = 64
 """Different reasons for dropping that are counted by name; further ones are counted as `other`."""
 
@@ -35,19 +37,23 @@ class Tally:
     """What is wrong though it runs, as the component says."""
     figures: dict[str, float] = field(factory=dict)
     """What else the component itself counts and limits, by name."""
-    _logged_ms: dict[str, int] = field(factory=dict, init=False)
+    _logged: dict[str, tuple[int, int]] = field(factory=dict, init=False)
+    """When each reason was logged, and for how long it is then not."""
 
     def drop(self, name: str, reason: str, sample: object, now_ms: int, count: int = 1) -> None:
         """Count something unusable. Each reason is logged at most once a minute, with the
-        sample.
+        sample, and the more seldom the longer it goes on: some exchanges mix in what nobody wants.
         """
         dropped = self.dropped
         if reason not in dropped and len(dropped) >= REASONS_MAX:
             reason = "other"
         dropped[reason] += count
-        logged_ms = self._logged_ms.get(reason)
-        if logged_ms is None or now_ms - logged_ms >= DROP_LOG_EVERY_MS:
-            self._logged_ms[reason] = now_ms
+        logged_ms, pause_ms = self._logged.get(reason, (None, DROP_LOG_EVERY_MS))
+        if logged_ms is None or now_ms - logged_ms >= pause_ms:
+            if logged_ms is not None:
+                went_on = now_ms - logged_ms < 2 * pause_ms
+                pause_ms = min(2 * pause_ms, DROP_LOG_MOST_MS) if went_on else DROP_LOG_EVERY_MS
+            self._logged[reason] = now_ms, pause_ms
             text = "" if sample is None else f": {sample!r:.200}"
             logging.getLogger(f"flowd.{name}").warning(
                 "%s: dropped (%s, %d so far)%s", name, reason, dropped[reason], text

@@ -1,5 +1,7 @@
 """What a component counts: every reason is counted, and none floods the log or the memory."""
 
+from itertools import pairwise
+
 import pytest
 
 from flowd.values.tally import REASONS_MAX, Tally
@@ -22,6 +24,20 @@ def test_each_reason_for_dropping_is_logged_once_a_minute(
         "orders: dropped (not JSON, 102 so far): '<body>'",
     ]
     assert tally.dropped == {"not JSON": 102, "unknown side": 1}
+
+
+def test_what_is_dropped_all_the_time_is_logged_ever_more_seldom_until_it_was_quiet(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tally = Tally()
+
+    for minute in [*range(24 * 60), *range(30 * 60, 30 * 60 + 3)]:
+        tally.drop("orders", "COIN-M", minute, minute * 60_000)
+
+    logged = [int(record.message.rpartition(" ")[2]) for record in caplog.records]
+    assert logged[:8] == [0, 1, 3, 7, 15, 31, 63, 123]
+    assert [later - one for one, later in pairwise(logged[7:-2])] == [60] * 21
+    assert logged[-2:] == [30 * 60, 30 * 60 + 1]
 
 
 def test_several_may_be_dropped_at_once() -> None:
