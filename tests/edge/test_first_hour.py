@@ -1,5 +1,6 @@
 """What a newcomer does first: `make run`, and `flowd init` with what it writes."""
 
+import json
 import os
 import re
 import signal
@@ -137,8 +138,8 @@ def demonstration(tmp_path: Path) -> Iterator[tuple[int, "subprocess.Popen[str]"
                 process.kill()
 
 
-async def test_the_demo_is_where_it_says_it_is_and_ends_in_order(
-    demonstration: tuple[int, "subprocess.Popen[str]"],
+async def test_the_demo_is_where_it_says_keeps_each_venues_liquidations_and_ends_in_order(
+    demonstration: tuple[int, "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
     port, process = demonstration
     assert process.stdout is not None
@@ -155,9 +156,19 @@ async def test_the_demo_is_where_it_says_it_is_and_ends_in_order(
         except OSError:
             return 0
 
+    async def kept(stream: str) -> Any:
+        return json.loads((await fetch(port, f"/streams/{stream}/history?limit=1")).body)["records"]
+
     await until(page, lambda status: status == 200, LONG_S)
+    for stream in ("force-orders", "bybit-liquidations", "okx-liquidations"):
+        await until(partial(kept, stream), bool, LONG_S)
     process.send_signal(signal.SIGTERM)
     assert await trio.to_thread.run_sync(process.wait, 30) == 0
+    export = [sys.executable, "-m", "flowd.cli", "export", "okx-liquidations", "--db"]
+    exported = await trio.run_process(
+        [*export, str(tmp_path / "history.db")], cwd=ROOT, capture_stdout=True
+    )
+    assert b'"venue":"okx"' in exported.stdout
 
 
 def test_a_port_that_is_taken_is_told_with_a_way_out(tmp_path: Path) -> None:
