@@ -115,6 +115,7 @@ class Config:
     traders: StreamName = _stream("traders", reads=Trader)
     positions: StreamName = _stream("positions", reads=PositionEvent)
     leaderboard: StreamName = _stream("leaderboard", reads=Standing)
+    alert_lines: StreamName = _stream("alert-lines", reads="LineAlert")
 
     @property
     def liquidated(self) -> str:
@@ -211,7 +212,8 @@ def routes(config: Config, streams: Streams) -> Blueprint:
         known = symbol_of(symbol or config.symbol)
         if known is None:
             return await page("unknown", 404, symbol=symbol[:60], example=config.symbol)
-        return await page("chart", symbol=known)
+        there = config.alert_lines in streams
+        return await page("chart", symbol=known, alert_lines=config.alert_lines if there else "")
 
     @blueprint.get("/heatmap")
     @blueprint.get("/heatmap/", defaults={"symbol": ""})

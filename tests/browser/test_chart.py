@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser.kit import DESKTOP, PHONE, Witness, ask, shows, start, stop, until
 from tests.edge.exchange import Exchange, order
-from tests.edge.process import Flowd
+from tests.edge.process import ADMIN, ADMIN_TOKEN, Flowd
 from tests.needed import lacking
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -141,7 +141,9 @@ def now_ms() -> int:
 class Site:
     """A daemon with pages, the exchange that feeds it, and what the browser complained of."""
 
-    def __init__(self, folder: Path, exchange: Exchange, extra: str) -> None:
+    def __init__(
+        self, folder: Path, exchange: Exchange, extra: str, *, admin: bool = False
+    ) -> None:
         plugins = folder / "plugins"
         plugins.mkdir(parents=True)
         (plugins / "scripted_candles.py").write_text(CANDLES_PLUGIN)
@@ -150,6 +152,8 @@ class Site:
             folder,
             exchange.url,
             source={"symbols": ["*"]},
+            settings={"admin_token": ADMIN_TOKEN} if admin else {},
+            env=ADMIN if admin else {},
             extra=f"{PAGES}\n{extra}",
             arguments=["--plugins-dir", str(plugins)],
         )
@@ -229,7 +233,7 @@ def chart_library(browser: Browser) -> None:
         lacking(said)
 
 
-Make = Callable[[str], Site]
+Make = Callable[..., Site]
 
 
 @pytest.fixture
@@ -239,8 +243,8 @@ def make(tmp_path: Path, chart_library: None) -> Iterator[Make]:
 
     with Exchange() as exchange:
 
-        def made(extra: str) -> Site:
-            site = Site(tmp_path / "site", exchange, extra)
+        def made(extra: str, *, admin: bool = False) -> Site:
+            site = Site(tmp_path / "site", exchange, extra, admin=admin)
             sites.append(site)
             site.start()
             return site
@@ -947,6 +951,69 @@ def test_an_alert_line_is_dragged_kept_and_told_once_the_price_is_there(
     assert "nothing is no price" in page.locator("#alert-words").inner_text()
     page.click("#alert-list button")
     assert page.evaluate(lines) == []
+
+
+LINES = """
+[transforms.alert-lines]
+kind = "alert-lines"
+input = "candles-1m"
+
+[sinks.alert-lines-api]
+kind = "alert-lines-http"
+"""
+
+
+def test_an_alert_line_on_the_daemon_is_dragged_seen_elsewhere_and_told_of_to_all(
+    page: Page, browser: Browser, make: Make
+) -> None:
+    site = make(VOLUME + CANDLES + LINES, admin=True)
+    site.witness.harmless += ("status of 401",)
+    minute = floor(now_ms())
+    site.candles((minute - MINUTE_MS, "50019.5", True), (minute, "50020.5", False))
+    site.open(page)
+    other = site.open(browser.new_context(viewport=DESKTOP).new_page())
+    lines = "flowdChart.drawing.lines.lines.map((line) => [line.price, Boolean(line.kept)])"
+    page.focus("#chart")
+    page.keyboard.press("a")
+    page.click("#options-button")
+
+    page.select_option("#alert-list select", "daemon")
+    page.fill("#admin-token", "a wrong one")
+    page.keyboard.press("Enter")
+    until(lambda: "not the admin token" in page.inner_text("#admin-words"), "it was refused")
+    page.fill("#admin-token", ADMIN["EDGE_ADMIN_TOKEN"])
+    page.keyboard.press("Enter")
+    for each in (page, other):
+        until(lambda each=each: each.evaluate(lines) == [["50020.5", True]], "both see it")  # type: ignore[misc]
+
+    page.keyboard.press("Escape")
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    y = box["y"] + page.evaluate("flowdChart.view.y(50020.5)")
+    page.mouse.move(box["x"] + 300, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 250, y - 10)
+    page.mouse.move(box["x"] + 200, y - 20)
+    page.mouse.up()
+    ((price, _),) = page.evaluate(lines)
+    assert float(price) > 50_020.5
+    until(lambda: other.evaluate(lines) == [[price, True]], "it moved there too")
+    ((told,),) = [site.ask("/api/v1/alert-lines")["lines"]]
+    assert told["price"] == price
+
+    site.candles((minute, f"{int(float(price)) + 1}.5", False))
+    for each in (page, other):
+        each.wait_for_selector(".notice")
+        assert f"BTCUSDT crossed {float(price):,.1f}" in each.locator(".notice").inner_text()
+    page.click("#options-button")
+    assert "reached" in page.inner_text("#alert-list")
+    kept = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
+    assert ADMIN["EDGE_ADMIN_TOKEN"] not in page.evaluate(kept)
+
+    page.select_option("#alert-list select", "here")
+    until(lambda: other.evaluate(lines) == [], "it is the browser's alone again")
+    assert page.evaluate(lines) == [[price, False]]
+    other.context.close()
 
 
 def test_times_are_those_of_the_zone_that_was_chosen(browser: Browser, site: Site) -> None:

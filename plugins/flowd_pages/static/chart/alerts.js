@@ -10,10 +10,11 @@ import { remember, remembered } from '../dom.js';
 
 /**
  * @typedef {object} Line
- * @property {number} id
+ * @property {number | string} id a number of those that are in this browser
  * @property {string} price
  * @property {number} from since when it is watched, in milliseconds
  * @property {number | null} fired when the price was there; null while it was not
+ * @property {import('./kept.js').KeptLine} [kept] what the daemon tells of one that it keeps
  */
 
 /** So many lines of a symbol. */
@@ -52,7 +53,7 @@ export class Alerts {
     return line;
   }
 
-  /** To another price, and watched anew from now on; false when that is no price. @param {number} id @param {string} price */
+  /** To another price, and watched anew from now on; false when that is no price. @param {Line['id']} id @param {string} price */
   move(id, price) {
     const line = this.lines.find((one) => one.id === id);
     if (!line || !valid(price)) return false;
@@ -61,7 +62,7 @@ export class Alerts {
     return true;
   }
 
-  /** @param {number} id */
+  /** @param {Line['id']} id */
   remove(id) {
     this.lines = this.lines.filter((line) => line.id !== id);
     this.keep();
@@ -128,8 +129,8 @@ export class Alerts {
   }
 }
 
-/** @param {string} price */
-const valid = (price) => PRICE.test(price) && Number(price) > 0;
+/** Whether a line can be there. @param {string} price */
+export const valid = (price) => PRICE.test(price) && Number(price) > 0;
 
 /** What was written down; nothing of what makes no sense. @param {string | null} text @returns {Omit<Line, 'id'>[]} */
 function read(text) {

@@ -43,7 +43,7 @@ export class Drawing {
   /** @param {Loading} known */
   constructor(known) {
     this.#known = known;
-    this.lines = new AlertLines(() => known.client.now());
+    this.lines = new AlertLines(known.client, document.documentElement.dataset.alertLines ?? '');
     this.lines.open(known.symbol);
     this.#keys();
     window.addEventListener('theme', () => {

@@ -1,15 +1,19 @@
 /**
- * Alert lines as they are seen and moved: on the chart, in their list, and as notices when the price is there.
+ * Alert lines as they are seen and moved: on the chart, in their list, and as notices when the price is there. Those of
+ * this browser and those that the daemon keeps are handled alike.
  *
  * @module chart/lines
  */
 
+import { Admin } from '../admin.js';
 import { byId, fill, h, remember, remembered } from '../dom.js';
 import { price } from '../format.js';
-import { Alerts, LINES_MAX, beep } from './alerts.js';
+import { Alerts, LINES_MAX, beep, valid } from './alerts.js';
+import { KeptLines, keptWords } from './kept.js';
 import { sinceWords } from './words.js';
 
 /** @typedef {import('./alerts.js').Line} Line */
+/** @typedef {import('../flowd-client.js').FlowdClient} FlowdClient */
 /** @typedef {import('./view.js').View} View */
 
 /** So near to a line a pointer takes it, in pixels; a finger needs more. */
@@ -24,10 +28,16 @@ export class AlertLines {
   /** The line that is held. @type {Line | null} */
   #held = null;
 
-  /** @param {() => number} now the daemon's time, in milliseconds */
-  constructor(now) {
-    this.now = now;
-    this.alerts = new Alerts(now, () => this.draw());
+  /** @param {FlowdClient} client @param {string} stream of the daemon's alert lines, `''` where it keeps none */
+  constructor(client, stream) {
+    // The daemon's time, in milliseconds.
+    this.now = () => client.now();
+    this.alerts = new Alerts(this.now, () => this.draw());
+    this.kept = new KeptLines(client, stream, new Admin(() => this.#say('The admin token is forgotten.')), {
+      changed: () => this.draw(),
+      told: (sentence) => this.#notice([sentence]),
+      say: (words) => this.#say(words),
+    });
     this.#drag(byId('canvas'));
     const sound = /** @type {HTMLInputElement} */ (byId('alert-sound'));
     sound.checked = remembered('alert-sound') === 'yes';
@@ -45,6 +55,12 @@ export class AlertLines {
     this.#symbol = symbol;
     fill(byId('alert-notices'));
     this.alerts.open(symbol);
+    this.kept.open(symbol);
+  }
+
+  /** All of them, as they are drawn. @returns {Line[]} */
+  get lines() {
+    return [...this.alerts.lines, ...this.kept.lines];
   }
 
   /** Draw on this chart from now on. @param {View | null} view */
@@ -74,26 +90,59 @@ export class AlertLines {
 
   /** Lines, and their list. */
   draw() {
-    const { lines } = this.alerts;
-    this.#view?.alert(lines);
+    this.#paint();
+    const { lines } = this;
     byId('alert-count').textContent = lines.length > 0 ? String(lines.length) : '';
     const list = byId('alert-list');
+    const { activeElement: active } = document;
+    const row = [...list.children].findIndex((one) => one.contains(active));
     // A field that is typed in stays.
-    if (list.contains(document.activeElement) && list.childElementCount === lines.length) return;
+    if (active instanceof HTMLInputElement && row >= 0 && list.childElementCount === lines.length) return;
+    const place = row < 0 || !active ? -1 : [...list.children[row].children].indexOf(active);
     fill(list, ...lines.map((line) => this.#row(line)));
+    // Who works with keys goes on where they were.
+    const there = list.children[Math.min(row, lines.length - 1)]?.children[place];
+    if (there instanceof HTMLElement) there.focus();
+  }
+
+  /** The lines on the chart: one that is dragged is where it is held. */
+  #paint() {
+    const held = this.#held;
+    this.#view?.alert(this.lines.map((line) => (line.id === held?.id ? { ...line, price: held.price, fired: null } : line)));
   }
 
   /** @param {Line} line */
   #row(line) {
     const input = h('input', { type: 'text', inputmode: 'decimal', 'aria-label': 'Price of the line', value: line.price, maxlength: 28 });
     input.addEventListener('change', () => {
-      if (this.alerts.move(line.id, input.value.replaceAll(',', '').trim())) return;
-      this.#say(`${input.value} is no price.`);
-      input.value = line.price;
+      const price = input.value.replaceAll(',', '').trim();
+      if (!valid(price)) this.#say(`${input.value} is no price.`);
+      else this.#move(line, price);
+      if (!valid(price)) input.value = line.price;
     });
     const remove = h('button', { type: 'button', class: 'text-button' }, 'Remove');
-    remove.addEventListener('click', () => this.alerts.remove(line.id));
-    return h('li', {}, input, h('span', { class: 'quiet' }, line.fired === null ? 'watched' : `reached ${sinceWords(line.fired, this.now())}`), remove);
+    remove.addEventListener('click', () => (line.kept ? this.kept.remove(line.kept.id) : this.alerts.remove(line.id)));
+    const words = line.kept ? keptWords(line.kept, this.now()) : line.fired === null ? 'watched' : `reached ${sinceWords(line.fired, this.now())}`;
+    return h('li', {}, input, this.kept.there && this.#where(line), remove, h('span', { class: 'quiet' }, words));
+  }
+
+  /** The choice of who keeps a line. @param {Line} line */
+  #where(line) {
+    const choice = h('select', { 'aria-label': `Who keeps the line at ${line.price}` }, h('option', { value: 'here' }, 'in this browser'), h('option', { value: 'daemon' }, 'on the daemon'));
+    choice.value = line.kept ? 'daemon' : 'here';
+    choice.addEventListener('change', async () => {
+      if (line.kept) {
+        if (await this.kept.remove(line.kept.id)) this.alerts.add(line.price);
+      } else if (await this.kept.add(line.price)) this.alerts.remove(line.id);
+      this.draw();
+    });
+    return choice;
+  }
+
+  /** @param {Line} line @param {string} price */
+  #move(line, price) {
+    if (line.kept) this.kept.move(line.kept.id, price);
+    else this.alerts.move(line.id, price);
   }
 
   /** @param {string} words */
@@ -103,12 +152,18 @@ export class AlertLines {
 
   /** @param {Line[]} fired */
   #tell(fired) {
-    if (fired.length === 0) return;
-    const notices = byId('alert-notices');
-    for (const line of fired) {
+    this.#notice(fired.map((line) => {
       const away = line.fired !== null && this.now() - line.fired > 60_000;
+      return `${this.#symbol} was at ${price(line.price)} ${away ? `at ${sinceWords(line.fired ?? 0, this.now())}, while this page was away` : 'just now'}`;
+    }));
+  }
+
+  /** Say these on the chart. @param {string[]} sentences */
+  #notice(sentences) {
+    if (sentences.length === 0) return;
+    const notices = byId('alert-notices');
+    for (const words of sentences) {
       const close = h('button', { type: 'button', class: 'text-button' }, 'Dismiss');
-      const words = `${this.#symbol} was at ${price(line.price)} ${away ? `at ${sinceWords(line.fired ?? 0, this.now())}, while this page was away` : 'just now'}`;
       const notice = h('div', { class: 'notice' }, h('span', {}, words), close);
       close.addEventListener('click', () => notice.remove());
       notices.prepend(notice);
@@ -126,7 +181,7 @@ export class AlertLines {
       const reach = event.pointerType === 'mouse' ? REACH_PX.mouse : REACH_PX.other;
       const view = this.#view;
       if (!view?.candles || height(event) > view.pane(0).height) return null;
-      return this.alerts.lines.find((line) => Math.abs((view.y(Number(line.price)) ?? -100) - height(event)) <= reach) ?? null;
+      return this.lines.find((line) => Math.abs((view.y(Number(line.price)) ?? -100) - height(event)) <= reach) ?? null;
     };
     canvas.addEventListener('pointerdown', (event) => {
       const found = event.button === 0 ? near(event) : null;
@@ -143,14 +198,14 @@ export class AlertLines {
       const value = view.priceAt(Math.min(view.pane(0).height, Math.max(0, height(event))));
       if (value === null || value <= 0) return;
       held.price = view.written(value);
-      view.alert(this.alerts.lines.map((line) => (line.id === held.id ? { ...line, price: held.price, fired: null } : line)));
+      this.#paint();
     }, true);
     const drop = () => {
       const held = this.#held;
       if (!held) return;
       this.#held = null;
       this.#view?.hold(false);
-      this.alerts.move(held.id, held.price);
+      this.#move(held, held.price);
     };
     canvas.addEventListener('pointerup', drop, true);
     canvas.addEventListener('pointercancel', drop, true);

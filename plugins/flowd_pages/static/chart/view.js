@@ -6,6 +6,7 @@
 
 import { grouped, short } from '../format.js';
 import { LiquidationBars } from './bars.js';
+import { titleOf } from './kept.js';
 import { Plot } from './model.js';
 import { GapShading, colours, dressed, manners, xOf } from './paint.js';
 import { decimalsOf } from './words.js';
@@ -34,7 +35,7 @@ export class View {
   #end = 0;
   #width = 60;
   #precision = -1;
-  /** @type {Map<number, import('lightweight-charts').IPriceLine>} */
+  /** @type {Map<number | string, import('lightweight-charts').IPriceLine>} */
   #lines = new Map();
 
   /**
@@ -221,8 +222,8 @@ export class View {
       this.candles?.removePriceLine(drawn);
       this.#lines.delete(id);
     }
-    for (const { id, price, fired } of lines) {
-      const options = { price: Number(price), color: fired === null ? this.colours.accent : this.colours.muted, lineStyle: fired === null ? 2 : 1, title: fired === null ? 'alert' : 'reached' };
+    for (const { id, price, fired, kept } of lines) {
+      const options = { price: Number(price), color: fired === null ? this.colours.accent : this.colours.muted, lineStyle: kept ? 0 : fired === null ? 2 : 1, title: titleOf({ fired, kept }) };
       const drawn = this.#lines.get(id);
       if (drawn) drawn.applyOptions(options);
       else if (this.candles) this.#lines.set(id, this.candles.createPriceLine({ ...options, lineWidth: 1, axisLabelVisible: true }));
