@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 from flowd.market import EXACT, Fill, Liquidation, Trade
-from flowd_totals.records import Counted, Row, largest_of, row_of
+from flowd_totals.records import Counted, Row, row_of, together
 from flowd_totals.venues import Worth, worth_of
 
 AHEAD_MS = 60_000
@@ -41,13 +41,20 @@ class Part:
         return buy, sell, count
 
     def largest(self, top: int, least: Decimal, trader: Callable[[Value], str | None]) -> list[Row]:
-        """The largest rows, as far as they come to `least`."""
-        large = [value for value in self.rows if value.notional >= least]
+        """Rows that may be among the largest, of which the smallest so far comes to `least`."""
+        rows: list[Row] = []
+        values = self.rows
+        if any(map(_is_part, values)):
+            # Small ones, too: they may be the rest of a liquidation that is among the largest.
+            parts = (row_of(value, trader(value)) for value in values if _is_part(value))
+            rows = together(parts)
+            values = [value for value in values if not _is_part(value)]
+        large = [value for value in values if value.notional >= least]
         if len(large) > top:
             # Those as large as the smallest stay: what remains of them is not decided by order.
             least = sorted(value.notional for value in large)[-top]
             large = [value for value in large if value.notional >= least]
-        return largest_of([row_of(value, trader(value)) for value in large], top)
+        return rows + [row_of(value, trader(value)) for value in large]
 
 
 class Intake:
@@ -113,6 +120,11 @@ def _add(sums: dict[str, Sum], name: str, side: str, notional: Decimal) -> None:
 
 
 _NOTHING = (Decimal(0), Decimal(0), 0)
+
+
+def _is_part(value: Value) -> bool:
+    """Whether it is one of the fills of a liquidation."""
+    return isinstance(value, Fill) and value.role == "liquidated"
 
 
 def _account(value: Value) -> str | None:

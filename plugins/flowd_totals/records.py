@@ -1,14 +1,17 @@
 """What the totals publish, in quote units, and the form in which they keep their state."""
 
-from decimal import Decimal
+from collections.abc import Iterable
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Literal
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
-from flowd.market import Coverage, Fill, Liquidation, PriceKind, Role, Side, Trade, VenueSum
+from flowd.market import EXACT, Coverage, Fill, Liquidation, PriceKind, Role, Side, Trade, VenueSum
 
 By = Literal["coins", "traders"]
 Counted = Literal["takers", "liquidated"]
+
+_ROUNDED = Context(prec=100, rounding=ROUND_HALF_UP, traps=[InvalidOperation])
 
 REST = "*"
 """The name under which an hour's coins are summed that are too many to be told one by one."""
@@ -110,7 +113,8 @@ class CoinHour:
 @frozen
 class Row:
     """One of the largest fills, trades or liquidations. `address` is the taker's, or who was
-    liquidated.
+    liquidated. What one account lost in one transaction is one row of so many `fills`, which has
+    the name and time of the first of them, and their average price.
     """
 
     id: str
@@ -125,6 +129,7 @@ class Row:
     hash: str | None
     role: Role | None
     venue: str = ""
+    fills: int = 1
 
 
 @frozen
@@ -202,8 +207,39 @@ def row_of(value: Fill | Liquidation | Trade, address: str | None) -> Row:
 
 
 def largest_of(rows: list[Row], count: int) -> list[Row]:
-    """The largest of these rows, the largest first; in whatever order they came."""
-    return sorted(rows, key=_by_size)[:count]
+    """The largest of these rows, the largest first; in whatever order they came. Fills of one
+    liquidation are put together.
+    """
+    return sorted(together(rows), key=_by_size)[:count]
+
+
+def together(rows: Iterable[Row]) -> list[Row]:
+    """These rows, the fills of each liquidation as one."""
+    whole: list[Row] = []
+    parts: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        # An exchange's forced order is one already, and has no word for its direction.
+        if row.role != "liquidated" or row.dir is None:
+            whole.append(row)
+            continue
+        # What the engine did by itself has no transaction: then it is what it did in one block.
+        act = row.hash if row.hash and row.hash.strip("0x") else row.time_ms
+        of = act, row.venue, row.address, row.symbol, row.side
+        known = parts.get(of)
+        parts[of] = row if known is None else _sum(known, row)
+    return whole + list(parts.values())
+
+
+def _sum(one: Row, other: Row) -> Row:
+    first = min(one, other, key=lambda row: (row.time_ms, row.id))
+    quantity = EXACT.add(one.quantity, other.quantity)
+    notional = EXACT.add(one.notional, other.notional)
+    price = one.price
+    if price != other.price and quantity:
+        step = min(one.price, other.price, key=lambda price: price.as_tuple().exponent)
+        price = _ROUNDED.quantize(_ROUNDED.divide(notional, quantity), step)
+    fills = one.fills + other.fills
+    return evolve(first, price=price, quantity=quantity, notional=notional, fills=fills)
 
 
 def _by_size(row: Row) -> tuple[Decimal, int, str]:

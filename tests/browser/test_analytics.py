@@ -110,7 +110,7 @@ def test_one_control_of_time_drives_all_there_is(page: Page, house: House) -> No
     house.open(page)
     until(lambda: page.inner_text("#fact-volume") == "$1K", "an hour")
     assert page.inner_text("#counted-trades") == "each trade once"
-    assert page.inner_text("#counted-liquidations").startswith("each liquidation once")
+    assert page.inner_text("#counted-liquidations").startswith("each order or fill once")
     until_rows(page, "largest", lambda found: [row[3] for row in found] == ["$700.00"])
 
     page.click("#window [data-value='4h']")

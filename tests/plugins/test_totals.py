@@ -188,6 +188,50 @@ def test_of_fills_only_the_liquidated_side_counts_when_that_is_asked_for() -> No
     ]
 
 
+def forced(
+    notional: int | str, address: str, price: str, hash: str = "0x1", **changes: Any
+) -> Fill:
+    """A fill of a liquidation."""
+    told: dict[str, Any] = {"price": Decimal(price), "quantity": Decimal(notional) / Decimal(price)}
+    told |= {"hash": hash}
+    made = fill(notional, address, role="liquidated", side="SELL", **changes)
+    return evolve(made, **told)
+
+
+def test_what_one_account_lost_in_one_transaction_is_one_of_the_largest_rows() -> None:
+    rig = Rig(Config("fills", count="liquidated", top=2))
+    rig.count(forced(400, "0xa", "100.0"), forced(401, "0xa", "100.25"), forced(500, "0xb", "100"))
+    rig.publish()
+    rig.restart()
+    rig.count(forced(900, "0xc", "90"), forced(399, "0xa", "99.75"), forced(10, "0xd", "1"))
+
+    first, second = rig.largest("5m")
+
+    assert (first.address, first.notional, first.fills) == ("0xa", 1200, 3)
+    assert (first.quantity, first.price) == (12, Decimal("100.00"))
+    assert (second.address, second.notional, second.fills) == ("0xc", 900, 1)
+
+
+def test_what_has_no_transaction_is_one_liquidation_where_it_is_of_one_block() -> None:
+    rig = Rig(Config("fills", count="liquidated"))
+    none = "0x" + "0" * 64
+    later = {"time_ms": NOW_MS + 1}
+    rig.count(
+        *(forced(notional, "0xa", "10", none) for notional in (10, 20)),
+        forced(5, "0xa", "10", none, **later),
+        forced(7, "0xa", "10", none, symbol="ETH"),
+    )
+
+    assert [(row.notional, row.fills) for row in rig.largest("5m")] == [(30, 2), (7, 1), (5, 1)]
+
+
+def test_no_fill_of_a_large_liquidation_takes_the_place_of_a_smaller_one() -> None:
+    rig = Rig(Config("fills", count="liquidated", top=2))
+    rig.count(*(forced(100, "0xa", "10") for _ in range(5)), forced(50, "0xb", "10"))
+
+    assert [(row.address, row.notional) for row in rig.largest("5m")] == [("0xa", 500), ("0xb", 50)]
+
+
 def test_a_row_that_was_concluded_from_its_counterparty_is_the_liquidated_users() -> None:
     rig = Rig(Config("fills", count="liquidated"))
     rig.count(fill(10, "0xb", role="liquidated", liquidated_user="0xa", inferred=True))

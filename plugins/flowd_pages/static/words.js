@@ -32,7 +32,7 @@ export function venueName(name) {
 /** What is counted where a page says *Volume* or *Trades*: written under them. */
 export const COUNTED = {
   trades: 'each trade once',
-  liquidations: 'each liquidation once, not who took it over',
+  liquidations: 'each order or fill once, not who took it over',
 };
 
 /** What makes a sum less than exact, and why. */
