@@ -18,7 +18,7 @@ import { sinceWords } from './words.js';
  */
 
 /** Where the daemon has them. */
-const PATH = '/api/v1/alert-lines';
+const LINES = at('/api/v1/alert-lines');
 
 export class KeptLines {
   /** By id, as the daemon told them last. @type {Map<string, KeptLine>} */
@@ -118,7 +118,7 @@ export class KeptLines {
   /** @param {string} title @param {string} verb @param {string} method @param {string} id @param {object} [body] */
   async #send(title, verb, method, id, body) {
     const symbol = this.#symbol;
-    const told = await this.admin.send(title, verb, at(id ? `${PATH}/${encodeURIComponent(id)}` : PATH), method, body);
+    const told = await this.admin.send(title, verb, id ? `${LINES}/${encodeURIComponent(id)}` : LINES, method, body);
     if (!told?.ok) {
       this.does.say(told ? `The daemon: ${remedy(told)}` : 'Without the admin token the lines of the daemon stay as they are.');
       return false;
