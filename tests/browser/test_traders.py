@@ -363,6 +363,24 @@ def rows_of(page: Page, name: str) -> list[list[str]]:
     return found
 
 
+def test_what_a_figure_is_and_why_it_is_not_known_is_read_without_a_pointer(
+    page: Page, site: Site
+) -> None:
+    site.tell("leaderboard", standing(1, **UNKNOWN), standing(2))
+    site.open(page, f"/traders/{who(1)}")
+    page.wait_for_selector("#standing summary")
+
+    page.focus("#standing summary")
+    page.keyboard.press("Enter")
+
+    words = page.inner_text("#standing details ul")
+    assert "Wins Completed trips with a net above 0, of all completed trips." in words
+    assert "Here: Unknown: no completed trip is known." in words
+    site.tell("leaderboard", standing(1, trips=77))
+    until(lambda: "77" in page.inner_text("#standing .figures"), "it is drawn anew")
+    assert "of 77 completed trips" in page.inner_text("#standing details ul"), "and stays open"
+
+
 def test_positions_have_their_mark_and_how_far_liquidation_is(page: Page, site: Site) -> None:
     near = position("ETH", size="-10", notional="31000", liquidation_price="3255", isolated=True)
     site.tell("positions.accounts", account(1, position("BTC"), near), account(2))

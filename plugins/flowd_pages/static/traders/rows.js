@@ -74,8 +74,8 @@ export function coinRow(coin) {
 
 const APART = new Set(['rank', 'trader_address', 'trader_score', 'last_seen_at', 'last_tracked_at', 'equity_usd', 'unrealized_pnl_usd']);
 
-/** A standing as a score, its five parts and its figures. @param {any} row @param {number} now */
-export function standingParts(row, now) {
+/** A standing as a score, its five parts and its figures. @param {any} row @param {number} now @param {boolean} open whether the figures are explained */
+export function standingParts(row, now, open) {
   const bar = scoreBar();
   writeBar(bar, row.shares);
   const parts = PARTS.map(([key, words], index) =>
@@ -85,12 +85,15 @@ export function standingParts(row, now) {
     const said = figure.say(row, now);
     return h('div', { title: said.title }, h('dt', { title: figure.title }, figure.label), h('dd', { class: `num ${said.tone ?? ''}` }, said.text, h('small', { class: 'from' }, letter(said.from))));
   });
+  // For who cannot rest a pointer on them.
+  const words = FIGURES.filter(({ name }) => !APART.has(name)).map((figure) => h('li', {}, h('b', {}, figure.label), ` ${figure.title}. Here: ${figure.say(row, now).title}.`));
   const placed = row.rank === null ? 'Not compared: too few completed trips are known' : `Rank ${count(row.rank)} of ${count(row.population)}`;
   return [
     h('p', { class: 'score-line' }, h('strong', { class: 'num' }, row.score === null ? NOTHING : Number(row.score).toFixed(4)), h('span', { class: 'quiet' }, placed)),
     row.shares && bar,
     row.shares && h('ul', { class: 'score-parts' }, ...parts),
     h('dl', { class: 'figures' }, ...figures),
+    h('details', { class: 'figure-words', open }, h('summary', {}, 'What these figures are'), h('ul', {}, ...words)),
     h('p', { class: 'small-words' }, `As of ${stamp(row.time_ms)}, when it last changed. It describes the past, and is no advice.`),
   ];
 }

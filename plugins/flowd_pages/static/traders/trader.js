@@ -223,7 +223,7 @@ class TraderPage {
   }
 
   #drawStanding() {
-    fill(byId('standing'), ...(this.#standing ? standingParts(this.#standing, this.client.now()) : []));
+    fill(byId('standing'), ...(this.#standing ? standingParts(this.#standing, this.client.now(), byId('standing').querySelector('details')?.open ?? false) : []));
     byId('standing-empty').hidden = this.#standing !== null;
     if (!this.#standing) this.#none('standing', [h('strong', {}, 'Not listed'), h('span', {}, 'The leaderboard lists who was seen to trade.')]);
   }
