@@ -239,7 +239,8 @@ def routes(config: Config, streams: Streams) -> Blueprint:
     @blueprint.get("/analytics")
     async def analytics() -> Response:
         """Volume, top traders and coins, as a page."""
-        return await page("analytics", streams=config)
+        forced = " ".join(liquidations_of(config, streams))
+        return await page("analytics", streams=config, forced=forced)
 
     @blueprint.get("/traders")
     async def traders() -> Response:

@@ -113,8 +113,8 @@ class CoinHour:
 @frozen
 class Row:
     """One of the largest fills, trades or liquidations. `address` is the taker's, or who was
-    liquidated. What one account lost in one transaction is one row of so many `fills`, which has
-    the name and time of the first of them, and their average price.
+    liquidated. `price_kind` is what the price is. What one account lost in one transaction is one row
+    of so many `fills`, which has the name and time of the first of them, and their average price.
     """
 
     id: str
@@ -130,6 +130,7 @@ class Row:
     role: Role | None
     venue: str = ""
     fills: int = 1
+    price_kind: PriceKind = "fill"
 
 
 @frozen
@@ -203,6 +204,7 @@ def row_of(value: Fill | Liquidation | Trade, address: str | None) -> Row:
         None if fill is None else fill.hash,
         "liquidated" if isinstance(value, Liquidation) else None if fill is None else fill.role,
         value.venue,
+        value.price_kind if isinstance(value, Liquidation) else "fill",
     )
 
 

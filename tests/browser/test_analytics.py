@@ -159,6 +159,35 @@ def test_a_venue_is_chosen_by_name(page: Page, house: House) -> None:
     assert page.inner_text("#windows-words").startswith("Hyperliquid since ")
 
 
+def test_sums_of_several_venues_name_them_and_can_be_taken_apart(page: Page, house: House) -> None:
+    house.say(
+        {"symbol": "BTCUSDT", "notional": "100"},
+        {"symbol": "BTCUSDT", "notional": "900", "venue": "bybit"},
+        {"symbol": "BTC", "notional": "40", "venue": "hyperliquid"},
+    )
+    house.open(page)
+
+    until(lambda: page.inner_text("#fact-liquidated") == "≥≈$1.04K", "all venues in one sum")
+    assert page.inner_text("#since-liquidated").startswith("Binance, Bybit, Hyperliquid")
+    largest = until_rows(page, "largest", lambda found: len(found) == 3)
+    assert [row[3] for row in largest] == ["≈$900.00", "$100.00", "$40.00"]
+    assert [row[4].split()[0] for row in largest] == ["Bybit", "Binance", "Hyperliquid"]
+    heat = until_rows(page, "heat", lambda found: len(found) == 2)
+    assert [(row[0], row[-1]) for row in heat] == [("BTCUSDT", "$1K"), ("BTCHyperliquid", "$40.00")]
+    words = page.inner_text("#heat-words")
+    assert words.startswith("Binance since ")
+    assert "at least this" in words
+    assert "about this" in words
+
+    page.select_option("#heat-venue", "bybit")
+
+    until_rows(
+        page, "heat", lambda found: [(row[0], row[-1]) for row in found] == [("BTCUSDT", "$900.00")]
+    )
+    assert page.inner_text("#heat-words").startswith("Bybit since ")
+    assert "at least this" not in page.inner_text("#heat-words")
+
+
 def test_an_outage_is_marked_and_sums_are_not_called_exact_after_it(
     page: Page, house: House
 ) -> None:

@@ -379,7 +379,7 @@ async def test_liquidations_of_several_venues_may_be_named() -> None:
     config = f'{sources}{CONFIG}liquidations = ["a", "b"]\n'
 
     assert 'data-stream="a b" data-record="Liquidation Fill"' in await page("/liquidations", config)
-    assert 'data-liquidations="a"' in await page("/analytics", config)
+    assert 'data-liquidations="a b"' in await page("/analytics", config)
     with pytest.raises(UserError, match=r'"c": there is no such stream'):
         await page("/", f'{sources}{CONFIG}liquidations = ["a", "c"]\n')
 

@@ -41,6 +41,7 @@ def order(feed: Feed[Any], said: dict[str, Any], number: int) -> Liquidation:
         time_ms,
         f"s:{time_ms}:{number}",
         venue,
+        price_kind="bankruptcy" if venue == "bybit" else "fill",
         coverage="sampled" if venue == "binance" else "all",
     )
 

@@ -11,7 +11,7 @@ import { notConfigured, refused, totalsLines } from '../feed/words.js';
 import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, count, span as lasting } from '../format.js';
 import { connectionBadge, themeButton } from '../shell.js';
-import { COUNTED, since } from '../words.js';
+import { COUNTED, doubts, exactness, since, venueName } from '../words.js';
 import { Chart } from './chart.js';
 import { HEAT_HOURS, HOURS_KEPT, HOUR_MS, MINUTE_MS, SPANS, dollars, errorWords, heat, overlap, prune, span, unknowns } from './model.js';
 import { HeatMap, Rows, coinLine, largestLine, traderLine } from './tables.js';
@@ -35,7 +35,8 @@ const TICK_MS = 10_000;
 const { dataset } = document.documentElement;
 const STREAMS = {
   fills: dataset.fills ?? 'all-fills',
-  liquidations: dataset.liquidations ?? 'liquidations',
+  /** Of all venues. */
+  liquidations: (dataset.liquidations ?? 'liquidations').split(' '),
   sums: dataset.analytics ?? 'analytics',
   liquidated: dataset.liquidationAnalytics ?? 'liquidation-analytics',
 };
@@ -47,6 +48,8 @@ class AnalyticsPage {
   sided = 'both';
   /** How many days before now the heat map ends. */
   day = 0;
+  /** Whose hours it shows; `''` for all. */
+  venue = '';
   /** @type {Map<string, any>} */
   outages = new Map();
   /** @type {Map<string, any>} what sources ever carried */
@@ -84,6 +87,11 @@ class AnalyticsPage {
     });
     segments(byId('heat-day'), DAYS, '0', (value) => {
       this.day = Number(value);
+      this.draw('heat');
+    });
+    const venues = /** @type {HTMLSelectElement} */ (byId('heat-venue'));
+    venues.addEventListener('change', () => {
+      this.venue = venues.value;
       this.draw('heat');
     });
     this.#follow();
@@ -128,18 +136,18 @@ class AnalyticsPage {
     const { sums, liquidated } = STREAMS;
     const from = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - HOURS_KEPT * HOUR_MS;
     this.#table(sums, this.rankings, ['facts', 'coins', 'traders']);
-    this.#table(liquidated, this.liquidated, ['facts']);
+    this.#table(liquidated, this.liquidated, ['facts', 'heat']);
     this.#table(`${liquidated}.largest`, this.largest, ['largest']);
     this.#table(`${liquidated}.hours`, this.hours, ['heat'], { min_time_ms: from });
     this.client.follow('outages', {}, {
       records: (records, { first }) => {
         if (first) this.outages.clear();
         for (const { key, value } of records) this.outages.set(key ?? '', value);
-        this.#badge.silent(silence(this.outages.values(), [STREAMS.fills, STREAMS.liquidations]));
+        this.#badge.silent(silence(this.outages.values(), [STREAMS.fills, ...STREAMS.liquidations]));
         this.draw('facts', 'chart', 'coins', 'traders');
       },
     });
-    for (const name of new Set([STREAMS.fills, STREAMS.liquidations])) {
+    for (const name of new Set([STREAMS.fills, ...STREAMS.liquidations])) {
       this.client.follow(`${name}.totals`, {}, {
         records: (records) => {
           this.totals.set(name, records.at(-1)?.value);
@@ -209,28 +217,40 @@ class AnalyticsPage {
     const forced = this.liquidated.get(`coins/${this.window}`);
     write(byId('fact-volume'), traded ? dollars(traded.volume) : NOTHING);
     write(byId('fact-trades'), traded ? count(traded.count) : NOTHING);
-    write(byId('fact-liquidated'), forced ? dollars(forced.volume) : NOTHING);
+    const { sign, why } = exactness(forced ?? {});
+    write(byId('fact-liquidated'), forced ? `${sign}${dollars(forced.volume)}` : NOTHING);
+    byId('fact-liquidated').title = why;
     write(byId('fact-orders'), forced ? count(forced.count) : NOTHING);
-    const words = (/** @type {any} */ ranking, /** @type {string} */ source) => {
+    const words = (/** @type {any} */ ranking, /** @type {string[]} */ sources) => {
       if (!ranking) return this.rankings.size + this.liquidated.size > 0 ? `${this.window} is not counted` : '';
-      const { since: from, lost } = this.#known(source);
-      return [from, lost && `but for ${lost}`].filter(Boolean).join(', ');
+      const { since: from, lost } = this.#known(sources);
+      return [venuesOf(ranking), from, lost && `but for ${lost}`].filter(Boolean).join(', ');
     };
     write(byId('counted-trades'), traded ? COUNTED.trades : '');
     write(byId('counted-liquidations'), forced ? COUNTED.liquidations : '');
-    write(byId('since-volume'), words(traded, STREAMS.fills));
+    write(byId('since-volume'), words(traded, [STREAMS.fills]));
     write(byId('since-liquidated'), words(forced, STREAMS.liquidations));
   }
 
-  /** Since when a source is known, if not for all of the window, and how much of that outages took. @param {string} source */
-  #known(source) {
+  /** Since when sources are known, if not for all of the window, and how much of that outages of any took. @param {string[]} sources */
+  #known(sources) {
     const now = this.client.now();
     const start = now - span(this.window).minutes * MINUTE_MS;
-    const from = source === STREAMS.fills ? this.#chart.since : this.totals.get(source)?.since_ms ?? null;
+    const from = sources[0] === STREAMS.fills ? this.#chart.since : this.#since();
     const begins = Math.max(start, from ?? start);
-    const lost = overlap(unknowns(this.outages.values(), source, null, now), begins, now);
+    const missed = sources.flatMap((source) => unknowns(this.outages.values(), source, null, now));
+    const lost = overlap(missed, begins, now);
     // Minutes begin on the minute, windows do not.
     return { since: from !== null && from > start + MINUTE_MS ? since(from, now) : '', lost: lost >= 1000 ? lasting(lost) : '' };
+  }
+
+  /** Since when liquidations are known, of one venue or of the first; null where nobody knows. @param {string} [venue] */
+  #since(venue = '') {
+    const told = [...this.liquidated.values()].flatMap((ranking) => ranking.by_venue ?? []);
+    const times = told.filter((one) => (!venue || one.venue === venue) && one.since_ms !== null).map((one) => one.since_ms);
+    for (const name of venue ? [] : STREAMS.liquidations) times.push(this.totals.get(name)?.since_ms ?? Infinity);
+    const first = Math.min(...times);
+    return Number.isFinite(first) ? first : null;
   }
 
   #drawChart() {
@@ -248,7 +268,7 @@ class AnalyticsPage {
     const ranking = this.rankings.get(`${by}/${this.window}`);
     const table = by === 'coins' ? this.#coins : this.#traders;
     table.show(ranking?.rows ?? [], h('strong', {}, 'Nothing yet'), h('span', {}, 'Nothing was traded in this window.'));
-    write(byId(`${by}-error`), ranking ? errorWords(ranking, this.#known(STREAMS.fills)) : this.rankings.size > 0 ? `Add "${this.window}" to windows of this transform.` : '');
+    write(byId(`${by}-error`), ranking ? errorWords(ranking, this.#known([STREAMS.fills])) : this.rankings.size > 0 ? `Add "${this.window}" to windows of this transform.` : '');
   }
 
   #drawLargest() {
@@ -258,15 +278,38 @@ class AnalyticsPage {
     this.#largest.show(rows, h('strong', {}, 'Quiet'), h('span', {}, 'No liquidation in this window.'));
   }
 
+  /** Whose the hours are, which can be chosen, and what they are worth. @param {import('./model.js').VenueSum[]} venues */
+  #heatWords(venues) {
+    const select = /** @type {HTMLSelectElement} */ (byId('heat-venue'));
+    const names = ['', ...venues.map(({ venue }) => venue)];
+    if (this.venue && !names.includes(this.venue)) names.push(this.venue);
+    select.hidden = names.length < 3;
+    if (select.dataset.names !== names.join(' ')) {
+      select.dataset.names = names.join(' ');
+      fill(select, ...names.map((venue) => h('option', { value: venue, selected: venue === this.venue }, venue ? venueName(venue) : 'All venues')));
+    }
+    const shown = venues.filter(({ venue }) => !this.venue || venue === this.venue);
+    const all = shown.map(doubts);
+    const { exact, why } = exactness({ lower_bound: all.some((one) => one.lower_bound), approximate: all.some((one) => one.approximate) });
+    const from = shown.map(({ venue }) => [venueName(venue), since(this.#since(venue), this.client.now())].filter(Boolean).join(' '));
+    write(byId('heat-words'), from.length ? [`${from.join(', ')}.`, exact ? '' : why].filter(Boolean).join(' ') : '');
+  }
+
   #drawHeat() {
     if (!this.#heard.has(`${STREAMS.liquidated}.hours`)) return;
     const now = this.client.now();
     prune(this.hours, now - (HOURS_KEPT + 1) * HOUR_MS);
-    const map = heat(this.hours.values(), now - this.day * HEAT_HOURS * HOUR_MS, this.sided);
-    this.#heat.show(map, this.sided, this.totals.get(STREAMS.liquidations)?.since_ms ?? null);
+    const map = heat(this.hours.values(), now - this.day * HEAT_HOURS * HOUR_MS, this.sided, this.venue);
+    this.#heat.show(map, this.sided, this.#since(this.venue));
+    this.#heatWords(map.venues.filter((one) => one.venue));
     byId('heat-empty').hidden = map.rows.length > 0;
     if (map.rows.length === 0) none('heat', [h('strong', {}, 'Quiet'), h('span', {}, this.day ? 'No liquidation is known of that day.' : 'No liquidation in the last 24 hours.')]);
   }
+}
+
+/** The venues of a sum of several. @param {any} ranking */
+function venuesOf(ranking) {
+  return ranking.venues?.length > 1 ? ranking.venues.map(venueName).join(', ') : '';
 }
 
 /** Say in a panel why it is empty. @param {string} id @param {import('../dom.js').Child[]} words */

@@ -19,6 +19,7 @@ export const LEVELS = 6;
 export const REST = '*';
 
 /** @typedef {{time_ms: number, buy: string, sell: string, count: number}} Sum */
+/** What one venue adds to a sum. @typedef {{venue: string, buy: string, sell: string, count: number, price_kind?: string, coverage?: string}} VenueSum */
 
 /**
  * One bar: `time` is its first millisecond, `minutes` how many minutes it sums; of `unknown` milliseconds of it nobody was told
@@ -103,7 +104,7 @@ export function prune(sums, from_ms) {
 }
 
 /** @typedef {{time: number, buy: number, sell: number, count: number}} Cell */
-/** @typedef {{symbol: string, total: number, cells: Cell[]}} HeatRow */
+/** @typedef {{symbol: string, total: number, cells: Cell[], venues: Set<string>}} HeatRow */
 
 /** What is counted of a sum: one side, or both. @typedef {'both' | 'buy' | 'sell'} Sided */
 
@@ -115,31 +116,41 @@ export function partOf({ buy, sell }, sided) {
 /**
  * The coins with the most liquidations of a day that ends then, hour by hour.
  *
- * @param {Iterable<Sum & {symbol: string}>} hours
+ * @param {Iterable<Sum & {symbol: string, venues?: VenueSum[]}>} hours
  * @param {number} now
  * @param {Sided} [sided]
- * @returns {{times: number[], rows: HeatRow[], most: number}} `most` is the largest cell's volume
+ * @param {string} [venue] the only one that is looked at; `''` for all
+ * @returns {{times: number[], rows: HeatRow[], most: number, venues: VenueSum[]}} `most` is the largest cell's volume, `venues`
+ *   one of the parts of each that there is
  */
-export function heat(hours, now, sided = 'both') {
+export function heat(hours, now, sided = 'both', venue = '') {
   const last = Math.floor(now / HOUR_MS) * HOUR_MS;
   const times = Array.from({ length: HEAT_HOURS }, (_, index) => last - (HEAT_HOURS - 1 - index) * HOUR_MS);
   /** @type {Map<string, HeatRow>} */
   const rows = new Map();
+  /** @type {Map<string, VenueSum>} */
+  const venues = new Map();
   let most = 0;
-  for (const { symbol, time_ms, buy, sell, count } of hours) {
+  for (const { symbol, time_ms, venues: parts = [], ...whole } of hours) {
     const index = (time_ms - times[0]) / HOUR_MS;
     if (!(index in times)) continue;
+    for (const part of parts) venues.set(part.venue, part);
+    const sum = venue ? parts.find((part) => part.venue === venue) : whole;
+    if (!sum) continue;
+    const { buy, sell, count } = sum;
     let row = rows.get(symbol);
     if (!row) {
-      row = { symbol, total: 0, cells: times.map((time) => ({ time, buy: 0, sell: 0, count: 0 })) };
+      row = { symbol, total: 0, cells: times.map((time) => ({ time, buy: 0, sell: 0, count: 0 })), venues: new Set() };
       rows.set(symbol, row);
     }
     row.cells[index] = { time: time_ms, buy: Number(buy), sell: Number(sell), count };
     row.total += partOf(row.cells[index], sided);
+    for (const part of parts) row.venues.add(part.venue);
   }
   const top = [...rows.values()].filter((row) => row.total > 0).sort(byTotal).slice(0, HEAT_COINS);
   for (const row of top) for (const cell of row.cells) most = Math.max(most, partOf(cell, sided));
-  return { times, rows: top, most };
+  const known = [...venues.values()].sort((a, b) => (a.venue < b.venue ? -1 : 1));
+  return { times, rows: top, most, venues: known };
 }
 
 /** The largest first, what is summed up last. @param {HeatRow} a @param {HeatRow} b */

@@ -8,7 +8,7 @@ import { at, bodyOf, byId, fill, h, tradersPath } from '../dom.js';
 import { clock, money, stamp } from '../format.js';
 import { explorerLink, lead } from '../feed/columns.js';
 import { address } from '../feed/forms.js';
-import { liquidated } from '../words.js';
+import { doubts, exactness, liquidated, venueName } from '../words.js';
 import { HOUR_MS, LEVELS, REST, atLeast, bought, cellWords, dollars, level, partOf } from './model.js';
 
 const DAY_MS = 86_400_000;
@@ -130,9 +130,11 @@ export function largestLine() {
       sided.textContent = `${arrow} ${text.replace(' liquidated', '')}`;
       sided.className = tone;
       sided.title = why;
-      value.textContent = dollars(row.notional);
+      value.textContent = `${exactness(doubts(row)).sign}${dollars(row.notional)}`;
       value.title = money(row.notional);
+      // Where an account is told, the venue's name leads to it.
       trader.write(row.address);
+      if (row.venue) trader.links[0].textContent = venueName(row.venue);
     },
   };
 }
@@ -154,8 +156,12 @@ export class HeatMap {
   /** @type {number | null} */
   #since = null;
 
+  /** Whether rows say whose they are, as several venues have some. */
+  #told = false;
+
   /** @param {ReturnType<typeof import('./model.js').heat>} map @param {import('./model.js').Sided} sided @param {number | null} since when anything is known, null where nobody knows */
-  show({ times, rows, most }, sided, since) {
+  show({ times, rows, most, venues }, sided, since) {
+    this.#told = venues.length > 1;
     this.#since = since;
     this.#sided = sided;
     if (this.#times !== times.join()) {
@@ -187,8 +193,14 @@ export class HeatMap {
   /** @param {{name: HTMLElement, cells: HTMLElement[], total: HTMLElement}} line @param {import('./model.js').HeatRow} row @param {number} most */
   #write(line, row, most) {
     const name = row.symbol === REST ? 'others' : row.symbol;
-    line.name.textContent = name;
-    line.name.title = row.symbol === REST ? 'coins that are too many to be told one by one' : name;
+    const venues = [...row.venues].sort().map(venueName);
+    // The same coin has other names elsewhere: a row of one venue says of which.
+    const alone = this.#told && venues.length === 1 && row.symbol !== REST ? venues[0] : '';
+    if (line.name.dataset.words !== `${name} ${alone}`) {
+      line.name.dataset.words = `${name} ${alone}`;
+      fill(line.name, name, alone && h('span', { class: 'heat-venue' }, alone));
+    }
+    line.name.title = row.symbol === REST ? 'coins that are too many to be told one by one' : [name, venues.join(', ')].filter(Boolean).join(': ');
     line.total.textContent = dollars(row.total);
     row.cells.forEach((cell, index) => {
       const volume = partOf(cell, this.#sided);

@@ -47,11 +47,12 @@ coins = ["BTC", "ETH", "SOL"]
 ${accountLines(stream)}`;
 }
 
-/** What sums up a feed. @param {string} stream @param {string} input @param {'takers' | 'liquidated'} counted */
+/** What sums up a feed. @param {string} stream @param {string | string[]} input @param {'takers' | 'liquidated'} counted */
 export function totalsLines(stream, input, counted) {
+  const several = Array.isArray(input) && input.length > 1;
   return `[transforms.${tomlKey(stream)}]
 kind = "totals"
-input = ${JSON.stringify(input)}
+${several ? 'inputs' : 'input'} = ${several ? `[${input.map((one) => JSON.stringify(one)).join(', ')}]` : JSON.stringify(String(input))}
 count = "${counted}"`;
 }
 
