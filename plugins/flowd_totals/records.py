@@ -113,8 +113,8 @@ class CoinHour:
 @frozen
 class Row:
     """One of the largest fills, trades or liquidations. `address` is the taker's, or who was
-    liquidated. `price_kind` is what the price is. What one account lost in one transaction is one row
-    of so many `fills`, which has the name and time of the first of them, and their average price.
+    liquidated; `price_kind` what the price is. What one account lost in one transaction is one row
+    of so many `fills`, with the name and time of the first of them, and their average price.
     """
 
     id: str
@@ -204,7 +204,7 @@ def row_of(value: Fill | Liquidation | Trade, address: str | None) -> Row:
         None if fill is None else fill.hash,
         "liquidated" if isinstance(value, Liquidation) else None if fill is None else fill.role,
         value.venue,
-        value.price_kind if isinstance(value, Liquidation) else "fill",
+        price_kind=value.price_kind if isinstance(value, Liquidation) else "fill",
     )
 
 
