@@ -443,8 +443,8 @@ def test_both_sides_of_a_bar_are_drawn_also_where_they_are_equal(page: Page, sit
     assert pixels(page, "buy", at)[1] == 0
     assert pixels(page, "sell-soft", at)[0] == 0
     legend = page.locator("#legend-volume").inner_text()
-    assert "Shorts ▲ 9K" in legend
-    assert "Longs ▼ 9K" in legend
+    assert "Shorts ▲ $9K" in legend
+    assert "Longs ▼ $9K" in legend
 
 
 def test_the_net_is_a_line_on_request_and_that_is_remembered(page: Page, site: Site) -> None:
@@ -528,11 +528,11 @@ def test_the_sums_say_that_they_are_lower_bounds(page: Page, site: Site) -> None
 
     assert "at least what is shown" in page.locator("#sampled .pop").inner_text()
     until(
-        lambda: page.locator("[data-fact=buy]").inner_text().startswith("▲ ≥ 10.12K"),
+        lambda: page.locator("[data-fact=buy]").inner_text().startswith("▲ ≥ $10.12K"),
         "the sum of the visible span",
     )
-    assert page.locator("[data-fact=sell]").inner_text().startswith("▼ ≥ 5.69K")
-    assert page.locator("[data-fact=net]").inner_text().startswith("≈ +4.43K")
+    assert page.locator("[data-fact=sell]").inner_text().startswith("▼ ≥ $5.69K")
+    assert page.locator("[data-fact=net]").inner_text().startswith("≈ +$4.43K")
 
 
 def test_the_same_span_a_day_earlier_is_a_line_beside(page: Page, site: Site) -> None:
@@ -552,7 +552,7 @@ def test_the_same_span_a_day_earlier_is_a_line_beside(page: Page, site: Site) ->
     wanted = (before - 10 * MINUTE_MS) // 1000 // width * width + 86_400
     line = "flowdChart.view.earlier[0].data().map((one) => [one.time, one.value])"
     until(lambda: [wanted, 2000] in page.evaluate(line), "the line of the day before")
-    until(lambda: "vs 2K" in page.locator("[data-fact=buy]").inner_text(), "its sum beside ours")
+    until(lambda: "vs $2K" in page.locator("[data-fact=buy]").inner_text(), "its sum beside ours")
 
 
 def test_the_day_before_goes_on_as_time_does(page: Page, site: Site) -> None:
@@ -1194,8 +1194,8 @@ def test_bars_are_filled_by_venue_where_there_are_several(page: Page, site: Site
     page.evaluate("flowdChart.ready()")
     agree(page, site, 7)
     legend = page.locator("#legend-volume").inner_text()
-    assert "Binance ▲ 4.5K ▼ 4K" in legend
-    assert "Bybit ▲ 4.5K ▼ 4K" in legend
+    assert "Binance ▲ $4.5K ▼ $4K" in legend
+    assert "Bybit ▲ $4.5K ▼ $4K" in legend
     until(
         lambda: page.locator("[data-fact=buy]").inner_text().startswith("▲ ≥≈ "),
         "the sum is a lower bound, and approximate",

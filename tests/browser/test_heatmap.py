@@ -208,7 +208,7 @@ def test_sides_scale_and_threshold_change_the_picture_and_the_address(
     page.fill("#least", "30")
     until(lambda: light(page, 10, 96_000) == empty, "what is below the threshold is not shown")
     assert light(page, 10, 95_000) > empty
-    assert page.inner_text("#least-words") == "from 314.57K"
+    assert page.inner_text("#least-words") == "from $314.57K"
     assert page.url.endswith("/heatmap/BTCUSDT?scale=linear&least=30")
     page.reload()
     page.evaluate("flowdHeatmap.ready()")
@@ -225,7 +225,7 @@ def test_the_crosshair_says_price_time_density_and_distance(page: Page, site: Si
 
     page.wait_for_selector("#readout:not([hidden])")
     text = page.inner_text("#readout")
-    assert "▼ longs about 1M" in text
+    assert "▼ longs about $1M" in text
     assert "▲ shorts nothing" in text
     assert "% from the price then" in text
     assert time.strftime("%H:%M", time.gmtime(FIRST_MS / 1000 + 3000)) in text
@@ -241,13 +241,13 @@ def test_the_crosshair_says_price_time_density_and_distance(page: Page, site: Si
 
 def test_a_live_map_is_the_profile_and_the_newest_column(page: Page, site: Site) -> None:
     site.open(page)
-    assert page.inner_text("#fact-longs") == "1.11M"
+    assert page.inner_text("#fact-longs") == "$1.11M"
     dark = light(page, COLUMNS, 98_000)
 
     levels = [level(98_000, long=4_000_000), level(105_000, short=1_048_576)]
     site.tell("heatmap", told(levels=levels, mark_price="101000", time_ms=NOW_MS + 2000))
 
-    until(lambda: page.inner_text("#fact-longs") == "4M", "the sum is the new one")
+    until(lambda: page.inner_text("#fact-longs") == "$4M", "the sum is the new one")
     assert page.inner_text("#fact-mark") == "101,000.00"
     until(lambda: light(page, COLUMNS, 98_000) > dark, "the column is the new one")
     assert light(page, 10, 98_000) <= dark, "the past stays"
@@ -484,7 +484,7 @@ def test_the_score_is_in_sight_and_what_it_rests_on_one_click_away(page: Page, s
     assert "+4 of 100 ranks, 95% sure between +1 and +7" in words
     assert "5,210 liquidations since" in words
     assert "10x 40%, 20x 60%" in words
-    assert "5K a position" in words
+    assert "$5K a position" in words
     assert "as of 2024-10-24" in words
     page.click("#map")
     assert page.locator(".map-pop").is_hidden()
@@ -514,7 +514,7 @@ def test_of_two_maps_of_a_symbol_the_chosen_one_is_followed_live(page: Page, sit
         levels = [level(98_000, long=4_000_000 if source == "observed" else 9)]
         site.tell(name, told("ETHUSDT", source=source, levels=levels, time_ms=NOW_MS + 2000))
 
-    until(lambda: page.inner_text("#fact-longs") == "4M", "it is the new one")
+    until(lambda: page.inner_text("#fact-longs") == "$4M", "it is the new one")
     assert not [url for url in asked if "/api/v1/heatmap" in url], "nobody polls"
 
 

@@ -4,7 +4,7 @@ import { beforeEach, test } from 'node:test';
 import { Alerts, LINES_MAX } from '../static/chart/alerts.js';
 import { MARKS_MAX, Marks } from '../static/chart/marks.js';
 import { placeOf } from '../static/chart/paint.js';
-import { sinceWords } from '../static/chart/words.js';
+import { amount, signed, sinceWords } from '../static/chart/words.js';
 import * as zone from '../static/chart/zone.js';
 
 const NOW_MS = Date.UTC(2026, 6, 1, 12);
@@ -222,4 +222,9 @@ test('words about hatched times lie on no others, and on the logo only where the
   assert.equal(placeOf([0, 500], 200, [[420, 480]]), 210, 'beside the words about the gap');
   assert.equal(placeOf([400, 500], 60, [[420, 480]]), null, 'rather none than over others');
   assert.equal(placeOf([100, 300], 60, [[0, 100], [300, 400]]), 200, 'what only touches it takes nothing');
+});
+
+test('amounts are dollars, as on every other page, and a difference has its sign before them', () => {
+  assert.deepEqual([8_310_000, 0].map(amount), ['$8.31M', '$0.00']);
+  assert.deepEqual(['5000', '-693', '0', '-0.001'].map(signed), ['+$5K', '−$693.00', '$0.00', '$0.00']);
 });

@@ -203,6 +203,6 @@ test('what was let go of is told no more', async () => {
 test('which part is drawn is told in a few words', () => {
   const before = Date.UTC(2026, 10, 27, 12);
   assert.equal(partly({ before, from: before, least: 0 }), 'since 27 Nov 12:00 only');
-  assert.equal(partly({ before, from: null, least: 20_000 }), 'before 27 Nov 12:00 those of 20K and more');
-  assert.equal(partly({ before, from: before - 86_400_000, least: 20_000 }), 'since 26 Nov 12:00 only, before 27 Nov 12:00 those of 20K and more');
+  assert.equal(partly({ before, from: null, least: 20_000 }), 'before 27 Nov 12:00 those of $20K and more');
+  assert.equal(partly({ before, from: before - 86_400_000, least: 20_000 }), 'since 26 Nov 12:00 only, before 27 Nov 12:00 those of $20K and more');
 });

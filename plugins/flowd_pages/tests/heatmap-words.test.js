@@ -24,14 +24,14 @@ test('the readout tells what is known of a place, and no more', () => {
   const now = { mark: 115, sums: { long: [], short: [{ price: 118, sum: 2500 }] } };
 
   const past = readout(made, { time: START + 1, price: 112 }, now);
-  assert.deepEqual([past.price, past.longs, past.shorts, past.distance, past.between], ['112.00', 'nothing', 'about 2.00', '+0.90% from the price then', '']);
+  assert.deepEqual([past.price, past.longs, past.shorts, past.distance, past.between], ['112.00', 'nothing', 'about $2.00', '+0.90% from the price then', '']);
   const hole = readout(made, { time: START + 2.5 * MINUTES, price: 112 }, now);
   assert.deepEqual([hole.longs, hole.shorts, hole.distance, hole.note], ['–', '–', '', 'nothing is known of this time']);
   assert.equal(readout(made, { time: START + MINUTES, price: 112 }, now).note, 'open interest was missing');
   const newest = readout(made, { time: START + 3.5 * MINUTES, price: 119 }, now);
-  assert.deepEqual([newest.distance, newest.between], ['+3.48% from the mark', '2.5K of shorts before it']);
+  assert.deepEqual([newest.distance, newest.between], ['+3.48% from the mark', '$2.5K of shorts before it']);
   const beside = readout(made, { time: made.end, price: 119 }, now);
-  assert.deepEqual([beside.time, beside.longs, beside.between, beside.note], ['now', 'nothing', '2.5K of shorts before it', '']);
+  assert.deepEqual([beside.time, beside.longs, beside.between, beside.note], ['now', 'nothing', '$2.5K of shorts before it', '']);
 });
 
 test('a map says what kind it is, since when or how much of it is known', () => {
@@ -67,7 +67,7 @@ test('what a model is set to is told as it is, and nothing where that is not kno
 
   const told = Object.fromEntries(parameters(snapshot, model));
   assert.equal(told['Leverage, assumed'], '10x 25%, 20x 75%');
-  assert.match(told['Size, assumed'], /^5K a position/);
+  assert.match(told['Size, assumed'], /^\$5K a position/);
   assert.equal(told['Margin brackets'], 'as of 2024-10-24');
   assert.match(told['Lets go of'], /^positions after 30 d; half of what is open is taken to be turned over in 2 h$/);
   assert.match(Object.fromEntries(parameters(snapshot, { ...model, brackets_assumed: true }))['Margin brackets'], /^assumed/);

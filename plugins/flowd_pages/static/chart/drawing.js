@@ -5,7 +5,7 @@
  */
 
 import { byId, fill, h, remember, remembered } from '../dom.js';
-import { short } from '../format.js';
+import { dollars } from '../format.js';
 import { DOUBTS } from '../words.js';
 import { COMPARISONS, whyNot } from './model.js';
 import { AlertLines } from './lines.js';
@@ -237,7 +237,7 @@ export class Drawing {
     if (shown) words.push(`close ${shown.text}${shown.incomplete ? `, ${DOUBTS.incomplete.word}` : ''}`);
     const why = this.#known.timeline.why(time);
     const none = why === 'gap' ? 'no data' : why === 'before' ? 'not known' : 'none';
-    words.push(bar ? `shorts ${short(bar.buy)}, longs ${short(bar.sell)}, ${bar.count} orders${bar.incomplete ? `, ${DOUBTS.incomplete.word}` : ''}` : none);
+    words.push(bar ? `shorts ${dollars(bar.buy)}, longs ${dollars(bar.sell)}, ${bar.count} orders${bar.incomplete ? `, ${DOUBTS.incomplete.word}` : ''}` : none);
     byId('spoken').textContent = words.join(', ');
   }
 

@@ -5,7 +5,7 @@
  */
 
 import { byId, fill, h } from '../dom.js';
-import { short } from '../format.js';
+import { dollars } from '../format.js';
 
 /** What can be a symbol; not all of them are ASCII. */
 export const SYMBOL = /^[\p{L}\p{N}_:@#-]{1,40}$/u;
@@ -55,7 +55,7 @@ export function symbolSearch({ load, open, symbol }) {
       );
     fill(
       list,
-      ...found.map((one, index) => option(one.symbol, one.total ? `${short(one.total.toFixed(2))} today` : '', index)),
+      ...found.map((one, index) => option(one.symbol, one.total ? `${dollars(one.total.toFixed(2))} today` : '', index)),
       ...extra.map((name) => option(name, 'open', found.length)),
       !offered.length && h('li', { class: 'hint' }, hint || (text ? TOO_ODD : 'No symbols are known yet; type one.')),
     );

@@ -4,7 +4,7 @@
  * @module chart/view
  */
 
-import { grouped, short } from '../format.js';
+import { dollars, grouped } from '../format.js';
 import { LiquidationBars } from './bars.js';
 import { titleOf } from './kept.js';
 import { Plot } from './model.js';
@@ -79,7 +79,7 @@ export class View {
     this.markers = this.candles ? library.createSeriesMarkers(this.candles, [], { autoScale: false }) : null;
     this.bars = new LiquidationBars(this.colours);
     /** @type {import('lightweight-charts').PriceFormatCustom} */
-    const priceFormat = { type: 'custom', formatter: (/** @type {number} */ value) => short(this.bars.amount(value).toFixed(2)), minMove: 0.01 };
+    const priceFormat = { type: 'custom', formatter: (/** @type {number} */ value) => dollars(this.bars.amount(value).toFixed(2)), minMove: 0.01 };
     this.volume = this.chart.addCustomSeries(
       /** @type {any} */ (this.bars),
       {

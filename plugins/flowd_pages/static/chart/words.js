@@ -5,7 +5,7 @@
  */
 
 import { h } from '../dom.js';
-import { change, count, moment, price, short, side, stamp } from '../format.js';
+import { change, count, dollars, moment, price, short, side, stamp } from '../format.js';
 import { venueName } from '../words.js';
 import { venueColour } from './bars.js';
 import { current } from './zone.js';
@@ -60,16 +60,15 @@ inputs = ${JSON.stringify(inputs).replaceAll('","', '", "')}`;
 export const days = (seconds) => (seconds === 86_400 ? '24 hours' : `${seconds / 86_400} days`);
 
 /** @param {number} value */
-export const amount = (value) => short(value.toFixed(2));
+export const amount = (value) => dollars(value.toFixed(2));
 
 /** A place that is kept for what is not known yet. */
 export const ghost = () => h('span', { class: 'skeleton w-6' });
 
-/** `+5K`, `−693.00`. @param {string} text */
+/** `+$5K`, `−$693.00`. @param {string} text */
 export function signed(text) {
-  const words = short(text);
-  if (words.startsWith('-')) return `−${words.slice(1)}`;
-  return words === '0.00' ? words : `+${words}`;
+  const words = dollars(text);
+  return words.startsWith('−') || words === '$0.00' ? words : `+${words}`;
 }
 
 /** How many decimals a number is written with. @param {string} text */
@@ -133,7 +132,7 @@ export function barWords(timeline, time, daily) {
 /** What a bar has of one venue, beside the colour that it has where bars are split. @param {string[]} venues @param {import('./model.js').Part} part */
 function venue(venues, { venue, buy, sell }) {
   const square = h('b', { class: venueColour(venues, venue), 'aria-hidden': 'true' }, '■ ');
-  return h('span', {}, square, h('span', { class: 'key' }, `${venueName(venue)} `), `▲ ${short(buy)} ▼ ${short(sell)}`);
+  return h('span', {}, square, h('span', { class: 'key' }, `${venueName(venue)} `), `▲ ${dollars(buy)} ▼ ${dollars(sell)}`);
 }
 
 /** A bar's time, in the zone that was chosen; a day's is UTC's. @param {number} ms @param {boolean} daily */
@@ -148,6 +147,6 @@ export function sinceWords(ms, now, daily = false) {
 /** @param {'BUY' | 'SELL'} which @param {string} name @param {string} text */
 function sided(which, name, text) {
   const { arrow, tone } = side(which);
-  const value = h('span', { class: tone }, h('b', { 'aria-hidden': 'true' }, arrow), ` ${short(text)}`);
+  const value = h('span', { class: tone }, h('b', { 'aria-hidden': 'true' }, arrow), ` ${dollars(text)}`);
   return h('span', { title: `${name} liquidated` }, h('span', { class: 'key' }, `${name} `), value);
 }

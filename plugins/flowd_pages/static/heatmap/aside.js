@@ -4,7 +4,7 @@
  * @module heatmap/aside
  */
 
-import { short } from '../format.js';
+import { dollars } from '../format.js';
 import { yOf } from './view.js';
 
 /** @typedef {import('./view.js').Box} Box */
@@ -81,7 +81,7 @@ function drawSum(context, steps, before, name, all, view, box, colours) {
   context.strokeStyle = name === 'long' ? colours.sell : colours.buy;
   context.stroke(line);
   context.setLineDash([]);
-  const text = `${name === 'long' ? '▼' : '▲'} ${short(sum.toFixed(0))}`;
+  const text = `${name === 'long' ? '▼' : '▲'} ${dollars(sum.toFixed(0))}`;
   const [right, y] = [box.left + box.width - 4, name === 'long' ? box.top + box.height - 10 : box.top + 10];
   context.textAlign = 'right';
   context.textBaseline = 'middle';

@@ -147,7 +147,7 @@ class HeatmapPage {
     const { tones } = this.stage;
     tones.ramp(/** @type {HTMLCanvasElement} */ (byId('ramp')));
     const { least, bright } = tones;
-    const text = least > 0 ? `from ${amount(least)}` : 'from 0';
+    const text = least > 0 ? `from ${amount(least)}` : 'from $0';
     fill(byId('least-words'), text);
     this.#least.setAttribute('aria-valuetext', text);
     fill(byId('most-words'), bright > 1 ? `≥ ${amount(Number(density(bright).toPrecision(2)))}` : NOTHING);

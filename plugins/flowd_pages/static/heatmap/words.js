@@ -5,7 +5,7 @@
  */
 
 import { byId, fill, h } from '../dom.js';
-import { NOTHING, change, count, level, short, span, stamp } from '../format.js';
+import { NOTHING, change, count, dollars, level, span, stamp } from '../format.js';
 import { between } from './profile.js';
 import { BLIND, UNKNOWN, density } from './picture.js';
 
@@ -33,12 +33,12 @@ export function priced(value) {
 
 /** An amount of money, shortly. @param {number} value */
 export function amount(value) {
-  return short(value.toFixed(2));
+  return dollars(value.toFixed(2));
 }
 
 /** A density out of a picture, which tells it in steps of 9 %. @param {number} code */
 export function about(code) {
-  return code ? `about ${short(Number(density(code).toPrecision(2)).toFixed(2))}` : 'nothing';
+  return code ? `about ${dollars(Number(density(code).toPrecision(2)).toFixed(2))}` : 'nothing';
 }
 
 /**
