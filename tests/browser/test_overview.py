@@ -109,13 +109,16 @@ def test_sums_stand_by_window_and_side_and_say_since_when(page: Page, make: Make
 
     assert [row[0] for row in rows] == ["1h", "4h", "12h", "24h"]
     for row in rows:
-        assert row[1:6] == ["$3K", "$1K", "≥$4K", "2", NOTHING]
+        assert row[1:6] == ["≥$3K", "≥$1K", "≥$4K", "≥2", NOTHING]
         words = row[6].removeprefix("since ")
         assert time.strftime("%H:%M", began) <= words <= time.strftime("%H:%M", time.gmtime()), (
             "what was before the daemon is not called nothing"
         )
     assert "Binance" in page.inner_text("#sums-words")
-    assert "only some of its liquidations" in page.inner_text("#sums-words"), "not on hover only"
+    words = page.inner_text("#sums-words")
+    assert "Binance tells only some of its liquidations" in words, "not on hover only"
+    facts = [page.inner_text(f"#fact-{name}") for name in ("total", "shorts", "longs", "orders")]
+    assert facts == ["≥$4K", "≥$3K", "≥$1K", "≥2"], "a side of a lower bound is one too"
 
 
 def test_of_several_venues_each_has_its_part(page: Page, make: Make) -> None:
@@ -127,6 +130,8 @@ def test_of_several_venues_each_has_its_part(page: Page, make: Make) -> None:
 
     assert [row[0] for row in rows[:3]] == ["1h", "Binance", "Hyperliquid"]
     assert [row[3] for row in rows[:3]] == ["≥$3.5K", "≥$3K", "$500.00"]
+    words = page.inner_text("#sums-words")
+    assert "Binance tells only some of its liquidations" in words, "the other tells all"
 
 
 def test_the_window_is_chosen_once_and_stands_in_the_address(page: Page, make: Make) -> None:

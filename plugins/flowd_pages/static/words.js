@@ -35,11 +35,32 @@ export const COUNTED = {
   liquidations: 'each order or fill once, not who took it over',
 };
 
-/** What makes a sum less than exact, and why. */
+/** Venues in a row: `Binance`, `Binance and OKX`, `Binance, Bybit and OKX`. @param {string[]} venues */
+function listed(venues) {
+  const names = venues.map(venueName);
+  return names.length > 1 ? `${names.slice(0, -1).join(', ')} and ${names.at(-1)}` : names.join('');
+}
+
+/** Who tells it so, and the words for one or several: without a name where nobody knows whose they are. @param {string[]} venues @param {string} one @param {string} several */
+const tell = (venues, one, several) => `${listed(venues) || 'The exchange'} ${venues.length > 1 ? several : one}`;
+
+/**
+ * What makes a sum less than exact, and why. Of a sum of several venues only those are named that are to blame.
+ *
+ * @type {Record<'lower_bound' | 'approximate' | 'incomplete', {word: string, sign: string, why: (venues: string[]) => string}>}
+ */
 export const DOUBTS = {
-  lower_bound: { word: 'lower bound', sign: '≥', why: 'The exchange tells only some of its liquidations, so the sum is at least this.' },
-  approximate: { word: 'approximate', sign: '≈', why: 'The exchange tells another price than what was paid, so the sum is about this.' },
-  incomplete: { word: 'incomplete', sign: '≥', why: 'Its source was away for a part of the time, so something may be missing.' },
+  lower_bound: {
+    word: 'lower bound',
+    sign: '≥',
+    why: (venues) => `${tell(venues, 'tells only some of its liquidations', 'tell only some of their liquidations')}, so the sum is at least this.`,
+  },
+  approximate: {
+    word: 'approximate',
+    sign: '≈',
+    why: (venues) => `${tell(venues, 'tells', 'tell')} another price than what was paid, so the sum is about this.`,
+  },
+  incomplete: { word: 'incomplete', sign: '≥', why: () => 'Its source was away for a part of the time, so something may be missing.' },
 };
 
 /** @typedef {keyof typeof DOUBTS} Doubt */
@@ -47,18 +68,23 @@ export const DOUBTS = {
 /**
  * How exact a sum is. Without any doubt it is `exact`: say so only of what was counted whole.
  *
- * @param {Partial<Record<Doubt, unknown>>} sum
+ * @param {Partial<Record<Doubt, unknown>> & {venues?: Record<string, Partial<Record<Doubt, unknown>>>}} sum `venues` where its parts are known
  * @returns {{exact: boolean, words: string, sign: string, why: string}} `sign` stands before the sum: `≥`, `≈` or nothing
  */
 export function exactness(sum) {
-  const found = /** @type {Doubt[]} */ (Object.keys(DOUBTS)).filter((doubt) => sum[doubt]).map((doubt) => DOUBTS[doubt]);
+  const names = /** @type {Doubt[]} */ (Object.keys(DOUBTS)).filter((doubt) => sum[doubt]);
+  const found = names.map((doubt) => DOUBTS[doubt]);
+  const venues = Object.entries(sum.venues ?? {});
   return {
     exact: found.length === 0,
     words: found.length === 0 ? 'exact' : found.map(({ word }) => word).join(', '),
     sign: [...new Set(found.map(({ sign }) => sign))].join(''),
-    why: found.map(({ why }) => why).join(' '),
+    why: names.map((doubt) => DOUBTS[doubt].why(venues.filter(([, part]) => part[doubt]).map(([venue]) => venue))).join(' '),
   };
 }
+
+/** The sign before a count of orders, which is exact also where prices are not: `≥` or nothing. @param {Partial<Record<Doubt, unknown>>} sum */
+export const atLeast = (sum) => (exactness(sum).sign.includes('≥') ? '≥' : '');
 
 /** What a record's price is, where that is not what was paid. @type {Record<string, string>} */
 export const PRICE_KINDS = {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { doubts, exactness, liquidated, since, traded, when } from '../static/words.js';
+import { atLeast, doubts, exactness, liquidated, since, traded, when } from '../static/words.js';
 
 const NOW = Date.UTC(2023, 10, 14, 22, 13, 21);
 const HOUR = 3_600_000;
@@ -22,6 +22,21 @@ test('a sum is exact only where nothing is in doubt', () => {
   const both = exactness({ approximate: true, lower_bound: true });
   assert.deepEqual([both.exact, both.words, both.sign], [false, 'lower bound, approximate', '≥≈']);
   assert.match(both.why, /at least this.*about this/);
+});
+
+test('who tells only some, or another price, is named, and nobody else', () => {
+  const [some, all, about] = [{ lower_bound: true }, {}, { approximate: true }];
+  const why = (/** @type {any} */ sum) => exactness(sum).why;
+  assert.equal(why({ ...some, venues: { binance: some, hyperliquid: all } }), 'Binance tells only some of its liquidations, so the sum is at least this.');
+  assert.match(why({ ...some, venues: { binance: some, bybit: all, okx: some } }), /^Binance and OKX tell only some of their liquidations, /);
+  assert.match(why({ ...some, venues: { binance: some, dydx: some, okx: some } }), /^Binance, Dydx and OKX tell /);
+  assert.equal(why({ ...some, ...about, venues: { binance: some, bybit: about } }).match(/\. Bybit tells another price/)?.length, 1);
+  assert.match(why(some), /^The exchange tells only some/, 'nobody knows whose it is');
+  assert.match(why({ ...some, venues: { hyperliquid: all } }), /^The exchange tells only some/, 'it is in none of the venues');
+});
+
+test('orders are counted exactly also where prices are not', () => {
+  assert.deepEqual([{ lower_bound: true }, { incomplete: true }, { approximate: true }, {}].map(atLeast), ['≥', '≥', '', '']);
 });
 
 test('a record says itself what it leaves in doubt', () => {

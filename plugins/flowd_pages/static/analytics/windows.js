@@ -102,7 +102,8 @@ export class Windows {
   #words() {
     const longest = this.said.windows.at(-1);
     const { since_ms, time_ms } = this.said;
-    const { exact, why } = exactness(longest ?? {});
+    const own = this.venue && longest?.venues?.[this.venue];
+    const { exact, why } = exactness(own ? { ...own, venues: { [this.venue]: own } } : longest ?? {});
     const venues = this.said.venues.filter((/** @type {any} */ one) => !this.venue || one.venue === this.venue);
     const from = venues.map((/** @type {any} */ one) => `${venueName(one.venue)} ${since(one.since_ms, time_ms)}`).join(', ');
     const filling = this.said.filling ? 'More of the past is still being filled in.' : '';

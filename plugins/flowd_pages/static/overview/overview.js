@@ -12,7 +12,7 @@ import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, count, dollars, plus, span } from '../format.js';
 import { Sorting, Table } from '../rows.js';
 import { connectionBadge, themeButton } from '../shell.js';
-import { exactness, venueName } from '../words.js';
+import { atLeast, exactness, venueName } from '../words.js';
 import { Kept, WINDOWS, againstUsual, eventOf, found, knownFrom, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, widthMs } from './model.js';
 import { Prices } from './prices.js';
 import { amount, eventRow, moverRow, sumRow, symbolRow, venueRow } from './tables.js';
@@ -239,15 +239,16 @@ class OverviewPage {
 
   #drawFacts() {
     const sum = this.#sum(this.window);
-    amount(byId('fact-total'), sum && plus(sum.buy, sum.sell), sum ? exactness(sum).sign : '');
+    const sign = sum ? exactness(sum).sign : '';
+    amount(byId('fact-total'), sum && plus(sum.buy, sum.sell), sign);
     write(byId('fact-since'), sum ? this.#known(sum) : '');
-    amount(byId('fact-shorts'), sum?.buy);
-    amount(byId('fact-longs'), sum?.sell);
+    amount(byId('fact-shorts'), sum?.buy, sign);
+    amount(byId('fact-longs'), sum?.sell, sign);
     const total = totalOf(sum);
     const share = (/** @type {any} */ part) => (total > 0 ? `${Math.round((Number(part) / total) * 100)}%` : '');
     write(byId('share-shorts'), sum ? share(sum.buy) : '');
     write(byId('share-longs'), sum ? share(sum.sell) : '');
-    write(byId('fact-orders'), sum ? count(sum.count) : NOTHING);
+    write(byId('fact-orders'), sum ? atLeast(sum) + count(sum.count) : NOTHING);
     write(byId('fact-usual'), againstUsual(sum) || NOTHING);
     write(byId('usual-over'), sum?.usual ? `of ${dollars(sum.usual)}, over ${span(sum.usual_over_ms)} before` : sum ? 'not known yet' : '');
   }

@@ -7,7 +7,7 @@
 import { at, h, tradersPath } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { NOTHING, change, clock, count, dollars, money, moment, plus, price } from '../format.js';
-import { exactness, liquidated, since, venueName } from '../words.js';
+import { atLeast, exactness, liquidated, since, venueName } from '../words.js';
 import { againstUsual, weight } from './model.js';
 
 /** @typedef {import('../rows.js').Row} Row */
@@ -31,10 +31,11 @@ export function sumRow(_) {
     write({ label, venue, sum, known: words }) {
       element.classList.toggle('of-venue', venue);
       write(name, label);
-      amount(shorts, sum.buy);
-      amount(longs, sum.sell);
-      amount(both, plus(sum.buy, sum.sell), exactness(sum).sign);
-      write(orders, count(sum.count));
+      const { sign } = exactness(sum);
+      amount(shorts, sum.buy, sign);
+      amount(longs, sum.sell, sign);
+      amount(both, plus(sum.buy, sum.sell), sign);
+      write(orders, atLeast(sum) + count(sum.count));
       write(usual, venue ? '' : againstUsual(sum) || NOTHING);
       write(known, words);
     },
@@ -48,9 +49,10 @@ export function symbolRow(symbol) {
   return {
     element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, link), shorts, longs, both, usual, venues),
     write({ sum }) {
-      amount(shorts, sum.buy);
-      amount(longs, sum.sell);
-      amount(both, plus(sum.buy, sum.sell), exactness(sum).sign);
+      const { sign } = exactness(sum);
+      amount(shorts, sum.buy, sign);
+      amount(longs, sum.sell, sign);
+      amount(both, plus(sum.buy, sum.sell), sign);
       write(usual, againstUsual(sum) || NOTHING);
       write(venues, Object.keys(sum.venues ?? {}).map(venueName).join(', ') || NOTHING);
     },
