@@ -190,6 +190,14 @@ def test_sums_of_several_venues_name_them_and_can_be_taken_apart(page: Page, hou
     assert "at least this" not in page.inner_text("#heat-words")
 
 
+def test_sums_without_a_venue_are_said_beside_those_of_venues(page: Page, house: House) -> None:
+    house.say({"notional": "100"}, {"notional": "40", "venue": ""})
+    house.open(page)
+
+    words = "$40.00 of the last 24h was filled in without venues, and is in no venue's sum."
+    until(lambda: words in page.inner_text("#windows-words"), "what no venue has")
+
+
 def test_an_outage_is_marked_and_sums_are_not_called_exact_after_it(
     page: Page, house: House
 ) -> None:

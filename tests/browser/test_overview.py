@@ -134,6 +134,18 @@ def test_of_several_venues_each_has_its_part(page: Page, make: Make) -> None:
     assert "Binance tells only some of its liquidations" in words, "the other tells all"
 
 
+def test_what_is_of_no_known_venue_is_a_part_of_its_own(page: Page, make: Make) -> None:
+    house = make()
+    house.say({"notional": "3000"}, {"notional": "500", "venue": ""})
+    house.open(page)
+
+    rows = shown(page, "sums", "1h")
+
+    assert [row[0] for row in rows[:3]] == ["1h", "Binance", "Venue not known"]
+    assert [row[3] for row in rows[:3]] == ["≥$3.5K", "≥$3K", "≥$500.00"], "parts are the whole"
+    assert rows[2][6] == "filled in without venues"
+
+
 def test_the_window_is_chosen_once_and_stands_in_the_address(page: Page, make: Make) -> None:
     house = make()
     house.say({"notional": "1000"}, {"notional": "9000", "ago_ms": 2 * HOUR_MS})

@@ -26,6 +26,8 @@ import trio
 import trio.testing
 import trustme
 from attrs import evolve
+from flowd_liquidations import timeframe
+from flowd_liquidations.answer import read
 from flowd_simulator.binance import Addresses, Binance
 from flowd_simulator.binance.control import Subscriptions, answer
 from flowd_simulator.candles import Candle
@@ -1370,6 +1372,10 @@ async def test_the_past_of_liquidations_is_what_the_stream_told(autojump_clock):
             summed_up = sum(Decimal(bar[f"{side}_volume"]) for bar in found["data"])
             assert float(summed_up) == pytest.approx(float(told[side.upper()]), rel=0.3)
         assert found["gaps"] == []
+        for bar in read(json.dumps(found).encode(), timeframe.parse(found["timeframe"])).bars:
+            (part,) = bar.venues
+            assert (part.venue, part.price_kind, part.coverage) == ("binance", "fill", "sampled")
+            assert (part.buy, part.sell, part.count) == (bar.buy, bar.sell, bar.count)
     assert len(inside) > 20
     ((first, last),) = day["gaps"]
     assert first == began_ms - 2 * 86_400_000

@@ -123,3 +123,11 @@ test('what is not known comes last in both orders', () => {
   assert.deepEqual(sorted(items, (item) => item.n, true).map(({ n }) => n), [5, 2, null]);
   assert.deepEqual(sorted(items, (item) => item.n, false).map(({ n }) => n), [2, 5, null]);
 });
+
+test('what is in no venue\'s sum is the rest, to the cent, and nothing where they are the whole', () => {
+  const part = { buy: '100.10', sell: '0', count: 1 };
+  const sum = { buy: '100.15', sell: '3', count: 3, lower_bound: true, approximate: false, venues: { binance: part } };
+  assert.deepEqual(model.unnamed(sum), { buy: '0.05', sell: '3', count: 2, lower_bound: true, approximate: false });
+  assert.equal(model.unnamed({ ...part, venues: { binance: part } }), null);
+  assert.equal(model.unnamed({ ...part, count: 2 })?.count, 2, 'nobody knows any venue');
+});

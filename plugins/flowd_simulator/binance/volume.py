@@ -51,15 +51,7 @@ class Volume:
                 if first_ms <= minute_ms < end_ms:
                     opened = opening(timeframe, minute_ms)
                     bars[opened] = _added(bars.get(opened, NOTHING), sums)
-        data = [
-            {
-                "timestamp_ms": time_ms,
-                "buy_volume": f"{buy:f}",
-                "sell_volume": f"{sell:f}",
-                "count": count,
-            }
-            for time_ms, (buy, sell, count) in sorted(bars.items())
-        ]
+        data = [_bar(time_ms, *sums) for time_ms, sums in sorted(bars.items())]
         return {
             "symbol": symbol,
             "timeframe": timeframe,
@@ -94,6 +86,24 @@ class Volume:
             sums = (order.notional, ZERO, 1) if order.side == "BUY" else (ZERO, order.notional, 1)
             minutes[minute_ms] = _added(minutes.get(minute_ms, NOTHING), sums)
         return found
+
+
+def _bar(time_ms: int, buy: Decimal, sell: Decimal, count: int) -> dict[str, object]:
+    """One bar, all of it this exchange's, which tells only some of its orders."""
+    part = {
+        "buy": f"{buy:f}",
+        "sell": f"{sell:f}",
+        "count": count,
+        "price_kind": "fill",
+        "coverage": "sampled",
+    }
+    return {
+        "timestamp_ms": time_ms,
+        "buy_volume": part["buy"],
+        "sell_volume": part["sell"],
+        "count": count,
+        "venues": {"binance": part},
+    }
 
 
 def _added(one: Sums, other: Sums) -> Sums:

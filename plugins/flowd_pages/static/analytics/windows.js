@@ -7,8 +7,8 @@
 import { ask } from '../chart/data.js';
 import { at, byId, fill, h } from '../dom.js';
 import { write } from '../feed/facts.js';
-import { NOTHING, plus } from '../format.js';
-import { againstUsual, found, ratioOf, sumLines } from '../overview/model.js';
+import { NOTHING, dollars, plus } from '../format.js';
+import { againstUsual, found, ratioOf, sumLines, unnamed } from '../overview/model.js';
 import { amount } from '../overview/tables.js';
 import { Sorting, Table } from '../rows.js';
 import { exactness, since, venueName } from '../words.js';
@@ -108,7 +108,9 @@ export class Windows {
     const from = venues.map((/** @type {any} */ one) => `${venueName(one.venue)} ${since(one.since_ms, time_ms)}`).join(', ');
     const filling = this.said.filling ? 'More of the past is still being filled in.' : '';
     const partly = longest && since_ms > longest.start_ms ? 'What was before is not known, and no zero.' : '';
-    write(byId('windows-words'), since_ms === null ? '' : [`${from}.`, filling, partly, exact ? '' : why].filter(Boolean).join(' '));
+    const rest = longest && unnamed(longest);
+    const nobody = rest ? `${dollars(plus(rest.buy, rest.sell))} of the last ${longest.window} was filled in without venues, and is in no venue's sum.` : '';
+    write(byId('windows-words'), since_ms === null ? '' : [`${from}.`, filling, partly, exact ? '' : why, nobody].filter(Boolean).join(' '));
   }
 
   /** @param {string} symbol @returns {import('../rows.js').Row} */

@@ -5,6 +5,7 @@
  */
 
 import { keyOf, merged } from '../feed/groups.js';
+import { minus } from '../format.js';
 import { chartSymbol, since, venueName } from '../words.js';
 
 /** The windows that can be chosen. */
@@ -87,6 +88,21 @@ export function sumLines(has) {
     !has.volume && `[transforms.${volume}]\nkind = "liquidation-volume"\ninput = ${JSON.stringify(input)}`,
     !has.windows && `[sinks.charts]\nkind = "liquidation-websocket"\norders = ${JSON.stringify(input)}\nvolume = ${JSON.stringify(volume)}`,
   ].filter(Boolean).join('\n\n');
+}
+
+/**
+ * What of a sum is in no venue's: what came from elsewhere without them. So the parts and this are the whole.
+ *
+ * @param {Sum} sum
+ * @returns {Sum | null} null where there is none
+ */
+export function unnamed(sum) {
+  const rest = Object.values(sum.venues ?? {}).reduce(
+    ({ buy, sell, count }, part) => ({ buy: minus(buy, part.buy), sell: minus(sell, part.sell), count: count - part.count }),
+    { buy: sum.buy, sell: sum.sell, count: sum.count },
+  );
+  // How exact it is nobody knows better than of all.
+  return rest.count > 0 ? { ...rest, lower_bound: sum.lower_bound, approximate: sum.approximate } : null;
 }
 
 /** How many times the usual something is, `×3.2`; `''` where nobody knows. @param {Sum | undefined} sum */

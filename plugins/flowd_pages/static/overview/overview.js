@@ -13,7 +13,7 @@ import { NOTHING, count, dollars, plus, span } from '../format.js';
 import { Sorting, Table } from '../rows.js';
 import { connectionBadge, themeButton } from '../shell.js';
 import { atLeast, exactness, venueName } from '../words.js';
-import { Kept, WINDOWS, againstUsual, eventOf, found, knownFrom, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, widthMs } from './model.js';
+import { Kept, WINDOWS, againstUsual, eventOf, found, knownFrom, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, unnamed, widthMs } from './model.js';
 import { Prices } from './prices.js';
 import { amount, eventRow, moverRow, sumRow, symbolRow, venueRow } from './tables.js';
 
@@ -256,9 +256,12 @@ class OverviewPage {
   #drawSums() {
     const rows = (this.sums?.windows ?? []).flatMap((/** @type {any} */ sum) => {
       const venues = Object.entries(sum.venues ?? {});
+      const rest = venues.length > 0 ? unnamed(sum) : null;
       const all = { name: sum.window, label: sum.window, venue: false, sum, known: this.#known(sum) };
       // One venue alone would say the same twice.
-      return [all, ...(venues.length > 1 ? venues.map(([venue, part]) => ({ name: `${sum.window} ${venue}`, label: venueName(venue), venue: true, sum: part, known: this.#venueKnown(venue, sum) })) : [])];
+      const parts = venues.map(([venue, part]) => ({ name: `${sum.window} ${venue}`, label: venueName(venue), venue: true, sum: part, known: this.#venueKnown(venue, sum) }));
+      if (rest) parts.push({ name: `${sum.window} ?`, label: 'Venue not known', venue: true, sum: rest, known: 'filled in without venues' });
+      return [all, ...(parts.length > 1 ? parts : [])];
     });
     this.#sumTable.show(rows);
     said('sums', rows.length === 0, ...lacking(this.has));
