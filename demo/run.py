@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -29,6 +30,9 @@ ones are whichever are free.
 EXCHANGES = ["--rate=240", "--fills=60", "--garbage=0.002", "--duplicate=0.01"]
 KEY = {"HYDROMANCER_API_KEY": "demo-key"}
 """What the simulated Hydromancer takes for a key."""
+ADMIN = "FLOWD_ADMIN_TOKEN"
+TOKEN = "demo"
+"""The admin token, where the environment has none: said to all, since the markets are made up."""
 START_S = 60.0
 
 
@@ -37,10 +41,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=PORT, help="where the pages are")
     port = parser.parse_args().port
-    if not vacant(port):
-        print(f"port {port} is taken; try another: make run PORT={port + 1}", file=sys.stderr)
-        return 2
     os.chdir(HERE.parent)
+    running = in_use(folder() / "state.db")
+    instead = f"make run PORT={port + 1}"
+    if running:
+        instead = f"FLOWD_DEMO=/tmp/flowd-demo {instead}"
+    if not vacant(port):
+        print(f"port {port} is taken; try another: {instead}", file=sys.stderr)
+        return 2
+    if running:
+        print(
+            f"{folder() / 'state.db'} is in use by another demo; end that one, or give this one "
+            f"a folder of its own: {instead}",
+            file=sys.stderr,
+        )
+        return 2
     ports = dict(zip(PORTS, free(len(PORTS)), strict=True))
     with exchanges(ports) as running:
         if not running:
@@ -89,6 +104,21 @@ def vacant(port: int) -> bool:
     return True
 
 
+def folder() -> Path:
+    """Where the demo keeps its past: the folder that FLOWD_DEMO names, or beside this file."""
+    return Path(os.environ.get("FLOWD_DEMO", "demo"))
+
+
+def in_use(state: Path) -> bool:
+    """Whether a daemon has this file, which it has locked then."""
+    with contextlib.suppress(FileNotFoundError), state.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def answering(process: "subprocess.Popen[bytes]", ports: list[int]) -> bool:
     """Wait until somebody listens at all of them; False when the process ended before."""
     ends = time.monotonic() + START_S
@@ -108,11 +138,20 @@ def serve(port: int, ports: dict[str, int]) -> int:
         config.write(aimed((HERE / "flowd.toml").read_text(encoding="utf-8"), port, ports))
         config.flush()
         daemon = subprocess.Popen(
-            [*FLOWD, "run", "-c", config.name], env={**os.environ, **KEY}, start_new_session=True
+            [*FLOWD, "run", "-c", config.name],
+            env={**os.environ, **KEY, ADMIN: os.environ.get(ADMIN) or TOKEN},
+            start_new_session=True,
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: daemon.send_signal(number))
+        if not answering(daemon, [port]) and daemon.poll() is not None:
+            return daemon.returncode
         print(f"flowd demo: open http://127.0.0.1:{port}/ (Ctrl-C ends it).", flush=True)
+        print(
+            "The admin token, with which components are started again on /operate and alert lines "
+            f"kept on /chart, is {f'what {ADMIN} says' if os.environ.get(ADMIN) else TOKEN}.",
+            flush=True,
+        )
         print(
             "The exchanges are made up, and break frames on purpose: warnings about what is no "
             "JSON, or makes no sense, are part of the demo.",
@@ -122,10 +161,8 @@ def serve(port: int, ports: dict[str, int]) -> int:
 
 
 def aimed(text: str, port: int, ports: dict[str, int]) -> str:
-    """The demo configuration, with the ports that there are. What it keeps lies in the folder that
-    FLOWD_DEMO names, or beside this file.
-    """
-    text = text.replace('"demo/', f'"{os.environ.get("FLOWD_DEMO", "demo")}/')
+    """The demo configuration, with the ports and the folder that there are."""
+    text = text.replace('"demo/', f'"{folder()}/')
     for option, written in PORTS.items():
         text = text.replace(f"127.0.0.1:{written}", f"127.0.0.1:{{{option}}}")
     text = text.replace(f"127.0.0.1:{PORT}", f"127.0.0.1:{port}")

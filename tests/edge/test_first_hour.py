@@ -1,5 +1,6 @@
 """What a newcomer does first: `make run`, and `flowd init` with what it writes."""
 
+import fcntl
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import partial
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from typer.testing import CliRunner
 
 from demo import run as demo
 from flowd import cli
-from tests.edge.peers import fetch
+from tests.edge.peers import fetch, http
 from tests.edge.process import Flowd, toml, until
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,9 @@ EXCHANGES = {
         "history": "10",
     },
     "binance-open-interest": {"rest_url": "http://127.0.0.1:{--rest-port}", "history": "10"},
+    "binance-instruments": {"rest_url": "http://127.0.0.1:{--rest-port}"},
+    "bybit-instruments": {"rest_url": "http://127.0.0.1:{--bybit-port}"},
+    "okx-instruments": {"rest_url": "http://127.0.0.1:{--okx-port}"},
     "bybit-liquidations": {
         "url": "ws://127.0.0.1:{--bybit-port}/v5/public/linear",
         "rest_url": "http://127.0.0.1:{--bybit-port}",
@@ -100,10 +105,10 @@ async def test_what_init_writes_fills_every_page_without_a_key(
             return found
 
         for stream in (
-            *(pages[key] for key in ("fills", "liquidations")),
-            *(pages[key] for key in ("analytics", "liquidation_analytics")),
+            *(pages[key] for key in ("fills", "analytics", "liquidation_analytics")),
+            *pages["liquidations"],
             *("candles-1m", "candles-5m", "candles-1h", "candles-1d"),
-            *("bybit-liquidations", "okx-liquidations"),
+            *("binance-instruments", "bybit-instruments", "okx-instruments"),
             *("open-interest", "volume", "traders", "positions.accounts", "heatmap"),
         ):
             await daemon.until(partial(records, stream), bool, LONG_S)
@@ -149,19 +154,17 @@ async def test_the_demo_is_where_it_says_keeps_each_venues_liquidations_and_ends
 
     assert address is not None
     assert int(address[1]) == port
-
-    async def page() -> int:
-        try:
-            return (await fetch(port, "/")).status
-        except OSError:
-            return 0
+    assert (await fetch(port, "/")).status == 200, "it was said before it was so"
+    admin = await trio.to_thread.run_sync(process.stdout.readline)
+    token = re.search(r" is (\w+)\.$", admin)
+    assert token is not None
 
     async def kept(stream: str) -> Any:
         return json.loads((await fetch(port, f"/streams/{stream}/history?limit=1")).body)["records"]
 
-    await until(page, lambda status: status == 200, LONG_S)
     for stream in ("force-orders", "bybit-liquidations", "okx-liquidations"):
         await until(partial(kept, stream), bool, LONG_S)
+    await until(partial(kept_line, port, token[1]), partial(eq, 201), LONG_S)
     process.send_signal(signal.SIGTERM)
     assert await trio.to_thread.run_sync(process.wait, 30) == 0
     export = [sys.executable, "-m", "flowd.cli", "export", "okx-liquidations", "--db"]
@@ -169,6 +172,38 @@ async def test_the_demo_is_where_it_says_keeps_each_venues_liquidations_and_ends
         [*export, str(tmp_path / "history.db")], cwd=ROOT, capture_stdout=True
     )
     assert b'"venue":"okx"' in exported.stdout
+
+
+async def kept_line(port: int, token: str) -> int:
+    """The status with which an alert line is answered, as an admin sets it."""
+    wanted = b'{"symbol": "BTCUSDT", "price": "1"}'
+    async with http(port) as client:
+        asked = client.ask(
+            "/api/v1/alert-lines",
+            "POST",
+            headers={"Authorization": f"Bearer {token}"},
+            body=wanted,
+        )
+        return (await asked).status
+
+
+def test_a_second_demo_in_one_folder_is_told_how_to_have_its_own(tmp_path: Path) -> None:
+    (port,) = demo.free(1)
+    command = [sys.executable, "demo/run.py", "--port", str(port)]
+    with (tmp_path / "state.db").open("wb") as state:
+        fcntl.flock(state, fcntl.LOCK_EX)
+        found = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "FLOWD_DEMO": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    assert (found.returncode, found.stdout) == (2, "")
+    assert f"{tmp_path}/state.db is in use by another demo" in found.stderr
+    assert re.search(rf"FLOWD_DEMO=\S+ make run PORT={port + 1}$", found.stderr.strip())
 
 
 def test_a_port_that_is_taken_is_told_with_a_way_out(tmp_path: Path) -> None:
