@@ -23,6 +23,7 @@ from tests.edge.process import Flowd, Raw, prices, until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to.md").read_text("utf-8")
 (EXAMPLE,) = re.findall(r"^```nginx\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+(BELOW,) = re.findall(r"^```text\n(location /flowd/ .*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 (BURST,) = map(int, re.findall(r"burst=(\d+)", EXAMPLE))
 (OPEN,) = map(int, re.findall(r"limit_conn flowd_open (\d+)", EXAMPLE))
 MANY = 12_000
@@ -123,6 +124,36 @@ def test_the_example_is_good(program: str, tmp_path: Path) -> None:
 
     assert found.returncode == 0, found.stderr
     assert "[warn]" not in found.stderr.replace('[warn] the "user" directive', "")
+
+
+def stays(example: str) -> re.Pattern[str]:
+    """The paths that an example takes for those of who stays."""
+    (found,) = re.findall(r"location ~ (\S+) ", example)
+    return re.compile(found)
+
+
+def test_every_documented_path_of_who_stays_is_passed_on_as_one() -> None:
+    listed = (Path(__file__).parents[2] / "docs/reference/http.md").read_text("utf-8")
+    paths = {
+        path for path in re.findall(r"`GET (/[^`]+)`", listed) if {"ws", "sse"} & {*path.split("/")}
+    }
+
+    assert {"/ws", "/ws/heatmap", "/ws/v1/updates", "/sse/{stream}"} <= paths
+    for path in paths:
+        assert stays(EXAMPLE).match(path), path
+        assert stays(BELOW).match(f"/flowd{path}"), path
+    assert not stays(EXAMPLE).match("/wsomething")
+
+
+async def test_pages_on_a_port_of_nginx_s_own_may_open_a_websocket(
+    program: str, flowd: Start, tmp_path: Path
+) -> None:
+    daemon = await flowd().start()
+
+    async with proxied(program, daemon, tmp_path / "nginx") as port:
+        headers = {"Origin": f"http://127.0.0.1:{port}"}
+        async with websocket(port, "/ws?streams=orders&limit=0", headers=headers) as peer:
+            await peer.next("records")
 
 
 async def test_a_poll_of_a_reader_who_is_slow_is_nginx_s_affair(
