@@ -14,17 +14,20 @@ from flowd.stream.log import Stream
 from flowd.values import filters
 
 _TEXT = {"type": "string"}
+ADMIN: list[dict[str, list[str]]] = [{"admin": []}]
+"""What an operation asks for that only admins may call."""
 
 
 def openapi(
     version: str,
     streams: Iterable[Stream[Any]],
     paths: Iterable[tuple[str, Live | Hot]],
-    others: Iterable[tuple[str, str, str]] = (),
+    others: Iterable[tuple[str, str, str, bool]] = (),
     base_path: str = "",
 ) -> dict[str, Any]:
     """An OpenAPI 3.1 document. `others` are the routes that sinks answer by themselves: path,
-    method, and what it is for in one line. `base_path` is where a proxy has the daemon.
+    method, what it is for in one line, and whether only admins may. `base_path` is where a proxy
+    has the daemon.
     """
     public = [stream for stream in streams if not stream.private]
     schemas = _schemas([*{stream.record for stream in public}, Status, ComponentStatus])
@@ -65,7 +68,7 @@ def _own_paths() -> dict[str, Any]:
     admin = {
         "summary": "Start a component again at once (admin)",
         "parameters": name,
-        "security": [{"admin": []}],
+        "security": ADMIN,
         "responses": {str(code): _answer(code) for code in (202, 401, 403, 404)},
     }
     return {
@@ -87,14 +90,15 @@ def _merged(own: dict[str, Any], *more: tuple[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _other_path(path: str, method: str, summary: str) -> tuple[str, Any]:
+def _other_path(path: str, method: str, summary: str, admins: bool) -> tuple[str, Any]:
     named = re.findall(r"\{([a-z_]+)\}", path)
     operation = {
         "summary": summary,
         "parameters": [_parameter(name, "path", _TEXT, f"a {name}") for name in named],
+        **({"security": ADMIN} if admins else {}),
         "responses": {
             "200": {"description": _WORDS[200]},
-            **{str(code): _answer(code) for code in (400, 404)},
+            **{str(code): _answer(code) for code in (400, *((401, 403) if admins else ()), 404)},
         },
     }
     return path, {method.lower(): operation}

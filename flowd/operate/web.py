@@ -23,6 +23,7 @@ from quart import Blueprint, Response, has_request_context, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from flowd.door.desk import FOR_ADMINS
 from flowd.door.head import REMEDIES
 from flowd.door.loan import Loan
 from flowd.door.readers import Readers
@@ -113,7 +114,7 @@ class Web:
         self._context = WorkerContext(None)
         self._wrapped = wrap_app(_below(app, base_path), BODY_MAX, None)
         self._state: Any = {}
-        self._own = [(path, method) for path, method, _ in self.routes()]
+        self._own = [(path, method) for path, method, *_ in self.routes()]
         self._open: set[Loan] = set()
         self._ended = trio.lowlevel.ParkingLot()
 
@@ -126,22 +127,26 @@ class Web:
         except Exception as error:
             logger.error("%s: its routes failed", where, exc_info=error)
             raise UserError(f"[{where}]: its routes cannot be served: {error!r}") from error
-        for path, _, _ in self.routes():
+        for path, *_ in self.routes():
             check_base(where, path, self._base)
-        answers = Counter((path, method) for path, method, _ in self.routes())
+        answers = Counter((path, method) for path, method, *_ in self.routes())
         for path, method in self._own:
             if answers[path, method] > 1:
                 raise UserError(f"[{where}]: {method} {path} is flowd's own; choose another path")
 
-    def routes(self) -> list[tuple[str, str, str]]:
-        """What the app serves: path with `{names}`, method, and the first line of its docstring."""
+    def routes(self) -> list[tuple[str, str, str, bool]]:
+        """What the app serves: path with `{names}`, method, the first line of its docstring, and
+        whether it is for admins only.
+        """
         found = []
         for rule in self.app.url_map.iter_rules():
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
-            words = (self.app.view_functions[rule.endpoint].__doc__ or "").strip()
+            view = self.app.view_functions[rule.endpoint]
+            words = (view.__doc__ or "").strip()
             summary = words.partition("\n")[0] or f"From the sink's own routes: {path}"
             methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-            found += [(path, method, summary) for method in sorted(methods)]
+            admins = getattr(view, FOR_ADMINS, False)
+            found += [(path, method, summary, admins) for method in sorted(methods)]
         return found
 
     def methods(self, path: str) -> list[str]:

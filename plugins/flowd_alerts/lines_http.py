@@ -44,10 +44,6 @@ class Clerk:
         self._desk = desk
         self._count = 0
 
-    def admit(self) -> None:
-        """BadRequest for a request that is not an admin's."""
-        self._desk.check_admin(request.headers.get("Authorization", ""))
-
     async def body(self) -> bytes:
         """What the request carries; BadRequest when that is too much."""
         found = await request.get_data()
@@ -104,23 +100,23 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
     blueprint = Blueprint("flowd_alert_lines", __name__)
 
     @blueprint.post(PATH)
+    @desk.for_admins
     async def add() -> Response:
-        """Set an alert line; needs the admin token"""
-        clerk.admit()
+        """Set an alert line"""
         want = wanted(await clerk.body(), new=True)
         return _told(await clerk.ask("add", want=want), 201)
 
     @blueprint.put(f"{PATH}/<id>")
+    @desk.for_admins
     async def change(id: str) -> Response:
-        """Change an alert line; needs the admin token"""
-        clerk.admit()
+        """Change an alert line"""
         want = wanted(await clerk.body(), new=False)
         return _told(await clerk.ask("change", id[:20], want))
 
     @blueprint.delete(f"{PATH}/<id>")
+    @desk.for_admins
     async def remove(id: str) -> Response:
-        """Remove an alert line; needs the admin token"""
-        clerk.admit()
+        """Remove an alert line"""
         return _told(await clerk.ask("remove", id[:20]))
 
     return blueprint

@@ -68,9 +68,9 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
     blueprint = Blueprint(f"feed {config.path}".replace(".", " "), __name__)
 
     @blueprint.post(config.path)
+    @desk.for_admins
     async def act() -> Response:
         """Reconnect the upstream, or say how it stands (admin)."""
-        desk.check_admin(request.headers.get("Authorization", ""))
         try:
             body = codec.decode(await request.get_data())
         except ValueError:

@@ -372,3 +372,23 @@ def test_a_stream_that_does_not_fit_is_refused_before_anything_starts(
 
     with pytest.raises(UserError, match=words):
         wiring.plan(config.parse(CONFIG.replace(line, instead), KINDS))
+
+
+async def test_the_description_says_what_needs_the_admin_token(autojump_clock: Any) -> None:
+    async with serving() as daemon:
+        paths = (await daemon.get("/openapi.json")).json()["paths"]
+
+    asked = {
+        (path, method): operation["security"]
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if "security" in operation
+    }
+    assert set(asked) == {
+        ("/components/{name}/reconnect", "post"),
+        (PATH, "post"),
+        (PATH + "/{id}", "put"),
+        (PATH + "/{id}", "delete"),
+    }
+    assert all(scheme == [{"admin": []}] for scheme in asked.values())
+    assert {"401", "403"} <= set(paths[PATH]["post"]["responses"])

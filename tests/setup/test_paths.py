@@ -104,6 +104,6 @@ async def test_the_paths_that_are_flowds_own_are_all_that_it_answers(
     autojump_clock: MockClock,
 ) -> None:
     async with testing.daemon("", registry=testing.registry()) as daemon:
-        answered = {re.sub(r"\{\w+\}", "NAME", path) for path, _, _ in daemon.web.routes()}
+        answered = {re.sub(r"\{\w+\}", "NAME", path) for path, *_ in daemon.web.routes()}
 
     assert answered - {"/"} == set(BUILT_IN)
