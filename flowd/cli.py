@@ -285,7 +285,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
 ) -> None:
     """Write a configuration to begin with, each line explained."""
-    from flowd.operate.terminal import escape, out
+    from flowd.operate.terminal import escape, naming, out
 
     if file.exists() and not force:
         _fail(f"{file} exists; give another name, or --force to overwrite it")
@@ -297,10 +297,8 @@ def init(
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         _fail(f"{file} cannot be written: {error.strerror}")
-    name = escape(str(file))
-    out.print(
-        f"Wrote {name}. Next: flowd check -c {name}, then flowd run -c {name}", soft_wrap=True
-    )
+    name, with_it = escape(str(file)), naming(file)
+    out.print(f"Wrote {name}. Next: flowd check{with_it}, then flowd run{with_it}", soft_wrap=True)
 
 
 def _load(file: Path, plugins_dir: Path | None) -> "tuple[Config, Registry]":

@@ -372,6 +372,18 @@ def test_init_writes_a_configuration_that_check_finds_good(tmp_path: Path) -> No
     assert flowd("check", "-c", file).exit_code == 0
 
 
+def test_what_commands_take_by_themselves_is_not_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    wrote, good = flowd("init"), flowd("check")
+
+    assert wrote.stdout == "Wrote flowd.toml. Next: flowd check, then flowd run\n"
+    assert good.stdout.endswith("flowd.toml is good. Start it with: flowd run\n")
+    assert "\n\n\n" not in (tmp_path / "flowd.toml").read_text()
+
+
 def test_init_does_not_overwrite_unless_told_to(tmp_path: Path) -> None:
     file = written(tmp_path, "# mine\n")
 
@@ -585,6 +597,13 @@ def test_what_is_wrong_stands_below_the_table_in_full() -> None:
     lines = shown(part("orders", state="backoff", error=why, delivering=False))
 
     assert f"orders: {why}" in words("\n".join(lines))
+
+
+def test_what_is_wrong_with_a_component_that_runs_is_said_too() -> None:
+    lines = shown(part("orders", problem="nobody lists NOSUCH"), part("candles"))
+
+    assert "orders: nobody lists NOSUCH" in lines
+    assert not any(line.startswith("candles:") for line in lines)
 
 
 def test_a_source_that_runs_without_data_is_not_called_running() -> None:

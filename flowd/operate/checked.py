@@ -5,7 +5,7 @@ from pathlib import Path
 import trio
 
 from flowd.operate import terminal
-from flowd.operate.terminal import escape, out
+from flowd.operate.terminal import escape, naming, out
 from flowd.setup import checks, config, remarks
 from flowd.setup.config import Config
 from flowd.setup.registry import Registry
@@ -27,7 +27,7 @@ def check(file: Path, registry: Registry, *, probe: bool) -> None:
         raise UserError(checks.told(file, mistakes))
     _show(found.config, found.plan)
     name = escape(str(file))
-    out.print(f"[green]{name} is good.[/] Start it with: flowd run -c {name}", soft_wrap=True)
+    out.print(f"[green]{name} is good.[/] Start it with: flowd run{naming(file)}", soft_wrap=True)
 
 
 async def _probe(loaded: Config) -> list[str]:

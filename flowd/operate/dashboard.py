@@ -7,8 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from flowd.operate.status import trouble_with
-from flowd.operate.terminal import age, components, state_of, verdict
+from flowd.operate.terminal import age, components, state_of, troubles, verdict
 
 GAPS = 5
 """The newest gaps are shown."""
@@ -63,21 +62,6 @@ def line(found: dict[str, Any]) -> str:
     wrong = [f"{name}: {why}" for name, _, why in troubles(found)]
     said = " ".join("; ".join([", ".join(words), *wrong]).split())
     return f"{time:%Y-%m-%dT%H:%M:%SZ} {said}"
-
-
-def troubles(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """What is wrong: who, in which colour, and why."""
-    told: list[tuple[str, str, str]] = []
-    for part in found["components"]:
-        state, colour = state_of(part)
-        why = part["error"] if colour != "green" else part.get("problem") or part.get("overtaken")
-        if why or colour != "green":
-            told.append(
-                (part["name"], colour if colour != "green" else "yellow", str(why or state))
-            )
-    if (trouble := trouble_with(found["snapshot"])) is not None:
-        told.append(("state", "red", trouble))
-    return [(name, colour, why[:300]) for name, colour, why in told]
 
 
 def _saved(snapshot: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What commands show in a terminal."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -14,12 +15,14 @@ __all__ = [
     "components",
     "err",
     "escape",
+    "naming",
     "out",
     "retained",
     "say",
     "state_of",
     "status",
     "table",
+    "troubles",
     "verdict",
 ]
 
@@ -32,6 +35,11 @@ _COLOURS = {"running": "green", "backoff": "yellow", "failed": "red", "starting"
 def say(message: str) -> None:
     """One line on standard error, however long."""
     err.print(message, soft_wrap=True)
+
+
+def naming(file: Path) -> str:
+    """What a command is told to take this configuration: nothing, where it does so by itself."""
+    return "" if file == Path("flowd.toml") else f" -c {escape(str(file))}"
 
 
 def table(*headings: str, whole: int = 1) -> Table:
@@ -100,24 +108,31 @@ def status(found: dict[str, Any]) -> Group:
     """What `flowd status` shows. Made for 80 columns: names are never cut, what is wrong has lines
     of its own below the table.
     """
-    troubles: list[str] = []
-    for part in found["components"]:
-        _, colour = state_of(part)
-        if part["error"] and colour != "green":
-            troubles.append(f"[{colour}]{part['name']}[/]: {escape(part['error'][:300])}")
-    trouble = trouble_with(found["snapshot"])
-    if trouble is not None:
-        troubles.append(f"[red]state[/]: {escape(trouble)}")
     clients = found["clients"]
     return Group(
         verdict(found),
         components(found, "state", "rate/s", "lag", "last", "published", "dropped"),
-        *troubles,
+        *(f"[{colour}]{name}[/]: {escape(why)}" for name, colour, why in troubles(found)),
         f"{clients['live']} live clients ({clients['behind']} behind), "
         f"{clients['delivered']} records delivered, "
         f"{found['memory']['rss_bytes'] // 1_000_000} MB, "
         f"loop held {found['loop']['longest_hold_ms']:.1f} ms",
     )
+
+
+def troubles(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What is wrong: who, in which colour, and why."""
+    told: list[tuple[str, str, str]] = []
+    for part in found["components"]:
+        state, colour = state_of(part)
+        why = part["error"] if colour != "green" else part.get("problem") or part.get("overtaken")
+        if why or colour != "green":
+            told.append(
+                (part["name"], colour if colour != "green" else "yellow", str(why or state))
+            )
+    if (trouble := trouble_with(found["snapshot"])) is not None:
+        told.append(("state", "red", trouble))
+    return [(name, colour, why[:300]) for name, colour, why in told]
 
 
 def age(ms: float | None) -> str:
