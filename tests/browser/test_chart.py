@@ -669,6 +669,28 @@ def test_a_symbol_in_both_cases_is_found_and_stays(page: Page, site: Site) -> No
     assert [bar[3] for bar in drawn(page)] == [1]
 
 
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_back_to_the_plain_address_is_back_to_its_symbol(
+    page: Page, site: Site, reloaded: bool
+) -> None:
+    site.open(page, "/chart")
+    page.fill("#symbol", "ETHUSDT")
+    page.press("#symbol", "Enter")
+    shows(page, "flowdChart.symbol === 'ETHUSDT' && flowdChart.loading.loaded")
+    page.click("#timeframes [data-value='5m']")
+    if reloaded:
+        page.reload()
+
+    page.go_back()
+
+    shows(page, "flowdChart.symbol === 'BTCUSDT' && flowdChart.loading.loaded")
+    assert page.title().startswith("BTCUSDT")
+    assert page.input_value("#symbol") == "BTCUSDT"
+    assert page.url.endswith("/chart")
+    page.go_forward()
+    shows(page, "flowdChart.symbol === 'ETHUSDT' && flowdChart.loading.loaded")
+
+
 def test_an_order_of_another_day_says_which(page: Page, site: Site) -> None:
     site.open(page)
     shows(page, "document.querySelectorAll('#orders tbody tr[data-id]').length === 5")

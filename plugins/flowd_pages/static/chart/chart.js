@@ -91,8 +91,10 @@ class ChartPage {
         if (event.target instanceof Node && !more.contains(event.target)) more.open = false;
       }
     });
-    window.addEventListener('popstate', () => {
-      const symbol = symbolOf(decodeURIComponent(here().split('/')[2] ?? ''));
+    // The plain address has no symbol, and which one it stood for is not asked anew on the way back.
+    history.replaceState({ symbol: this.symbol }, '');
+    window.addEventListener('popstate', ({ state }) => {
+      const symbol = symbolOf(decodeURIComponent(here().split('/')[2] ?? '')) || String(state?.symbol ?? '');
       if (SYMBOL.test(symbol)) this.#open(symbol);
     });
     setInterval(() => {
@@ -158,7 +160,7 @@ class ChartPage {
       symbol: this.symbol,
       load: () => this.loading.symbols(),
       open: (symbol) => {
-        history.pushState(null, '', at(`/chart/${encodeURIComponent(symbol)}${location.search}`));
+        history.pushState({ symbol }, '', at(`/chart/${encodeURIComponent(symbol)}${location.search}`));
         this.#open(symbol);
       },
     });
@@ -190,7 +192,7 @@ class ChartPage {
       this.frame.name,
       (name) => {
         remember('timeframe', name);
-        history.replaceState(null, '', `${location.pathname}?timeframe=${name}`);
+        history.replaceState(history.state, '', `${location.pathname}?timeframe=${name}`);
         this.loading.choose(name);
         fit();
       },
