@@ -1,5 +1,6 @@
 """The operator's dashboard in a real browser, on a real daemon whose sources a test can end."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +139,18 @@ def test_streams_are_listed_with_what_they_hold(page: Page, house: House) -> Non
     names = set(page.locator("#streams tbody th").all_inner_texts())
     assert names >= {"all-fills", "all-fills.totals", "analytics", "analytics.hours", "outages"}
     assert not [name for name in names if "/" in name], "none that nobody may read"
+
+
+def test_what_is_for_programs_says_so_before_it_is_followed(page: Page, house: House) -> None:
+    house.open(page)
+    page.wait_for_selector("#streams tbody tr:not(.ghost)")
+    links = page.locator("#streams tbody a[href*='/streams/']")
+
+    assert set(links.all_inner_texts()) == {"JSON"}
+    label = links.first.get_attribute("aria-label") or ""
+    assert label.endswith(", as JSON for programs")
+    links.first.click()
+    assert "records" in json.loads(page.inner_text("body"))
 
 
 def test_the_foot_of_a_page_leads_to_the_streams(page: Page, house: House) -> None:

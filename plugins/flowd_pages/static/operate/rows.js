@@ -83,7 +83,7 @@ export function streamRow(name) {
   const path = encodeURIComponent(name);
   const [carries, position] = [h('td', { class: 'quiet' }), h('td', { class: 'code' })];
   const [records, retains, held] = [h('td', { class: 'end' }), h('td', { class: 'end' }), h('td', { class: 'end' })];
-  const newest = h('a', { href: at(`/streams/${path}?limit=20`), 'aria-label': `newest records of ${name}` }, 'newest');
+  const newest = h('a', { href: at(`/streams/${path}?limit=20`), 'aria-label': `newest records of ${name}, as JSON for programs` }, 'JSON');
   return {
     element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, name), carries, records, retains, held, position, h('td', {}, newest)),
     write(stream) {
