@@ -88,6 +88,13 @@ class Demand:
         states = [state for offer in self._offers if (state := offer.state)]
         return sorted({one.symbol for state in states for one in state.followed})
 
+    def unlisted(self, symbol: str) -> str | None:
+        """Why asking for a symbol is of no use, now or later; None as far as nobody knows."""
+        names = self._names()
+        if self.intervals() and names and symbol not in names:
+            return str(self._unknown(symbol, "Binance does not list it"))
+        return None
+
     def offer(self, symbol: str, interval: str) -> tuple[Offer, str] | None:
         """Who is asked for a symbol's candles of this interval, or of the widest narrower one that
         they can be built of, and which interval that is. None when nobody is.

@@ -137,13 +137,16 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
 
     @blueprint.get(config.index_path)
     async def there() -> Response:
-        """Which candles there are: of which intervals, stored or built, and of which symbols."""
+        """Which candles there are: of which intervals, stored or built, and of which symbols.
+        `?symbol=` asks why there will be none of it on demand either.
+        """
         for name, index in zip(config.inputs, indices, strict=True):
             streams[name]  # Which checks that whoever asks may read it.
             await index.update()
-        return Response(
-            codec.encode(_offered(config, indices, demand)), content_type="application/json"
-        )
+        symbol = request.args.get("symbol")
+        more = {} if symbol is None else {"unlisted": demand.unlisted(symbol)}
+        body = codec.encode(_offered(config, indices, demand, more))
+        return Response(body, content_type="application/json")
 
     return blueprint
 
@@ -200,7 +203,9 @@ async def _wide(
     return [(one.candle, b"" if one.whole else b',"incomplete":true') for one in wide]
 
 
-def _offered(config: Config, indices: list[Candles], demand: Demand) -> dict[str, object]:
+def _offered(
+    config: Config, indices: list[Candles], demand: Demand, more: dict[str, str | None]
+) -> dict[str, object]:
     """What there is, by interval, the narrowest first; and what comes when it is asked for."""
     stored: dict[tuple[str, str], str] = {}
     for name, index in zip(config.inputs, indices, strict=True):
@@ -224,7 +229,7 @@ def _offered(config: Config, indices: list[Candles], demand: Demand) -> dict[str
     return {
         "symbols": list(by_symbol),
         "intervals": intervals,
-        "on_demand": {"intervals": demand.intervals(), "symbols": demand.symbols()},
+        "on_demand": {"intervals": demand.intervals(), "symbols": demand.symbols(), **more},
     }
 
 

@@ -251,6 +251,10 @@ async def test_a_symbol_that_binance_does_not_list_is_refused_with_the_nearest_n
 
         assert (status, code) == (400, "UNKNOWN_SYMBOL")
         assert message.endswith('Binance does not list it. Did you mean "DOGEUSDT"?')
+        told = (await get(daemon, "?symbol=DOGUSDT")).json()["on_demand"]
+        assert told["unlisted"] == message, "the same, without a refusal"
+        told = (await get(daemon, "?symbol=DOGEUSDT")).json()["on_demand"]
+        assert told["unlisted"] is None
         assert requests(world, "DOGUSDT") == []
         assert (await get(daemon, "/DOGEUSDT/1m")).status == 200
 

@@ -305,6 +305,16 @@ function demanding() {
   return loading();
 }
 
+test('a symbol that no exchange lists is not asked for, and the daemon says why', async () => {
+  const { found } = demanding();
+  const why = 'there are no candles of BTCUSDT: Binance does not list it';
+  answers['/api/v1/candles'] = () => ({ symbols: [], intervals: [], on_demand: { intervals: ['1m'], symbols: [], unlisted: why } });
+  answers['/api/v1/candles/BTCUSDT/1m'] = () => assert.fail('asked for what is not there');
+  await found.load();
+
+  assert.deepEqual([found.loaded, found.withCandles, found.noCandles], [true, false, why]);
+});
+
 test('a symbol that nobody configured is asked for, followed, and asked for again while it is looked at', async () => {
   const { found, demanded } = demanding();
   await found.load();

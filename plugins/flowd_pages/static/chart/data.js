@@ -131,15 +131,17 @@ export async function volumeFrames(volume, symbol) {
  * @param {Sources} sources
  * @param {string} symbol
  * @param {boolean} [onDemand] whether to have it fetched, where nobody has it
+ * @param {(why: string) => void} [unlisted] told why it cannot be fetched, where no exchange lists it
  * @returns {Promise<string[] | null>}
  */
-export async function intervals({ candles, polls, serves }, symbol, onDemand = false) {
+export async function intervals({ candles, polls, serves }, symbol, onDemand = false, unlisted = () => undefined) {
   if (serves) {
-    const index = await ask('/api/v1/candles').catch(() => null);
+    const index = await ask('/api/v1/candles', onDemand ? { symbol } : {}).catch(() => null);
     /** @type {{interval: string, stored: string[], built: string[]}[] | undefined} */
     const offered = index?.intervals;
     if (offered) {
       const there = offered.filter(({ stored, built }) => stored.includes(symbol) || built.includes(symbol)).map(({ interval }) => String(interval));
+      if (there.length === 0 && index.on_demand?.unlisted) unlisted(String(index.on_demand.unlisted));
       const further = onDemand ? (index.on_demand?.intervals ?? []).map(String) : [];
       return [...new Set([...there, ...further])];
     }

@@ -90,6 +90,8 @@ export class Loading {
   #asked = false;
   /** The intervals of candles that there are of the symbol; null while nobody knows. @type {string[] | null} */
   #intervals = null;
+  /** Why there can be no candles of the symbol, so that nobody asks for them; empty where there may be. */
+  #unlisted = '';
   /** The narrower candles of which those that are shown are built, by the daemon; null where they are stored as they are. @type {string | null} */
   #builtFrom = null;
   /** When candles that are there because we asked were asked for last, in milliseconds; null where they are there anyway. @type {number | null} */
@@ -231,9 +233,12 @@ export class Loading {
   /** Learn which timeframes there are, and take one of them. @param {Sources} found @param {AbortSignal} signal */
   async #learn(found, signal) {
     if (!found.volume) return;
-    const [names, there] = await Promise.all([this.#asked ? null : volumeFrames(found.volume, this.symbol), intervals(found, this.symbol, true)]);
+    let unlisted = '';
+    const candles = intervals(found, this.symbol, true, (why) => (unlisted = why));
+    const [names, there] = await Promise.all([this.#asked ? null : volumeFrames(found.volume, this.symbol), candles]);
     if (signal.aborted) return;
     this.#intervals = there;
+    this.#unlisted = unlisted;
     if (!names) return;
     const offered = timeframes(names);
     this.offered = offered.length > 0 ? offered : TIMEFRAMES;
@@ -262,6 +267,10 @@ export class Loading {
   async #loadCandles(signal) {
     const end = Math.floor(this.client.now());
     const there = this.#intervals;
+    if (this.#unlisted) {
+      this.noCandles = this.#unlisted;
+      return;
+    }
     if (there && !there.includes(this.frame.name)) {
       const others = there.length > 0 ? `; there are ${there.join(', ')}` : '';
       this.noCandles = `there are no ${this.frame.name} candles of ${this.symbol}${others}`;
