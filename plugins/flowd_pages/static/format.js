@@ -150,17 +150,24 @@ export function dollars(text) {
   return words === NOTHING ? words : signed(words, '$');
 }
 
-/** How many decimals a step has: `0.10` is one, `5` none. @param {unknown} step null or undefined where nobody knows it */
+/** How many decimals a number needs: `0.10` one, `5` none. @param {unknown} step null or undefined where nobody knows it */
 function decimals(step) {
   const number = step === null || step === undefined ? null : exact(step);
   return number ? (trimmed(written(number.units, number.scale)).split('.')[1] ?? '').length : 0;
 }
 
-/** As it was sent, with as many decimals as the step has, or more where more were sent. @param {unknown} text @param {unknown} step */
+/**
+ * As it was sent, with as many decimals as the step has, or more where more digits were sent: zeros beyond the step are no digits,
+ * exchanges pad with them.
+ *
+ * @param {unknown} text
+ * @param {unknown} step
+ */
 function asSent(text, step) {
   const number = exact(text);
   if (!number) return NOTHING;
-  const scale = Math.max(number.scale, decimals(step));
+  const known = step !== null && step !== undefined;
+  const scale = Math.max(known ? decimals(text) : number.scale, decimals(step));
   return signed(grouped(written(rounded(number, scale), scale)), '');
 }
 

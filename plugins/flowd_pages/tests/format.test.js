@@ -49,6 +49,8 @@ test('prices are as they were sent, and have the decimals of the tick where it i
   holds(format.price, { 50000: '50,000', '1.51448': '1.51448', '0.0234567': '0.0234567', '64231.2': '64,231.2', 0: '0' });
   assert.equal(format.price('64231.2', '0.10'), '64,231.2');
   assert.equal(format.price('64231', '0.010'), '64,231.00');
+  assert.equal(format.price('0.0043050', '0.000001'), '0.004305', 'what was padded beyond the tick');
+  assert.equal(format.price('0.0043050'), '0.0043050', 'as it was sent where no tick is known');
   assert.equal(format.price('64231.23456', '0.1'), '64,231.23456', 'an average has more decimals than a tick');
 });
 
