@@ -115,10 +115,10 @@ class Market:
         columns = self._columns(symbol, unit_ms, first, end_ms // unit_ms)
         return [*columns.summed(np.array(whole) // unit_ms - first).candles(), *last]
 
-    def prepare(self, symbol: str, now_ms: int) -> Iterator[None]:
-        """Have all days of a symbol at hand, some weeks at each step, the newest first."""
+    def prepare(self, symbol: str, now_ms: int, since_ms: int = LISTED_MS) -> Iterator[None]:
+        """Have the days of a symbol at hand, some weeks at each step, the newest first."""
         newest = now_ms // DAY_MS // DAYS_AT_ONCE
-        for span in range(newest, LISTED_MS // DAY_MS // DAYS_AT_ONCE - 1, -1):
+        for span in range(newest, since_ms // DAY_MS // DAYS_AT_ONCE - 1, -1):
             yield
             self._days(symbol, span)
 

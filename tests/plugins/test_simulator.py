@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -38,6 +39,7 @@ from flowd_simulator.faults import tell as faults_told
 from flowd_simulator.intervals import following, opening, width_ms
 from flowd_simulator.market import LISTED_MS, Market
 from flowd_simulator.orders import ForcedOrder, OrderFlow
+from flowd_simulator.paths import Paths
 from flowd_simulator.recording import pace, parse, shifted
 from flowd_simulator.web import certified
 from trio_websocket import (
@@ -722,6 +724,42 @@ async def test_candles_of_every_interval_are_there_at_once(interval, count, auto
     assert len(found) == count
     # A hundredth of a second or two on a machine of its own; this is not what it took before.
     assert time.process_time() - began < 0.5
+
+
+async def test_weeks_and_months_cost_each_hour_once_and_hold_nobody_up(autojump_clock, monkeypatch):
+    steps = ["turn"]
+    make, minutes = Paths._make_span, Paths.minutes
+
+    def counted(self, instrument, span):
+        steps.append("made")
+        return make(self, instrument, span)
+
+    def hourly(self, instrument, first, count):
+        steps.append("minutes")
+        return minutes(self, instrument, first, count)
+
+    async def another():
+        while True:
+            steps.append("turn")
+            await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Paths, "_make_span", counted)
+    monkeypatch.setattr(Paths, "minutes", hourly)
+    exchange = Binance(7, lambda: START_MS, rate=60)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(another)
+        weeks = await rows(exchange, symbol="BTCUSDT", interval="1w", limit=1500)
+        made = steps.copy()
+        months = await rows(exchange, symbol="BTCUSDT", interval="1M", limit=1500)
+        nursery.cancel_scope.cancel()
+
+    days = (START_MS - LISTED_MS) / 86_400_000
+    assert days / 40 <= made.count("made") <= days / 40 + 2
+    # Trio throws dice over who is next, so the others' turn may be just before or just after.
+    assert not re.search("made made made", " ".join(made))
+    assert made.count("minutes") <= 2  # Of the hour that is not over.
+    assert steps.count("made") == made.count("made")
+    assert len(weeks) > 4 * len(months) > 400
 
 
 async def test_nothing_was_traded_before_the_listing(autojump_clock):

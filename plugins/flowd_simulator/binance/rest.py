@@ -16,7 +16,7 @@ from flowd_simulator.binance.volume import Volume
 from flowd_simulator.binance.weights import Refused, Weights
 from flowd_simulator.candles import Candle
 from flowd_simulator.instruments import Instrument
-from flowd_simulator.intervals import DAY_MS, INTERVALS, WIDTHS_MS, following
+from flowd_simulator.intervals import DAY_MS, INTERVALS, WIDTHS_MS, following, width_ms
 from flowd_simulator.market import Market
 from flowd_simulator.session import Clock
 
@@ -171,6 +171,10 @@ class Rest:
         interval = one_of(query, "interval", INTERVALS, BadRequest(-1120, "Invalid interval."))
         limit = number(query, "limit", KLINES_USUAL, least=1, most=KLINES_MAX)
         wanted = openings(query, interval, now_ms, limit)
+        if wanted and not width_ms(interval) % DAY_MS:
+            newest_ms = min(now_ms, following(interval, wanted[-1]))
+            for _ in self._market.prepare(instrument.symbol, newest_ms, wanted[0]):
+                await trio.lowlevel.checkpoint()  # Ten years at once would hold all others up.
         candles = self._market.candles(instrument.symbol, interval, wanted, now_ms)
         rows = []
         for opening_ms, candle in zip(wanted, candles, strict=True):
