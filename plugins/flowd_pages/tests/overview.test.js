@@ -64,6 +64,17 @@ test('a past that is still being filled in is not called all of it', () => {
   assert.equal(model.knownFrom(null, 6 * HOUR, 7 * HOUR, true), 'nothing yet');
 });
 
+test('a sum is not called whole while one of its venues is known for a part of it', () => {
+  const [start, now] = [6 * HOUR, 7 * HOUR];
+  const late = start + 60_000;
+  assert.equal(model.knownInFull(HOUR, [HOUR, 2 * HOUR], start, now), 'all of it');
+  assert.equal(model.knownInFull(HOUR, [HOUR, late], start, now), 'in full since 06:01');
+  assert.equal(model.knownInFull(late, [late, late + 60_000], start, now), 'since 06:01, in full since 06:02');
+  assert.equal(model.knownInFull(late, [null, late], start, now), 'since 06:01');
+  assert.equal(model.knownInFull(HOUR, [HOUR, late], start, now, true), 'still being filled in');
+  assert.equal(model.knownInFull(null, [late], start, now), 'nothing yet');
+});
+
 test('how unusual something is, is told only where the usual is known', () => {
   const sum = { buy: '300', sell: '20', count: 2 };
   assert.equal(model.againstUsual({ ...sum, usual: '100.00' }), '×3.2');

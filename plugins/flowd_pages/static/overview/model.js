@@ -79,6 +79,20 @@ export function knownFrom(from, start, now, filling = false) {
   return filling ? 'still being filled in' : from > start ? since(from, now) : 'all of it';
 }
 
+/**
+ * The same of a sum of several venues, of which one may be known for longer than another.
+ *
+ * @param {number | null} from @param {(number | null)[]} venues since when each is known
+ * @param {number} start @param {number} now ms @param {boolean} [filling]
+ */
+export function knownInFull(from, venues, start, now, filling = false) {
+  const known = knownFrom(from, start, now, filling);
+  const full = Math.max(0, ...venues.map((one) => one ?? 0));
+  if (from === null || filling || full <= Math.max(from, start)) return known;
+  const begins = `in full ${since(full, now)}`;
+  return from > start ? `${known}, ${begins}` : begins;
+}
+
 /** The lines without which there are no sums. @param {ReturnType<typeof found>} has */
 export function sumLines(has) {
   const input = has.feeds[0]?.name ?? 'force-orders';

@@ -13,7 +13,7 @@ import { NOTHING, count, dollars, plus, span } from '../format.js';
 import { Sorting, Table } from '../rows.js';
 import { connectionBadge, themeButton } from '../shell.js';
 import { atLeast, exactness, venueName } from '../words.js';
-import { Kept, WINDOWS, againstUsual, eventOf, found, knownFrom, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, unnamed, widthMs } from './model.js';
+import { Kept, WINDOWS, againstUsual, eventOf, found, knownFrom, knownInFull, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, unnamed, widthMs } from './model.js';
 import { Prices } from './prices.js';
 import { amount, eventRow, moverRow, sumRow, symbolRow, venueRow } from './tables.js';
 
@@ -233,7 +233,7 @@ class OverviewPage {
     const end = this.sums.time_ms;
     const from = this.sums.since_ms;
     const lost = unknownMs(this.outages.values(), streams, Math.max(sum.start_ms, from ?? end), end);
-    const begins = knownFrom(from, sum.start_ms, end, this.sums.filling);
+    const begins = knownInFull(from, Object.keys(sum.venues ?? {}).map((venue) => this.#venueFrom(venue)), sum.start_ms, end, this.sums.filling);
     return lost >= 1000 ? `${begins}, but for ${span(lost)}` : begins;
   }
 
@@ -273,9 +273,14 @@ class OverviewPage {
     write(byId('sums-words'), sum ? words.filter(Boolean).join(' ') : '');
   }
 
+  /** @param {string} venue */
+  #venueFrom(venue) {
+    return this.sums.venues.find((/** @type {any} */ one) => one.venue === venue)?.since_ms ?? null;
+  }
+
   /** @param {string} venue @param {any} sum */
   #venueKnown(venue, sum) {
-    const from = this.sums.venues.find((/** @type {any} */ one) => one.venue === venue)?.since_ms ?? null;
+    const from = this.#venueFrom(venue);
     return from === null ? '' : knownFrom(from, sum.start_ms, this.sums.time_ms);
   }
 
