@@ -301,3 +301,35 @@ def test_on_a_phone_the_first_screen_is_rows(browser: Browser, site: Feeds, path
     assert box is not None
     assert box["y"] < PHONE["height"] * 0.36, "what is above the rows takes a third at most"
     context.close()
+
+
+def test_what_the_signs_mean_is_read_without_a_pointer(page: Page, site: Feeds) -> None:
+    site.say(*SEVEN, {"symbol": "BTC", "role": "counterparty"}, name="liquidations")
+    site.open(page, "/liquidations")
+    until(lambda: len(rows(page, "value")) == 2, "both rows")
+
+    page.focus("#signs summary")
+    page.keyboard.press("Enter")
+
+    words = page.inner_text("#signs-list")
+    assert "↔ behind a side: counterparty: the account that took the position over" in words
+    assert "≈ before a price: not what was paid: the average of a" in words
+    assert "backstop: taken over by the venue" in words, "there is a column of methods"
+    assert "taker" not in words, "there is none of roles"
+    shows(page, "grid.getBoundingClientRect().bottom <= signs.getBoundingClientRect().top + 1")
+
+
+def test_on_a_phone_the_signs_open_by_a_finger_beside_rows(browser: Browser, site: Feeds) -> None:
+    site.say(*[{}] * 60, {"method": "market", "role": "liquidated"}, name="liquidations")
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
+    page = site.open(context.new_page(), "/liquidations")
+    page.wait_for_selector("#rows .line[aria-rowindex='2']")
+
+    page.tap("#signs summary")
+
+    assert page.locator("#signs-list").is_visible()
+    box = page.locator("#grid").bounding_box()
+    assert box is not None
+    assert box["height"] > 200
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    context.close()

@@ -122,13 +122,21 @@ def test_a_long_error_keeps_the_numbers_in_view(page: Page, house: House) -> Non
     page.route("**/status?*", broken)
     house.open(page)
     why = page.locator("#components tbody .why").first
-    until(lambda: why.get_attribute("title") == words, "all of it, for who rests on it")
+    until(lambda: why.inner_text() == words, "it is there")
+    whole = "why => why.scrollHeight <= why.clientHeight"
+    assert not why.evaluate(whole), "two lines of it"
 
     last = page.locator("#components thead th").last.bounding_box()
     panel = page.locator("#components").locator("..").bounding_box()
     assert last is not None
     assert panel is not None
     assert last["x"] + last["width"] <= panel["x"] + panel["width"] + 1
+
+    why.focus()
+    page.keyboard.press("Enter")
+    until(lambda: why.evaluate(whole), "all of it, without a pointer")
+    until(lambda: page.locator("#rate").inner_text(), "it is drawn again")
+    assert why.get_attribute("aria-expanded") == "true"
 
 
 def test_streams_are_listed_with_what_they_hold(page: Page, house: House) -> None:

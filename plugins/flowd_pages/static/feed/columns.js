@@ -28,16 +28,28 @@ export { explorerLink, lead } from './cell.js';
  * @property {boolean} [main] its link is what the row is opened by
  * @property {boolean} [late]
  * @property {() => HTMLElement} [part] what stands beside the words of each cell
+ * @property {[string, string][]} [signs] what is written there that explains itself to nobody, and what it means
  * @property {(value: any, row: Row) => boolean} [has]
  * @property {import('./model.js').Key} [key] what it is sorted by
  * @property {(cell: Cell, value: any, row: Row) => void} write
  */
 
 const DAY_MS = 86_400_000;
+/** @type {Record<string, [string, string]>} */
 const ROLES = {
   counterparty: ['↔', 'counterparty: the account that took the position over; not part of the totals'],
   inferred: ['≈', 'concluded from its counterparty'],
 };
+/** @type {Record<string, string>} */
+const METHODS = { market: 'sold into the book', backstop: 'taken over by the venue’s own vault' };
+/** @type {Record<string, string>} */
+const AS = { taker: 'this account crossed the spread', maker: 'this account was waiting in the book' };
+const AT_MARK = 'the mark price then';
+const BEFORE_FEE = 'before the fee';
+/** @type {[string, string][]} */
+const KINDS_OF_PRICE = [['≈ before a price', `not what was paid: the average of a row’s fills, ${Object.values(PRICE_KINDS).join(', ')}`]];
+/** @type {[string, string][]} */
+const SIDES = [ROLES.counterparty, ROLES.inferred].map(([sign, why]) => [`${sign} behind a side`, why]);
 const AMOUNT = 'minmax(72px, 1.2fr)';
 const ACCOUNT = 'minmax(112px, 1.3fr)';
 
@@ -76,6 +88,7 @@ const SIDE = {
   label: 'Side',
   width: '64px',
   key: (value) => String(value.side),
+  signs: SIDES,
   write: (cell, value) => {
     const { text, tone } = traded(value.side);
     cell.say(value.role ? `${text} ${mark(value)[0]}` : text, tone, mark(value)[1]);
@@ -94,6 +107,7 @@ const FORCED = {
   label: 'What',
   width: 'minmax(116px, 1.2fr)',
   key: (value) => `${value.role === 'counterparty' ? 1 : 0}${value.side}`,
+  signs: SIDES,
   write: (cell, value) => {
     const [sign, why] = mark(value);
     if (value.role === 'counterparty') {
@@ -110,7 +124,7 @@ const FORCED = {
 const ACTION = { name: 'dir', label: 'Action', width: 'minmax(96px, 1.3fr)', key: (value) => String(value.dir), write: (cell, value) => cell.say(value.dir || NONE) };
 
 /** @type {Column} */
-const ROLE = { name: 'role', label: 'As', width: '48px', key: (value) => (value.taker ? 0 : 1), write: (cell, value) => cell.say(value.taker ? 'taker' : 'maker', 'quiet', value.taker ? 'this account crossed the spread' : 'this account was waiting in the book') };
+const ROLE = { name: 'role', label: 'As', width: '48px', key: (value) => (value.taker ? 0 : 1), signs: Object.entries(AS), write: (cell, value) => cell.say(value.taker ? 'taker' : 'maker', 'quiet', AS[value.taker ? 'taker' : 'maker']) };
 
 /** @type {Column} */
 const PRICE = {
@@ -119,6 +133,7 @@ const PRICE = {
   width: AMOUNT,
   end: true,
   key: (value) => number(value.price),
+  signs: KINDS_OF_PRICE,
   write: (cell, value, row) => {
     const kind = PRICE_KINDS[value.price_kind];
     const title = value.averaged ? `average of ${row.fills?.length} fills` : kind ?? String(value.price);
@@ -127,7 +142,7 @@ const PRICE = {
 };
 
 /** @type {Column} */
-const MARK = { name: 'markprice', label: 'Mark', width: AMOUNT, end: true, has: (value) => Boolean(value.mark_price), key: (value) => number(value.mark_price), write: (cell, value) => cell.say(value.mark_price ? price(value.mark_price) : NONE, 'quiet', 'the mark price then') };
+const MARK = { name: 'markprice', label: 'Mark', width: AMOUNT, end: true, has: (value) => Boolean(value.mark_price), key: (value) => number(value.mark_price), signs: [['Mark', AT_MARK]], write: (cell, value) => cell.say(value.mark_price ? price(value.mark_price) : NONE, 'quiet', AT_MARK) };
 
 /** @type {Column} */
 const SIZE = { name: 'size', label: 'Size', width: AMOUNT, end: true, key: (value) => number(value.quantity), write: (cell, value) => cell.say(quantity(value.quantity), '', String(value.quantity)) };
@@ -151,7 +166,7 @@ const FILLS = {
 };
 
 /** @type {Column} */
-const METHOD = { name: 'method', label: 'Method', width: '72px', has: (value) => Boolean(value.method), key: (value) => value.method ?? null, write: (cell, value) => cell.say(value.method || NONE, 'quiet', value.method === 'backstop' ? 'taken over by the venue’s own vault' : value.method === 'market' ? 'sold into the book' : '') };
+const METHOD = { name: 'method', label: 'Method', width: '72px', has: (value) => Boolean(value.method), key: (value) => value.method ?? null, signs: Object.entries(METHODS), write: (cell, value) => cell.say(value.method || NONE, 'quiet', METHODS[value.method] ?? '') };
 
 /** @type {Column} */
 const PNL = {
@@ -160,9 +175,10 @@ const PNL = {
   width: AMOUNT,
   end: true,
   key: (value) => number(value.pnl),
+  signs: [['PnL', BEFORE_FEE]],
   write: (cell, value) => {
     const { text, tone } = profit(value.pnl);
-    cell.say(text, tone || 'quiet', 'before the fee');
+    cell.say(text, tone || 'quiet', BEFORE_FEE);
   },
 };
 

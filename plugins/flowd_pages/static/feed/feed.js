@@ -11,7 +11,7 @@ import { connectionBadge, themeButton } from '../shell.js';
 import { Fitting, columnsOf } from './columns.js';
 import { Holding, filters } from './controls.js';
 import { Facts, write } from './facts.js';
-import { NEWEST, heads, sortFrom, sortTo } from './heads.js';
+import { NEWEST, heads, legend, sortFrom, sortTo } from './heads.js';
 import { folding, keys } from './keys.js';
 import { Large } from './large.js';
 import { Feed, ROWS_MAX } from './model.js';
@@ -166,6 +166,7 @@ class FeedPage {
       this.#order(sort);
       history.replaceState(history.state, '', `${location.pathname}${sortTo(this.#sort, location.search)}${location.hash}`);
     });
+    legend(byId('signs-list'), this.#fitting.columns);
     byId('grid').style.setProperty('--columns', this.#fitting.columns.map(({ width }) => width).join(' '));
   }
 

@@ -62,3 +62,8 @@ export function heads(head, columns, sort, onSort) {
     fill(cell, button);
   });
 }
+
+/** What the signs in these columns mean, for who has no pointer to rest on them. @param {HTMLElement} list @param {Column[]} columns */
+export function legend(list, columns) {
+  fill(list, ...columns.flatMap(({ signs }) => signs ?? []).map(([sign, why]) => h('div', {}, h('dt', {}, `${sign}:`), ' ', h('dd', {}, why))));
+}

@@ -43,7 +43,9 @@ export function spark(what) {
 export function componentRow(reconnect) {
   return (name) => {
     const kind = h('span', { class: 'quiet kind' });
-    const [glyph, word, why] = [h('span', { class: 'glyph', 'aria-hidden': 'true' }), h('span'), h('span', { class: 'why' })];
+    const [glyph, word, why] = [h('span', { class: 'glyph', 'aria-hidden': 'true' }), h('span'), h('button', { type: 'button', class: 'why', 'aria-expanded': 'false', hidden: true })];
+    // Two lines of a long one, and all of it for who asks.
+    why.addEventListener('click', () => why.setAttribute('aria-expanded', String(why.getAttribute('aria-expanded') === 'false')));
     const state = h('span', { class: 'state' }, glyph, word);
     const line = spark(`records per second of ${name}`);
     const cells = Array.from({ length: 6 }, () => h('td', { class: 'end' }));
@@ -60,7 +62,7 @@ export function componentRow(reconnect) {
         write(word, found.word);
         const trouble = troubleOf(part);
         write(why, trouble);
-        why.title = trouble;
+        why.hidden = trouble === '';
         write(kind, part.kind);
         const writes = part.table !== 'sinks';
         button.hidden = !writes;
