@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from tests.browser.kit import DESKTOP, PHONE, Witness, ask, shows, start, until
+from tests.browser.whole import Whole
 from tests.edge.process import Flowd
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -310,3 +311,20 @@ def test_nothing_is_wider_than_the_screen(
     assert total is not None
     assert total["y"] < size["height"] / 2, "the sum is in the first screen"
     context.close()
+
+
+@pytest.mark.parametrize("name", ["sums", "active", "venues", "largest"])
+def test_on_a_phone_no_table_is_scrolled_sideways(
+    browser: Browser, whole: Whole, name: str
+) -> None:
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
+    page = whole.open(context.new_page(), "/")
+    until(lambda: table(page, name), "something to show")
+
+    wide = f"(table => [table.scrollWidth, table.clientWidth])({name}.parentElement)"
+    whole_width, seen = page.evaluate(wide)
+    cells = page.locator(f"#{name} tbody tr:not(.ghost)").first.locator("td")
+    ends = [box["x"] + box["width"] for box in map(Locator.bounding_box, cells.all()) if box]
+    context.close()
+    assert whole_width <= seen
+    assert max(ends) <= PHONE["width"]

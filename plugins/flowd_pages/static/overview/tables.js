@@ -24,7 +24,7 @@ export function amount(cell, amount, sign = '') {
 /** Sums of one window, or of one venue in it. @param {string} _ @returns {Row} */
 export function sumRow(_) {
   const name = h('th', { scope: 'row', class: 'name' });
-  const [shorts, longs, both, orders, usual, known] = [end('buy'), end('sell'), end(), end(), end(), h('td', { class: 'quiet known' })];
+  const [shorts, longs, both, orders, usual, known] = [end('buy'), end('sell'), end(), end(), end(), h('td', { class: 'quiet below' })];
   const element = h('tr', {}, name, shorts, longs, both, orders, usual, known);
   return {
     element,
@@ -44,7 +44,7 @@ export function sumRow(_) {
 
 /** @param {string} symbol @returns {Row} */
 export function symbolRow(symbol) {
-  const [shorts, longs, both, usual, venues] = [end('buy'), end('sell'), end(), end(), h('td', { class: 'quiet' })];
+  const [shorts, longs, both, usual, venues] = [end('buy'), end('sell'), end(), end(), h('td', { class: 'quiet below' })];
   const link = h('a', { href: at(`/chart/${encodeURIComponent(symbol)}`) }, symbol);
   return {
     element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, link), shorts, longs, both, usual, venues),
@@ -107,7 +107,7 @@ export function eventRow(now) {
 /** What is known of one source of liquidations. @param {() => number} now @returns {(name: string) => Row} */
 export function venueRow(now) {
   return () => {
-    const [venue, state, from, tells, lost] = [h('th', { scope: 'row', class: 'name' }), h('td'), h('td', { class: 'quiet' }), h('td', { class: 'quiet wraps' }), h('td', { class: 'quiet wraps' })];
+    const [venue, state, from, tells, lost] = [h('th', { scope: 'row', class: 'name' }), h('td'), h('td', { class: 'quiet' }), h('td', { class: 'quiet wraps below tells' }), h('td', { class: 'quiet wraps below' })];
     return {
       element: h('tr', {}, venue, state, from, tells, lost),
       write(item) {
