@@ -26,6 +26,7 @@ from . import (
     latency,
     leaderboard,
     machine,
+    pages,
     report,
     single,
     totals,
@@ -269,6 +270,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "leaderboard": leaderboard.rows,
     "heatmap": heatmap.rows,
     "tracking": tracking.rows,
+    "pages": pages.rows,
     "executables": executables.rows,
 }
 

@@ -95,7 +95,7 @@ class Row:
     def ratios(self) -> list[str]:
         """Against those that have a goal; against every peer where none has."""
         wanted = [goal.than for goal in self.goals if goal.than]
-        names = wanted or ([] if self.goals else [n for n in self.cells if n != FLOWD])
+        names = wanted or [name for name in self.cells if name != FLOWD]
         ratios = [(name, self.ratio(name)) for name in names]
         return [f"{figure(ratio)} {TIMES} {name}" for name, ratio in ratios if ratio is not None]
 
@@ -225,8 +225,8 @@ messages, the same number of clients, one server process at a time on a core of 
 upstream on another core. Absolute figures belong to this machine; look at the ratios.
 
 To repeat it: `make bench`, about {minutes:.0f} minutes. It installs what it measures besides: the
-`bench` extra, and as root Debian's `nginx`, `libnginx-mod-nchan`, `nats-server`, `pushpin` and
-Node.js.
+`bench` extra, and as root Debian's `nginx`, `libnginx-mod-nchan`, `nats-server`, `pushpin`,
+`chromium` and Node.js.
 `python -m bench --quick` gives a first impression.
 
 Measured on {date}: {cpu}, {cores} cores, {memory_gib} GB, Linux {kernel}, Python {python},
@@ -282,6 +282,11 @@ with the journal and one without any state file, which remembers nothing; no sav
 into a run. Records that come alone are a frame, and so a `write`, each; at full speed 32 share one.
 With `durability = "disk"` each frame also waits for the disk, which takes time on the clock and
 little of the processor: the row of records per second tells it.
+
+**Pages** are opened in Chromium without a graphics card, beside an empty page in the same browser,
+which takes its turn before each; daemon and browser share all cores. The first paint is counted
+from the navigation, three times in each round, of which the median is told. Frames are those that
+the browser draws in 4 s, while rows come or while the pointer drags the chart.
 
 **Memory** is the growth of resident memory divided by the clients, after a first hundred of them;
 the kernel's socket buffers are not in it.
