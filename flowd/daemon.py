@@ -27,9 +27,10 @@ from flowd.setup.config import Component, Config
 from flowd.setup.machine import Machine
 from flowd.setup.registry import Registry
 from flowd.setup.supervisor import Child, State, Supervisor
+from flowd.stream.held import Retain
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.journal import Flushing
-from flowd.stream.log import Retain, Stream
+from flowd.stream.log import Stream
 from flowd.stream.memory import TABLE_RETAIN, Memory
 from flowd.stream.reading import Reading
 from flowd.stream.snapshot import Store

@@ -22,6 +22,7 @@ from flowd.stream.cursor import Cursor
 from flowd.stream.index import Index
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.log import Stream
+from flowd.stream.mirror import Mirror, Mirrored
 from flowd.stream.several import Once, news_of
 from flowd.upstream.budget import Budget
 from flowd.upstream.connection import Upstream
@@ -65,6 +66,8 @@ __all__ = [
     "Index",
     "Input",
     "Live",
+    "Mirror",
+    "Mirrored",
     "NoAnswer",
     "Once",
     "Outage",

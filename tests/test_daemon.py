@@ -15,7 +15,7 @@ from trio.testing import MockClock
 
 from flowd import testing
 from flowd.plugin import Desk, Feed, Input, Outage, Sink, Source, StreamName, Streams, Transform
-from flowd.stream.log import Retain
+from flowd.stream.held import Retain
 from flowd.stream.snapshot import Loaded, Rows
 from flowd.stream.volatile import MemoryStore
 from flowd.values.errors import UserError

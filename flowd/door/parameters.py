@@ -1,6 +1,6 @@
 """What clients send in words, as what it means; BadRequest says what would have been right."""
 
-from flowd.stream.log import RETAIN_MAX
+from flowd.stream.held import RETAIN_MAX
 from flowd.values.errors import BadRequest
 from flowd.values.record import Position
 

@@ -19,8 +19,9 @@ from flowd.channel.client import Client
 from flowd.channel.guard import SinkFailed
 from flowd.door.parameters import count, position
 from flowd.door.websocket import INTERNAL_ERROR, POLICY, WebSocket
+from flowd.stream.held import RETAIN_MAX
 from flowd.stream.inputs import Streams
-from flowd.stream.log import RETAIN_MAX, Stream
+from flowd.stream.log import Stream
 from flowd.values import filters
 from flowd.values.buckets import Bucket
 from flowd.values.clock import Clock

@@ -19,8 +19,9 @@ from flowd.door.outgoing import SMALL_BYTES, Outgoing
 from flowd.door.parameters import count, position
 from flowd.door.paths import Asked, Hot, Instead, Tail
 from flowd.door.turns import Turns
+from flowd.stream.held import RETAIN_MAX
 from flowd.stream.inputs import Streams
-from flowd.stream.log import RETAIN_MAX, Stream
+from flowd.stream.log import Stream
 from flowd.values import filters
 from flowd.values.clock import Clock
 from flowd.values.errors import BadRequest

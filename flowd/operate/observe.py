@@ -177,7 +177,7 @@ class Observer:
             uptime_s=round(self.up_s(), 1),
             time_ms=now_ms,
             components=components,
-            streams=[StreamStatus(**stream.figures()) for stream in self.streams],
+            streams=[StreamStatus.of(stream) for stream in self.streams],
             plugins=[
                 {
                     "name": found.name,

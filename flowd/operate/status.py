@@ -9,6 +9,7 @@ import trio
 from attrs import define, field, frozen
 
 from flowd.setup.supervisor import TASK as COMPONENT
+from flowd.stream.log import Stream
 from flowd.values.clock import Stopwatch, processor_time, stopwatch
 
 RECENT_S = 10.0
@@ -217,6 +218,21 @@ class StreamStatus:
     oldest_seq: int
     seen_ids: int
     held: int = 0
+
+    @classmethod
+    def of(cls, stream: Stream[Any]) -> "StreamStatus":
+        """How a stream is at this instant."""
+        return cls(
+            name=stream.name,
+            record=stream.record.__name__,
+            position=str(stream.head),
+            records=len(stream),
+            retain=stream.retain.count,
+            retain_age_s=stream.retain.age_s,
+            oldest_seq=stream.floor + 1,
+            seen_ids=len(stream.seen),
+            held=len(stream.held),
+        )
 
 
 @frozen

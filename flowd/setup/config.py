@@ -20,8 +20,7 @@ from flowd.door.rules import Rules
 from flowd.setup.registry import Registry
 from flowd.setup.structure import as_table, known_keys, structure
 from flowd.setup.supervisor import Restart
-from flowd.stream.held import Behind
-from flowd.stream.log import RETAIN_MAX, Retain
+from flowd.stream.held import RETAIN_MAX, Behind, Retain
 from flowd.values.errors import Mistakes, UserError
 from flowd.values.limits import Limits
 from flowd.values.settings import Seconds, Secret, Size, seconds, size

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from flowd import __version__, plugin
 from flowd.plugin import Sink, Source, Transform
-from flowd.stream.log import RETAIN_MAX
+from flowd.stream.held import RETAIN_MAX
 from flowd.values.errors import did_you_mean
 
 HOOKS = ("flowd_sources", "flowd_transforms", "flowd_sinks", "flowd_commands")

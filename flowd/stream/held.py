@@ -1,4 +1,4 @@
-"""What fell off a stream and somebody within the daemon has still to read.
+"""How much is kept of a stream, and what fell off and somebody within the daemon has still to read.
 
 `retain` is what clients may go back to. A transform that was held up for a moment, or a sink whose
 disk was full, must not lose what fell off meanwhile: the stream holds it, up to a limit.
@@ -18,6 +18,8 @@ T = TypeVar("T")
 Place = Callable[[], int | None]
 """The seq up to which a reader has dealt with everything; None while it reads nothing here."""
 
+RETAIN_MAX = 1_000_000
+"""The most records that any stream may be told to retain."""
 COMPACT_FROM = 256
 """What all have read is given back in portions of so many: one by one would cost more."""
 
@@ -28,6 +30,14 @@ DROP_FOR_ONE = 10
 """So many are let go of for each that comes: in one step of a source there may be hundreds."""
 
 _seq = attrgetter("seq")
+
+
+@frozen
+class Retain:
+    """How much of a stream is kept: the newest `count` records, none older than `age_s` seconds."""
+
+    count: int = 5000
+    age_s: float | None = None
 
 
 @frozen
@@ -85,6 +95,10 @@ class Held(Generic[T]):
         if self._records:
             self._look()
             self._drop(DROP_AT_MOST)
+
+    def clear(self, lost: int) -> None:
+        """Let go of all, and of what would have come up to here."""
+        self._records, self._start, self.bytes, self.lost = [], 0, 0, lost
 
     def _look(self) -> None:
         places = [place() for place in self._places]

@@ -32,7 +32,9 @@ JOURNAL_BYTES = 256 * 1024 * 1024
 
 Change = Sequence[Any]
 """One change, told apart by its length: `(stream, name, epoch)` opens a stream under a number,
-`(stream, key)` forgets a key, `(stream, key, floor, True)` says that a table's oldest fell off, and
+`(stream, key)` forgets a key, `(stream, key, floor, True)` says that a table's oldest fell off,
+`(stream, seq, lost, anew, None)` moves the head of a stream that another daemon numbers, and says
+up to where nothing is left, or that nothing is left of what was saved of it, and
 `(stream, seq, time_ms, key, json, id)` appends a record and notes its id; with seq 0 it notes the
 id alone. What falls off a history needs no word: it follows from what it retains.
 """
@@ -162,11 +164,13 @@ class Journal:
 
     # -- what changes
 
-    def add(self, stream: Journaled) -> None:
-        """Journal this stream from here on."""
+    def add(self, stream: Journaled, *, anew: bool = False) -> None:
+        """Journal this stream from here on; `anew`, where nothing of what was saved counts."""
         number = len(self._streams)
         self._streams.append(stream)
         self.pending.append((number, stream.name, stream.epoch))
+        if anew:
+            self.pending.append((number, 0, 0, True, None))
         stream.journal(self.pending, number)
 
     def move(self, component: str, stream: str, seq: int) -> None:

@@ -12,11 +12,10 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import trio
-from attrs import frozen
 
 from flowd.stream.cursor import Cursor, Mark
 from flowd.stream.cut import Cut, Saved
-from flowd.stream.held import Behind, Held
+from flowd.stream.held import Behind, Held, Retain
 from flowd.stream.seek import seek
 from flowd.stream.seen import Seen
 from flowd.values.clock import Clock, onward
@@ -29,33 +28,19 @@ COMPACT_FROM = 64
 """Dead places in a log that are not worth tidying up."""
 COMPACT_AT_MOST = 512
 """What fell off is tidied up in portions of so many: all at once would hold the loop."""
-RETAIN_MAX = 1_000_000
-"""The most records that any stream may be told to retain."""
 
 _seq = attrgetter("seq")
-
-
-def _from_the_start() -> int:
-    return 0
-
-
-@frozen
-class Retain:
-    """How much of a stream is kept: the newest `count` records, none older than `age_s` seconds."""
-
-    count: int = 5000
-    age_s: float | None = None
 
 
 class Stream(Generic[T]):
     """A named log of the newest records of one type; a history, or a table where records have
     keys.
 
-    One component writes, any number read, and nobody waits for anybody: `append`, `forget` and all
-    reading are done at once, from any task at any time. Only `news`, `ended` and a cursor's loop
-    wait. The daemon closes a stream, after its writer has ended; a component never does. Then
-    appending is a mistake, what is retained can still be read, and every reader's loop ends after
-    its last batch. `append` raises for what cannot be written as JSON; nothing else here raises.
+    One component writes, any number read, and nobody waits for anybody: writing and reading are
+    done at once, from any task at any time. Only `news`, `ended` and a cursor's loop wait. The
+    daemon closes a stream, after its writer has ended. Then appending is a mistake, what is
+    retained can still be read, and every reader's loop ends after its last batch. Writing raises
+    for what does not belong here or cannot be written as JSON; nothing else raises.
     """
 
     def __init__(
@@ -68,12 +53,17 @@ class Stream(Generic[T]):
         retain: Retain | None = None,
         behind: Behind | None = None,
         private: bool = False,
+        mirrored: bool = False,
     ) -> None:
         self.name = name
         self.record = record
         self.epoch = epoch
         self.retain = retain or Retain()
         self.private = private
+        self.mirrored = mirrored
+        """Another daemon numbers its records, and may have told its readers more than is here."""
+        self.skipped: Gap | None = None
+        """What never came here, of late: no reader is to blame for it."""
         self._count, self._age_s = self.retain.count, self.retain.age_s
         self.closed = False
         self.seq = 0
@@ -107,9 +97,7 @@ class Stream(Generic[T]):
         it a restart, where it would cost whoever reads or saves it the daemon.
         """
         assert not self.closed
-        if not isinstance(value, self.record):
-            wrong = f"not {type(value).__name__}: {value!r:.60}"
-            raise TypeError(f"{self.name} carries {self.record.__name__}, {wrong}")
+        self._check(value)
         if id is not None:
             if id in self.seen:
                 return None
@@ -122,6 +110,42 @@ class Stream(Generic[T]):
             return None
         record = Record(self.seq + 1, onward(self._time_ms, self._clock()), value, key)
         assert record.json
+        self._put(record, before, id)
+        return record
+
+    def take(self, record: Record[T], *, id: str | None = None) -> None:
+        """Add a record as another daemon has numbered and written it: with its seq, time, key and
+        JSON. AssertionError unless it is newer than the head, TypeError where it does not belong.
+        """
+        assert not self.closed
+        assert record.seq > self.seq
+        self._check(record.value)
+        before = None if record.key is None else self._latest.get(record.key)
+        self._put(record, before, None if id is None or id in self.seen else id)
+
+    def skip(self, upto: int, *, lost: bool = True) -> None:
+        """Go on behind this seq: what another daemon appended up to there does not come. What was
+        retained falls off too, also for readers within, so that nobody reads over a hole; unless it
+        is not `lost`, but superseded or forgotten.
+        """
+        assert upto > self.seq
+        if lost:
+            self.skipped = Gap(self.seq + 1, upto)
+            self._log, self._start, self._dead = [], 0, 0
+            self._latest.clear()
+            self.held.clear(upto)
+            self.floor = upto
+        self.seq = upto
+        self._note((self._number, upto, upto if lost else 0, False, None))
+        self._readers.unpark_all()
+
+    def _check(self, value: object) -> None:
+        if not isinstance(value, self.record):
+            wrong = f"not {type(value).__name__}: {value!r:.60}"
+            raise TypeError(f"{self.name} carries {self.record.__name__}, {wrong}")
+
+    def _put(self, record: Record[T], before: Record[T] | None, id: str | None) -> None:
+        key = record.key
         if id is not None:
             self.seen.remember(id)
         self.seq, self._time_ms = record.seq, record.time_ms
@@ -141,7 +165,6 @@ class Stream(Generic[T]):
             self._compact()
         if self._readers:
             self._readers.unpark_all()
-        return record
 
     def forget(self, key: str) -> None:
         """Drop a key's record. Readers are not told: use it for what has outlived its retention."""
@@ -209,8 +232,6 @@ class Stream(Generic[T]):
     def alive(self, record: Record[T]) -> bool:
         """Whether its key holds it still; always, where it has none."""
         return record.key is None or self._latest.get(record.key) is record
-
-    # -- reading --
 
     def __len__(self) -> int:
         return len(self._log) - self._start - self._dead
@@ -286,6 +307,8 @@ class Stream(Generic[T]):
         if filter.where is not None:
             where = filter.where
             records = [record for record in records if where(record.value)]
+        # Who comes from another daemon may know more than is here yet.
+        place = max(place, after)
         return Batch(self.name, records, Position(self.epoch, place), first, gap, after=after)
 
     def newest(self, count: int, filter: Filter = ALL) -> int:
@@ -295,8 +318,10 @@ class Stream(Generic[T]):
         return next(seq for seq in seek(self, count, filter) if seq is not None)
 
     def knows(self, position: Position) -> bool:
-        """Whether a reader may resume at `position`: same epoch, and not from the future."""
-        return position.epoch == self.epoch and position.seq <= self.seq
+        """Whether a reader may resume at `position`: same epoch, and not from the future, unless
+        another daemon may have told it.
+        """
+        return position.epoch == self.epoch and (self.mirrored or position.seq <= self.seq)
 
     async def news(self, seq: int) -> bool:
         """Wait until there is something after `seq`; False when the stream was closed and there is
@@ -333,18 +358,8 @@ class Stream(Generic[T]):
             # What is held for others is no beginning.
             start = self.floor if limit is None else max(self.floor, self.newest(limit, filter))
             first, reset = True, after is not None
-        return Cursor(
-            self,
-            start,
-            first=first,
-            reset=reset,
-            filter=filter,
-            on_gap=on_gap,
-            held=held,
-            mark=mark,
-        )
-
-    # -- the snapshot --
+        asked: Any = {"filter": filter, "on_gap": on_gap, "held": held, "mark": mark}
+        return Cursor(self, start, first=first, reset=reset, **asked)
 
     def cut(self, seq: int, seen_total: int) -> Cut:
         """What came after the save that ended at `seq` and `seen_total`."""
@@ -373,28 +388,12 @@ class Stream(Generic[T]):
                 self._latest[record.key] = record
             self._time_ms = record.time_ms
         self.seen.restore(saved.seen, saved.seen_total)
-        # Who reads it has yet to join.
-        self.held.join(_from_the_start)
+        from_the_start = int  # Who reads it has yet to join.
+        self.held.join(from_the_start)
         self._trim()
-        self.held.leave(_from_the_start)
+        self.held.leave(from_the_start)
 
     @property
     def newest_record(self) -> Record[T] | None:
         """The newest record, None when none is retained."""
         return self._log[-1] if len(self._log) > self._start else None
-
-    # -- the status --
-
-    def figures(self) -> dict[str, Any]:
-        """Where the stream is, what it retains and what limits it."""
-        return {
-            "name": self.name,
-            "record": self.record.__name__,
-            "position": str(self.head),
-            "records": len(self),
-            "retain": self.retain.count,
-            "retain_age_s": self.retain.age_s,
-            "oldest_seq": self.floor + 1,
-            "held": len(self.held),
-            "seen_ids": len(self.seen),
-        }

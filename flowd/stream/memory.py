@@ -1,13 +1,16 @@
 """All that a daemon remembers: its streams, and how far each component has read in them."""
 
+import logging
 from collections.abc import Callable, Container
 from random import Random
 from typing import Any
 
-from flowd.stream.held import Behind
-from flowd.stream.log import Retain, Stream
-from flowd.stream.snapshot import Loaded, Snapshots, Store
+from flowd.stream.held import Behind, Retain
+from flowd.stream.log import Stream
+from flowd.stream.snapshot import Loaded, Snapshots, Store, is_place_in
 from flowd.values.clock import Clock
+
+logger = logging.getLogger("flowd.memory")
 
 TABLE_RETAIN = Retain(100_000)
 """Of the tables that a component keeps beside its stream: how many keys each may have."""
@@ -66,20 +69,31 @@ class Memory:
         behind: Behind | None = None,
         *,
         private: bool = False,
+        epoch: str | None = None,
     ) -> Stream[Any]:
-        """A stream that goes on where it was saved, in its epoch if the daemon ended cleanly."""
+        """A stream that goes on where it was saved, in its epoch if the daemon ended cleanly.
+
+        With an `epoch`, another daemon numbers it: what was saved in another one counts no more,
+        and neither do the places that components had there.
+        """
         stream: Stream[Any] = Stream(
             name,
             record,
             clock=self._clock,
-            epoch=self._epoch(),
+            epoch=epoch or self._epoch(),
             retain=retain,
             behind=behind or self.behind,
             private=private,
+            mirrored=epoch is not None,
         )
-        self.snapshots.restore(stream, self._loaded)
+        anew = not self.snapshots.restore(stream, self._loaded)
         self._loaded.streams.pop(name, None)  # The stream has it now.
-        self.journal.add(stream)
+        if anew:
+            logger.info("%s: begins anew: what was saved of it is of another epoch", name)
+            for component, place in list(self._loaded.places):
+                if is_place_in(place, name):
+                    del self._loaded.places[component, place]
+        self.journal.add(stream, anew=anew)
         self.streams[name] = stream
         return stream
 
@@ -89,7 +103,8 @@ class Memory:
     def _new_epochs(self) -> None:
         """The journal lies and cannot be removed: no number may mean two records."""
         for stream in self.streams.values():
-            stream.epoch = self._epoch()
+            if not stream.mirrored:  # Its numbers are told by another daemon: they stay true.
+                stream.epoch = self._epoch()
 
     def table(self, component: str, name: str, record: type) -> Stream[Any]:
         """A component's private table; the same one whenever it is asked for."""

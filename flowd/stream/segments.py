@@ -134,3 +134,14 @@ def _sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def size_bytes(path: Path) -> int:
+    """What a state file and its write-ahead log take on disk."""
+    total = 0
+    for name in (str(path), f"{path}-wal"):
+        try:
+            total += os.stat(name).st_size
+        except OSError:
+            continue
+    return total

@@ -128,11 +128,16 @@ class Snapshots:
         self._saving = trio.Lock()
         self._ended = False
 
-    def restore(self, stream: Stream[Any], loaded: Loaded) -> None:
-        """Fill a new stream with what was saved of it, and let it go on in the right epoch."""
+    def restore(self, stream: Stream[Any], loaded: Loaded) -> bool:
+        """Fill a new stream with what was saved of it, and let it go on in the right epoch. False,
+        and it stays empty, when another daemon numbers it, and what was saved is of another epoch
+        or not whole.
+        """
         rows = loaded.streams.get(stream.name)
         if rows is None:
-            return
+            return True
+        if stream.mirrored and rows.epoch != stream.epoch:
+            return False
         records: list[Record[Any]] = []
         dropped = 0
         for seq, time_ms, key, json in rows.records:
@@ -143,13 +148,17 @@ class Snapshots:
                     logger.warning("%s: a saved record no longer fits: %s", stream.name, error)
                 dropped += 1
                 continue
-            records.append(Record(seq, time_ms, value, key))
+            # As it was written: what another daemon wrote, this one would perhaps write otherwise.
+            records.append(Record(seq, time_ms, value, key, json if stream.mirrored else None))
+        if stream.mirrored and dropped:
+            return False
         stream.restore(Saved(rows.seq, rows.floor, records, rows.seen, rows.seen_total))
         self.dropped_rows += dropped
         # With a record less it is not the same log any more, and its readers must know.
         if loaded.why is None and rows.epoch and not dropped:
             stream.epoch = rows.epoch
             self._marks[stream.name] = _Mark(stream.seq, stream.seen.total)
+        return True
 
     def keep_places(self, places: Mapping[tuple[str, str], int]) -> None:
         """Save these too: places of components that are not configured today, and may come back."""
@@ -227,7 +236,8 @@ def cuts_of(
 ) -> tuple[list[Cut], dict[tuple[str, str], int]]:
     """Frames of a journal as what a save would have written: cuts, and the places that moved.
 
-    `heads` has, of each stream that is saved already, its floor and how many ids it ever saw.
+    `heads` has, of each stream that is saved already, its floor and how many ids it ever saw. Where
+    a cut is whole, the places in its stream that are saved mean nothing any more.
     """
     names: dict[int, str] = {}
     found: dict[str, _Replayed] = {}
@@ -238,6 +248,10 @@ def cuts_of(
                 number, name, epoch = change
                 names[number] = name
                 found.setdefault(name, _Replayed()).epoch = epoch
+            elif len(change) == 5 and change[3]:
+                name = names[change[0]]
+                found[name] = _Replayed(found[name].epoch, whole=True)
+                places = {at: seq for at, seq in places.items() if not is_place_in(at[1], name)}
             else:
                 found[names[change[0]]].apply(change)
         places |= {(component, stream): seq for component, stream, seq in frame.places}
@@ -254,12 +268,16 @@ class _Replayed:
     records: dict[str | int, Record[object]] = field(factory=dict)
     forgotten: dict[str, None] = field(factory=dict)
     seen: list[str] = field(factory=list)
+    whole: bool = False
 
     def apply(self, change: Sequence[Any]) -> None:
         if len(change) in (2, 4):
             self.records.pop(change[1], None)
             self.forgotten[change[1]] = None
             self.floor = max([self.floor, *change[2:3]])
+            return
+        if len(change) == 5:
+            self.seq, self.floor = change[1], max(self.floor, change[2])
             return
         _, seq, time_ms, key, json, id = change
         if id is not None:
@@ -273,5 +291,13 @@ class _Replayed:
 
     def cut(self, name: str, floor: int, seen_total: int) -> Cut:
         records, forgotten = list(self.records.values()), list(self.forgotten)
+        if self.whole:
+            floor = seen_total = 0
         total, floor = seen_total + len(self.seen), max(floor, self.floor)
-        return Cut(name, self.epoch, self.seq, floor, records, forgotten, self.seen, total, -1)
+        head = (name, self.epoch, self.seq, floor)
+        return Cut(*head, records, forgotten, self.seen, total, -1, self.whole)
+
+
+def is_place_in(place: str, stream: str) -> bool:
+    """Whether a component's place, of however many, is one in this stream."""
+    return place.partition("#")[0] == stream

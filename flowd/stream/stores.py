@@ -16,7 +16,7 @@ from attrs import evolve
 from flowd.stream.cut import Cut
 from flowd.stream.journal import Broken, Frame, Head, Journal, Saved, newest, unbroken
 from flowd.stream.seen import SEEN_MAX
-from flowd.stream.segments import DiskSegments
+from flowd.stream.segments import DiskSegments, size_bytes
 from flowd.stream.snapshot import Loaded, Rows, Save, cuts_of
 from flowd.values.clock import token
 from flowd.values.errors import UserError
@@ -213,8 +213,11 @@ class SqliteStore:
         }
         cuts, places = cuts_of(frames, heads)
         for cut in cuts:
-            before = execute("SELECT seq FROM streams WHERE name = ?", [cut.stream]).fetchone()
+            head = "SELECT seq FROM streams WHERE name = ?"
+            before = None if cut.whole else execute(head, [cut.stream]).fetchone()
             self._save_stream(db, evolve(cut, seq=max(cut.seq, before[0] if before else 0)))
+            if cut.whole:
+                execute("DELETE FROM places WHERE stream = ? OR stream GLOB ?", _places(cut.stream))
             execute(
                 "UPDATE streams SET length = (SELECT COUNT(*) FROM records WHERE stream = name) "
                 "WHERE name = ?",
@@ -339,7 +342,8 @@ class SqliteStore:
     def _save_stream(self, connection: Any, cut: Cut) -> None:
         name = cut.stream
         if cut.whole:
-            connection.execute("DELETE FROM records WHERE stream = ?", [name])
+            for table in ("records", "seen"):
+                connection.execute(f"DELETE FROM {table} WHERE stream = ?", [name])
         connection.execute(
             "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?)",
             [name, cut.epoch, cut.seq, cut.floor, cut.length],
@@ -385,16 +389,10 @@ def _whole(db: sqlite3.Connection) -> Iterator[None]:
         yield
 
 
+def _places(stream: str) -> list[str]:
+    """All places in a stream: names have no character that means something to GLOB."""
+    return [stream, f"{stream}#*"]
+
+
 def _slot(record: Record[Any]) -> str:
     return f"s{record.seq}" if record.key is None else f"k{record.key}"
-
-
-def size_bytes(path: Path) -> int:
-    """What a state file and its write-ahead log take on disk."""
-    total = 0
-    for name in (str(path), f"{path}-wal"):
-        try:
-            total += os.stat(name).st_size
-        except OSError:
-            continue
-    return total

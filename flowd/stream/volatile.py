@@ -18,7 +18,7 @@ from flowd.stream.journal import (
     unbroken,
 )
 from flowd.stream.seen import SEEN_MAX
-from flowd.stream.snapshot import Loaded, Rows, Save, cuts_of
+from flowd.stream.snapshot import Loaded, Rows, Save, cuts_of, is_place_in
 
 
 @define(eq=False)
@@ -121,7 +121,11 @@ class MemoryStore:
         cuts, places = cuts_of(frames, heads)
         for cut in cuts:
             old = self.rows.get(cut.stream)
-            self._keep(evolve(cut, seq=max(cut.seq, 0 if old is None else old.seq)))
+            before = 0 if old is None or cut.whole else old.seq
+            self._keep(evolve(cut, seq=max(cut.seq, before)))
+            if cut.whole:
+                kept = [at for at in self.places if not is_place_in(at[1], cut.stream)]
+                self.places = {at: self.places[at] for at in kept}
         self.places |= places
         loaded = Loaded(self.clean, why, self.saved_ms, dict(self.rows), dict(self.places))
         number = max(self.frame, newest(segments))
@@ -156,7 +160,7 @@ class MemoryStore:
         records = sorted(row for row in slots.values() if row[0] > cut.floor)
         # A cut begins anew after a restart that was not clean: its ids take their old places.
         known = len(old.seen) - (old.seen_total - (cut.seen_total - len(cut.seen)))
-        seen = [*old.seen[: max(0, known)], *cut.seen][-SEEN_MAX:]
+        seen = [*([] if cut.whole else old.seen[: max(0, known)]), *cut.seen][-SEEN_MAX:]
         self.rows[cut.stream] = Rows(cut.epoch, cut.seq, cut.floor, records, seen, cut.seen_total)
 
     async def close(self) -> None:

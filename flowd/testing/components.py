@@ -1,6 +1,7 @@
 """What a component gets, in memory: a feed, streams, a clock, a registry of its plugin alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import httpx2
@@ -8,8 +9,10 @@ import trio
 
 from flowd.door.desk import Desk
 from flowd.setup.registry import Registry
+from flowd.stream.held import Retain
 from flowd.stream.inputs import Input, Streams
-from flowd.stream.log import Retain, Stream
+from flowd.stream.log import Stream
+from flowd.stream.mirror import Mirrored
 from flowd.testing.rest import Rest
 from flowd.testing.scripts import Script, ScriptedUpstream, upstream
 from flowd.upstream.feed import Feed
@@ -41,8 +44,21 @@ class ScriptedFeed(Feed[T], Generic[T]):
         clock: Clock,
         retain: Retain,
         rest: Rest | None = None,
+        carries: Mapping[str, tuple[Mirrored, type[Any]]] = MappingProxyType({}),
     ) -> None:
         rest = rest or Rest({})
+        self.carried: dict[str, Stream[Any]] = {
+            name: Stream(
+                name,
+                record,
+                clock=clock,
+                epoch=there.epoch,
+                retain=Retain(there.retain, there.age_s),
+                mirrored=True,
+            )
+            for name, (there, record) in carries.items()
+        }
+        """The streams of another daemon, by name."""
         super().__init__(
             stream.name,
             stream,
@@ -51,6 +67,8 @@ class ScriptedFeed(Feed[T], Generic[T]):
             table=self._keep,
             on_recovered=lambda *told: self.recoveries.append(told),
             services=Services(clock, rest),
+            mirrored=self.carried,
+            tables=[name for name, (there, _) in carries.items() if there.table],
         )
         self.rest = rest
         self.recoveries: list[tuple[int, int, int]] = []
@@ -81,13 +99,15 @@ def feed(
     retain: int = 5000,
     name: str = "test",
     rest: Rest | None = None,
+    carries: Mapping[str, tuple[Mirrored, type[Any]]] = MappingProxyType({}),
 ) -> ScriptedFeed[Any]:
     """A feed for a source or transform under test, whose upstream plays these scripts, and whose
-    REST services answer as `rest` says.
+    REST services answer as `rest` says. `carries` are streams of another daemon, each with its
+    class of record.
     """
     kept = Retain(retain)
     own: Stream[Any] = Stream(name, record, clock=clock, epoch=EPOCH, retain=kept)
-    return ScriptedFeed(upstream(*scripts), own, clock, kept, rest or Rest({}))
+    return ScriptedFeed(upstream(*scripts), own, clock, kept, rest or Rest({}), carries)
 
 
 def stream(

@@ -5,13 +5,16 @@ whoever reads its signature knows what it can touch.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 import trio
 
-from flowd.stream.log import Retain, Stream
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
+from flowd.stream.mirror import Mirror
 from flowd.upstream.asked import Asked
 from flowd.upstream.budget import Budget
 from flowd.upstream.connection import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
@@ -19,6 +22,7 @@ from flowd.upstream.http import Services
 from flowd.upstream.reach import Reach
 from flowd.upstream.renewal import Renewal, Run, here
 from flowd.values.clock import Clock
+from flowd.values.errors import UserError, did_you_mean
 from flowd.values.record import Record
 from flowd.values.tally import Tally
 
@@ -49,9 +53,11 @@ class Feed(Generic[T]):
         dial: Dial,
         table: Callable[[str, type[Any]], Stream[Any]],
         on_delivering: Callable[[int], None] = lambda from_ms: None,
-        on_lost: Callable[[str, int], None] = lambda reason, from_ms: None,
+        on_lost: Callable[[str, int, int | None], None] = lambda reason, from_ms, to_ms: None,
         on_recovered: Callable[[int, int, int], None] = lambda from_ms, to_ms, count: None,
         services: Services | None = None,
+        mirrored: Mapping[str, Stream[Any]] = MappingProxyType({}),
+        tables: Collection[str] = (),
     ) -> None:
         self.name = name
         self.clock = clock
@@ -69,6 +75,13 @@ class Feed(Generic[T]):
         self._on_lost = on_lost
         self._on_recovered = on_recovered
         self._renewal = Renewal(name, self.log, clock, self.reach, self.lost)
+        self.mirrors: Mapping[str, Mirror[Any]] = {
+            one.name: Mirror(
+                one, table=one.name in tables, on_taken=self._taken, on_lost=self._missed
+            )
+            for one in mirrored.values()
+        }
+        """The streams of another daemon that this source carries, by name."""
         self._slept = False
         self._fruitful = False
         self._answered_ms: int | None = None
@@ -97,6 +110,19 @@ class Feed(Generic[T]):
                     self.reach.note(happened_ms, record.time_ms)
                 self._renewal.told(happened_ms, record.time_ms)
         return record
+
+    def _taken(self, record: Record[Any]) -> None:
+        self.tally.published += 1
+        self.tally.last_record_ms = self.clock()
+
+    def mirror(self, name: str) -> Mirror[Any]:
+        """One of the streams of another daemon that this source carries, as its definition's
+        `streams` answered at the start. UserError for a name that was not among them.
+        """
+        if name not in self.mirrors:
+            near = did_you_mean(name, sorted(self.mirrors))
+            raise UserError(f"{self.name} carries no stream {name!r}{near}")
+        return self.mirrors[name]
 
     def get(self, key: str) -> T | None:
         """The newest value published under `key`, None if there is none."""
@@ -230,7 +256,12 @@ class Feed(Generic[T]):
         outage that is over. It is logged and counted too.
         """
         self.tally.drop(self.name, reason, None, self.clock())
-        self._on_lost(reason, from_ms)
+        self._on_lost(reason, from_ms, None)
+
+    def _missed(self, reason: str, from_ms: int, to_ms: int | None) -> None:
+        """A stream of another daemon has a gap: counted as one of many, and told in full."""
+        self.tally.drop(self.name, "records missing", reason, self.clock())
+        self._on_lost(reason, from_ms, to_ms)
 
     def recovered(self, from_ms: int, to_ms: int, count: int) -> None:
         """Say that all which was missed between these times, by this machine's clock, has come

@@ -87,12 +87,12 @@ class Outages:
         if outage is not None:
             self._put(evolve(outage, reason=f"{reason}; {outage.reason}"))
 
-    def past(self, component: str, reason: str, from_ms: int) -> None:
-        """This component missed something since `from_ms`, though it delivers. Nothing new while it
-        does not; and what is missed again and again is one outage that grows.
+    def past(self, component: str, reason: str, from_ms: int, to_ms: int | None = None) -> None:
+        """This component missed something from `from_ms` until `to_ms` or now, though it delivers.
+        Nothing new while it does not; and what is missed again and again is one outage that grows.
         """
         if component not in self._open:
-            now_ms = self._clock()
+            now_ms = self._clock() if to_ms is None else to_ms
             last = self._past.get(component)
             if last is not None and last.reason == reason and last.to_ms is not None:
                 from_ms = last.from_ms if from_ms - last.to_ms < TOGETHER_MS else from_ms

@@ -129,6 +129,14 @@ def loads(data: bytes, kind: type[T]) -> T:
         raise ValueError(f"not a {kind.__name__}: {error!r}") from error
 
 
+def structure(plain: object, kind: type[T]) -> T:
+    """What was decoded as a value of `kind`; ValueError when it does not fit, saying why."""
+    try:
+        return _structure(kind)(plain, kind)  # type: ignore[arg-type,no-any-return]  # classes hash
+    except Exception as error:  # also what a class's own validators raise
+        raise ValueError(f"not a {kind.__name__}: {error!r}") from error
+
+
 def loads_value(data: bytes, kind: type[T]) -> T:
     """The `value` of a record's JSON, as a value of `kind`; ValueError when it does not fit."""
     try:

@@ -10,6 +10,9 @@ from flowd.values import codec
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+SEQ_END = 10**18
+"""No seq has more digits than a position may have."""
+
 _POSITION = re.compile(r"([a-z0-9]{1,16})\.([0-9]{1,18})", re.ASCII)
 
 
@@ -46,14 +49,29 @@ class Record(Generic[T_co]):
     time_ms: int
     value: T_co
     key: str | None = None
-    _json: bytes | None = field(default=None, init=False, repr=False)
+    _json: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def written(cls, seq: int, time_ms: int, key: str | None, json: bytes) -> "Record[Any]":
         """A record as it was written, for who writes it again: it has its JSON, and no value."""
-        record: Record[Any] = cls(seq, time_ms, None, key)  # type: ignore[arg-type]  # no value
-        record._json = json
-        return record
+        return Record(seq, time_ms, None, key, json)
+
+    @classmethod
+    def read(cls, json: bytes, kind: type[T]) -> "Record[T]":
+        """The record that another daemon wrote as this `json`, which it keeps as it is. ValueError
+        when there is none, or its value is no `kind`.
+        """
+        found = codec.decode(json)
+        try:
+            seq, time_ms, key = found["seq"], found["time_ms"], found.get("key")
+            plain = found["value"]
+        except (TypeError, KeyError, AttributeError):
+            raise ValueError(f"not a record: {json!r:.60}") from None
+        numbered = type(seq) is type(time_ms) is int and 0 < seq < SEQ_END
+        # One line: so it is in many a format in which it travels.
+        if not numbered or not isinstance(key, str | None) or b"\n" in json or b"\r" in json:
+            raise ValueError(f"not a record: {json!r:.60}")
+        return Record(seq, time_ms, codec.structure(plain, kind), key, json)
 
     def hollow(self) -> "Record[Any]":
         """What keeps its place in a log once nobody reads it there any more: it has no value."""

@@ -16,7 +16,8 @@ from flowd.channel.channel import CHUNK_BYTES, CHUNK_RECORDS, PACE_CLIENTS, Enco
 from flowd.channel.channels import FILTERED_MAX, FILTERED_PER_ADDRESS, Channels
 from flowd.channel.client import AT_ONCE, PLACES_MAX, URGENT_MAX, Client
 from flowd.stream import seek
-from flowd.stream.log import Retain, Stream
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
 from flowd.testing import FakeSocket
 from flowd.values import filters
 from flowd.values.errors import BadRequest

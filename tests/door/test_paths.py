@@ -14,7 +14,8 @@ from flowd.channel.channels import Channels
 from flowd.channel.client import Client
 from flowd.door.parameters import count, position
 from flowd.door.paths import ERRORS_MAX, Live, Session, follow_path, visible
-from flowd.stream.log import RETAIN_MAX, Stream
+from flowd.stream.held import RETAIN_MAX
+from flowd.stream.log import Stream
 from flowd.testing import FakeSocket
 from flowd.values.errors import BadRequest
 from flowd.values.record import Batch, Position

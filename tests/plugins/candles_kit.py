@@ -13,7 +13,7 @@ from flowd_simulator.binance import Binance
 from flowd import testing
 from flowd.market import Candle
 from flowd.plugin import UpstreamError
-from flowd.stream.log import Retain
+from flowd.stream.held import Retain
 
 
 class World(httpx2.AsyncBaseTransport):

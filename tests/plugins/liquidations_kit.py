@@ -13,7 +13,8 @@ from flowd_liquidations.timeframe import Timeframe
 from flowd import testing
 from flowd.market import Bucket, Liquidation, number, trimmed
 from flowd.plugin import Feed, StreamName
-from flowd.stream.log import Retain, Stream
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
 from flowd.upstream.http import Services
 
 NOW_MS = 1_700_000_060_000

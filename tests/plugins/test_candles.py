@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from flowd import testing
 from flowd.market import Candle
 from flowd.plugin import Seconds, Source, Unusable, UpstreamSilent, UserError, codec, unwrap
-from flowd.stream.log import Retain
+from flowd.stream.held import Retain
 from tests.plugins.candles_kit import World
 
 UPSTREAM = Path(__file__).parents[1] / "frames"

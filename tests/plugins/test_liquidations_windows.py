@@ -12,7 +12,8 @@ from flowd_liquidations.windows import Windows, chain, span
 
 from flowd import testing
 from flowd.market import Bucket, Liquidation, VenueSum
-from flowd.stream.log import Retain, Stream
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
 from tests.plugins.liquidations_kit import order
 from tests.plugins.test_liquidations_sink import CONFIG, REGISTRY
 

@@ -17,7 +17,7 @@ from flowd_binance.rest import HISTORY_PER_MINUTE
 from flowd import testing
 from flowd.market import OpenInterest
 from flowd.plugin import Seconds, UpstreamSilent, UserError, unwrap
-from flowd.stream.log import Retain
+from flowd.stream.held import Retain
 from tests.plugins.test_binance_rest import HTML
 
 SPAN_MS = 300_000

@@ -36,7 +36,8 @@ from trio_websocket import (
 from flowd import testing
 from flowd.market import EXACT, Fill
 from flowd.plugin import Secret, Unusable
-from flowd.stream.log import Retain, Stream
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
 from flowd.upstream.feed import Feed
 from tests.plugins.exchange_client import connect, end_of, hear, hear_for, texts_for
 from tests.plugins.hydromancer_kit import MAKER, WHALE, counterparty, liquidated, row

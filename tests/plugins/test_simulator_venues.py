@@ -33,7 +33,7 @@ from trio_websocket import ConnectionRejected, WebSocketConnection
 from flowd import testing
 from flowd.market import Instrument, Liquidation
 from flowd.plugin import UpstreamError, unwrap
-from flowd.stream.log import Retain
+from flowd.stream.held import Retain
 from tests.plugins.exchange_client import connect, end_of, hear, hear_for, texts_for
 
 Nursery = trio.Nursery

@@ -21,7 +21,8 @@ from flowd import testing
 from flowd.market import Coverage, Fill, Liquidation, PriceKind, Trade, totals_of
 from flowd.plugin import Feed, Source, StreamName
 from flowd.setup import config, wiring
-from flowd.stream.log import Retain, Stream
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
 from flowd.stream.stores import SqliteStore
 from flowd.stream.volatile import MemoryStore
 from flowd.values.errors import UserError

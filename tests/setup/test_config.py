@@ -12,7 +12,7 @@ from flowd.setup import checks, config
 from flowd.setup.config import Config, Settings, parse_address, state_path
 from flowd.setup.registry import Found, Registry
 from flowd.setup.supervisor import Restart
-from flowd.stream.log import RETAIN_MAX, Retain
+from flowd.stream.held import RETAIN_MAX, Retain
 from flowd.values.errors import UserError
 from flowd.values.settings import Seconds, Secret, Size
 

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from flowd.stream.held import COMPACT_FROM, DROP_FOR_ONE, Behind
+from flowd.stream.held import COMPACT_FROM, DROP_FOR_ONE, Behind, Retain
 from flowd.stream.inputs import Input
-from flowd.stream.log import Retain, Saved, Stream
+from flowd.stream.log import Saved, Stream
 from flowd.stream.reading import Reading
 from flowd.values.clock import Clock
 from flowd.values.record import Gap

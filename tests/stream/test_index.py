@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from flowd import testing
 from flowd.plugin import BadRequest
+from flowd.stream.held import Retain
 from flowd.stream.index import AT_ONCE, Index
 from flowd.stream.inputs import Input
-from flowd.stream.log import Retain, Stream
+from flowd.stream.log import Stream
 
 
 @frozen

@@ -13,7 +13,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.stream.cursor import Cursor, Mark
 from flowd.stream.cut import Saved
-from flowd.stream.log import Retain, Stream
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
 from flowd.stream.seen import SEEN_MAX
 from flowd.values import filters
 from flowd.values.record import Batch, Gap, Position, Record

@@ -4,7 +4,7 @@ from random import Random
 
 from attrs import frozen
 
-from flowd.stream.log import Retain
+from flowd.stream.held import Retain
 from flowd.stream.memory import TABLE_RETAIN, Memory
 from flowd.stream.volatile import MemoryStore
 

@@ -18,11 +18,12 @@ from attrs import evolve, field, frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd.stream import stores
-from flowd.stream.log import Retain, Stream
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
 from flowd.stream.seen import SEEN_MAX
-from flowd.stream.segments import DiskSegments
+from flowd.stream.segments import DiskSegments, size_bytes
 from flowd.stream.snapshot import Loaded, Rows, Save, Snapshots, Store
-from flowd.stream.stores import SCHEMA, SqliteStore, size_bytes
+from flowd.stream.stores import SCHEMA, SqliteStore
 from flowd.stream.volatile import MemoryStore
 from flowd.values.errors import UserError
 from flowd.values.record import Gap, Position

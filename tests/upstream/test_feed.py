@@ -15,11 +15,13 @@ from trio_websocket import WebSocketConnection
 
 from flowd import testing
 from flowd.plugin import Source
-from flowd.stream.log import Retain, Stream
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
+from flowd.stream.mirror import Mirrored
 from flowd.stream.volatile import MemoryStore
 from flowd.upstream.feed import PORTION, Feed
 from flowd.values.clock import trio_clock
-from flowd.values.errors import UpstreamError
+from flowd.values.errors import UpstreamError, UserError
 
 START_MS = 1_700_000_000_000
 URL = "wss://exchange.example/ws"
@@ -560,3 +562,39 @@ async def test_a_bug_in_a_successor_is_a_bug(autojump_clock: MockClock) -> None:
 
     with pytest.RaisesGroup(ValueError, flatten_subgroups=True):
         await run_for(200, sessions)
+
+
+# -- streams of another daemon
+
+
+def carrying() -> testing.ScriptedFeed[Any]:
+    return testing.feed(carries={"ticks": (Mirrored("Tick", "k3v9"), Tick)})
+
+
+def test_a_source_takes_what_another_daemon_wrote_and_is_counted_as_publishing_it() -> None:
+    feed = carrying()
+
+    record = feed.mirror("ticks").take(b'{"seq":1,"time_ms":5,"value":{"price":7}}')
+
+    assert feed.carried["ticks"].after(0) == [record]
+    assert str(feed.mirror("ticks").head) == "k3v9.1"
+    assert (feed.tally.published, feed.tally.last_record_ms) == (1, testing.START_MS)
+
+
+def test_a_stream_that_is_not_carried_is_told_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no stream 'tick'. Did you mean .ticks."):
+        carrying().mirror("tick")
+
+
+def test_records_that_are_missing_are_counted_by_one_reason_and_told_in_full(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    feed = carrying()
+    feed.mirror("ticks").take(b'{"seq":1,"time_ms":5,"value":{"price":7}}')
+
+    feed.mirror("ticks").skip(3)
+    feed.mirror("ticks").take(b'{"seq":4,"time_ms":6,"value":{"price":7}}')
+    feed.mirror("ticks").skip(9)
+
+    assert feed.tally.dropped == {"records missing": 2}
+    assert "records 2 to 3 of ticks are missing" in caplog.text
