@@ -256,6 +256,7 @@ class Daemon:
                 check_admin=self._check_admin,
                 reconnect=self._reconnect,
                 services=self.services,
+                protected=self.plan.tokens.__contains__,
             )
             tally = desk.tally
             if definition.run is not None:

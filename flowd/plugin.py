@@ -16,6 +16,7 @@ from quart import Blueprint
 
 from flowd.channel.audience import Audience
 from flowd.channel.channel import Encode
+from flowd.door.carry import Broker, Pace, carry
 from flowd.door.desk import Desk
 from flowd.door.paths import Asked, Hot, Live, Session, Tail, Wish, follow_path
 from flowd.stream.cursor import Cursor
@@ -52,6 +53,7 @@ __all__ = [
     "BadBody",
     "BadRequest",
     "Batch",
+    "Broker",
     "Budget",
     "Clock",
     "Cursor",
@@ -71,6 +73,7 @@ __all__ = [
     "NoAnswer",
     "Once",
     "Outage",
+    "Pace",
     "Position",
     "RateLimited",
     "Record",
@@ -92,6 +95,7 @@ __all__ = [
     "UpstreamSilent",
     "UserError",
     "Wish",
+    "carry",
     "codec",
     "filters",
     "follow_path",

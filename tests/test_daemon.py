@@ -454,3 +454,32 @@ async def test_a_sink_counts_into_the_status(autojump_clock: MockClock) -> None:
 
     found = next(part for part in components if part["name"] == "struggling")
     assert (found["dropped"], found["figures"]) == ({"too big": 2}, {"queue_max": 7})
+
+
+async def test_a_sink_that_says_what_is_wrong_is_unwell_and_knows_what_needs_a_token(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAEMON_TEST_TOKEN", "sesame")
+    found: dict[str, bool] = {}
+
+    async def ails(config: NoConfig, streams: Streams, desk: Desk) -> None:
+        found.update((name, desk.protected(name)) for name in streams)
+        desk.problem("the broker is full; make room")
+        await trio.sleep(10)
+        desk.problem(None)
+        await trio.sleep_forever()
+
+    plugin = SimpleNamespace(flowd_sinks=lambda: [Sink("ails", NoConfig, run=ails)])
+    token = 'kind = "numbers"\nread_token = { env = "DAEMON_TEST_TOKEN" }'
+    config = TOML.replace('kind = "numbers"', token) + '[sinks.ailing]\nkind = "ails"'
+    async with testing.daemon(
+        config, registry=testing.registry(PLUGIN, plugin, flowd_http)
+    ) as daemon:
+        await trio.sleep(5)
+        during = (await daemon.get("/health")).json()["problems"]
+        await trio.sleep(10)
+        after = (await daemon.get("/health")).json()["problems"]
+
+    assert during["ailing"] == "the broker is full; make room"
+    assert "ailing" not in after
+    assert found == {"numbers": True, "numbers.sums": True, "again": False, "outages": False}

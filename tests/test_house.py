@@ -39,7 +39,8 @@ stream    cursor cut held journal seek seen / log segments / reading / inputs sn
 upstream  asked budget slices / connection http outages reach / renewal / feed misses
           / remembered watch
 channel   audience guard packing prepared / client / row / channel / channels
-door      base / desk head parameters / addresses outgoing readable readers rules visit websocket
+door      base / desk head parameters
+          / addresses carry outgoing readable readers rules visit websocket
           / loan paths room turns / polls routes silence / clients / door
 setup     hooks machine structure supervisor / registry / config / paths remarks / wiring / checks
 operate   log notify status terminal watchdog / checked dashboard follow logs metrics openapi

@@ -6,6 +6,7 @@ What a feed is to a source or transform, the desk is to a sink. With the streams
 """
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
@@ -39,6 +40,7 @@ class Desk:
         check_admin: Callable[[str], None] = lambda authorization: None,
         reconnect: Callable[[str], None] = lambda stream: None,
         services: Services | None = None,
+        protected: Callable[[str], bool] = lambda stream: False,
     ) -> None:
         self.name = name
         """The sink's name in the configuration."""
@@ -54,6 +56,8 @@ class Desk:
         """Start the component behind this stream again; BadRequest when there is none, or it has
         ended for good.
         """
+        self.protected = protected
+        """Whether clients need a token to read this stream."""
 
     def for_admins(self, view: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         """Decorates a view that only admins may call, below the blueprint's own decorator: all
@@ -73,6 +77,17 @@ class Desk:
         minute, with the sample.
         """
         self.tally.drop(self.name, reason, sample, self.now_ms(), count)
+
+    def problem(self, why: str | None) -> None:
+        """Say in a sentence what is wrong though the sink runs, and what can be done; None when it
+        is over. It makes it unhealthy: `/health` and `/status` tell it.
+        """
+        log, before = logging.getLogger(f"flowd.{self.name}"), self.tally.problem
+        if why is not None and before is None:
+            log.warning("%s: %s", self.name, why)
+        elif why is None and before is not None:
+            log.info("%s: all is well again", self.name)
+        self.tally.problem = why
 
 
 def bind(

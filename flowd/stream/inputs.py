@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 
 from flowd.stream.cursor import Cursor
-from flowd.stream.log import Stream
+from flowd.stream.log import Retain, Stream
 from flowd.stream.reading import Reading
 from flowd.values.errors import UserError
 from flowd.values.filters import ALL, Filter
@@ -77,6 +77,11 @@ class Input(Generic[T]):
         to come.
         """
         return self._stream.head
+
+    @property
+    def retain(self) -> Retain:
+        """How much of it is kept: `count` records, none older than `age_s`."""
+        return self._stream.retain
 
     def __len__(self) -> int:
         return len(self._stream)
