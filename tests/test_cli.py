@@ -146,6 +146,18 @@ def test_check_shows_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "state.db").exists()
 
 
+def test_check_says_what_is_from_the_environment_and_not_what_it_is(tmp_path: Path) -> None:
+    text = SOURCE.replace("[sources.orders]", '[sources.orders]\nretain = "${RETAIN_ORDERS}"')
+
+    file = written(tmp_path, text + SINKS)
+    found = flowd("check", "-c", file, RETAIN_ORDERS="1234h", FLOWD__STATE="elsewhere.db")
+
+    assert found.exit_code == 0
+    assert "sources.orders.retain is from RETAIN_ORDERS" in found.stdout
+    assert "flowd.state is from FLOWD__STATE" in found.stdout
+    assert "keeps its state in elsewhere.db" in words(found.stdout)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

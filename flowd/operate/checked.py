@@ -53,6 +53,8 @@ def _show(loaded: Config, plan: Plan) -> None:
             out.print(f"{part.where} reads {', '.join(reads)}", soft_wrap=True, markup=False)
     listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
     out.print(f"\nlistens on {listen}; keeps its state in {state}", soft_wrap=True, markup=False)
+    for where, variables in sorted(loaded.given.items()):
+        out.print(f"{where} is from {', '.join(variables)}", soft_wrap=True, markup=False)
     addresses = [config.parse_address(address) for address in loaded.settings.addresses]
     for remark in remarks.remarks(loaded, addresses):
         out.print(f"[yellow]note:[/] {escape(remark)}", soft_wrap=True)

@@ -16,7 +16,8 @@ import attrs
 
 from flowd.operate.log import DAEMON
 from flowd.setup import config
-from flowd.values.errors import UserError, did_you_mean
+from flowd.setup.environment import TABLES, document
+from flowd.values.errors import Mistakes, UserError, did_you_mean
 
 LOOK_EVERY_S = 0.5
 CURSOR: Final = "-- cursor: "
@@ -29,11 +30,11 @@ def show(name: str, file: Path, *, unit: str, lines: int, follow: bool) -> None:
 
     Where the configuration has no `log_dir`, the journal is asked.
     """
-    document = _document(file)
-    names = [name for table in config.TABLES for name in document.get(table, {})]
+    tables = _tables(file)
+    names = [name for table in TABLES for name in tables.get(table, {})]
     if names and name not in (*names, DAEMON):
         raise UserError(f'{file} has no component "{name}"{did_you_mean(name, (*names, DAEMON))}')
-    folder = _folder(document)
+    folder = _folder(tables)
     if folder is not None:
         _files(folder, name, lines=lines, follow=follow)
         return
@@ -86,18 +87,22 @@ def _become(command: list[str]) -> NoReturn:
     os.execvp(command[0], command)
 
 
-def _document(file: Path) -> dict[str, Any]:
-    """The configuration as it is written; without one there is still the journal."""
+def _tables(file: Path) -> dict[str, Any]:
+    """The configuration as it is meant; without one there is still the journal. A mistake in it is
+    for `flowd check`, but that it is no TOML.
+    """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        tomllib.loads(text)
+        return document(text, os.environ, Mistakes()).tables
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read: {error}") from None
 
 
-def _folder(document: dict[str, Any]) -> Path | None:
-    wanted = document.get("flowd", {}).get("log_dir")
+def _folder(tables: dict[str, Any]) -> Path | None:
+    wanted = tables.get("flowd", {}).get("log_dir")
     if not isinstance(wanted, str):
         return None
     return config.log_dir(attrs.evolve(config.Settings(), log_dir=wanted))

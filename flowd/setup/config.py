@@ -7,7 +7,6 @@ forbidden; the few keys that every component has are taken out first.
 import contextlib
 import ipaddress
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from attrs import field, frozen
 
 from flowd.door import base
 from flowd.door.rules import Rules
+from flowd.setup.environment import TABLES, document
 from flowd.setup.registry import Registry
 from flowd.setup.structure import as_table, known_keys, structure
 from flowd.setup.supervisor import Restart
@@ -25,7 +25,6 @@ from flowd.values.errors import Mistakes, UserError
 from flowd.values.limits import Limits
 from flowd.values.settings import Seconds, Secret, Size, seconds, size
 
-TABLES = ("sources", "transforms", "sinks")
 LIMIT_MAX = 1000
 """Failures that are remembered of a component."""
 DELAY_MIN_S = 0.05
@@ -154,6 +153,8 @@ class Config:
 
     settings: Settings
     components: list[Component]
+    given: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    """Which variables of the environment are in which keys."""
 
     def of(self, table: str) -> list[Component]:
         """The components of one table, in the file's order."""
@@ -165,7 +166,8 @@ def disabled(path: Path) -> frozenset[str]:
     for `load` to say.
     """
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))["flowd"]
+        read = document(path.read_text(encoding="utf-8"), os.environ, Mistakes())
+        settings = as_table(read.tables["flowd"], "flowd")
         return frozenset(structure(settings["plugins"], Plugins, "flowd.plugins").disable)
     except (OSError, ValueError, LookupError, TypeError, UserError):
         return frozenset()
@@ -195,29 +197,26 @@ def parse(text: str, registry: Registry) -> Config:
 def draft(text: str, registry: Registry) -> Draft:
     """As much of a configuration as can be read, and all that is wrong with the rest."""
     mistakes = Mistakes()
-    document: dict[str, Any] = {}
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        mistakes.found.append(f"not valid TOML: {error}")
+    read = document(text, os.environ, mistakes)
     settings = Settings()
     with mistakes.noted():
-        known_keys(document, ("flowd", *TABLES), "")
+        known_keys(read.tables, ("flowd", *TABLES), "")
     with mistakes.noted():
-        settings = structure(document.get("flowd", {}), Settings, "flowd")
+        settings = structure(read.tables.get("flowd", {}), Settings, "flowd")
         _check(settings)
     components: list[Component] = []
     named: set[str] = set()
     for table in TABLES:
         with mistakes.noted():
-            for name, content in as_table(document.get(table, {}), table).items():
+            for name, content in as_table(read.tables.get(table, {}), table).items():
                 named.add(name)
                 with mistakes.noted():
                     components.append(_component(table, name, content, registry))
     with mistakes.noted():
         _unique(components)
     broken = named - {component.name for component in components}
-    return Draft(Config(settings, components), mistakes.found, frozenset(broken))
+    found = [read.names(mistake) for mistake in mistakes.found]
+    return Draft(Config(settings, components, read.used), found, frozenset(broken))
 
 
 def _component(table: str, name: str, content: object, registry: Registry) -> Component:
@@ -230,6 +229,7 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
     kind = keys.pop("kind", None)
     if not isinstance(kind, str):
         raise UserError(f'[{where}]: needs kind = "…"; `flowd plugins` lists the kinds there are')
+    kind = str(kind)
     definition = registry.kind(table, kind, where)
     own = {attribute.name for attribute in attrs.fields(definition.config)}
     common_names = {attribute.name for attribute in attrs.fields(Common)} - own

@@ -2,6 +2,7 @@
 say what would have been right.
 """
 
+import contextlib
 import re
 import types
 import typing
@@ -13,7 +14,7 @@ import cattrs
 
 from flowd.market import number
 from flowd.values.errors import Mistakes, UserError, did_you_mean, nearest
-from flowd.values.settings import Seconds, Secret, Size, seconds, secret, size
+from flowd.values.settings import Given, Seconds, Secret, Size, seconds, secret, size
 
 C = TypeVar("C")
 
@@ -36,6 +37,8 @@ def _converter() -> cattrs.Converter:
 
 
 def _exactly(value: object, kind: type, words: str) -> Any:
+    if kind is str and isinstance(value, Given):
+        return value  # which is made plain at the end
     if type(value) is not kind:
         raise ValueError(f"expected {words}, got {value!r}")
     return value
@@ -59,7 +62,7 @@ def _list(value: object, hint: Any) -> Any:
     if not isinstance(value, list):
         raise ValueError(f"expected a list, got {value!r}")
     part = typing.get_args(hint)[0]
-    return typing.get_origin(hint)(_structure.structure(item, part) for item in value)
+    return typing.get_origin(hint)(_plain(_structure.structure(item, part)) for item in value)
 
 
 def _is_simple_union(hint: Any) -> bool:
@@ -121,15 +124,28 @@ def structure(content: object, kind: type[C], where: str, also: set[str] | None 
 
 def _value(value: object, hint: Any, where: str) -> Any:
     """One key's value; UserError that says what would have been right."""
+    if isinstance(value, Given):
+        # TOML if it is some that fits, else text: a secret may be all digits.
+        with contextlib.suppress(UserError):
+            return _written(value.parsed(), hint, where, value)
+    return _written(value, hint, where, value)
+
+
+def _written(value: object, hint: Any, where: str, given: object) -> Any:
     if isinstance(hint, type) and attrs.has(hint) and hint is not Secret:
         return structure(value, hint, where)
     try:
-        return _structure.structure(value, hint)
+        return _plain(_structure.structure(value, hint))
     except UserError:
         raise
     except Exception as error:
-        shown = "…" if Secret in (hint, *typing.get_args(hint)) else _shown(value)
+        shown = "…" if Secret in (hint, *typing.get_args(hint)) else _shown(given)
         raise UserError(f"{where} = {shown}: {_say(error)}") from None
+
+
+def _plain(value: Any) -> Any:
+    """From here on a text is one like any other, wherever it is from."""
+    return value.plain if isinstance(value, Given) else value
 
 
 def _refused(error: Exception, where: str) -> str:
@@ -155,6 +171,8 @@ def _say(error: BaseException) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, Given):
+        return repr(value)
     return (
         "…" if isinstance(value, dict) else f'"{value}"' if isinstance(value, str) else repr(value)
     )
@@ -162,6 +180,8 @@ def _shown(value: object) -> str:
 
 def as_table(value: object, where: str) -> dict[str, Any]:
     """The value, which must be a table; else UserError that shows how one is written."""
+    if isinstance(value, Given):
+        value = value.parsed()
     if not isinstance(value, dict):
         raise UserError(f"{where}: expected a table, written [{where}], got {value!r}")
     return value

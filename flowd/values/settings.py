@@ -1,11 +1,12 @@
 """The types a setting may have beyond text and numbers: durations, sizes, streams' names, secrets.
-Written `"5s"`, `"16MiB"`, `"force-orders"`, `{ env = "NAME" }`.
+Written `"5s"`, `"16MiB"`, `"force-orders"`, `{ env = "NAME" }`. And what the environment gives.
 """
 
 import os
 import re
+import tomllib
 from pathlib import Path
-from typing import NewType
+from typing import Any, NewType
 
 from attrs import field, frozen
 
@@ -49,12 +50,53 @@ def _amount(value: object, units: dict[str, float] | dict[str, int], plain: str,
     raise ValueError(f"expected {how}, got {value!r}")
 
 
+class Given(str):
+    """A text of which the environment gave something: what it is, and how the file `written` it,
+    which alone is ever shown. `variable` is the one that all of it is from, if it is.
+
+    A variable has no type. So it is what its key may be: TOML as far as it is some, else text.
+    """
+
+    written: str
+    variable: str | None
+
+    def __new__(cls, text: str, *, written: str, variable: str | None = None) -> "Given":
+        """One text, and how it is written."""
+        made = super().__new__(cls, text)
+        made.written, made.variable = written, variable
+        return made
+
+    def __repr__(self) -> str:
+        return f'"{self.written}"'
+
+    @property
+    def plain(self) -> str:
+        """The text itself, which shows."""
+        return str(self)
+
+    def parsed(self) -> Any:
+        """What it is as a value of TOML, its decimals as texts, which lose no digit; itself where
+        it is no TOML.
+        """
+        try:
+            found = tomllib.loads(f"value = {self.plain}", parse_float=str)
+        except tomllib.TOMLDecodeError:
+            return self
+        # A text of several lines may have been more than a value.
+        value = found.pop("value")
+        if found:
+            return self
+        if isinstance(value, str):
+            return Given(value, written=self.written, variable=self.variable)
+        return value
+
+
 @frozen
 class Secret:
     """A value that never shows in logs, status or errors. `reveal` is the only way to read it.
 
     In the configuration: `{ env = "NAME" }`, `{ file = "/path" }` or `{ credential = "name" }`
-    (systemd's LoadCredential). Written there in plain it is refused.
+    (systemd's LoadCredential), or `"${NAME}"` as any other. Written there in plain it is refused.
     """
 
     source: str
@@ -82,6 +124,8 @@ class Secret:
 def secret(value: object) -> Secret:
     """A secret as the configuration refers to it; ValueError that shows how."""
     how = '{ env = "NAME" }, { file = "/path" } or { credential = "name" }'
+    if isinstance(value, Given) and value.variable is not None:
+        return Secret(f"environment variable {value.variable}", value.plain.strip() or None)
     if isinstance(value, str):
         raise ValueError(f"a secret does not belong into this file; refer to it by {how}")
     if not isinstance(value, dict) or len(value) != 1:
