@@ -1,9 +1,10 @@
-"""The status as Prometheus text."""
+"""The status as Prometheus text. docs/reference/metrics.md lists all of it."""
 
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -11,7 +12,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from flowd.operate.status import Status
+from flowd.operate.status import ComponentStatus, Status
 
 
 class _Metrics(Collector):
@@ -25,6 +26,13 @@ class _Metrics(Collector):
     def collect(self) -> Any:
         """All families."""
         status = self._status
+        yield _gauge(
+            "flowd_build_info",
+            "1, with what runs",
+            [((status.version, platform.python_version()), 1)],
+            ("version", "python"),
+        )
+        yield from _process(status)
         yield _gauge("flowd_up", "1 while everything does what it is for", [((), status.healthy)])
         yield _gauge("flowd_uptime_seconds", "Since the start", [((), status.uptime_s)])
         parts = status.components
@@ -54,7 +62,12 @@ class _Metrics(Collector):
             [((p.name, reason), n) for p in parts for reason, n in p.dropped.items()],
             ("component", "reason"),
         )
-        for name, words in (("records", "Records retained"), ("seen_ids", "Ids remembered")):
+        yield from _places(parts)
+        for name, words in (
+            ("records", "Records retained"),
+            ("held", "Records held beyond that for who is behind"),
+            ("seen_ids", "Ids remembered"),
+        ):
             yield _gauge(
                 f"flowd_stream_{name}",
                 words,
@@ -112,6 +125,61 @@ class _Metrics(Collector):
         yield _gauge("flowd_memory_bytes", "Resident memory", [((), status.memory["rss_bytes"])])
         yield _counter("flowd_snapshot_saves", "Saves", [((), status.snapshot["saves"])])
         yield _counter("flowd_snapshot_failures", "Failed", [((), status.snapshot["failures"])])
+
+
+def _process(status: Status) -> Iterator[Any]:
+    """What Prometheus' libraries tell of every process. When this one began is ours to say: it is
+    reckoned from a file that a service of systemd does not see.
+    """
+    for family in ProcessCollector(registry=None).collect():
+        if family.name != "process_start_time_seconds":
+            yield family
+    started_s = status.started_ms / 1000
+    yield _gauge("process_start_time_seconds", "When the daemon began", [((), started_s)])
+
+
+def _places(parts: Sequence[ComponentStatus]) -> Iterator[Any]:
+    """How far each component is, and what else its plugin counts."""
+    yield _gauge(
+        "flowd_component_delivering",
+        "1 if a source's upstream delivers",
+        [((p.name,), p.delivering) for p in parts if p.delivering is not None],
+        ("component",),
+    )
+    for name, words, told in (
+        ("lag", "How old what happened was when it became the newest record", "lag_ms"),
+        ("record_age", "Since the last record that it published", "last_record_ago_ms"),
+    ):
+        ages = [(part.name, getattr(part, told)) for part in parts]
+        yield _gauge(
+            f"flowd_component_{name}_seconds",
+            words,
+            [((part,), age_ms / 1000) for part, age_ms in ages if age_ms is not None],
+            ("component",),
+        )
+    reads = [part for part in parts if part.behind_max is not None]
+    for name, words in (
+        ("behind", "Records of its inputs that it has still to deal with"),
+        ("behind_max", "Records that are held for it at most"),
+    ):
+        yield _gauge(
+            f"flowd_component_{name}",
+            words,
+            [((part.name,), getattr(part, name)) for part in reads],
+            ("component",),
+        )
+    yield _counter(
+        "flowd_sink_delivered",
+        "Records that a sink pushed and that were acknowledged",
+        [((part.name, part.kind), part.published) for part in reads if part.table == "sinks"],
+        ("component", "kind"),
+    )
+    yield _gauge(
+        "flowd_component_figure",
+        "What its plugin counts and limits",
+        [((p.name, p.kind, name), n) for p in parts for name, n in p.figures.items()],
+        ("component", "kind", "figure"),
+    )
 
 
 def _audiences(audiences: dict[str, Any]) -> Iterator[Any]:

@@ -1,5 +1,8 @@
 """The status as Prometheus reads it."""
 
+import platform
+import re
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -28,10 +31,22 @@ def status(**more: Any) -> Status:
                 duplicates=1,
                 dropped={"not JSON": 3, 'odd "reason"\n\\': 1},
                 missed=4,
+                lag_ms=1500,
+                last_record_ago_ms=2500,
+                figures={"coins": 41},
             ),
             ComponentStatus("page", "sinks", "http", "failed"),
+            ComponentStatus(
+                *("hook", "sinks", "webhook", "running"),
+                published=42,
+                behind=43,
+                behind_max=44,
+                figures={"lag_ms": 45.5},
+            ),
         ],
-        "streams": [StreamStatus("orders", "Liquidation", "k3v9.18231", 5000, 5000, None, 1, 9)],
+        "streams": [
+            StreamStatus("orders", "Liquidation", "k3v9.18231", 5000, 5000, None, 1, 9, 46)
+        ],
         "clients": {
             "live": 3,
             "behind": 1,
@@ -42,7 +57,7 @@ def status(**more: Any) -> Status:
             "gone_slow": 6,
             "gaps": 7,
             "refused": {"TOO_MANY_CLIENTS": 8},
-            "gone": {},
+            "gone": {"idle": 1},
             "requests": {"hot": 9, "live": 10},
             "audiences": {
                 "/ws/heatmap": {
@@ -106,6 +121,56 @@ def test_components_are_counted_by_name() -> None:
     assert value("flowd_component_published_total", component="page") == 0
 
 
+def test_how_far_a_component_is_can_be_watched() -> None:
+    assert value("flowd_component_delivering", component="orders") == 1
+    assert value("flowd_component_lag_seconds", component="orders") == 1.5
+    assert value("flowd_component_record_age_seconds", component="orders") == 2.5
+    assert value("flowd_component_behind", component="hook") == 43
+    assert value("flowd_component_behind_max", component="hook") == 44
+
+
+def test_what_is_not_known_of_a_component_is_left_out() -> None:
+    found = samples(prometheus(status()))
+
+    for name in ("lag_seconds", "record_age_seconds", "behind", "delivering"):
+        assert (f"flowd_component_{name}", (("component", "page"),)) not in found
+    assert ("flowd_sink_delivered_total", (("component", "page"), ("kind", "http"))) not in found
+
+
+def test_a_sink_that_pushes_is_measured_by_what_was_taken() -> None:
+    assert value("flowd_sink_delivered_total", component="hook", kind="webhook") == 42
+    labels = {"component": "hook", "kind": "webhook", "figure": "lag_ms"}
+    assert value("flowd_component_figure", **labels) == 45.5
+
+
+def test_what_runs_and_since_when_is_told() -> None:
+    assert value("flowd_build_info", version="1", python=platform.python_version()) == 1
+    assert samples(prometheus(status(started_ms=5000)))["process_start_time_seconds", ()] == 5
+
+
+def test_the_process_is_told_as_of_every_other() -> None:
+    assert value("process_cpu_seconds_total") > 0
+    assert value("process_resident_memory_bytes") > 1024 * 1024
+    assert 0 < value("process_open_fds") < value("process_max_fds")
+
+
+def test_the_documented_table_is_all_there_is() -> None:
+    """Names, kinds and labels, both ways."""
+    page = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \|", page, re.MULTILINE)
+    listed = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+
+    there: dict[str, tuple[str, set[str]]] = {}
+    for family in text_string_to_metric_families(prometheus(status()).decode()):
+        counts = family.type == "counter"
+        name = f"{family.name}_total" if counts else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        there[name] = (family.type, labels)
+
+    assert len(rows) == len(listed)
+    assert listed == there
+
+
 def test_what_was_dropped_is_counted_by_reason_whatever_it_holds() -> None:
     assert value("flowd_component_dropped_total", component="orders", reason="not JSON") == 3
     assert (
@@ -115,6 +180,7 @@ def test_what_was_dropped_is_counted_by_reason_whatever_it_holds() -> None:
 
 def test_streams_are_measured() -> None:
     assert value("flowd_stream_records", stream="orders") == 5000
+    assert value("flowd_stream_held", stream="orders") == 46
     assert value("flowd_stream_seen_ids", stream="orders") == 9
     assert value("flowd_stream_appended_total", stream="orders") == 18231
 
