@@ -410,8 +410,38 @@ def test_the_units_are_good(tmp_path: Path, drop_ins: list[tuple[str, str]]) -> 
     assert (found.returncode, complaints) == (0, []), found.stderr
 
 
-def test_the_service_is_hardened() -> None:
-    found = analyze("security", "--offline=true", "--threshold=12", UNITS / "flowd.service")
+def test_the_unit_of_several_instances_is_good(tmp_path: Path) -> None:
+    text = (UNITS / "flowd@.service").read_text().replace("/opt/flowd/bin/flowd", sys.executable)
+    (tmp_path / "flowd@.service").write_text(text)
+    # The instance that is looked at.
+    (tmp_path / "flowd@edge-1.service").symlink_to("flowd@.service")
+
+    found = analyze("verify", "--man=no", tmp_path / "flowd@edge-1.service")
+
+    complaints = [line for line in found.stderr.splitlines() if "flowd" in line]
+    assert (found.returncode, complaints) == (0, []), found.stderr
+
+
+def test_an_instance_has_all_of_the_one_service_and_what_is_its_own() -> None:
+    one, many = (
+        {line for line in (UNITS / name).read_text().splitlines() if line[:1] not in ("#", "")}
+        for name in ("flowd.service", "flowd@.service")
+    )
+
+    assert {line.partition("=")[0] for line in one - many} == {
+        *("Description", "Requires", "After", "ExecStart", "StateDirectory", "Also")
+    }
+    assert many - one == {
+        "Description=flowd %i: one connection to each exchange, any number of readers",
+        "ExecStart=/opt/flowd/bin/flowd run -c /etc/flowd/%i.toml",
+        "EnvironmentFile=-/etc/flowd/%i.env",
+        "StateDirectory=flowd-%i",
+    }
+
+
+@pytest.mark.parametrize("unit", ["flowd.service", "flowd@.service"])
+def test_the_service_is_hardened(unit: str) -> None:
+    found = analyze("security", "--offline=true", "--threshold=12", UNITS / unit)
 
     assert found.returncode == 0, found.stdout + found.stderr
 
