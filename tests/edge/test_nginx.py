@@ -5,8 +5,13 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +29,7 @@ from tests.edge.process import Flowd, Raw, prices, until
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to.md").read_text("utf-8")
 (EXAMPLE,) = re.findall(r"^```nginx\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 (BELOW,) = re.findall(r"^```text\n(location /flowd/ .*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SEVERAL = (Path(__file__).parents[2] / "examples" / "nginx.conf").read_text("utf-8")
 (BURST,) = map(int, re.findall(r"burst=(\d+)", EXAMPLE))
 (OPEN,) = map(int, re.findall(r"limit_conn flowd_open (\d+)", EXAMPLE))
 MANY = 12_000
@@ -78,15 +84,22 @@ def command(program: str, config: Path) -> list[str]:
     return [program, "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")]
 
 
+def proxied(program: str, daemon: Flowd, folder: Path) -> AbstractAsyncContextManager[int]:
+    """nginx in front of this daemon."""
+    ports = {"server 127.0.0.1:4200;": f"server 127.0.0.1:{daemon.port};"}
+    return running(program, EXAMPLE, ports, folder)
+
+
 @asynccontextmanager
-async def proxied(program: str, daemon: Flowd, folder: Path) -> AsyncGenerator[int, None]:
-    """nginx in front of this daemon, without TLS; its port. Its sockets hold little, so that a
-    client who does not read is noticed.
+async def running(
+    program: str, example: str, ports: Mapping[str, str], folder: Path
+) -> AsyncGenerator[int, None]:
+    """nginx by an example with other ports, without TLS; its port. Its sockets hold little, so that
+    a client who does not read is noticed.
     """
     port = free_port()
-    example = EXAMPLE
     for old, new in {
-        "server 127.0.0.1:4200;": f"server 127.0.0.1:{daemon.port};",
+        **ports,
         "listen 443 ssl http2;": f"listen 127.0.0.1:{port} sndbuf=16k;",
     }.items():
         assert old in example
@@ -113,9 +126,10 @@ async def answers(port: int) -> bool:
     return False
 
 
-def test_the_example_is_good(program: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", [EXAMPLE, SEVERAL], ids=["one", "several"])
+def test_the_example_is_good(program: str, example: str, tmp_path: Path) -> None:
     found = subprocess.run(
-        [*command(program, written(tmp_path, EXAMPLE)), "-t"],
+        [*command(program, written(tmp_path, example)), "-t"],
         capture_output=True,
         text=True,
         timeout=30,
@@ -141,6 +155,7 @@ def test_every_documented_path_of_who_stays_is_passed_on_as_one() -> None:
     assert {"/ws", "/ws/heatmap", "/ws/v1/updates", "/sse/{stream}"} <= paths
     for path in paths:
         assert stays(EXAMPLE).match(path), path
+        assert stays(SEVERAL).match(path), path
         assert stays(BELOW).match(f"/flowd{path}"), path
     assert not stays(EXAMPLE).match("/wsomething")
 
@@ -270,3 +285,63 @@ async def test_a_ticket_is_not_in_the_log_of_nginx(
     assert answer.status == 200
     assert "GET /streams/orders" in log
     assert ticket not in log
+
+
+# -- several daemons
+
+
+async def three(flowd: Start) -> list[Flowd]:
+    """Daemons that come back to the port that they had."""
+    listen = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    return [await flowd(trusted_proxies=["127.0.0.1"], listen=one).start() for one in listen]
+
+
+def ahead(program: str, daemons: list[Flowd], folder: Path) -> AbstractAsyncContextManager[int]:
+    """nginx in front of three daemons."""
+    ports = {f"127.0.0.1:420{n} ": f"127.0.0.1:{one.port} " for n, one in enumerate(daemons, 1)}
+    return running(program, SEVERAL, ports, folder)
+
+
+async def following(daemon: Flowd) -> int:
+    found: int = (await daemon.status())["clients"]["live"]
+    return found
+
+
+async def test_clients_are_spread_and_nobody_has_to_come_back_to_the_same(
+    program: str, flowd: Start, tmp_path: Path
+) -> None:
+    daemons = await three(flowd)
+
+    async with ahead(program, daemons, tmp_path / "nginx") as port, AsyncExitStack() as stack:
+        for _ in range(9):
+            await stack.enter_async_context(sse(port, source="127.0.0.2"))
+        found = [await following(daemon) for daemon in daemons]
+        inside = [(await fetch(port, path)).status for path in ("/metrics", "/components/orders")]
+
+    assert found == [3, 3, 3]
+    assert inside == [403, 403]
+
+
+async def test_a_daemon_that_is_killed_and_one_that_is_stopped_are_noticed_by_nobody_who_asks(
+    program: str, flowd: Start, exchange: Exchange, tmp_path: Path
+) -> None:
+    daemons = await three(flowd)
+
+    async with ahead(program, daemons, tmp_path / "nginx") as port:
+        await daemons[0].kill()
+        first = [(await fetch(port, "/streams/orders?limit=0")).status for _ in range(30)]
+        await daemons[1].stop()
+        then = [(await fetch(port, "/streams/orders?limit=0")).status for _ in range(30)]
+        async with sse(port, "/sse/orders?limit=0", source="127.0.0.2") as events:
+            left = await following(daemons[2])
+        await daemons[0].start()
+
+        async def asked() -> bool:
+            await fetch(port, "/streams/orders?limit=0")
+            return (await daemons[0].status())["clients"]["requests"].get("hot", 0) > 0
+
+        # Once the time is over for which nginx leaves it out.
+        await until(asked, bool)
+
+    assert first == then == [200] * 30
+    assert (events.status, left) == (200, 1)
