@@ -19,6 +19,7 @@ import flowd_history
 import trio
 from attrs import frozen
 
+from flowd.history import Query
 from flowd.market import Liquidation
 from flowd.operate.status import LoopMeter
 from flowd.plugin import Feed, Source
@@ -177,7 +178,7 @@ async def measure(directory: Path, rate: int, seconds: float, queries: float, si
 def rows_in(path: Path) -> int:
     """How many records the file has."""
     with flowd_history.query.reading(path) as connection:
-        return flowd_history.query.count(connection, flowd_history.query.Query("orders"))
+        return flowd_history.query.count(connection, Query("orders"))
 
 
 def child() -> None:

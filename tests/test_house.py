@@ -20,7 +20,7 @@ ALL = [*CORE, *PLUGINS, *EXAMPLES]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 RANKS = """
-0  values market traders
+0  values market traders history
 1  stream
 2  upstream channel
 3  door
@@ -68,7 +68,7 @@ def ranked_inside(table: str) -> dict[str, int]:
 RANK = ranked(RANKS)
 RANK_INSIDE = ranked_inside(INSIDE)
 
-PLUGIN_API = {"flowd.plugin", "flowd.market", "flowd.traders"}
+PLUGIN_API = {"flowd.plugin", "flowd.market", "flowd.traders", "flowd.history"}
 
 CLOCKS = {"flowd/values/clock.py", "flowd/setup/machine.py", "plugins/flowd_simulator/command.py"}
 """Where the machine is asked for time and chance: the clock, what a daemon gets, and a command."""

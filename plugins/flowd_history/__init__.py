@@ -4,7 +4,6 @@ Writing happens in batches in one thread, reading in others; the loop does neith
 """
 
 import os
-import sqlite3
 from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
@@ -16,6 +15,7 @@ import typer
 from attrs import frozen
 from quart import Blueprint, Response, request
 
+from flowd.history import Away
 from flowd.plugin import (
     BadRequest,
     Desk,
@@ -28,6 +28,7 @@ from flowd.plugin import (
     seconds,
 )
 from flowd_history import query
+from flowd_history.query import File
 from flowd_history.recorder import Pace, Recorder
 from flowd_history.store import Store
 
@@ -133,11 +134,11 @@ def routes(config: Config, streams: Streams) -> Blueprint:
                 status=404,
             )
         wanted = query.parse(name, streams[name].record, request.args.to_dict())
-        ask = partial(query.answer, config.file, wanted)
+        ask = partial(query.answer, File(config.file), wanted)
         try:
             # A client who leaves does not wait for the end of what was read for it.
             body = await trio.to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True)
-        except sqlite3.Error as error:
+        except Away as error:
             raise BadRequest(
                 f"the history cannot be read at the moment: {error}",
                 parameter="stream",

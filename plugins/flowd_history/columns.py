@@ -12,10 +12,8 @@ from typing import Any, Literal
 
 import attrs
 
+from flowd.history import Columns, Kind
 from flowd.plugin import codec
-
-Kind = Literal["text", "integer", "number", "decimal", "boolean", "json"]
-Columns = list[tuple[str, Kind]]
 
 OWN: Columns = [("epoch", "text"), ("seq", "integer"), ("recorded_ms", "integer")]
 """What every record has beside its value."""

@@ -1,7 +1,6 @@
 """`flowd export`: a stream's history as a file, also while the daemon writes it."""
 
 import os
-import sqlite3
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from attrs import evolve
 
+from flowd.history import Archive, Away, Columns, Query, Reading
 from flowd.plugin import BadRequest, suggestion
 from flowd_history import formats, query, state_directory
-from flowd_history.columns import Columns
-from flowd_history.query import LIMIT_MAX, Query
+from flowd_history.query import LIMIT_MAX, File
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -71,26 +70,26 @@ def export(
         wanted = _wanted(stream, start, end, symbol)
         chosen = format or _format_of(output)
         _check_output(chosen, output, force=force)
-        path = db if db is not None else _find(config, stream)
-        with _opened(path) as connection:
-            streams = query.kept(connection)
+        archive = File(db if db is not None else _find(config, stream))
+        with _opened(archive) as reading:
+            streams = reading.kept()
             if stream not in streams:
                 known = ", ".join(streams) or "none yet"
-                raise Mistake(f"{path} has no stream {stream!r}; there are: {known}")
+                raise Mistake(f"{archive.where} has no stream {stream!r}; there are: {known}")
             if wanted.symbols and streams[stream] and "symbol" not in dict(streams[stream]):
                 raise Mistake(f"--symbol: the records of {stream} have no symbol")
-            keyed = query.is_keyed(connection, stream)
-            total = query.count(connection, wanted)
-            note = "" if total else _nothing(connection, wanted)
+            keyed = reading.is_keyed(stream)
+            total = reading.count(wanted)
+            note = "" if total else _nothing(reading, wanted)
         with _bar(total) as bar:
-            rows = _rows(path, wanted, bar)
+            rows = _rows(archive, wanted, bar)
             _write(chosen, output, rows, streams[stream], keyed=keyed)
         if note:
             _say(note)
     except BadRequest as error:
         _fail(f"--{error.parameter} {error.value}: {error}; expected {error.allowed}")
-    except sqlite3.Error as error:
-        _fail(f"{path} cannot be read: {error}")
+    except Away as error:
+        _fail(f"{archive.where} cannot be read: {error}")
     except BrokenPipeError:
         # Who read us has seen enough; what is left in the buffer must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -117,9 +116,9 @@ def _wanted(stream: str, start: str | None, end: str | None, symbol: str | None)
     )
 
 
-def _nothing(connection: sqlite3.Connection, wanted: Query) -> str:
+def _nothing(reading: Reading, wanted: Query) -> str:
     """Why nothing is exported, in a sentence: an empty file is none."""
-    stream, known = wanted.stream, query.symbols(connection, wanted.stream)
+    stream, known = wanted.stream, reading.symbols(wanted.stream)
     missing = [symbol for symbol in wanted.symbols if symbol not in known]
     if not missing:
         return f"{stream} has no record in this range"
@@ -158,22 +157,22 @@ def _find(config: Path, stream: str) -> Path:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    if not path.is_file():
+def _opened(archive: File) -> Iterator[Reading]:
+    if not archive.path.is_file():
         raise Mistake(
-            f"{path}: there is no such file; a service's history lies in its state directory, "
-            "such as /var/lib/flowd/history.db: name it with --db"
+            f"{archive.where}: there is no such file; a service's history lies in its state "
+            "directory, such as /var/lib/flowd/history.db: name it with --db"
         )
-    with query.reading(path) as connection:
-        yield connection
+    with archive.reading() as reading:
+        yield reading
 
 
-def _rows(path: Path, wanted: Query, bar: "Progress") -> Iterator[tuple[str, bytes]]:
+def _rows(archive: Archive, wanted: Query, bar: "Progress") -> Iterator[tuple[str, bytes]]:
     """All records of the range, page by page, so that none keeps the daemon's log for long."""
     task = bar.task_ids[0]
     while True:
-        with query.reading(path) as connection:
-            page = query.page(connection, wanted)
+        with archive.reading() as reading:
+            page = reading.page(wanted)
         yield from page.records
         bar.advance(task, len(page.records))
         if page.next is None:

@@ -12,7 +12,8 @@ from typing import IO, Any
 
 from attrs import define
 
-from flowd_history.columns import Columns, Kind, cells, heading
+from flowd.history import Columns, Kind
+from flowd_history.columns import cells, heading
 
 Rows = Iterator[tuple[str, bytes]]
 """Records as (epoch, JSON)."""

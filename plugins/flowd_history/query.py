@@ -13,51 +13,17 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from heapq import merge
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from attrs import field, frozen
+from attrs import frozen
 
+from flowd.history import GAPS_MAX, LIMIT, Archive, Away, Columns, Page, Place, Query, gather, span
 from flowd.plugin import BadRequest, Filter, codec, filters
-from flowd_history.columns import Columns
-from flowd_history.store import GAPS, STREAMS, quoted
+from flowd_history.sql import GAPS, STREAMS, quoted
 
-LIMIT, LIMIT_MAX = 1000, 10_000
-SCAN_MAX = 50_000
-"""Rows that one page may look at: a filter that few fit makes short pages, not long waits."""
-GAPS_MAX = 1000
+LIMIT_MAX = 10_000
 PARAMETERS = ("start", "end", "order", "limit", "cursor")
 TIME_MAX = 2**53
-
-Place = tuple[int, int]
-"""Time and row number: where a page ends. Rows keep their numbers for ever."""
-
-
-@frozen
-class Query:
-    """Records from `start_ms` up to but without `end_ms`, ordered by their time."""
-
-    stream: str
-    start_ms: int | None = None
-    end_ms: int | None = None
-    symbols: tuple[str, ...] = ()
-    limit: int = LIMIT
-    newest_first: bool = False
-    place: Place | None = None
-    filter: Filter = field(factory=Filter)
-    record: type = object
-    scan: int = SCAN_MAX
-
-
-@frozen
-class Page:
-    """Records as (epoch, JSON), in order. `next` is the place where the next page goes on, None
-    after the last one.
-    """
-
-    records: list[tuple[str, bytes]]
-    next: Place | None
-    gaps: list[dict[str, object]]
 
 
 def parse(stream: str, record: type, wanted: Mapping[str, str]) -> Query:
@@ -186,12 +152,13 @@ def is_keyed(connection: sqlite3.Connection, stream: str) -> bool:
     return connection.execute(sql).fetchone() is not None
 
 
-def answer(path: Path, query: Query) -> bytes:
-    """The JSON that answers a query: `{"stream", "records", "next", "gaps"}`."""
-    with reading(path) as connection:
+def answer(archive: Archive, query: Query) -> bytes:
+    """The JSON that answers a query: `{"stream", "records", "next", "gaps"}`. `Away` when the
+    history cannot be read.
+    """
+    with archive.reading() as reading:
         # A stream that the sink has not come to yet has an empty history.
-        there = query.stream in kept(connection)
-        found = page(connection, query) if there else Page([], None, [])
+        found = reading.page(query) if query.stream in reading.kept() else Page([], None, [])
     return b'{"stream":%b,"records":[%b],"next":%b,"gaps":%b}\n' % (
         codec.encode(query.stream),
         b",".join([json for _, json in found.records]),
@@ -200,19 +167,57 @@ def answer(path: Path, query: Query) -> bytes:
     )
 
 
+@frozen
+class File:
+    """A history file, for who reads it."""
+
+    path: Path
+
+    @property
+    def where(self) -> str:
+        """The file's path."""
+        return str(self.path)
+
+    @contextmanager
+    def reading(self) -> Iterator["Opened"]:
+        """A look at the file as it is now; `Away` when it cannot be read."""
+        try:
+            with reading(self.path) as connection:
+                yield Opened(connection)
+        except sqlite3.Error as error:
+            raise Away(str(error)) from error
+
+
+@frozen
+class Opened:
+    """The file as it was when it was opened."""
+
+    connection: sqlite3.Connection
+
+    def kept(self) -> dict[str, Columns]:
+        """The streams that the file has."""
+        return kept(self.connection)
+
+    def is_keyed(self, stream: str) -> bool:
+        """Whether the stream is a table."""
+        return is_keyed(self.connection, stream)
+
+    def page(self, query: Query) -> Page:
+        """The records that come next."""
+        return page(self.connection, query)
+
+    def count(self, query: Query) -> int:
+        """How many records lie in the range."""
+        return count(self.connection, query)
+
+    def symbols(self, stream: str) -> list[str]:
+        """The stream's symbols."""
+        return symbols(self.connection, stream)
+
+
 def page(connection: sqlite3.Connection, query: Query) -> Page:
     """The records that come next, at most `limit`, and the gaps between them."""
-    records: list[tuple[str, bytes]] = []
-    last, more = query.place, False
-    where = query.filter.where
-    for scanned, (time_ms, row, epoch, json) in enumerate(_rows(connection, query)):
-        if len(records) == query.limit or scanned == query.scan:
-            more = True
-            break
-        last = (time_ms, row)
-        if where is None or _fits(json, query):
-            records.append((epoch, json))
-    reached = last if more else None
+    records, reached = gather(_rows(connection, query), query)
     return Page(records, reached, _gaps(connection, query, reached))
 
 
@@ -261,27 +266,11 @@ def _selects(query: Query, columns: str, *, ordered: bool) -> list[tuple[str, li
     return selects
 
 
-def _fits(json: bytes, query: Query) -> bool:
-    """Whether the filter shows a record. It shows none that no longer fits the stream's class."""
-    assert query.filter.where is not None
-    try:
-        value: Any = codec.loads_value(json, query.record)
-    except ValueError:
-        return False
-    return query.filter.where(value)
-
-
 def _gaps(
     connection: sqlite3.Connection, query: Query, reached: Place | None
 ) -> list[dict[str, object]]:
     """The gaps that touch this page's part of the range."""
-    low, high = query.start_ms, query.end_ms
-    began = None if query.place is None else query.place[0]
-    ended = None if reached is None else reached[0]
-    if query.newest_first:
-        began, ended = ended, began
-    low = low if began is None else began
-    high = high if ended is None else ended
+    low, high = span(query, reached)
     names = ("epoch", "first", "last", "from_ms", "to_ms", "reason")
     rows = connection.execute(
         f"SELECT {', '.join(names)} FROM {quoted(GAPS)} WHERE stream = ?1 "

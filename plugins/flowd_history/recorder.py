@@ -1,8 +1,8 @@
-"""From streams to the file: one task per stream, one writer thread for all of them.
+"""From streams to a store: one task per stream, one writer thread for all of them.
 
-The file itself says where to go on, since a batch and its place are one transaction: a sink that is
-restarted writes nothing twice and leaves nothing out. What goes wrong with the disk is waited for;
-a stream that overflows meanwhile announces a gap, and the gap is written.
+The store itself says where to go on, since a batch and its place are one transaction: a sink that
+is restarted writes nothing twice and leaves nothing out. What passes is waited for; a stream that
+overflows meanwhile announces a gap, and the gap is written.
 """
 
 import logging
@@ -14,10 +14,9 @@ from typing import Any, TypeVar
 import trio
 from attrs import frozen
 
+from flowd.history import Away, Store
 from flowd.plugin import Batch, Desk, Input, Position, Streams, UserError
 from flowd_history.columns import columns_of
-from flowd_history.retention import tidy, used_bytes
-from flowd_history.store import Store
 
 logger = logging.getLogger("flowd.history")
 
@@ -43,7 +42,7 @@ class Pace:
 
 
 class Recorder:
-    """Keeps streams in a file, from `run` until they are closed."""
+    """Keeps streams in a store, from `run` until they are closed."""
 
     def __init__(
         self,
@@ -66,7 +65,7 @@ class Recorder:
         self._limiter = trio.CapacityLimiter(1)
 
     async def run(self) -> None:
-        """Write until the streams end. UserError when the file cannot be used."""
+        """Write until the streams end. UserError when the store cannot be used."""
         try:
             await self._write(self._store.open)
             for name in self._inputs:
@@ -101,7 +100,7 @@ class Recorder:
         """Where to go on: where the file ends. When it knows nothing of this epoch, all that the
         stream retains is written first, as far as the file has not got it.
         """
-        place = self._store.kept[input.name].position
+        place = self._store.place(input.name)
         if place is not None and input.knows(place):
             return place
         head = input.head  # What comes while we write is live already.
@@ -121,12 +120,13 @@ class Recorder:
 
     async def _tidy(self) -> None:
         """Forget what is too old or too much, a step at a time between the writes."""
-        step = partial(tidy, self._store, self._retain_ms, self._max_size)
+        step = partial(self._store.tidy, self._retain_ms, self._max_size)
         while True:
             while await self._write(step):
                 pass
             figures = self._desk.tally.figures
-            figures["used_bytes"] = await self._write(partial(used_bytes, self._store))
+            figures |= await self._write(self._store.figures)
+            self._desk.tally.problem = self._store.problem()
             figures["max_bytes"] = self._max_size
             await trio.sleep(self._pace.tidy_every_s)
 
@@ -137,8 +137,8 @@ class Recorder:
         while True:
             try:
                 done = await self._thread(work)
-            except sqlite3.OperationalError as error:
-                why = f"history: {self._store.path} cannot be written: {error}"
+            except (Away, sqlite3.OperationalError) as error:
+                why = f"history: {self._store.where} cannot be written: {error}"
                 if trio.current_time() >= give_up_at:
                     raise UserError(why) from None
                 if not troubled:
@@ -147,7 +147,7 @@ class Recorder:
                 await trio.sleep(self._pace.retry_s)
             else:
                 if troubled:
-                    logger.info("history: %s is written again", self._store.path)
+                    logger.info("history: %s is written again", self._store.where)
                 return done
 
     async def _thread(self, work: Callable[[], R]) -> R:
@@ -158,6 +158,6 @@ class Recorder:
             if type(error) is not sqlite3.DatabaseError:
                 raise
             raise UserError(
-                f"history: {self._store.path} is damaged or no database: {error}. "
+                f"history: {self._store.where} is damaged or no database: {error}. "
                 "Move it away to begin a new history; `sqlite3 FILE .recover` saves what it can"
             ) from None

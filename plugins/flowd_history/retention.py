@@ -6,7 +6,12 @@ by the next rows; those beyond a tenth of the file are given back to the system,
 full VACUUM, which would rewrite the file and need as much room again, never runs.
 """
 
-from flowd_history.store import GAPS, STREAMS, Store, quoted
+from typing import TYPE_CHECKING
+
+from flowd_history.sql import GAPS, STREAMS, quoted
+
+if TYPE_CHECKING:
+    from flowd_history.store import Store
 
 STEP_ROWS = 2000
 STEP_PAGES = 256
@@ -14,7 +19,7 @@ SPARE_PAGES = 256
 """Free pages, about 1 MiB, that a small file keeps too."""
 
 
-def tidy(store: Store, retain_ms: int | None, max_size: int) -> bool:
+def tidy(store: "Store", retain_ms: int | None, max_size: int) -> bool:
     """One step; whether there is more to do.
 
     Age is measured from the newest record in the file, so that a flowd that was off for a month
@@ -25,12 +30,12 @@ def tidy(store: Store, retain_ms: int | None, max_size: int) -> bool:
     return _give_back(store) or more
 
 
-def _tables(store: Store) -> list[str]:
+def _tables(store: "Store") -> list[str]:
     """All streams in the file, also those that are no input any more."""
     return [name for (name,) in store.db.conn.execute(f"SELECT name FROM {quoted(STREAMS)}")]
 
 
-def _end(store: Store, name: str, order: str) -> int | None:
+def _end(store: "Store", name: str, order: str) -> int | None:
     """When the oldest (`ASC`) or newest (`DESC`) row was recorded."""
     found = store.db.conn.execute(
         f"SELECT recorded_ms FROM {quoted(name)} ORDER BY row {order} LIMIT 1"
@@ -38,7 +43,7 @@ def _end(store: Store, name: str, order: str) -> int | None:
     return None if found is None else int(found[0])
 
 
-def _by_age(store: Store, retain_ms: int) -> bool:
+def _by_age(store: "Store", retain_ms: int) -> bool:
     tables = _tables(store)
     newest = [end for end in (_end(store, name, "DESC") for name in tables) if end is not None]
     if not newest:
@@ -54,7 +59,7 @@ def _by_age(store: Store, retain_ms: int) -> bool:
     return more
 
 
-def _by_size(store: Store, max_size: int) -> bool:
+def _by_size(store: "Store", max_size: int) -> bool:
     if used_bytes(store) <= max_size:
         return False
     ends = ((_end(store, name, "ASC"), name) for name in _tables(store))
@@ -62,7 +67,7 @@ def _by_size(store: Store, max_size: int) -> bool:
     return oldest is not None and _drop_oldest(store, oldest[1]) > 0
 
 
-def _drop_oldest(store: Store, name: str, before_ms: int | None = None) -> int:
+def _drop_oldest(store: "Store", name: str, before_ms: int | None = None) -> int:
     """Delete a step's worth of rows in the order in which they came; how many it were."""
     table = quoted(name)
     with store.db.atomic():
@@ -74,7 +79,7 @@ def _drop_oldest(store: Store, name: str, before_ms: int | None = None) -> int:
         ).rowcount
 
 
-def _give_back(store: Store) -> bool:
+def _give_back(store: "Store") -> bool:
     pages, free = _pragma(store, "page_count"), _pragma(store, "freelist_count")
     spare = max(SPARE_PAGES, pages // 10)
     if free <= spare:
@@ -85,12 +90,12 @@ def _give_back(store: Store) -> bool:
     return free - step > spare
 
 
-def used_bytes(store: Store) -> int:
+def used_bytes(store: "Store") -> int:
     """What the records and their indexes take: the file without its free pages and its log."""
     pages = _pragma(store, "page_count") - _pragma(store, "freelist_count")
     return pages * _pragma(store, "page_size")
 
 
-def _pragma(store: Store, name: str) -> int:
+def _pragma(store: "Store", name: str) -> int:
     value: int = store.db.conn.execute(f"PRAGMA {name}").fetchone()[0]
     return value

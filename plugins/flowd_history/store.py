@@ -6,7 +6,6 @@ it runs in one worker thread at a time.
 """
 
 import fcntl
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from attrs import define, evolve, field
 
+from flowd.history import CRASHED, FELL_OFF, IDS_MAX, Columns, time_and_symbol
 from flowd.plugin import Gap, Position, Record, UserError, codec
-from flowd_history.columns import Columns
+from flowd_history import retention
+from flowd_history.sql import GAPS, STREAMS, quoted
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -30,13 +31,6 @@ CHECKPOINT_PAGES = 2000
 """How long the write-ahead log gets: about 8 MiB."""
 WAL_MAX_BYTES = 64 * 1024 * 1024
 """What the log is cut back to, should a reader have kept it from being reused."""
-IDS_MAX = 100_000
-"""How many ids of records from before a crash are remembered, to know them when they come again."""
-STREAMS, GAPS = "flowd:streams", "flowd:gaps"
-"""Tables of our own: no stream's name has a colon."""
-CRASHED = "flowd ended without saving its state; records may be missing here"
-FELL_OFF = "the stream's retain was too small: records fell off before they were written"
-INT64 = 2**63
 
 
 @define
@@ -76,6 +70,27 @@ class Store:
         """The open database."""
         assert self._db is not None
         return self._db
+
+    @property
+    def where(self) -> str:
+        """The file's path."""
+        return str(self.path)
+
+    def place(self, name: str) -> Position | None:
+        """Up to where the stream is in the file."""
+        return self.kept[name].position
+
+    def tidy(self, retain_ms: int | None, max_size: int) -> bool:
+        """Forget a step's worth; whether there is more."""
+        return retention.tidy(self, retain_ms, max_size)
+
+    def figures(self) -> dict[str, float]:
+        """How large it is."""
+        return {"used_bytes": retention.used_bytes(self)}
+
+    def problem(self) -> str | None:
+        """None: what cannot be written is not written."""
+        return None
 
     def open(self) -> None:
         """Open the file, made if need be. UserError when it is in use or is no history."""
@@ -335,12 +350,7 @@ class Store:
             value, key = record.value, record.key
             if ids and key is None and getattr(value, unique, None) in ids:
                 continue
-            time_ms = getattr(value, "time_ms", None)
-            if type(time_ms) is not int or not -INT64 <= time_ms < INT64:
-                time_ms = record.time_ms
-            symbol = getattr(value, "symbol", None)
-            if not isinstance(symbol, str):
-                symbol = None
+            time_ms, symbol = time_and_symbol(value, record.time_ms)
             yield epoch, record.seq, record.time_ms, time_ms, symbol, key, record.json
 
     def close(self) -> None:
@@ -351,9 +361,3 @@ class Store:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-
-def quoted(name: str) -> str:
-    """A name as SQL writes it. Streams' names are letters, digits, `-`, `_` and `.`."""
-    assert re.fullmatch(r"[A-Za-z0-9_.:, -]+", name)
-    return f'"{name}"'

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from attrs import evolve, frozen
 from flowd_history import Config, keep, query
-from flowd_history.query import Page, Query
 from flowd_history.recorder import Pace, Recorder
 from flowd_history.store import Store
 
 from flowd import testing
+from flowd.history import Page, Query
 from flowd.market import Liquidation
 from flowd.plugin import Size, Stream, codec
 

@@ -11,12 +11,13 @@ import pytest
 import trio
 from attrs import evolve
 from flowd_history import query
-from flowd_history.query import LIMIT, LIMIT_MAX, Query, moment, parse, token
+from flowd_history.query import LIMIT_MAX, File, moment, parse, token
 from flowd_history.store import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowd import testing
+from flowd.history import LIMIT, Query
 from flowd.market import Liquidation
 from flowd.plugin import BadRequest, Outage, codec
 from tests.plugins.recorded import Bar, T, order, orders, page, record
@@ -469,6 +470,6 @@ async def test_a_stream_that_the_sink_has_not_come_to_is_empty(tmp_path: Path) -
     store.open()
     store.close()
 
-    answer = codec.decode(query.answer(path, asked()))
+    answer = codec.decode(query.answer(File(path), asked()))
 
     assert answer == {"stream": "orders", "records": [], "next": None, "gaps": []}
