@@ -534,6 +534,7 @@ sinks.f = { kind = "pages" }
 sinks.g = { kind = "history", inputs = ["orders"] }
 sinks.i = { kind = "traders-http" }
 sinks.j = { kind = "heatmap-websocket" }
+sinks.l = { kind = "relay", url = "http://127.0.0.1:4201" }
 sinks.h = { kind = "webhook", input = "orders", url = "http://127.0.0.1:9000/" }
 transforms.whales = { kind = "position-alerts", input = "positions", events = ["FLIP"] }
 transforms.alerts = { kind = "alerts", input = "volume" }
