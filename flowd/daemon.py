@@ -46,9 +46,7 @@ from flowd.values.record import Gap
 logger = logging.getLogger("flowd")
 
 FINISH_S = 2.0
-"""How long transforms and sinks may take, each group, to deal with what they have when the daemon
-stops.
-"""
+"""How long transforms and sinks may take, each group, to deal with what they have at the end."""
 END_S = 1.5
 """How long each group may take to end once it is cancelled. With the other two, and a loop that is
 held, less than the 15 s after which systemd kills.

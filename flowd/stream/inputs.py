@@ -6,7 +6,8 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 
 from flowd.stream.cursor import Cursor
-from flowd.stream.log import Retain, Stream
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
 from flowd.stream.reading import Reading
 from flowd.values.errors import UserError
 from flowd.values.filters import ALL, Filter

@@ -102,6 +102,7 @@ def test_a_component_has_nothing_by_which_it_could_change_what_it_reads() -> Non
     assert offered == {
         *(
             "name",
+            "retain",
             "record",
             "head",
             "get",
