@@ -7,7 +7,8 @@ This is the one module that knows all the others.
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 import trio
 
@@ -22,7 +23,8 @@ from flowd.door.routes import Route
 from flowd.operate import notify, openapi, web
 from flowd.operate.observe import Observer, Running, resident
 from flowd.operate.status import LoopMeter
-from flowd.setup import wiring
+from flowd.setup import stages, wiring
+from flowd.setup.carried import AllCarried
 from flowd.setup.config import Component, Config
 from flowd.setup.machine import Machine
 from flowd.setup.registry import Registry
@@ -31,7 +33,7 @@ from flowd.stream.held import Retain
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.journal import Flushing
 from flowd.stream.log import Stream
-from flowd.stream.memory import TABLE_RETAIN, Memory
+from flowd.stream.memory import Memory
 from flowd.stream.reading import Reading
 from flowd.stream.snapshot import Store
 from flowd.stream.volatile import MemoryStore
@@ -45,14 +47,10 @@ from flowd.values.record import Gap
 
 logger = logging.getLogger("flowd")
 
-FINISH_S = 2.0
-"""How long transforms and sinks may take, each group, to deal with what they have at the end."""
-END_S = 1.5
-"""How long each group may take to end once it is cancelled. With the other two, and a loop that is
-held, less than the 15 s after which systemd kills.
-"""
 GRACE_S = 1.5
 """How long clients who are behind may take to catch up when the daemon stops."""
+AGAIN_S = 10.0
+"""For so long at least a daemon lives before it starts over."""
 OUTAGES_RETAIN = Retain(1000)
 
 
@@ -66,10 +64,11 @@ class Daemon:
         *,
         store: Store | None = None,
         machine: Machine | None = None,
+        carried: AllCarried = MappingProxyType({}),
     ) -> None:
         self.config = config
         self.registry = registry
-        self.plan = wiring.plan(config)
+        self.plan = wiring.plan(config, carried=carried)
         self.machine = machine = machine or Machine()
         self._store: Store = store or MemoryStore()
         self.memory = Memory(self._store, machine.clock, machine.random, lambda: self.watch.note())
@@ -80,7 +79,8 @@ class Daemon:
         self.supervisor = Supervisor(machine.random, self._changed)
         self.readings: dict[str, list[Reading]] = {}
         tokens, admin = self.plan.tokens, config.settings.admin_token
-        self.readers = Readers(tokens, admin, machine.clock, machine.random, {OUTAGES})
+        shared = {OUTAGES, self.plan.outages}
+        self.readers = Readers(tokens, admin, machine.clock, machine.random, shared)
         self.outages: Outages
         self.misses: Misses
         self.watch: Watch
@@ -91,6 +91,8 @@ class Daemon:
         self.observer: Observer
         self.stopping = trio.Event()
         self.ended = trio.Event()
+        self.again: str | None = None
+        """Why it is to be started again once it has ended; None when it is not."""
         self.saved = False
         """Whether the end was in order: all that is to survive is in the store."""
 
@@ -106,6 +108,7 @@ class Daemon:
     ) -> None:
         """Start everything, serve until `stop`, end everything in order."""
         await self.memory.load()
+        self._began = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
                 self._build(nursery)
@@ -144,13 +147,8 @@ class Daemon:
         machine, settings, memory = self.machine, self.config.settings, self.memory
         memory.behind = settings.behind
         started_ms, began = machine.clock(), trio.current_time()
-        for part in self.plan.order:
-            if part.table != "sinks":
-                memory.open(part.name, part.definition.record, part.retain, part.behind)
-                for table, record in part.definition.tables.items():
-                    count = part.definition.tables_retain.get(table, TABLE_RETAIN.count)
-                    memory.open(wiring.table_name(part.name, table), record, Retain(count))
-        outages = memory.open(OUTAGES, Outage, OUTAGES_RETAIN)
+        stages.open_streams(self.plan, memory)
+        outages = memory.open(self.plan.outages, Outage, OUTAGES_RETAIN)
         self.outages = Outages(outages, machine.clock)
         self.misses = Misses(self.outages, machine.clock)
         alive = memory.open(ALIVE, Alive, Retain(), private=True)
@@ -243,7 +241,7 @@ class Daemon:
         return run()
 
     def _add_component(self, part: Component) -> None:
-        definition, name = part.definition, part.name
+        definition, name, written = part.definition, part.name, self.plan.writers
         places = self.memory.join(name)
         streams = self._inputs(name, places)
         run: Callable[[], Awaitable[None]] | None = None
@@ -265,9 +263,10 @@ class Daemon:
                 routes = bind(definition.routes, part.settings, streams, desk)
                 self.web.add_routes(part.where, routes)
         else:
+            of_others = {n: self.streams[n] for n in self.plan.carried if written[n] == name}
             feed: Feed[Any] = Feed(
                 name,
-                self.streams[name],
+                self.streams[name] if name in self.streams else stages.no_stream(name),
                 clock=self.machine.clock,
                 dial=self.machine.dial,
                 table=partial(self._table, part),
@@ -275,6 +274,9 @@ class Daemon:
                 on_lost=partial(self.outages.past, name),
                 on_recovered=partial(self.outages.recovered, name),
                 services=self.services,
+                mirrored=of_others,
+                tables=[n for n in of_others if self.plan.carried[n].there.table],
+                on_start_over=partial(self._start_over, name),
             )
             self.feeds[name] = feed
             tally = feed.tally
@@ -290,7 +292,7 @@ class Daemon:
             component=part,
             tally=tally,
             child=child,
-            stream=self.streams[name] if name in self.feeds else None,
+            stream=self.streams.get(name) if name in self.feeds else None,
             readings=self.readings.get(name, []),
             outages=self.outages,
             misses=self.misses,
@@ -321,7 +323,7 @@ class Daemon:
         nursery.start_soon(self._save)
         nursery.start_soon(self.observer.run)
         nursery.start_soon(self.watch.run)
-        nursery.start_soon(self._watchdog)
+        nursery.start_soon(notify.beat)
         nursery.start_soon(self.door.serve, listeners)
         for part in self.plan.order:
             if part.name in self.supervisor.children:
@@ -335,34 +337,11 @@ class Daemon:
         await self.snapshots.save()
         await self.snapshots.run(self.config.settings.save_every)
 
-    async def _watchdog(self) -> None:
-        """Tell systemd that the loop turns. A loop that is stuck cannot, and is restarted."""
-        every_s = notify.watchdog_s()
-        while every_s is not None:
-            notify.notify("WATCHDOG=1")
-            await trio.sleep(every_s / 2)
-
     async def _end(self) -> None:
-        """Sources first, which ends what they write and the outages; then streams in wiring order,
-        so that all who read finish what they have.
-        """
-        notify.notify("STOPPING=1")
-        logger.info("stopping")
-        await self.supervisor.end([part.name for part in self.config.of("sources")], END_S)
-        for name in self.supervisor.children:
-            # All of them: with a stream that several read, they end together.
-            self.supervisor.finish(name)
-        for table in ("transforms", "sinks"):
-            with trio.move_on_after(FINISH_S):
-                for part in self.plan.order:
-                    if part.table == table and part.name in self.supervisor.children:
-                        for name in self.plan.inputs[part.name]:
-                            self.streams[name].close()
-                        await self.supervisor.stopped(part.name)
-            tasks = [p.name for p in self.config.of(table) if p.name in self.supervisor.children]
-            await self.supervisor.end(tasks, END_S)
-        for stream in self.streams.values():
-            stream.close()
+        if self.again is None:
+            notify.notify("STOPPING=1")
+        logger.info("stopping" if self.again is None else "starting over")
+        await stages.end(self.config, self.plan, self.supervisor, self.streams)
         await self.door.close(GRACE_S)
         await self.web.end(GRACE_S)
         self.saved = await self.snapshots.save(clean=True)
@@ -394,6 +373,19 @@ class Daemon:
         if down or (child.state is State.STARTING and child.restarts > 0):
             self.watch.fell(child.name, None if child.stopping else child.error or "ended")
 
+    async def _start_over(self, name: str, why: str) -> NoReturn:
+        logger.warning("%s: %s: flowd starts over", name, why)
+        await trio.sleep_until(self._began + AGAIN_S)
+        self.again = why
+        self.stop()
+        await trio.sleep_forever()
+        raise AssertionError
+
     def _missed(self, component: str, stream: str, gap: Gap, since_ms: int | None) -> None:
+        skipped = self.streams[stream].skipped
+        if skipped is not None and skipped.first <= gap.first and gap.last <= skipped.last:
+            # It never came here, which its source has told: who reads it is not to blame.
+            self.running[component].tally.missed += gap.last - gap.first + 1
+            return
         missed = self.misses.note(component, stream, gap, since_ms)
         self.running[component].tally.missed += missed

@@ -138,6 +138,12 @@ class Source:
     """Says of settings that work and may not be meant what to do, in sentences of a line: for
     `flowd check`, and the log at the start.
     """
+    streams: Callable[[Any], Awaitable[Mapping[str, Mirrored]]] | None = None
+    """`await streams(config)` says which streams of another daemon it carries, by name. Asked
+    before anything starts, again and again while it raises UpstreamError. Such a source has no
+    stream of its own name: `feed.mirror(name)` is what it writes, and when there are others than it
+    was told, it calls `feed.start_over(why)`.
+    """
     probe: Callable[[Any, Http], Awaitable[Iterable[str]]] | None = None
     """`await probe(config, http)` asks the upstream what of the settings it cannot serve, such as
     symbols that it does not list: sentences of a line, none when all is well. For `flowd check

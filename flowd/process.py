@@ -17,12 +17,14 @@ from flowd import __version__
 from flowd.daemon import Daemon
 from flowd.door.clients import TCP_USER_TIMEOUT
 from flowd.operate import notify
+from flowd.operate.status import LoopMeter
 from flowd.operate.watchdog import Watchdog
+from flowd.setup.carried import ASK_S, AllCarried, ask, carriers
 from flowd.setup.config import Config, parse_address
 from flowd.setup.registry import Registry
 from flowd.setup.remarks import remarks
 from flowd.stream.stores import SqliteStore
-from flowd.values.errors import UserError
+from flowd.values.errors import UpstreamError, UserError
 
 logger = logging.getLogger("flowd")
 
@@ -38,6 +40,8 @@ SWITCH_S = 0.0005
 interpreter, which each `write` of it does: by default, ten times as long.
 """
 STALLED_PEER_MS = 15_000
+WAIT_S = 2.0
+"""Between two attempts to learn which streams another daemon has."""
 
 
 async def serve(
@@ -48,19 +52,36 @@ async def serve(
     ready: Callable[[list[str]], None] = lambda addresses: None,
 ) -> bool:
     """The daemon as a process: real sockets, real state, until the watchdog is told to end it.
-    Whether its state was saved then.
+    Whether its state was saved then. A daemon that starts over has a successor here.
     """
     raise_file_limit(config.settings.max_clients + FILES_SPARE)
-    store = SqliteStore(state, durability=config.settings.durability)
-    if await trio.Path(state).exists():
-        # Before any socket: one who is refused must not have taken another's away.
-        store.claim()
-    listeners = await listen(config)
-    for remark in remarks(config, hosts(listeners)):
-        logger.warning(remark)
-    settle()
-    daemon = Daemon(config, registry, store=store)
-    watchdog.watch(daemon.stop, daemon.loop)
+    stop = Stop(watchdog)
+    while True:
+        store = SqliteStore(state, durability=config.settings.durability)
+        if await trio.Path(state).exists():
+            # Before any socket: one who is refused must not have taken another's away.
+            store.claim()
+        carried = await discover(config, registry, stop)
+        if carried is None:
+            await store.close()
+            return True  # There was nothing to save since.
+        listeners = await listen(config)
+        for remark in remarks(config, hosts(listeners)):
+            logger.warning(remark)
+        settle()
+        daemon = Daemon(config, registry, store=store, carried=carried)
+        stop.leads_to(daemon.stop, daemon.loop)
+        await _live(daemon, listeners, ready)
+        if daemon.again is None or stop.asked:
+            return daemon.saved
+
+
+async def _live(
+    daemon: Daemon,
+    listeners: list[trio.SocketListener],
+    ready: Callable[[list[str]], None],
+) -> None:
+    """One daemon's life, from its start until it has ended."""
     async with trio.open_nursery() as nursery:
         # What is restored stays as well: looking for garbage in it would be a third of the work,
         # and would hold the loop later.
@@ -74,10 +95,55 @@ async def serve(
         logger.info("flowd %s serves on %s", __version__, ", ".join(where_to_look(listeners)))
         await daemon.ended.wait()
         if daemon.supervisor.stuck:
-            # All is saved, and what is left would never end.
-            os._exit(0 if daemon.saved else 1)
+            # All is saved, and what is left would never end. Who was to start over is started
+            # again by who started it.
+            os._exit(0 if daemon.saved and daemon.again is None else 1)
         nursery.cancel_scope.cancel()
-    return daemon.saved
+
+
+class Stop:
+    """What the watchdog calls when the process is to end: whatever runs at the moment ends then,
+    and nothing is begun any more.
+    """
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self.asked = False
+        self._watchdog = watchdog
+        self._stop: Callable[[], None] = lambda: None
+
+    def leads_to(self, stop: Callable[[], None], meter: LoopMeter) -> None:
+        """From now on it ends this; at once, if it was asked for before."""
+        self._stop = stop
+        self._watchdog.watch(self._ask, meter)
+        if self.asked:
+            stop()
+
+    def _ask(self) -> None:
+        self.asked = True
+        self._stop()
+
+
+async def discover(config: Config, registry: Registry, stop: Stop) -> AllCarried | None:
+    """Which streams of other daemons there are, asked until there is an answer; None when the
+    process is to end before. UserError when they cannot be here.
+    """
+    if not carriers(config):
+        return {}
+    told = ""
+    with trio.CancelScope() as scope:
+        stop.leads_to(scope.cancel, LoopMeter())
+        while True:
+            try:
+                return await ask(config, registry)
+            except UpstreamError as error:
+                if str(error) != told:
+                    logger.warning("waiting for the streams of another daemon: %s", error)
+                told = str(error)
+                # It may take longer than systemd waits for a start, and than its watchdog does.
+                extend = f"EXTEND_TIMEOUT_USEC={round(4e6 * (ASK_S + WAIT_S))}\nWATCHDOG=1"
+                notify.notify(f"STATUS=waiting: {told.splitlines()[0]:.200}\n{extend}")
+            await trio.sleep(WAIT_S)
+    return None
 
 
 # -----------------------------------------------------------------------------
@@ -86,7 +152,8 @@ async def serve(
 def settle() -> None:
     """Have the interpreter do in small pieces what it does beside the loop, from here on."""
     # What was imported so far stays for ever: a garbage collection that walks over all of it would
-    # hold the loop for a tenth of a second.
+    # hold the loop for a tenth of a second. Not so the daemon before this one, if there was one.
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -100,7 +167,10 @@ async def listen(config: Config) -> list[trio.SocketListener]:
     settings = config.settings
     passed = notify.passed_sockets()
     if passed:
-        sockets = [trio.socket.from_stdlib_socket(socket.socket(fileno=fd)) for fd in passed]
+        # Copies: a daemon that starts over has closed its own.
+        sockets = [
+            trio.socket.from_stdlib_socket(socket.socket(fileno=os.dup(fd))) for fd in passed
+        ]
         listeners = [trio.SocketListener(one) for one in sockets]
     else:
         listeners = []

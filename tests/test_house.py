@@ -42,8 +42,8 @@ channel   audience guard packing prepared / client / row / channel / channels
 door      base / desk head parameters
           / addresses carry outgoing readable readers rules visit websocket
           / loan paths room turns / polls routes silence / clients / door
-setup     environment hooks machine structure supervisor / registry / config / paths remarks
-          / wiring / checks
+setup     environment hooks machine structure supervisor / registry / config
+          / carried paths remarks / wiring / checks stages
 operate   log notify status terminal watchdog / checked dashboard follow logs metrics openapi
           / ask observe web
 testing   rest scripts / clients components / daemons

@@ -7,6 +7,7 @@ import trio
 from flowd.operate import terminal
 from flowd.operate.terminal import escape, naming, out
 from flowd.setup import checks, config, remarks
+from flowd.setup.carried import carries
 from flowd.setup.config import Config
 from flowd.setup.registry import Registry
 from flowd.setup.wiring import Plan
@@ -43,6 +44,8 @@ def _show(loaded: Config, plan: Plan) -> None:
     for part in plan.order:
         if part.table == "sinks":
             table.add_row(part.where, part.kind, "-", "-")
+        elif carries(part):
+            table.add_row(part.where, part.kind, "what another daemon has", "-")
         else:
             keeps = terminal.retained(part.retain.count, part.retain.age_s)
             table.add_row(part.where, part.kind, plan.records[part.name].__name__, keeps)

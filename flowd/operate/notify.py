@@ -7,6 +7,8 @@ import os
 import socket
 import sys
 
+import trio
+
 
 def notify(message: str) -> bool:
     """Tell systemd; False when there is nobody to tell."""
@@ -28,6 +30,14 @@ def watchdog_s() -> float | None:
     if not usec or not usec.isdigit() or (pid and not _ours(pid)):
         return None
     return int(usec) / 1_000_000
+
+
+async def beat() -> None:
+    """Tell systemd for ever that the loop turns. A loop that is stuck cannot, and is restarted."""
+    every_s = watchdog_s()
+    while every_s is not None:
+        notify("WATCHDOG=1")
+        await trio.sleep(every_s / 2)
 
 
 def passed_sockets() -> list[int]:

@@ -64,7 +64,7 @@ class Running:
 
     def note(self) -> None:
         """Note the counter, for the rate."""
-        if self.stream is not None:
+        if self.component.table != "sinks":
             self.rate.note(trio.current_time(), self.tally.published)
 
     def figures(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class Running:
 
     def delivery(self) -> Delivery:
         """How it stands: what sinks may know of it."""
-        if self.child is None or self.stream is None:
+        if self.child is None or self.component.table == "sinks":
             return Delivery()
         tally, runs = self.tally, self.child.state is State.RUNNING
         return Delivery(

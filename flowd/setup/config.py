@@ -36,7 +36,7 @@ COUNTS = (
     "max_connections_per_address",
     "max_requests_per_second",
 )
-RESERVED = ("outages",)
+RESERVED = ("outages", "outages.edge")
 
 
 @frozen

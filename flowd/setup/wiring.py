@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import attrs
-from attrs import evolve, frozen
+from attrs import Factory, evolve, frozen
 
 from flowd.door.paths import Hot, Live
+from flowd.setup.carried import AllCarried, Carried, carries
 from flowd.setup.config import Component, Config
 from flowd.setup.paths import paths
+from flowd.upstream.outages import HERE as OUTAGES_HERE
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.outages import Outage
 from flowd.values.errors import Mistakes, UserError, did_you_mean
@@ -35,19 +37,26 @@ class Plan:
     inputs: dict[str, list[str]]
     tokens: dict[str, Secret]
     paths: Mapping[str, list[Live | Hot]]
+    carried: Mapping[str, Carried] = Factory(dict)
+    """The streams of other daemons."""
+    outages: str = OUTAGES
+    """The stream that tells what this daemon's own sources did not deliver."""
 
 
-def plan(config: Config, broken: Collection[str] = ()) -> Plan:
+def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | None = None) -> Plan:
     """The plan for a configuration; UserError with each stream that is missing, of the wrong type,
     or part of a circle, and each path that is taken.
 
     `broken` are the names of components that could not be read: what they would have written is not
-    said to be missing.
+    said to be missing. `carried` are the streams of other daemons; where there are such and None
+    says that they are not known yet, no name is said to be missing.
     """
     mistakes = Mistakes()
-    writers = {c.name: c for c in config.components if c.table != "sinks"}
+    carriers = [c for c in config.of("sources") if carries(c)]
+    named = {c.name: c for c in config.components if c.table != "sinks"}
+    writers = {name: c for name, c in named.items() if c not in carriers}
     records: dict[str, type] = {name: c.definition.record for name, c in writers.items()}
-    for name, component in list(writers.items()):
+    for name, component in named.items():
         for table, record in component.definition.tables.items():
             full = table_name(name, table)
             if full in writers:
@@ -57,10 +66,22 @@ def plan(config: Config, broken: Collection[str] = ()) -> Plan:
                 )
             writers[full] = component
             records[full] = record
-    records[OUTAGES] = Outage
+    there: dict[str, Carried] = {}
+    for component in carriers:
+        for name, one in (carried or {}).get(component.name, {}).items():
+            other = writers.get(name) or named.get(name)
+            if other is not None:
+                mistakes.found.append(
+                    f"[{component.where}]: carries a stream {name}, and {other.where} has that "
+                    "name; leave the one out, or rename the other"
+                )
+            writers[name], records[name], there[name] = component, one.record, one
+    outages = OUTAGES_HERE if OUTAGES in there else OUTAGES
+    records[outages] = Outage
+    unknown = bool(carriers) and carried is None
     inputs: dict[str, list[str]] = {}
     for component in config.components:
-        inputs[component.name], wrong = _inputs(component, records, broken)
+        inputs[component.name], wrong = _inputs(component, records, broken, unknown)
         mistakes.found += wrong
     sinks = config.of("sinks")
     leading: Mapping[str, list[Live | Hot]] = {}
@@ -80,10 +101,21 @@ def plan(config: Config, broken: Collection[str] = ()) -> Plan:
         order += ready
         waiting = [c for c in waiting if c not in ready]
     written_by = {stream: component.name for stream, component in writers.items()}
-    tokens = {name: c.read_token or config.settings.read_token for name, c in writers.items()}
-    tokens[OUTAGES] = config.settings.read_token
+    shared = config.settings.read_token
+    tokens = {name: c.read_token or shared for name, c in writers.items() if name not in there}
+    for name, one in there.items():
+        own = writers[name].read_token if one.there.protected else None
+        tokens[name] = own or shared
+        if one.there.protected and tokens[name] is None:
+            mistakes.found.append(
+                f"[{writers[name].where}]: the stream {name} is read with a token where it comes "
+                "from; set read_token here, for such streams, or flowd.read_token, for all"
+            )
+    mistakes.tell()
+    tokens[outages] = shared
     needed = {name: token for name, token in tokens.items() if token is not None}
-    return Plan([*order, *sinks], records, written_by, inputs, needed, leading)
+    parts = [*order, *sinks]
+    return Plan(parts, records, written_by, inputs, needed, leading, there, outages)
 
 
 def table_name(component: str, table: str) -> str:
@@ -92,7 +124,7 @@ def table_name(component: str, table: str) -> str:
 
 
 def _inputs(
-    component: Component, records: dict[str, type], broken: Collection[str]
+    component: Component, records: dict[str, type], broken: Collection[str], unknown: bool
 ) -> tuple[list[str], list[str]]:
     """The streams that a component reads, and what is wrong: one that is not there or does not
     fit.
@@ -102,9 +134,10 @@ def _inputs(
     whole = _Setting(component.where, getattr(component.definition, "reads", None))
     for setting, name in _named(component.settings, whole):
         there = name in records
+        may_lack = setting.optional or (unknown and not there)
         if there and _fits(records[name], setting.reads):
             inputs.append(name)
-        elif setting.optional or any(f"{name}.".startswith(f"{one}.") for one in broken):
+        elif may_lack or any(f"{name}.".startswith(f"{one}.") for one in broken):
             continue
         elif there:
             wrong.append(_wrong_type(component, setting, name, records))

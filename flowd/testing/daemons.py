@@ -16,6 +16,7 @@ from attrs import frozen
 from flowd import daemon as root
 from flowd.door.paths import Live
 from flowd.setup import registry as plugins
+from flowd.setup.carried import ask
 from flowd.setup.config import parse
 from flowd.setup.machine import Machine
 from flowd.setup.registry import Registry
@@ -144,7 +145,9 @@ async def daemon(
     machine = Machine(
         clock, Random(seed), dial or upstream().dial, stopwatch, uptime, rest or Rest({})
     )
-    made = Daemon(parse(config, kinds), kinds, store=store, machine=machine)
+    found = parse(config, kinds)
+    carried = await ask(found, kinds)
+    made = Daemon(found, kinds, store=store, machine=machine, carried=carried)
     made._listener = _Listener()
     try:
         async with trio.open_nursery() as nursery:

@@ -5,10 +5,10 @@ whoever reads its signature knows what it can touch.
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 import trio
 
@@ -31,6 +31,10 @@ V = TypeVar("V")
 
 PORTION: Final = 100
 """Records of a table that are replaced in one step: fewer than a millisecond's work."""
+
+
+async def _never(why: str) -> NoReturn:
+    raise AssertionError(f"nobody would start over: {why}")
 
 
 class Feed(Generic[T]):
@@ -58,6 +62,7 @@ class Feed(Generic[T]):
         services: Services | None = None,
         mirrored: Mapping[str, Stream[Any]] = MappingProxyType({}),
         tables: Collection[str] = (),
+        on_start_over: Callable[[str], Awaitable[NoReturn]] = _never,
     ) -> None:
         self.name = name
         self.clock = clock
@@ -74,6 +79,7 @@ class Feed(Generic[T]):
         self._on_delivering = on_delivering
         self._on_lost = on_lost
         self._on_recovered = on_recovered
+        self._on_start_over = on_start_over
         self._renewal = Renewal(name, self.log, clock, self.reach, self.lost)
         self.mirrors: Mapping[str, Mirror[Any]] = {
             one.name: Mirror(
@@ -123,6 +129,13 @@ class Feed(Generic[T]):
             near = did_you_mean(name, sorted(self.mirrors))
             raise UserError(f"{self.name} carries no stream {name!r}{near}")
         return self.mirrors[name]
+
+    async def start_over(self, why: str) -> NoReturn:
+        """Have the daemon end in order and start again in the same process: the streams that it
+        carries are not those that it was wired for. Clients get their usual goodbye. Rarely needed,
+        and not done in the first 10 s of a daemon's life; does not return.
+        """
+        await self._on_start_over(why)
 
     def get(self, key: str) -> T | None:
         """The newest value published under `key`, None if there is none."""

@@ -11,6 +11,8 @@ from flowd.values.clock import Clock
 
 NAME = "outages"
 """The name of the built-in stream."""
+HERE = "outages.edge"
+"""Its name where `outages` is that of another daemon, whose streams are carried here."""
 ALIVE = "outages/alive"
 """A private table: how far each source's data reaches, as of the save."""
 

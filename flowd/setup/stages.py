@@ -1,0 +1,70 @@
+"""What a plan's streams and components go through at the start and at the end, in order."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+
+from flowd.setup.carried import carries
+from flowd.setup.config import Config
+from flowd.setup.supervisor import Supervisor
+from flowd.setup.wiring import Plan, table_name
+from flowd.stream.held import Retain
+from flowd.stream.log import Stream
+from flowd.stream.memory import TABLE_RETAIN, Memory
+
+FINISH_S = 2.0
+"""How long transforms and sinks may take, each group, to deal with what they have when the daemon
+stops.
+"""
+END_S = 1.5
+"""How long each group may take to end once it is cancelled. With the other two, and a loop that is
+held, less than the 15 s after which systemd kills.
+"""
+
+
+def open_streams(plan: Plan, memory: Memory) -> None:
+    """Open the streams of all sources and transforms, and those of other daemons."""
+    behind = {part.name: part.behind for part in plan.order}
+    for part in plan.order:
+        if part.table == "sinks":
+            continue
+        if not carries(part):
+            memory.open(part.name, part.definition.record, part.retain, part.behind)
+        for table, record in part.definition.tables.items():
+            count = part.definition.tables_retain.get(table, TABLE_RETAIN.count)
+            memory.open(table_name(part.name, table), record, Retain(count))
+    for name, one in plan.carried.items():
+        there = one.there
+        retain = Retain(there.retain, there.age_s)
+        memory.open(name, one.record, retain, behind[plan.writers[name]], epoch=there.epoch)
+
+
+def no_stream(name: str) -> Stream[Any]:
+    """What a source has that only carries streams of others: nothing can be published there."""
+    stream: Stream[Any] = Stream(name, object, clock=lambda: 0, epoch="none", private=True)
+    stream.close()
+    return stream
+
+
+async def end(
+    config: Config, plan: Plan, supervisor: Supervisor, streams: Mapping[str, Stream[Any]]
+) -> None:
+    """Sources first, which ends what they write and the outages; then streams in wiring order, so
+    that all who read finish what they have.
+    """
+    await supervisor.end([part.name for part in config.of("sources")], END_S)
+    for name in supervisor.children:
+        # All of them: with a stream that several read, they end together.
+        supervisor.finish(name)
+    for table in ("transforms", "sinks"):
+        with trio.move_on_after(FINISH_S):
+            for part in plan.order:
+                if part.table == table and part.name in supervisor.children:
+                    for name in plan.inputs[part.name]:
+                        streams[name].close()
+                    await supervisor.stopped(part.name)
+        tasks = [part.name for part in config.of(table) if part.name in supervisor.children]
+        await supervisor.end(tasks, END_S)
+    for stream in streams.values():
+        stream.close()

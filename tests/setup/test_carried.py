@@ -1,0 +1,164 @@
+"""The streams of other daemons: asked for, matched with the classes that are here, and wired."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from attrs import evolve, field, frozen
+
+from flowd import testing
+from flowd.plugin import Mirrored, Sink, Source, StreamName, UpstreamError, UserError
+from flowd.setup import carried, config, wiring
+from flowd.setup.carried import AllCarried, Carried
+from flowd.upstream.outages import Outage
+from tests.ferry import Ferry, Nothing, Order, by_hand
+
+HERE = "[sources.upstream]\nkind = 'ferry'\n"
+READER = "[sinks.out]\nkind = 'reader'\ninputs = ['orders']\n"
+
+
+@frozen
+class Inputs:
+    inputs: list[StreamName] = field(factory=list)
+
+
+async def read(config: Inputs, streams: Any) -> None:
+    pass
+
+
+READS = SimpleNamespace(flowd_sinks=lambda: [Sink("reader", Inputs, run=read, reads=Order)])
+KINDS = Ferry().registry(READS)
+
+
+def plan(text: str, found: AllCarried | None) -> wiring.Plan:
+    return wiring.plan(config.parse(text, KINDS), carried=found)
+
+
+def carrying(**streams: Carried) -> AllCarried:
+    return {"upstream": streams}
+
+
+ORDERS = Carried(Mirrored("Order", "k3v9"), Order)
+PROTECTED = evolve(ORDERS, there=evolve(ORDERS.there, protected=True))
+
+
+def test_a_stream_of_another_daemon_is_wired_like_one_of_a_component() -> None:
+    found = plan(HERE + READER, carrying(orders=ORDERS))
+
+    assert found.inputs["out"] == ["orders"]
+    assert found.records == {"orders": Order, "outages": Outage}
+    assert found.writers["orders"] == "upstream"
+    assert [part.name for part in found.order] == ["upstream", "out"]
+
+
+def test_who_carries_streams_has_none_of_its_own_name() -> None:
+    with pytest.raises(UserError, match=r'"upstream": there is no such stream'):
+        plan(HERE + READER.replace("orders", "upstream"), carrying(orders=ORDERS))
+
+
+def test_a_stream_that_is_not_there_is_a_mistake_once_it_is_known_what_is() -> None:
+    with pytest.raises(UserError, match=r'sinks.out.inputs = "orders": there is no such stream'):
+        plan(HERE + READER, carrying())
+
+
+def test_before_that_it_is_none() -> None:
+    assert plan(HERE + READER, None).inputs["out"] == []
+
+
+def test_without_such_a_source_it_always_is() -> None:
+    with pytest.raises(UserError, match="there is no such stream"):
+        plan(READER, None)
+
+
+def test_a_stream_of_the_wrong_class_is_a_mistake() -> None:
+    with pytest.raises(UserError, match="carries Outage, but reader reads Order"):
+        plan(HERE + READER, carrying(orders=Carried(Mirrored("Outage", "k3v9"), Outage)))
+
+
+@pytest.mark.parametrize("name", ["orders", "upstream"])
+def test_a_name_that_is_taken_is_told(name: str) -> None:
+    own = "[sources.orders]\nkind = 'hand'\n"
+
+    with pytest.raises(UserError, match=rf"carries a stream {name}, and sources.{name} has that"):
+        plan(HERE + own, carrying(**{name: ORDERS}))
+
+
+def test_what_is_read_with_a_token_there_is_so_here() -> None:
+    with pytest.raises(UserError, match="the stream orders is read with a token where it comes"):
+        plan(HERE, carrying(orders=PROTECTED))
+
+
+def test_a_token_of_the_source_protects_what_is_protected_there_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("READ", "secret")
+
+    found = plan(HERE + 'read_token = { env = "READ" }', carrying(orders=PROTECTED, free=ORDERS))
+
+    assert list(found.tokens) == ["orders"]
+
+
+def test_a_token_of_the_daemon_protects_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("READ", "secret")
+    text = '[flowd]\nread_token = { env = "READ" }\n' + HERE
+
+    assert set(plan(text, carrying(orders=PROTECTED)).tokens) == {"orders", "outages"}
+
+
+def test_outages_are_the_other_s_and_what_is_lost_here_has_a_stream_of_its_own() -> None:
+    found = plan(HERE, carrying(outages=Carried(Mirrored("Outage", "k3v9"), Outage)))
+
+    assert found.writers["outages"] == "upstream"
+    assert (found.outages, found.records["outages.edge"]) == ("outages.edge", Outage)
+
+
+def test_of_the_name_of_that_stream_there_is_no_component() -> None:
+    with pytest.raises(UserError, match="flowd has a stream of this name itself"):
+        plan("[sources.'outages.edge']\nkind = 'hand'\n", None)
+
+
+# -- asking
+
+
+async def test_the_classes_are_those_that_plugins_here_bring() -> None:
+    ferry = Ferry({"orders": testing.stream("orders", record=Order)})
+    registry = ferry.registry()
+
+    found = await carried.ask(config.parse(HERE, registry), registry)
+
+    assert found == carrying(orders=Carried(Mirrored("Order", "test", 5000), Order))
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "told"),
+    [
+        ("orders", Mirrored("Fill", "k"), "the stream orders carries Fill, which no plugin here"),
+        ("a/b", Mirrored("Order", "k"), "'a/b' is no stream's name"),
+        ("orders", Mirrored("Order", "k", retain=0), "the stream orders retains 0 records"),
+    ],
+)
+def test_what_cannot_be_here_is_told_with_a_remedy(name: str, there: Mirrored, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        carried.resolve("sources.upstream", {name: there}, KINDS)
+
+
+def test_two_classes_of_one_name_are_not_guessed_between() -> None:
+    @frozen
+    class Other:
+        price: int
+
+    Other.__name__ = "Order"
+    other = SimpleNamespace(flowd_sources=lambda: [Source("other", by_hand, Nothing, record=Other)])
+
+    with pytest.raises(UserError, match=r"tests\.ferry and tests\..* have such a class each"):
+        carried.resolve(
+            "sources.upstream", {"orders": Mirrored("Order", "k")}, Ferry().registry(other)
+        )
+
+
+async def test_who_cannot_be_reached_is_named() -> None:
+    ferry = Ferry(reachable=False)
+    registry = ferry.registry()
+
+    with pytest.raises(UpstreamError, match=r"sources\.upstream: cannot be reached"):
+        await carried.ask(config.parse(HERE, registry), registry)
