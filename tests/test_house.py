@@ -357,11 +357,36 @@ def dependencies() -> set[str]:
     return {name[0] for name in found if name is not None}
 
 
+def extras() -> set[str]:
+    """What plugins can do without, and import where it is used: `pip install flowd-daemon[…]`."""
+    optional = PYPROJECT["project"]["optional-dependencies"]
+    wanted = [one for extra in optional.keys() - {"test", "bench"} for one in optional[extra]]
+    return {re.split(r"[^\w-]", one)[0].replace("-", "_") for one in wanted}
+
+
+def test_what_only_some_install_is_imported_where_it_is_used() -> None:
+    """Else nobody could start without it."""
+    early = [
+        (name(file), node.lineno)
+        for file in (*CORE, *PLUGINS)
+        for node in tree(file).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for module in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+        )
+        if module.split(".")[0] in extras()
+    ]
+
+    assert not early
+
+
 def test_what_is_installed_is_imported_and_what_is_imported_is_installed() -> None:
     ours = {"flowd", *(path.name for path in (ROOT / "plugins").iterdir())}
     used = {module.split(".")[0] for file in (*CORE, *PLUGINS) for module in imports(file)}
 
-    others = used - sys.stdlib_module_names - ours - WITH_QUART
+    others = used - sys.stdlib_module_names - ours - WITH_QUART - extras()
 
     assert others == {name.replace("-", "_") for name in dependencies()}
 
