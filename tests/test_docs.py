@@ -540,6 +540,7 @@ transforms.whales = { kind = "position-alerts", input = "positions", events = ["
 transforms.alerts = { kind = "alerts", input = "volume" }
 transforms.alert-lines = { kind = "alert-lines", input = "candles" }
 sinks.k = { kind = "alert-lines-http" }
+sinks.l = { kind = "redis", inputs = ["orders"], url = "redis://127.0.0.1:6379/0" }
 [transforms.heatmap]
 kind = "liquidation-heatmap"
 candles = "candles"

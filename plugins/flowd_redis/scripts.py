@@ -1,0 +1,105 @@
+"""What is done in Redis in one step: Lua scripts over the three keys of one stream.
+
+Each act says which epoch it is of and after which number it comes. Where Redis is elsewhere nothing
+happens, and it says where: so what arrives twice, or late, or from a daemon whose epoch is over,
+does no harm.
+"""
+
+EXPIRE_S = 600
+"""How long what was written of an earlier epoch can still be read."""
+
+_ELSEWHERE = """
+local epoch, after = ARGV[1], ARGV[2]
+local there = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
+if there[1] ~= epoch or there[2] ~= after or redis.call('EXISTS', KEYS[2]) == 0 then
+    return 'it is at ' .. (there[1] or 'nothing') .. '.' .. (there[2] or '')
+end
+"""
+
+_ADD = """
+local at, newest = after, 0
+for i = first, #ARGV, 4 do
+    local seq, json, key, before = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    if before == '' then
+        redis.call('XADD', KEYS[2], seq .. '-0', 'json', json, 'epoch', epoch, 'seq', seq)
+    else
+        redis.call('XADD', KEYS[2], seq .. '-0', 'json', json, 'epoch', epoch, 'seq', seq,
+            'after', before)
+    end
+    if key ~= '' then
+        redis.call('HSET', KEYS[3], string.sub(key, 2), json)
+        redis.call('HSET', KEYS[1], 'table', '1')
+    end
+    at = seq
+end
+redis.call('HSET', KEYS[1], 'seq', at, 'time_ms', time_ms)
+redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', most)
+if oldest ~= '' then redis.call('XTRIM', KEYS[2], 'MINID', '~', oldest) end
+return 'OK'
+"""
+
+PLACE = """
+local epoch = ARGV[1]
+local there = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
+if not there[1] then return {} end
+if there[1] == epoch then
+    if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
+    for i = 2, #ARGV, 2 do
+        if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then
+            redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+        end
+    end
+end
+return {there[1], there[2]}
+"""
+"""KEYS: meta, entries. ARGV: epoch, then fields of meta and their values, which are set where they
+have changed. Answers which epoch Redis has and up to where; nothing when it has none.
+"""
+
+ADD = _ELSEWHERE + "local time_ms, most, oldest, first = ARGV[3], ARGV[4], ARGV[5], 6\n" + _ADD
+"""KEYS: meta, entries, table. ARGV: epoch, after, the newest time_ms, how many to keep, the oldest
+seq to keep or '', then of each record seq, JSON, '=' and its key or '', after or ''.
+"""
+
+BEGIN = (
+    """
+local epoch, after, time_ms, most, oldest, first = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], 0
+redis.call('HSET', KEYS[1], 'epoch', epoch)
+redis.call('DEL', KEYS[2], KEYS[3])
+for i = 4, #KEYS do redis.call('EXPIRE', KEYS[i], """
+    + str(EXPIRE_S)
+    + """) end
+redis.call('XADD', KEYS[2], '0-1', 'epoch', epoch)
+redis.call('XDEL', KEYS[2], '0-1')
+if after ~= '0' then redis.call('XSETID', KEYS[2], after .. '-0') end
+local fields = tonumber(ARGV[6])
+for i = 7, 6 + 2 * fields, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+first = 7 + 2 * fields
+"""
+    + _ADD
+)
+"""As `ADD`, but it begins the epoch, whatever was there; further KEYS are of an epoch that is over.
+Before the records come the number of meta's fields, and these.
+"""
+
+GAP = (
+    _ELSEWHERE
+    + """
+redis.call('XADD', KEYS[2], ARGV[4] .. '-1', 'gap', ARGV[3] .. '-' .. ARGV[4])
+redis.call('HSET', KEYS[1], 'seq', ARGV[4])
+return 'OK'
+"""
+)
+"""ARGV: epoch, after, the first number that is missing, the last."""
+
+FORGET = (
+    _ELSEWHERE
+    + """
+for i = 3, #ARGV do
+    redis.call('XADD', KEYS[2], after .. '-*', 'forget', ARGV[i])
+    redis.call('HDEL', KEYS[3], ARGV[i])
+end
+return 'OK'
+"""
+)
+"""ARGV: epoch, after, keys."""
