@@ -656,7 +656,7 @@ async def test_the_metrics_that_the_docs_alert_on_exist(autojump_clock):
     told = re.findall(
         r"\b(flowd_[a-z_]+)", section(DOCS / "how-to.md", "Watch it: metrics and alerts")
     )
-    assert len(told) > 5
+    assert len(told) > 2
     assert set(told) <= known
 
 
