@@ -532,6 +532,7 @@ sinks.d = { kind = "liquidation-websocket", orders = "orders", volume = "volume"
 sinks.e = { kind = "candles", inputs = ["candles"] }
 sinks.f = { kind = "pages" }
 sinks.g = { kind = "history", inputs = ["orders"] }
+sinks.l = { kind = "history", inputs = ["orders"], database = "postgresql://localhost/market" }
 sinks.i = { kind = "traders-http" }
 sinks.j = { kind = "heatmap-websocket" }
 sinks.l = { kind = "relay", url = "http://127.0.0.1:4201" }

@@ -84,6 +84,9 @@ MACHINE = {
 WITH_QUART = {"jinja2", "werkzeug"}
 """What Quart is made of, and we use as its documentation does."""
 
+EXTRAS = {"coredis": "redis", "psycopg": "postgres"}
+"""What only one plugin imports, and only when it is configured: it is in an extra of its own."""
+
 LINES_MAX = 400
 LONGER: dict[str, int] = {}
 
@@ -389,6 +392,16 @@ def test_what_is_installed_is_imported_and_what_is_imported_is_installed() -> No
     others = used - sys.stdlib_module_names - ours - WITH_QUART - extras()
 
     assert others == {name.replace("-", "_") for name in dependencies()}
+
+
+def test_what_only_some_need_is_in_an_extra() -> None:
+    extras = PYPROJECT["project"]["optional-dependencies"]
+
+    assert all(any(one.startswith(name) for one in extras[e]) for name, e in EXTRAS.items())
+    for name, extra in EXTRAS.items():
+        users = {f.parent.name for f in PLUGINS if name in {m.split(".")[0] for m in imports(f)}}
+        assert users == {f"flowd_{extra}"}
+    assert not any(name in {m.split(".")[0] for m in imports(f)} for f in CORE for name in EXTRAS)
 
 
 def test_the_design_page_says_of_each_dependency_why_it_is_there() -> None:

@@ -1,4 +1,5 @@
-"""A flowd sink: streams in SQLite tables, for range queries long after the streams have forgotten.
+"""A flowd sink: streams in a file or a database, for range queries long after the streams have
+forgotten.
 
 Writing happens in batches in one thread, reading in others; the loop does neither.
 """
@@ -15,11 +16,12 @@ import typer
 from attrs import frozen
 from quart import Blueprint, Response, request
 
-from flowd.history import Away
+from flowd.history import Archive, Away, Settings, Store, database
 from flowd.plugin import (
     BadRequest,
     Desk,
     Seconds,
+    Secret,
     Sink,
     Size,
     StreamName,
@@ -30,7 +32,7 @@ from flowd.plugin import (
 from flowd_history import query
 from flowd_history.query import File
 from flowd_history.recorder import Pace, Recorder
-from flowd_history.store import Store
+from flowd_history.store import Store as FileStore
 
 FOR_EVER = "forever"
 EVERY_MAX_S = 1.0
@@ -43,8 +45,9 @@ QUERIES_MAX = 4
 
 @frozen
 class Config:
-    """`inputs` are the streams to keep, in the file `path`: at most as long as `retain`, an age or
-    `"forever"`, and at most `max_size`; the oldest goes first.
+    """`inputs` are the streams to keep, in the file `path` or in a `database`: at most as long as
+    `retain`, an age or `"forever"`, and at most `max_size`; the oldest goes first. What a database
+    that is away does not take waits in the file `spill`, which has at most `spill_max`.
 
     Up to `batch` records are written at once, `every` so often. Of a table (a stream with keys)
     the file has the `latest` record of each key, or all `versions` that were seen. `unique` is the
@@ -53,6 +56,9 @@ class Config:
 
     inputs: list[StreamName]
     path: str = "history.db"
+    database: str | Secret | None = None
+    spill: str = "history.spill"
+    spill_max: Size = Size(1024**3)
     retain: str | int = "90d"
     max_size: Size = Size(1024**3)
     every: Seconds = Seconds(0.1)
@@ -63,13 +69,18 @@ class Config:
     def __attrs_post_init__(self) -> None:
         # It brings NumPy where there is one: only who configures a history pays for that, and
         # before the loop turns.
-        import_module("sqlite_utils")
+        if self.database is None:
+            import_module("sqlite_utils")
+        elif isinstance(self.database, str):
+            database(self.database).check(self.database)
         if not self.inputs:
             raise ValueError("inputs = []: name at least one stream")
         if not self.path:
             raise ValueError('path = "": name a file, such as "history.db"')
         if self.retain_ms is not None and self.retain_ms < 1000:
             raise ValueError(f"retain = {self.retain!r}: expected at least a second")
+        if not self.spill or self.spill_max < SIZE_MIN:
+            raise ValueError("spill: name a file; and give it a spill_max of at least 1MiB")
         if self.max_size < SIZE_MIN:
             raise ValueError(f"max_size = {self.max_size}: expected at least 1MiB")
         if self.every > EVERY_MAX_S:
@@ -97,6 +108,26 @@ class Config:
         """Where the file is: like flowd's state, in systemd's state directory if there is one."""
         return state_directory() / self.path
 
+    @property
+    def address(self) -> str | None:
+        """The database's; None for a file."""
+        return self.database.reveal() if isinstance(self.database, Secret) else self.database
+
+    def store(self) -> Store:
+        """Where is written. UserError when no plugin knows such a database."""
+        versions = self.tables == "versions"
+        if self.address is None:
+            return FileStore(self.file, versions=versions, unique=self.unique)
+        spill = state_directory() / self.spill
+        settings = Settings(versions, self.unique, spill, self.spill_max)
+        return database(self.address).store(self.address, settings)
+
+    def archive(self) -> Archive:
+        """Where is read. UserError as above."""
+        if self.address is None:
+            return File(self.file)
+        return database(self.address).archive(self.address)
+
 
 def state_directory() -> Path:
     """What relative paths begin in: systemd's state directory if there is one, else right here."""
@@ -104,10 +135,9 @@ def state_directory() -> Path:
 
 
 async def keep(config: Config, streams: Streams, desk: Desk) -> None:
-    """Write the inputs to the file until they end."""
-    store = Store(config.file, versions=config.tables == "versions", unique=config.unique)
+    """Write the inputs to the file or database until they end."""
     await Recorder(
-        store,
+        config.store(),
         config.inputs,
         streams,
         desk,
@@ -118,10 +148,11 @@ async def keep(config: Config, streams: Streams, desk: Desk) -> None:
 
 
 def routes(config: Config, streams: Streams) -> Blueprint:
-    """`GET /streams/NAME/history`. Knows nothing of the writer: both know the file."""
+    """`GET /streams/NAME/history`. Knows nothing of the writer: both know the store."""
     # Several histories have a file and inputs each, so a blueprint is named for its configuration.
     blueprint = Blueprint(f"history_{id(config):x}", __name__)
     limiter = trio.CapacityLimiter(QUERIES_MAX)
+    archive = config.archive()
 
     async def history(name: str) -> Response:
         if name not in config.inputs:
@@ -134,7 +165,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
                 status=404,
             )
         wanted = query.parse(name, streams[name].record, request.args.to_dict())
-        ask = partial(query.answer, File(config.file), wanted)
+        ask = partial(query.answer, archive, wanted)
         try:
             # A client who leaves does not wait for the end of what was read for it.
             body = await trio.to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True)

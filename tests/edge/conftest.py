@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from tests.edge.exchange import Exchange
+from tests.edge.postgres import Cluster
 from tests.edge.process import ADMIN, ADMIN_TOKEN, Flowd
 
 Start = Callable[..., Flowd]
@@ -43,6 +44,20 @@ def flowd(exchange: Exchange, tmp_path: Path) -> Iterator[Start]:
             return stack.enter_context(Flowd(folder, exchange.url, settings=options, **own))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A PostgreSQL for all tests that do it no harm: each has a database of its own in it."""
+    with Cluster() as found:
+        yield found
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL of this test's own."""
+    with Cluster() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

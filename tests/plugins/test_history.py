@@ -4,6 +4,7 @@ SQLite works in threads here, so these tests run on the real clock, and wait for
 """
 
 import logging
+import re
 import signal
 import sqlite3
 import subprocess
@@ -964,7 +965,7 @@ def test_the_example_configuration_has_a_history_to_take_the_comment_signs_off()
     (_, history) = parse(f'[sources.force-orders]\nkind = "by-hand"\n{section}', kinds).components
 
     assert history.settings == Config(["force-orders", "outages"])
-    assert all(f"\n{key.name} = " in section for key in fields(Config))
+    assert all(re.search(rf"^(# )?{key.name} = ", section, re.MULTILINE) for key in fields(Config))
 
 
 async def test_a_stream_named_twice_is_written_once(path: Path) -> None:
@@ -984,3 +985,50 @@ def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
     mode = (tmp_path / "history.db").stat().st_mode
     store.close()
     assert mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('database = "mysql://host/name"', "installed plugins know: .*postgresql://"),
+        ('database = "history.db"', "expected an address such as postgresql://"),
+        ('database = "postgresql://[half"', "this address cannot be read"),
+        ('spill = ""', "spill: name a file"),
+        ("spill_max = 100", "spill_max of at least 1MiB"),
+    ],
+)
+def test_a_database_that_cannot_be_is_refused_before_anything_starts(keys: str, said: str) -> None:
+    kinds = testing.registry(BY_HAND, flowd_history)
+    text = f'[sources.orders]\nkind = "by-hand"\n[sinks.a]\nkind = "history"\n{keys}\n'
+
+    with pytest.raises(UserError, match=said) as caught:
+        parse(f'{text}inputs = ["orders"]', kinds)
+
+    assert "half" not in str(caught.value)
+
+
+def test_a_database_whose_address_is_a_secret_is_known_when_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = testing.registry(BY_HAND, flowd_history)
+    text = '[sources.orders]\nkind = "by-hand"\n[sinks.a]\nkind = "history"\n'
+    monkeypatch.setenv("HISTORY", "postgresql://me:secret@host/name")
+
+    (_, found) = parse(
+        f'{text}inputs = ["orders"]\ndatabase = {{ env = "HISTORY" }}', kinds
+    ).components
+
+    assert isinstance(found.settings, Config)
+    assert found.settings.store().where == "postgresql://me@host/name"
+    assert found.settings.archive().where == "postgresql://me@host/name"
+    assert "secret" not in repr(found.settings)
+
+
+def test_without_psycopg_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "flowd_postgres.connecting", raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    kinds = testing.registry(BY_HAND, flowd_history)
+    text = '[sources.orders]\nkind = "by-hand"\n[sinks.a]\nkind = "history"\n'
+
+    with pytest.raises(UserError, match=r"pip install 'flowd-daemon\[postgres\]'"):
+        parse(f'{text}inputs = ["orders"]\ndatabase = "postgresql://host/name"', kinds)
