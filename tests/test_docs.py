@@ -537,6 +537,7 @@ sinks.i = { kind = "traders-http" }
 sinks.j = { kind = "heatmap-websocket" }
 sinks.l = { kind = "relay", url = "http://127.0.0.1:4201" }
 sinks.h = { kind = "webhook", input = "orders", url = "http://127.0.0.1:9000/" }
+sinks.l = { kind = "nats", inputs = ["orders"] }
 transforms.whales = { kind = "position-alerts", input = "positions", events = ["FLIP"] }
 transforms.alerts = { kind = "alerts", input = "volume" }
 transforms.alert-lines = { kind = "alert-lines", input = "candles" }

@@ -34,6 +34,7 @@ HEAVY = {
     "duckdb": "an export to Parquet",
     "flowd_simulator.binance": "flowd simulate",
     "httpx2": "candles, webhooks and flowd status",
+    "nacl": "credentials of NATS",
     "numpy": "totals and the making of tables",
     "pydantic": "options that are not the usual ones",
     "rich": "what is shown in a terminal",
