@@ -7,7 +7,7 @@ names by an entry point called SCHEME in the group `flowd.histories`.
 """
 
 import importlib.metadata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -129,6 +129,14 @@ class Store(Protocol):
         ...
 
 
+class Takes(Store, Protocol):
+    """A store that a whole history can be put into, also behind what it has."""
+
+    def note_gaps(self, name: str, gaps: Sequence[Mapping[str, object]]) -> None:
+        """Add gaps as a page tells them, but for those that it knows."""
+        ...
+
+
 class Reading(Protocol):
     """A history as it is at one moment."""
 
@@ -138,6 +146,10 @@ class Reading(Protocol):
 
     def is_keyed(self, stream: str) -> bool:
         """Whether the stream is a table: its records have keys."""
+        ...
+
+    def place(self, stream: str) -> Position | None:
+        """Up to where the stream was kept."""
         ...
 
     def page(self, query: Query) -> Page:
@@ -170,7 +182,7 @@ class Archive(Protocol):
 class Settings:
     """How a store keeps: `versions` of tables or the newest of each key, and the field `unique` by
     which an event is known that comes again. What cannot be written goes to the file `spill`, which
-    is bounded.
+    is bounded; with 0 there is none, and it is `Away`.
     """
 
     versions: bool = False
@@ -187,7 +199,7 @@ class Database:
     `check(address)` raises ValueError with what is wrong about an address, or is not installed.
     """
 
-    store: Callable[[str, Settings], Store]
+    store: Callable[[str, Settings], Takes]
     archive: Callable[[str], Archive]
     check: Callable[[str], None]
 

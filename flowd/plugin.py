@@ -44,7 +44,7 @@ from flowd.values.errors import (
 )
 from flowd.values.filters import Filter
 from flowd.values.record import Batch, Gap, Position, Record
-from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds
+from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds, secret
 
 __all__ = [
     "Answer",
@@ -102,6 +102,7 @@ __all__ = [
     "hookimpl",
     "news_of",
     "seconds",
+    "secret",
     "suggestion",
     "unwrap",
     "validators",

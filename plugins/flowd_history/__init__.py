@@ -196,9 +196,11 @@ def flowd_sinks() -> list[Sink]:
 
 @hookimpl
 def flowd_commands() -> Iterable[typer.Typer]:
-    """`flowd export`."""
-    from flowd_history.command import export  # Late: only who exports needs it.
+    """`flowd export` and `flowd import`."""
+    from flowd_history.command import export  # Late: only who uses them needs them.
+    from flowd_history.importing import import_history
 
-    app = typer.Typer()
-    app.command()(export)
-    return [app]
+    exports, imports = typer.Typer(), typer.Typer()
+    exports.command()(export)
+    imports.command("import")(import_history)
+    return [exports, imports]

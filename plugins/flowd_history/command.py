@@ -2,20 +2,20 @@
 
 import os
 import sys
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from attrs import evolve
 
 from flowd.history import Archive, Away, Columns, Query, Reading
-from flowd.plugin import BadRequest, suggestion
-from flowd_history import formats, query, state_directory
-from flowd_history.query import LIMIT_MAX, File
+from flowd.plugin import BadRequest, UserError, suggestion
+from flowd_history import formats, places, query
+from flowd_history.places import Mistake
+from flowd_history.query import LIMIT_MAX
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -33,17 +33,14 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-class Mistake(Exception):
-    """Something that cannot work; the message says what to do."""
-
-
 def export(
     stream: Annotated[str, typer.Argument(help="The stream's name, such as force-orders.")],
     config: Annotated[
         Path, typer.Option("--config", "-c", help="The configuration that names the history.")
     ] = Path("flowd.toml"),
     db: Annotated[
-        Path | None, typer.Option("--db", help="The history file itself; no --config is needed.")
+        str | None,
+        typer.Option("--db", help="The history itself, a file or address; no --config is needed."),
     ] = None,
     format: Annotated[
         Format | None, typer.Option("--format", "-f", help="Else by --output's name, else jsonl.")
@@ -62,7 +59,8 @@ def export(
 ) -> None:
     """Write a stream's history as CSV, JSON lines or Parquet, oldest record first.
 
-    Reads the file of the `history` sink, also while the daemon runs. Exits 2 when it cannot.
+    Reads the file or database of the `history` sink, also while the daemon runs. Exits 2 when it
+    cannot.
 
         flowd export force-orders --symbol BTCUSDT --start 2026-11-01 -o november.csv
     """
@@ -70,8 +68,8 @@ def export(
         wanted = _wanted(stream, start, end, symbol)
         chosen = format or _format_of(output)
         _check_output(chosen, output, force=force)
-        archive = File(db if db is not None else _find(config, stream))
-        with _opened(archive) as reading:
+        archive = places.archive(db) if db is not None else places.find(config, stream)
+        with archive.reading() as reading:
             streams = reading.kept()
             if stream not in streams:
                 known = ", ".join(streams) or "none yet"
@@ -81,22 +79,22 @@ def export(
             keyed = reading.is_keyed(stream)
             total = reading.count(wanted)
             note = "" if total else _nothing(reading, wanted)
-        with _bar(total) as bar:
+        with progress(total) as bar:
             rows = _rows(archive, wanted, bar)
             _write(chosen, output, rows, streams[stream], keyed=keyed)
         if note:
             _say(note)
     except BadRequest as error:
-        _fail(f"--{error.parameter} {error.value}: {error}; expected {error.allowed}")
+        fail(f"--{error.parameter} {error.value}: {error}; expected {error.allowed}")
     except Away as error:
-        _fail(f"{archive.where} cannot be read: {error}")
+        fail(f"{archive.where} cannot be read: {error}")
     except BrokenPipeError:
         # Who read us has seen enough; what is left in the buffer must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (Mistake, formats.Missing) as error:
-        _fail(str(error))
+    except (places.Mistake, UserError, formats.Missing) as error:
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or output}: {error.strerror or error}")
+        fail(f"{error.filename or output}: {error.strerror or error}")
 
 
 def _wanted(stream: str, start: str | None, end: str | None, symbol: str | None) -> Query:
@@ -132,41 +130,6 @@ def _format_of(output: Path | None) -> Format:
     return Format(suffix) if suffix in list(Format) else Format.jsonl
 
 
-def _find(config: Path, stream: str) -> Path:
-    """The file of the history that has this stream, as a configuration says."""
-    try:
-        with config.open("rb") as file:
-            document = tomllib.load(file)
-    except FileNotFoundError:
-        raise Mistake(f"{config}: there is no such file; name one with --config or --db") from None
-    except tomllib.TOMLDecodeError as error:
-        raise Mistake(f"{config}: not valid TOML: {error}") from None
-    sinks: Any = document.get("sinks", {})
-    found = [
-        sink
-        for sink in (sinks.values() if isinstance(sinks, dict) else ())
-        if isinstance(sink, dict) and sink.get("kind") == "history"
-    ]
-    for sink in found:
-        if stream in sink.get("inputs", ()):
-            return state_directory() / str(sink.get("path", "history.db"))
-    inputs = sorted({str(name) for sink in found for name in sink.get("inputs", ())})
-    if inputs:
-        raise Mistake(f"{config}: no history keeps {stream!r}; kept are: {', '.join(inputs)}")
-    raise Mistake(f'{config}: has no sink of kind = "history"; name a history file with --db')
-
-
-@contextmanager
-def _opened(archive: File) -> Iterator[Reading]:
-    if not archive.path.is_file():
-        raise Mistake(
-            f"{archive.where}: there is no such file; a service's history lies in its state "
-            "directory, such as /var/lib/flowd/history.db: name it with --db"
-        )
-    with archive.reading() as reading:
-        yield reading
-
-
 def _rows(archive: Archive, wanted: Query, bar: "Progress") -> Iterator[tuple[str, bytes]]:
     """All records of the range, page by page, so that none keeps the daemon's log for long."""
     task = bar.task_ids[0]
@@ -181,7 +144,8 @@ def _rows(archive: Archive, wanted: Query, bar: "Progress") -> Iterator[tuple[st
 
 
 @contextmanager
-def _bar(total: int) -> "Iterator[Progress]":
+def progress(total: int, what: str = "exporting") -> "Iterator[Progress]":
+    """A bar on standard error; its one task counts records."""
     # Late: every command reads this one's options.
     from rich.console import Console
     from rich.progress import (
@@ -192,7 +156,7 @@ def _bar(total: int) -> "Iterator[Progress]":
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         bar.add_task("export", total=total)
         yield bar
@@ -220,13 +184,14 @@ def _write(
     formats.write_file(format, output, rows, columns, keyed=keyed)
 
 
-def _say(message: str) -> None:
+def _say(message: str, command: str = "export") -> None:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"flowd export: {message}", markup=False)
+    console.print(f"flowd {command}: {message}", markup=False)
 
 
-def _fail(message: str) -> NoReturn:
-    _say(message)
+def fail(message: str, command: str = "export") -> NoReturn:
+    """Say so, and end with the code for what cannot be done."""
+    _say(message, command)
     raise typer.Exit(CANNOT)

@@ -1,4 +1,6 @@
-"""How an export is written: JSON lines as they were served, CSV, and Parquet through DuckDB."""
+"""How an export is written: JSON lines as they were served, behind their epoch; CSV; and Parquet
+through DuckDB.
+"""
 
 import csv
 import importlib
@@ -13,6 +15,7 @@ from typing import IO, Any
 from attrs import define
 
 from flowd.history import Columns, Kind
+from flowd.plugin import codec
 from flowd_history.columns import cells, heading
 
 Rows = Iterator[tuple[str, bytes]]
@@ -32,8 +35,8 @@ class Missing(Exception):
 def write_text(format: str, out: IO[bytes], rows: Rows, columns: Columns, *, keyed: bool) -> None:
     """JSON lines or CSV, as it comes."""
     if format == "jsonl":
-        for _, json in rows:
-            out.write(json + b"\n")
+        for epoch, json in rows:
+            out.write(b'{"epoch":%b,%b\n' % (codec.encode(epoch), json[1:]))
         return
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
     try:

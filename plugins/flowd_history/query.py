@@ -18,7 +18,7 @@ from urllib.parse import quote
 from attrs import frozen
 
 from flowd.history import GAPS_MAX, LIMIT, Archive, Away, Columns, Page, Place, Query, gather, span
-from flowd.plugin import BadRequest, Filter, codec, filters
+from flowd.plugin import BadRequest, Filter, Position, codec, filters
 from flowd_history.sql import GAPS, STREAMS, quoted
 
 LIMIT_MAX = 10_000
@@ -201,6 +201,12 @@ class Opened:
     def is_keyed(self, stream: str) -> bool:
         """Whether the stream is a table."""
         return is_keyed(self.connection, stream)
+
+    def place(self, stream: str) -> Position | None:
+        """Up to where the stream was kept."""
+        sql = f"SELECT epoch, seq FROM {quoted(STREAMS)} WHERE name = ? AND epoch <> ''"
+        found = self.connection.execute(sql, [stream]).fetchone()
+        return None if found is None else Position(*found)
 
     def page(self, query: Query) -> Page:
         """The records that come next."""

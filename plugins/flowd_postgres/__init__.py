@@ -4,10 +4,10 @@ Psycopg works in the sink's threads. It is imported where it is used, since it i
 keeps no history in PostgreSQL needs none of it.
 """
 
-from flowd.history import Archive, Database, Settings, Store
+from flowd.history import Archive, Database, Settings, Takes
 
 
-def _store(address: str, settings: Settings) -> Store:
+def _store(address: str, settings: Settings) -> Takes:
     from flowd_postgres.store import PostgresStore
 
     return PostgresStore(address, settings)

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from flowd.history import GAPS_MAX, Away, Columns, Page, Place, Query, gather, span
-from flowd.plugin import UserError, codec
+from flowd.plugin import Position, UserError, codec
 from flowd_postgres.connecting import Dropped, Refused, connect, shown, told
 
 IDLE_MAX = 4
@@ -118,6 +118,12 @@ class PostgresReading:
             {"id": self._stream(stream)},
         ).fetchone()
         return found is not None and bool(found[0])
+
+    def place(self, stream: str) -> Position | None:
+        """Up to where the stream was kept."""
+        sql = "SELECT epoch, seq FROM flowd.streams WHERE name = %s AND epoch <> ''"
+        found = self._connection.execute(sql, [stream]).fetchone()
+        return None if found is None else Position(*found)
 
     def page(self, query: Query) -> Page:
         """The records that come next, at most `limit`, and the gaps between them."""

@@ -30,7 +30,9 @@ Row = tuple[int, int, int, str | None, str | None, str | None, str]
 
 @frozen
 class Call:
-    """One thing to do: `add` a stream, `meet` its epoch, or `write` rows that reach up to `seq`."""
+    """One thing to do: `add` a stream, `meet` its epoch, `write` rows that reach up to `seq`, or
+    note a `gap` of another history.
+    """
 
     what: str
     name: str
@@ -40,6 +42,7 @@ class Call:
     gap: tuple[int, int] | None = None
     retained: bool = False
     columns: Columns = field(factory=list)
+    noted: list[Any] = field(factory=list)
 
 
 class Spill:
@@ -115,7 +118,9 @@ class Spill:
             self._begin()
         assert self._file is not None
         what = (call.what, call.name, call.epoch, call.seq)
-        payload = codec.encode([*what, call.rows, call.gap, call.retained, call.columns])
+        payload = codec.encode(
+            [*what, call.rows, call.gap, call.retained, call.columns, call.noted]
+        )
         frame = FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         if self.size + len(frame) > self.max_bytes:
             raise Away(f"{self.path} is full ({self.max_bytes} bytes wait in it)")
@@ -184,9 +189,11 @@ class Spill:
         payload = self._file.read(min(length, self.max_bytes))
         if len(payload) < length or zlib.crc32(payload) != crc:
             return None
-        what, name, epoch, seq, rows, gap, retained, columns = codec.decode(payload)
+        what, name, epoch, seq, rows, gap, retained, columns, noted = codec.decode(payload)
         made: list[Any] = [tuple(row) for row in rows]
-        call = Call(what, name, epoch, seq, made, gap and (gap[0], gap[1]), retained, columns)
+        call = Call(
+            what, name, epoch, seq, made, gap and (gap[0], gap[1]), retained, columns, noted
+        )
         return call, FRAME.size + length
 
     def finish(self) -> None:

@@ -5,7 +5,7 @@ at a time, between the recorder's calls. All of it runs in one thread at a time.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -17,7 +17,7 @@ from flowd_postgres import days
 from flowd_postgres.connecting import Dropped, Refused, connect, rows, shown, told
 from flowd_postgres.schema import DAY_MS, prepare
 from flowd_postgres.spill import Call, Row, Spill
-from flowd_postgres.writing import Writer, cleaned, halves
+from flowd_postgres.writing import GAP, Writer, cleaned, halves
 
 logger = logging.getLogger("flowd.history")
 
@@ -54,7 +54,8 @@ class PostgresStore:
         """Connect, and read what waits on the disk. A database that is away is no error: what
         comes waits until it is there. UserError when it cannot be used as it is.
         """
-        self._spill.open()
+        if self._settings.spill_max:
+            self._spill.open()
         try:
             self._connected()
         except (Away, Dropped, Refused) as error:
@@ -104,6 +105,11 @@ class PostgresStore:
         if not retained:
             self._places[name] = upto
 
+    def note_gaps(self, name: str, gaps: Sequence[Mapping[str, object]]) -> None:
+        """Add gaps of another history, but for those that are known."""
+        for gap in gaps:
+            self._do(Call("gap", name, noted=[gap[column] for column in GAP]))
+
     def _row(self, record: Record[Any]) -> Row:
         value, key = record.value, record.key
         time_ms, symbol = time_and_symbol(value, record.time_ms)
@@ -128,6 +134,8 @@ class PostgresStore:
             except UserError as error:
                 # It was right when it was opened, and may be mended while records wait.
                 self._is_away(str(error).removeprefix("history: "))
+        if not self._settings.spill_max:
+            raise Away(self._away or "it is away")
         self._spill.append(call)
         self._spilled += len(call.rows)
 
@@ -210,7 +218,7 @@ class PostgresStore:
             self._writer = None
 
     def _is_away(self, why: str) -> None:
-        if self._away is None:
+        if self._away is None and self._settings.spill_max:
             logger.error(
                 "history: %s cannot be written: %s; records wait in %s",
                 *(self._where, why, self._spill.path),

@@ -35,6 +35,13 @@ NEWEST: LiteralString = (
     "excluded.epoch, excluded.symbol, excluded.json) "
     "WHERE (excluded.recorded_ms, excluded.seq) > (old.recorded_ms, old.seq)"
 )
+GAP = ("epoch", "first", "last", "from_ms", "to_ms", "reason")
+NOTED: LiteralString = (
+    "INSERT INTO flowd.gaps (stream, epoch, first, last, from_ms, to_ms, reason) "
+    "SELECT %s, new.* FROM (VALUES (%s::text, %s::bigint, %s::bigint, %s::bigint, %s::bigint, "
+    "%s::text)) AS new WHERE NOT EXISTS (SELECT 1 FROM flowd.gaps AS old WHERE "
+    "(stream, epoch, first, last, from_ms, to_ms, reason) IS NOT DISTINCT FROM (%s, new.*))"
+)
 STREAM: LiteralString = (
     "SELECT id, epoch, written, newest_ms, crash_ms, EXISTS (SELECT 1 FROM flowd.gaps "
     "WHERE stream = s.id AND to_ms IS NULL) FROM flowd.streams s WHERE name = %s FOR UPDATE OF s"
@@ -69,7 +76,13 @@ class Writer:
                 days.make(self.connection, day)
             self._days.add(day)
         with self.connection.transaction():
-            {"add": self._add, "meet": self._meet, "write": self._write}[call.what](call)
+            what = {
+                "add": self._add,
+                "meet": self._meet,
+                "write": self._write,
+                "gap": self._note_gap,
+            }
+            what[call.what](call)
             if done is not None:
                 self.connection.execute(
                     "INSERT INTO flowd.spills VALUES (%s, %s) "
@@ -128,6 +141,10 @@ class Writer:
                 "THEN greatest(seq, %(seq)s) ELSE %(seq)s END WHERE id = %(id)s",
                 {"epoch": call.epoch, "seq": call.seq, "id": stream},
             )
+
+    def _note_gap(self, call: Call) -> None:
+        stream, *_ = self._stream(call.name)
+        self.connection.execute(NOTED, [stream, *call.noted, stream])
 
     def _has(self, stream: int, call: Call) -> bool:
         """Whether another daemon wrote what this one says is missing."""

@@ -102,7 +102,7 @@ def db(tmp_path: Path) -> Path:
 
 
 def export(*arguments: object) -> Result:
-    (app,) = flowd_history.flowd_commands()
+    app, _ = flowd_history.flowd_commands()
     return CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": "200"})
 
 
@@ -117,15 +117,16 @@ def table(text: str) -> list[dict[str, str]]:
 # -- lines and tables --
 
 
-def test_json_lines_are_the_records_as_they_were_served(db: Path) -> None:
+def test_json_lines_are_the_records_as_they_were_served_behind_their_epoch(db: Path) -> None:
     result = export("orders", "--db", db)
 
     stream = orders(COUNT)
     assert result.exit_code == 0
     assert numbers(result.stdout) == list(range(COUNT))
     first = codec.decode(result.stdout.splitlines()[0])
+    assert first["epoch"] == "test"
     assert first["value"] == codec.decode(stream.after(0)[0].json)["value"]
-    assert list(first) == ["seq", "time_ms", "value"]
+    assert list(first) == ["epoch", "seq", "time_ms", "value"]
 
 
 def test_progress_is_shown_on_standard_error(db: Path) -> None:
