@@ -13,20 +13,29 @@ from flowd.setup.registry import Registry
 from flowd.setup.wiring import Plan
 from flowd.upstream.http import Services
 from flowd.values.clock import system_clock
-from flowd.values.errors import UserError
+from flowd.values.errors import Mistakes, UserError
 
 
 def check(file: Path, registry: Registry, *, probe: bool) -> None:
     """Show what would run; UserError with all that is wrong. `probe` asks upstreams, too."""
     found = checks.look(file, registry)
-    mistakes = list(found.mistakes)
+    mistakes, wrong = list(found.mistakes), Mistakes()
     if found.config.components or not mistakes:
         mistakes += checks.lacks(found.config)
     if probe:
         mistakes += trio.run(_probe, found.config)
-    if mistakes or found.plan is None:
+    plan, carriers = found.plan, [part for part in found.config.of("sources") if carries(part)]
+    if probe and carriers and not mistakes:
+        with wrong.noted():
+            plan = trio.run(checks.whole, found.config, registry)
+        mistakes += wrong.found
+    if mistakes or plan is None:
         raise UserError(checks.told(file, mistakes))
-    _show(found.config, found.plan)
+    _show(found.config, plan)
+    if carriers and not probe:
+        names = ", ".join(part.where for part in carriers)
+        ask = f"{names}: which streams there are is known when they are asked: flowd check --probe"
+        out.print(f"[yellow]note:[/] {escape(ask)}", soft_wrap=True)
     name = escape(str(file))
     out.print(f"[green]{name} is good.[/] Start it with: flowd run{naming(file)}", soft_wrap=True)
 
@@ -45,7 +54,8 @@ def _show(loaded: Config, plan: Plan) -> None:
         if part.table == "sinks":
             table.add_row(part.where, part.kind, "-", "-")
         elif carries(part):
-            table.add_row(part.where, part.kind, "what another daemon has", "-")
+            has = ", ".join(n for n in plan.carried if plan.writers[n] == part.name)
+            table.add_row(part.where, part.kind, has or "what another daemon has", "-")
         else:
             keeps = terminal.retained(part.retain.count, part.retain.age_s)
             table.add_row(part.where, part.kind, plan.records[part.name].__name__, keeps)

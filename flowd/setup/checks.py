@@ -8,7 +8,7 @@ import attrs
 import trio
 from attrs import frozen
 
-from flowd.setup import config, wiring
+from flowd.setup import carried, config, wiring
 from flowd.setup.config import Component, Config
 from flowd.setup.registry import Registry
 from flowd.setup.wiring import Plan
@@ -94,6 +94,16 @@ def _secrets(value: Any, where: str) -> Iterator[tuple[str, Secret]]:
     elif isinstance(value, list | tuple):
         for one in value:
             yield from _secrets(one, where)
+
+
+async def whole(config: Config, registry: Registry) -> Plan:
+    """The plan with the streams that other daemons have now, who are asked. UserError with all that
+    is wrong; a daemon that cannot be reached is, too.
+    """
+    try:
+        return wiring.plan(config, carried=await carried.ask(config, registry))
+    except UpstreamError as error:
+        raise UserError(str(error)) from None
 
 
 async def probe(config: Config, services: Services) -> list[str]:

@@ -20,6 +20,9 @@ from flowd.upstream.outages import Outage
 from flowd.values.errors import Mistakes, UserError, did_you_mean
 from flowd.values.settings import Secret, StreamName
 
+ALL = ["*"]
+"""What a sink may be told to read: every stream that fits."""
+
 Reads = type | str | tuple[type | str, ...] | None
 """What a stream must carry: classes of record, or their names; None for anything."""
 
@@ -79,6 +82,11 @@ def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | Non
     outages = OUTAGES_HERE if OUTAGES in there else OUTAGES
     records[outages] = Outage
     unknown = bool(carriers) and carried is None
+    parts: list[Component] = []
+    for component in config.components:
+        with mistakes.noted():
+            parts.append(_with_all(component, records, unknown))
+    config = evolve(config, components=parts)
     inputs: dict[str, list[str]] = {}
     for component in config.components:
         inputs[component.name], wrong = _inputs(component, records, broken, unknown)
@@ -114,13 +122,30 @@ def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | Non
     mistakes.tell()
     tokens[outages] = shared
     needed = {name: token for name, token in tokens.items() if token is not None}
-    parts = [*order, *sinks]
-    return Plan(parts, records, written_by, inputs, needed, leading, there, outages)
+    in_order = [*order, *sinks]
+    return Plan(in_order, records, written_by, inputs, needed, leading, there, outages)
 
 
 def table_name(component: str, table: str) -> str:
     """The stream's name of a table that a component keeps for all to read."""
     return f"{component}.{table}"
+
+
+def _with_all(component: Component, records: dict[str, type], unknown: bool) -> Component:
+    """A sink whose list of streams is `["*"]` reads all that fit. UserError when none does."""
+    settings, reads = component.settings, getattr(component.definition, "reads", None)
+    if component.table != "sinks":
+        return component
+    hints = typing.get_type_hints(type(settings))
+    for attribute in attrs.fields(type(settings)):
+        if hints[attribute.name] == list[StreamName] and getattr(settings, attribute.name) == ALL:
+            wanted = attribute.metadata.get("reads", reads)
+            fitting = [name for name, record in records.items() if _fits(record, wanted)]
+            if not fitting and not unknown:
+                key = f"{component.where}.{attribute.name}"
+                raise UserError(f'{key} = ["*"]: no configured stream carries what it reads')
+            settings = evolve(settings, **{attribute.alias or attribute.name: fitting})
+    return evolve(component, settings=settings)
 
 
 def _inputs(

@@ -1,5 +1,6 @@
 """The streams of other daemons: asked for, matched with the classes that are here, and wired."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from attrs import evolve, field, frozen
 
 from flowd import testing
+from flowd.operate.checked import check
 from flowd.plugin import Mirrored, Sink, Source, StreamName, UpstreamError, UserError
 from flowd.setup import carried, config, wiring
 from flowd.setup.carried import AllCarried, Carried
@@ -115,6 +117,71 @@ def test_outages_are_the_other_s_and_what_is_lost_here_has_a_stream_of_its_own()
 def test_of_the_name_of_that_stream_there_is_no_component() -> None:
     with pytest.raises(UserError, match="flowd has a stream of this name itself"):
         plan("[sources.'outages.edge']\nkind = 'hand'\n", None)
+
+
+def test_a_sink_may_read_all_that_fit() -> None:
+    text = HERE + "[sources.own]\nkind = 'hand'\n" + READER.replace("orders", "*")
+
+    found = plan(text, carrying(orders=ORDERS))
+
+    assert found.inputs["out"] == ["own", "orders"], "and no outages, which it does not read"
+    assert found.order[-1].settings == Inputs(["own", "orders"])
+
+
+def test_all_of_nothing_is_a_mistake() -> None:
+    with pytest.raises(UserError, match=r'inputs = \["\*"\]: no configured stream carries what'):
+        plan(READER.replace("orders", "*"), None)
+
+
+def test_all_of_what_is_not_known_yet_is_none() -> None:
+    assert plan(HERE + READER.replace("orders", "*"), None).inputs["out"] == []
+
+
+@pytest.mark.parametrize("inputs", ["['*', 'own']", "['own', '*']"])
+def test_all_and_one_of_them_is_a_mistake(inputs: str) -> None:
+    text = "[sources.own]\nkind = 'hand'\n" + READER.replace("['orders']", inputs)
+
+    with pytest.raises(UserError, match=r'inputs = "\*": there is no such stream'):
+        plan(text, None)
+
+
+# -- checking
+
+
+def checked(ferry: Ferry, folder: Path, *, probe: bool) -> None:
+    file = folder / "flowd.toml"
+    file.write_text(HERE + READER)
+    check(file, ferry.registry(READS), probe=probe)
+
+
+def test_a_check_says_that_what_is_carried_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ferry = Ferry(reachable=False)
+
+    checked(ferry, tmp_path, probe=False)
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert "sources.upstream: which streams there are is known when they are asked" in said
+    assert ferry.asked == 0
+
+
+def test_a_check_that_asks_knows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ferry = Ferry({"orders": testing.stream("orders", record=Order)})
+
+    checked(ferry, tmp_path, probe=True)
+
+    assert "sinks.out reads orders" in capsys.readouterr().out
+
+
+def test_a_check_that_asks_finds_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'sinks\.out\.inputs = "orders": there is no such stream'):
+        checked(Ferry(), tmp_path, probe=True)
+
+
+def test_a_check_that_asks_says_who_cannot_be_reached(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"sources\.upstream: cannot be reached"):
+        checked(Ferry(reachable=False), tmp_path, probe=True)
 
 
 # -- asking
