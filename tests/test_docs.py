@@ -532,17 +532,17 @@ sinks.d = { kind = "liquidation-websocket", orders = "orders", volume = "volume"
 sinks.e = { kind = "candles", inputs = ["candles"] }
 sinks.f = { kind = "pages" }
 sinks.g = { kind = "history", inputs = ["orders"] }
-sinks.l = { kind = "history", inputs = ["orders"], database = "postgresql://localhost/market" }
+sinks.pg = { kind = "history", inputs = ["orders"], database = "postgresql://localhost/market" }
 sinks.i = { kind = "traders-http" }
 sinks.j = { kind = "heatmap-websocket" }
-sinks.l = { kind = "relay", url = "http://127.0.0.1:4201" }
+sinks.relay = { kind = "relay", url = "http://127.0.0.1:4201" }
 sinks.h = { kind = "webhook", input = "orders", url = "http://127.0.0.1:9000/" }
-sinks.l = { kind = "nats", inputs = ["orders"] }
+sinks.nats = { kind = "nats", inputs = ["orders"] }
 transforms.whales = { kind = "position-alerts", input = "positions", events = ["FLIP"] }
 transforms.alerts = { kind = "alerts", input = "volume" }
 transforms.alert-lines = { kind = "alert-lines", input = "candles" }
 sinks.k = { kind = "alert-lines-http" }
-sinks.l = { kind = "redis", inputs = ["orders"], url = "redis://127.0.0.1:6379/0" }
+sinks.redis = { kind = "redis", inputs = ["orders"], url = "redis://127.0.0.1:6379/0" }
 [transforms.heatmap]
 kind = "liquidation-heatmap"
 candles = "candles"

@@ -16,8 +16,7 @@ from flowd_redis.sink import Config, publish
 
 from flowd import testing
 from flowd.plugin import Gap, Seconds, Secret, Stream, UserError
-from flowd.stream.held import Behind
-from flowd.stream.log import Retain
+from flowd.stream.held import Behind, Retain
 from flowd.values.errors import unwrap
 from tests.edge.process import until
 from tests.edge.redis import RedisServer
