@@ -56,6 +56,9 @@ def export(
         Path | None, typer.Option("--output", "-o", help="A file; else standard output.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
+    by_day: Annotated[
+        bool, typer.Option("--by-day", help="Parquet in a folder, a file for each day (UTC).")
+    ] = False,
 ) -> None:
     """Write a stream's history as CSV, JSON lines or Parquet, oldest record first.
 
@@ -66,7 +69,9 @@ def export(
     """
     try:
         wanted = _wanted(stream, start, end, symbol)
-        chosen = format or _format_of(output)
+        chosen = format or (Format.parquet if by_day else _format_of(output))
+        if by_day and (chosen is not Format.parquet or output is None):
+            raise Mistake("--by-day: makes a folder of Parquet files; name it with --output")
         _check_output(chosen, output, force=force)
         archive = places.archive(db) if db is not None else places.find(config, stream)
         with archive.reading() as reading:
@@ -81,7 +86,12 @@ def export(
             note = "" if total else _nothing(reading, wanted)
         with progress(total) as bar:
             rows = _rows(archive, wanted, bar)
-            _write(chosen, output, rows, streams[stream], keyed=keyed)
+            odd = _write(chosen, output, rows, streams[stream], keyed=keyed, by_day=by_day)
+        if odd:
+            note = (
+                f"{', '.join(odd)}: a text here, since a value is no such number or has too many "
+                "digits; nothing is rounded"
+            )
         if note:
             _say(note)
     except BadRequest as error:
@@ -176,12 +186,13 @@ def _write(
     columns: Columns,
     *,
     keyed: bool,
-) -> None:
+    by_day: bool,
+) -> list[str]:
     if output is None:
         formats.write_text(format, sys.stdout.buffer, rows, columns, keyed=keyed)
         sys.stdout.buffer.flush()
-        return
-    formats.write_file(format, output, rows, columns, keyed=keyed)
+        return []
+    return formats.write_file(format, output, rows, columns, keyed=keyed, by_day=by_day)
 
 
 def _say(message: str, command: str = "export") -> None:

@@ -9,6 +9,8 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,8 +26,8 @@ Rows = Iterator[tuple[str, bytes]]
 NULL = "\\N"
 """Nothing, in the CSV that DuckDB reads; an empty text is something else."""
 INT64 = 2**63
-DIGITS_MAX = 38
-"""Of a decimal number in Parquet."""
+WHOLE, FRACTION = 20, 18
+"""Digits of a decimal in Parquet, before and behind the point: DECIMAL(38, 18) in every file."""
 
 
 class Missing(Exception):
@@ -48,8 +50,14 @@ def write_text(format: str, out: IO[bytes], rows: Rows, columns: Columns, *, key
         text.detach()
 
 
-def write_file(format: str, path: Path, rows: Rows, columns: Columns, *, keyed: bool) -> None:
-    """A whole file, or none: it gets its name when it is complete."""
+def write_file(
+    format: str, path: Path, rows: Rows, columns: Columns, *, keyed: bool, by_day: bool = False
+) -> list[str]:
+    """A whole file, or none: it gets its name when it is complete. With `by_day` it is a folder of
+    Parquet files, `day=2026-11-01/data_0.parquet`. Names the columns that are texts since one of
+    their values is not what the column holds.
+    """
+    odd: list[str] = []
     duckdb = _duckdb() if format == "parquet" else None
     with tempfile.TemporaryDirectory(prefix=".flowd-export-", dir=path.parent) as directory:
         made = Path(directory) / "export"
@@ -57,8 +65,11 @@ def write_file(format: str, path: Path, rows: Rows, columns: Columns, *, keyed: 
             with made.open("wb") as out:
                 write_text(format, out, rows, columns, keyed=keyed)
         else:
-            _write_parquet(duckdb, made, rows, columns, keyed=keyed)
+            odd = _write_parquet(duckdb, made, rows, columns, keyed=keyed, by_day=by_day)
+        if by_day and path.exists():
+            os.replace(path, Path(directory) / "before")
         os.replace(made, path)
+    return odd
 
 
 def _duckdb() -> Any:
@@ -70,9 +81,14 @@ def _duckdb() -> Any:
         ) from None
 
 
-def _write_parquet(duckdb: Any, path: Path, rows: Rows, columns: Columns, *, keyed: bool) -> None:
-    """By way of a CSV beside it, which tells how wide the decimals are: none is ever rounded."""
+def _write_parquet(
+    duckdb: Any, path: Path, rows: Rows, columns: Columns, *, keyed: bool, by_day: bool
+) -> list[str]:
+    """By way of a CSV beside it, which tells whether all values fit: none is ever rounded."""
     kinds = [_Column(name, kind) for name, kind in heading(columns, keyed=keyed)]
+    names = [column.name for column in kinds]
+    day = "day" if "day" not in names else "day_utc"
+    when = names.index("time_ms" if "time_ms" in names else "recorded_ms")
     between = path.with_suffix(".csv")
     with between.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
@@ -80,7 +96,11 @@ def _write_parquet(duckdb: Any, path: Path, rows: Rows, columns: Columns, *, key
             row = cells(epoch, json, columns, keyed=keyed)
             for column, cell in zip(kinds, row, strict=True):
                 column.note(cell)
-            writer.writerow([NULL if cell is None else cell for cell in row])
+            days = [_day(row[when], row[names.index("recorded_ms")])] if by_day else []
+            writer.writerow([NULL if cell is None else cell for cell in [*row, *days]])
+    if by_day:
+        kinds.append(_Column(day, "text"))
+        path.mkdir()
     types = ", ".join(f"{_text(column.name)}: {_text(column.type)}" for column in kinds)
     connection = duckdb.connect()
     try:
@@ -90,10 +110,24 @@ def _write_parquet(duckdb: Any, path: Path, rows: Rows, columns: Columns, *, key
             f"COPY (SELECT * FROM read_csv({_text(str(between))}, auto_detect = false, "
             "header = false, delim = ',', quote = '\"', escape = '\"', new_line = '\\r\\n', "
             f"nullstr = {_text(NULL)}, columns = {{{types}}})) "
-            f"TO {_text(str(path))} (FORMAT parquet)"
+            f"TO {_text(str(path))} (FORMAT parquet{f', PARTITION_BY ({day})' if by_day else ''})"
         )
     finally:
         connection.close()
+    return [column.name for column in kinds if not column.fits]
+
+
+def _day(time_ms: str | None, recorded_ms: str | None) -> str:
+    """The day on which it happened, in UTC; for what has no time that a calendar knows, the day on
+    which it was recorded.
+    """
+    for text in (time_ms, recorded_ms):
+        with suppress(ValueError, OverflowError):
+            return f"{_EPOCH + timedelta(milliseconds=int(text or '')):%Y-%m-%d}"
+    return f"{_EPOCH:%Y-%m-%d}"
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _text(text: str) -> str:
@@ -107,17 +141,22 @@ _FORMS: dict[Kind, re.Pattern[str]] = {
     "decimal": re.compile(r"-?([0-9]+)(?:\.([0-9]+))?", re.ASCII),
     "boolean": re.compile("true|false"),
 }
-_TYPES: dict[Kind, str] = {"integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
+_TYPES: dict[Kind, str] = {
+    "integer": "BIGINT",
+    "number": "DOUBLE",
+    "decimal": f"DECIMAL({WHOLE + FRACTION}, {FRACTION})",
+    "boolean": "BOOLEAN",
+}
 
 
 @define
 class _Column:
-    """A column whose cells have all been seen: its type is the narrowest that holds them all."""
+    """A column, and whether all cells that were seen are what it holds: then it has the type that
+    it has in every export, so that several can be read together.
+    """
 
     name: str
     kind: Kind
-    whole: int = 1
-    fraction: int = 0
     fits: bool = True
 
     def note(self, cell: str | None) -> None:
@@ -128,14 +167,10 @@ class _Column:
         if match is None or (self.kind == "integer" and not -INT64 <= int(cell) < INT64):
             self.fits = False
         elif self.kind == "decimal":
-            self.whole = max(self.whole, len(match[1]))
-            self.fraction = max(self.fraction, len(match[2] or ""))
+            whole, fraction = match[1].lstrip("0"), (match[2] or "").rstrip("0")
+            self.fits = len(whole) <= WHOLE and len(fraction) <= FRACTION
 
     @property
     def type(self) -> str:
         """As DuckDB calls it."""
-        if not self.fits or self.whole + self.fraction > DIGITS_MAX:
-            return "VARCHAR"
-        if self.kind == "decimal":
-            return f"DECIMAL({self.whole + self.fraction}, {self.fraction})"
-        return _TYPES.get(self.kind, "VARCHAR")
+        return _TYPES.get(self.kind, "VARCHAR") if self.fits else "VARCHAR"

@@ -254,7 +254,7 @@ def test_parquet_has_typed_columns(db: Path, tmp_path: Path) -> None:
     rows = found.execute(f"SELECT seq, time_ms, symbol, price FROM '{out}'").fetchall()
     assert result.exit_code == 0, result.stderr
     assert (types["seq"], types["time_ms"], types["symbol"]) == ("BIGINT", "BIGINT", "VARCHAR")
-    assert types["price"] == "DECIMAL(2,0)"
+    assert types["price"] == "DECIMAL(38,18)"
     assert rows[:2] == [(1, T, "BTCUSDT", Decimal(0)), (2, T + 10, "ETHUSDT", Decimal(1))]
     assert len(rows) == COUNT
 
@@ -290,12 +290,136 @@ def test_parquet_of_nothing_is_a_file_with_columns(db: Path, tmp_path: Path) -> 
     assert duckdb.connect().execute(f"SELECT count(*) FROM '{out}'").fetchone() == (0,)
 
 
-def test_a_decimal_that_is_too_wide_stays_a_text() -> None:
+@pytest.mark.parametrize("cell", ["1" * 21, "0." + "1" * 19, "soon"])
+def test_a_decimal_that_is_too_wide_makes_its_column_a_text(cell: str) -> None:
     column = formats._Column("price", "decimal")
-    for cell in ("1" * 24, "0." + "1" * 24):
-        column.note(cell)
+    for one in ("0.5", cell, "1"):
+        column.note(one)
 
-    assert column.type == "VARCHAR"
+    assert (column.fits, column.type) == (False, "VARCHAR")
+
+
+def test_digits_that_say_nothing_are_not_too_many() -> None:
+    column = formats._Column("price", "decimal")
+    for one in ("-" + "0" * 30 + "9" * 20 + "." + "9" * 18 + "0" * 30, None):
+        column.note(one)
+
+    assert column.type == "DECIMAL(38, 18)"
+
+
+@frozen
+class Price:
+    symbol: str
+    price: Decimal
+    time_ms: int
+
+
+async def priced(path: Path, *prices: str, days: int = 1) -> None:
+    values = [
+        Price("BTCUSDT", Decimal(price), T + number % days * 86_400_000)
+        for number, price in enumerate(prices)
+    ]
+    await record(path, testing.stream("prices", values, record=Price))
+
+
+@pytest.mark.duckdb
+async def test_a_column_that_became_a_text_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    await priced(tmp_path / "history.db", "1", "0." + "1" * 19)
+
+    result = export("prices", "--db", tmp_path / "history.db", "-o", tmp_path / "p.parquet")
+
+    assert result.exit_code == 0
+    assert "price: a text here" in result.stderr
+
+
+WIDE = "12345678901234567890.123456789012345678"
+"""As many digits as there are, on both sides."""
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> list[str]:
+    """Two exports of one stream whose decimals are of different widths; one has none at all."""
+    pytest.importorskip("duckdb", reason="Parquet is written by DuckDB, which is not here")
+    made = []
+    for number, prices in enumerate([["1", "25"], [WIDE, "0.000000000000000001"]]):
+        trio.run(priced, tmp_path / f"{number}.db", *prices)
+        out = tmp_path / f"{number}.parquet"
+        result = export("prices", "--db", tmp_path / f"{number}.db", "-o", out)
+        assert result.exit_code == 0, result.stderr
+        made.append(str(out))
+    return made
+
+
+PRICES = [Decimal("1"), Decimal("25"), Decimal(WIDE), Decimal("0.000000000000000001")]
+
+
+@pytest.mark.duckdb
+def test_duckdb_reads_two_files_of_a_stream_together(two_files: list[str]) -> None:
+    duckdb = pytest.importorskip("duckdb")
+
+    rows = duckdb.connect().execute(f"SELECT price FROM read_parquet({two_files})").fetchall()
+
+    assert [price for (price,) in rows] == PRICES
+
+
+def test_pyarrow_reads_two_files_of_a_stream_together(two_files: list[str]) -> None:
+    dataset = pytest.importorskip("pyarrow.dataset", reason="pyarrow is not here")
+
+    read = dataset.dataset(two_files, format="parquet").to_table()
+
+    assert read["price"].to_pylist() == PRICES
+    assert str(read.schema.field("price").type) == "decimal128(38, 18)"
+
+
+def test_pandas_reads_two_files_of_a_stream_together(two_files: list[str]) -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not here")
+    pytest.importorskip("pyarrow", reason="pandas reads Parquet by pyarrow, which is not here")
+
+    read = pandas.read_parquet(two_files)
+
+    assert list(read["price"]) == PRICES
+
+
+def test_polars_reads_two_files_of_a_stream_together(two_files: list[str]) -> None:
+    polars = pytest.importorskip("polars", reason="polars is not here")
+
+    read = polars.read_parquet(two_files)
+
+    assert read["price"].to_list() == PRICES
+    assert read["price"].dtype == polars.Decimal(38, 18)
+
+
+@pytest.mark.duckdb
+async def test_parquet_by_day_is_a_folder_with_a_file_for_each(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    await priced(tmp_path / "history.db", *map(str, range(9)), days=3)
+    out = tmp_path / "prices"
+    db = tmp_path / "history.db"
+
+    result = await trio.to_thread.run_sync(export, "prices", "--db", db, "-o", out, "--by-day")
+
+    assert result.exit_code == 0, result.stderr
+    days = ["day=2026-09-21", "day=2026-09-22", "day=2026-09-23"]
+    assert sorted(os.listdir(out)) == days
+    whole = f"read_parquet('{out}/**/*.parquet', hive_partitioning = true)"
+    sql = f"SELECT day::VARCHAR, list(price ORDER BY price) FROM {whole} GROUP BY 1 ORDER BY 1"
+    assert duckdb.connect().execute(sql).fetchall() == [
+        (day.removeprefix("day="), [Decimal(n), Decimal(n + 3), Decimal(n + 6)])
+        for n, day in enumerate(days)
+    ]
+    again = export("prices", "--db", db, "-o", out, "--by-day")
+    assert (again.exit_code, "exists; give another name" in again.stderr) == (2, True)
+    later = export(
+        "prices", "--db", db, "-o", out, "--by-day", "--force", "--start", T + 86_400_000
+    )
+    assert later.exit_code == 0
+    assert sorted(os.listdir(out)) == days[1:]
+
+
+def test_a_day_is_that_of_the_value_or_of_its_record() -> None:
+    assert formats._day(str(T), "0") == "2026-09-21"
+    assert formats._day(None, str(T)) == formats._day("9" * 18, str(T)) == "2026-09-21"
 
 
 def test_parquet_without_duckdb_says_what_to_install(
@@ -370,6 +494,8 @@ def test_a_mistake_about_the_configuration_is_explained(
         (["orders", "--symbol", ","], "--symbol: name at least one"),
         (["everything", "--symbol", "BTCUSDT"], "the records of everything have no symbol"),
         (["orders", "--format", "parquet"], "parquet is no text: name a file with --output"),
+        (["orders", "--by-day"], "--by-day: makes a folder of Parquet files"),
+        (["orders", "--by-day", "-f", "csv", "-o", "x"], "--by-day: makes a folder"),
         (["orders", "--output", "EXISTING"], "exists; give another name, or --force"),
         (["orders", "--output", "/nowhere/orders.csv"], "No such file or directory"),
         (["orders", "--format", "xls"], "xls"),
