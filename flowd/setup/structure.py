@@ -76,7 +76,11 @@ def _is_simple_union(hint: Any) -> bool:
 
 def _simple_union(value: object, hint: Any) -> Any:
     faults: list[str] = []
-    for part in typing.get_args(hint):
+    parts = typing.get_args(hint)
+    if isinstance(value, Given) and value.variable is not None and Secret in parts:
+        # An address that may have a password in it: who keeps it in a variable does not show it.
+        parts = (Secret, *parts)
+    for part in parts:
         if part is type(None):
             continue
         try:

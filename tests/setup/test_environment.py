@@ -36,6 +36,7 @@ class Feed:
     fast: bool = False
     key: Secret | None = None
     inner: Inner = Inner()
+    database: str | Secret | None = None
 
 
 async def run(*args: object) -> None:
@@ -151,6 +152,23 @@ def test_a_secret_may_be_a_variable_and_nothing_beside_it(env: pytest.MonkeyPatc
         assert "does not belong into this file" in told
         assert "hunter2" not in told
         assert "sesame" not in told
+
+
+def test_where_a_secret_may_be_what_is_all_of_a_variable_is_one(env: pytest.MonkeyPatch) -> None:
+    env.setenv("HOST", "h")
+    env.setenv("KEY", "redis://:hunter2@h")
+    env.setenv("FLOWD__SOURCES__B__DATABASE", "redis://:hunter2@h")
+
+    found = parse(f'{A}database = "${{KEY}}"\n[sources.b]\nkind = "feed"')
+
+    assert [part.settings.database.reveal() for part in found.components] == [
+        "redis://:hunter2@h",
+        "redis://:hunter2@h",
+    ]
+    assert "hunter2" not in repr(found)
+    env.delenv("FLOWD__SOURCES__B__DATABASE")
+    assert settings(A + 'database = "redis://${HOST}"').database == "redis://h"
+    assert settings(A + 'database = "redis://h"').database == "redis://h"
 
 
 # -- a variable for a key
