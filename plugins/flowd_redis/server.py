@@ -192,7 +192,8 @@ def told(error: BaseException, where: str) -> str:
         causes.append(unwrap(causes[-1].__cause__))
     text = next((str(one) for one in reversed(causes) if str(one)), type(error).__name__)
     for one in causes:
-        if isinstance(one, OSError) and one.errno is not None:
+        # An error of TLS has a number of its own, which is no errno.
+        if isinstance(one, OSError) and one.errno and not isinstance(one, ssl.SSLError):
             text = os.strerror(one.errno).lower()
     for one in causes:
         word = str(one).lstrip("-").partition(" ")[0]

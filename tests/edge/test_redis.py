@@ -1,7 +1,7 @@
 """Streams carried to a real Redis: as documented, each record once, whatever happens to it."""
 
 import gc
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 import trio
+import trustme
 from attrs import evolve, frozen
 from flowd_redis.layout import Carried, Entry, Forgotten, Keys, Meta, Missing, decode
 from flowd_redis.server import Server, dialled
 from flowd_redis.sink import Config, publish
 
 from flowd import testing
-from flowd.plugin import Gap, Seconds, Secret, Stream, UserError
+from flowd.plugin import Gap, Seconds, Secret, Stream, UserError, codec
 from flowd.stream.held import Behind, Retain
 from flowd.values.errors import unwrap
+from tests.edge.conftest import Start
+from tests.edge.exchange import Exchange
 from tests.edge.process import until
-from tests.edge.redis import RedisServer
+from tests.edge.redis import RedisServer, free_port
 
 # coredis does not close the channels within a connection that could not be made; they go with it.
 pytestmark = pytest.mark.filterwarnings(
@@ -36,11 +39,17 @@ class Lot:
     text: str = ""
 
 
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """What is said of what a test left behind is said in that test."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 async def redis(tmp_path: Path) -> "AsyncGenerator[RedisServer, None]":
     with RedisServer(tmp_path / "redis") as server:
         yield await server.start()
-    gc.collect()  # What is said of what it left behind is said here.
 
 
 def lots(name: str = "lots", *, retain: int = 1000, held: int = 0, epoch: str = "k3v9") -> Any:
@@ -506,3 +515,62 @@ async def test_a_password_that_is_not_set_ends_the_sink(
         await publish(without, testing.streams(lots()), testing.desk())
 
     assert "REDIS is not set" in str(unwrap(told.value))
+
+
+# -- the whole daemon, and TLS --
+
+
+async def test_a_daemon_that_is_killed_again_and_again_has_each_record_there_once(
+    redis: RedisServer, exchange: Exchange, flowd: Start
+) -> None:
+    extra = f'[sinks.redis]\nkind = "redis"\ninputs = ["orders"]\nurl = "{redis.url}"'
+    daemon = await flowd(extra=extra).start()
+    last = 0
+    for _ in range(3):
+        last = exchange.say(200)[-1]
+        await daemon.reached(last)
+        await daemon.kill()
+        await daemon.start()
+    last = exchange.say(50)[-1]
+    await daemon.reached(last)
+    served = (await daemon.get("/streams/orders?limit=5000")).json
+    there = partial(read_meta, config(redis), "orders")
+    meta = await until(there, lambda meta: str(meta.position) == served["position"])
+    await daemon.stop()
+
+    async with reader(config(redis)) as server:
+        key = KEYS.entries("orders", meta.epoch)
+        found = await server.ask(server.client.xrange(key, "-", "+"))
+    told = [decode(one.identifier, one.field_values) for one in found]
+    carried = [one for one in told if isinstance(one, Carried)]
+    assert [one.seq for one in carried] == list(range(1, len(carried) + 1))
+    assert carried == told
+    assert [codec.decode(one.json) for one in carried] == served["records"]
+    assert "Traceback" not in daemon.log
+
+
+async def test_it_goes_over_tls_with_a_certificate_that_is_checked(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    port = str(free_port())
+    options = ["--tls-port", port, "--tls-auth-clients", "no"]
+    options += ["--tls-cert-file", str(tmp_path / "cert.pem")]
+    options += ["--tls-key-file", str(tmp_path / "key.pem")]
+    options += ["--tls-ca-cert-file", str(tmp_path / "ca.pem")]
+    stream = lots()
+    happen(stream, 3)
+    with RedisServer(tmp_path / "redis", *options) as redis:
+        await redis.start()
+        url = f"rediss://127.0.0.1:{port}/0"
+        unknown = Rig(nursery, evolve(config(redis), url=url), stream).start()
+        await unknown.problem("certificate verify failed")
+        await unknown.stop()
+        known = evolve(config(redis), url=url, ca=str(tmp_path / "ca.pem"))
+        await Rig(nursery, known, stream).start().finish()
+
+        assert await entries(config(redis), stream) == as_sent(stream)

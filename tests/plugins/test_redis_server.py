@@ -1,6 +1,7 @@
 """Where a Redis server is, and what its errors are called."""
 
 import builtins
+import ssl
 
 import pytest
 from coredis import exceptions
@@ -54,6 +55,7 @@ def test_what_is_no_address_is_refused_and_not_shown(url: str) -> None:
         (exceptions.ResponseError("MISCONF Redis is"), "cannot save its data to disk"),
         (exceptions.ResponseError("ERR something new"), "r:1 refuses: ERR something new"),
         (exceptions.ConnectionError("Connection lost!"), "cannot be reached: Connection lost!"),
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), "certificate verify failed"),
         (builtins.ConnectionRefusedError(111, "[x]"), "cannot be reached: connection refused;"),
     ],
 )
