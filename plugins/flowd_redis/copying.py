@@ -99,11 +99,10 @@ class Copying:
         raise UpstreamError(f"{self.name}: Redis lets go of it faster than it can be read")
 
     def check(self, meta: Meta) -> None:
-        """Anew where this cannot go on: another epoch, or a history that is a table."""
+        """Anew where this cannot go on, in another epoch. What was empty may turn out a table."""
         if meta.epoch != self.epoch:
             raise Anew(f"{self.name} is numbered anew, in epoch {meta.epoch}")
-        if meta.table and not self.mirror.table:
-            raise Anew(f"{self.name} has keys now")
+        self.mirror.table = self.mirror.table or meta.table
 
     async def apply(self, entries: Entries) -> None:
         """Take these. Hole where a table has to be filled first."""
@@ -136,6 +135,7 @@ class Copying:
 
     def _take(self, entry: Carried, head: int) -> None:
         mirror = self.mirror
+        mirror.table = mirror.table or (entry.seq > head + 1 and _key(entry.json) != b"")
         if mirror.table and entry.after > head:
             raise Hole(f"{self.name}: {head + 1} to {entry.after} are gone")
         if not mirror.table and entry.seq > head + 1:

@@ -2,7 +2,7 @@
 with what Redis says of them, and told about.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import trio
@@ -40,11 +40,16 @@ class News(Reader, Protocol):
 class Follower:
     """One life of the source: until Redis fails, or has something else than it was wired for."""
 
-    def __init__(self, reader: News, feed: Feed[Any], every: bool = True) -> None:
+    def __init__(
+        self,
+        reader: News,
+        feed: Feed[Any],
+        chosen: Callable[[set[str]], set[str]] = lambda names: names,
+    ) -> None:
         self.copies = {name: Copying(mirror) for name, mirror in feed.mirrors.items()}
         self._reader = reader
         self._feed = feed
-        self._every = every
+        self._chosen = chosen
         self._stale: set[str] = set()
         """Streams of which Redis had less than is here: what it forgot meanwhile is not known."""
         self._refill: set[str] = set()
@@ -93,16 +98,17 @@ class Follower:
 
     async def _watch(self) -> None:
         while True:
-            names = await self._reader.names() if self._every else set(self.copies)
-            metas = await self._reader.metas(self.copies)
-            self.look(metas, names)
+            names = self._chosen(await self._reader.names())
+            self.look(await self._reader.metas({*names, *self.copies}))
             await trio.sleep(LOOK_S)
 
-    def look(self, metas: Mapping[str, Meta | None], names: Collection[str]) -> None:
-        """Compare what is here with what Redis says. Anew when it says so twice: a daemon that
-        begins tells of its streams one by one.
+    def look(self, found: Mapping[str, Meta | None]) -> None:
+        """Compare what is here with what Redis says of these streams, all of ours among them. Anew
+        when it says so twice: a daemon that begins tells of its streams one by one.
         """
-        why = self._other(metas, names)
+        metas = {name: found[name] for name in self.copies}
+        new = sorted(n for n, meta in found.items() if meta is not None and n not in metas)
+        why = self._other(metas, new)
         if why is not None and why == self._anew:
             raise Anew(why)
         self._anew = why
@@ -113,24 +119,24 @@ class Follower:
         self._tell(metas, away)
 
     def _lacks(self, name: str, meta: Meta | None) -> bool:
-        return meta is None or meta.seq < self.copies[name].mirror.head.seq
+        head = self.copies[name].mirror.head
+        return meta is None or (meta.epoch == head.epoch and meta.seq < head.seq)
 
-    def _other(self, metas: Mapping[str, Meta | None], names: Collection[str]) -> str | None:
+    def _other(self, metas: Mapping[str, Meta | None], new: list[str]) -> str | None:
         for name, meta in metas.items():
             if meta is not None:
                 try:
                     self.copies[name].check(meta)
                 except Anew as anew:
                     return str(anew)
-        if new := sorted(set(names) - set(self.copies)):
-            return f"Redis has more streams now: {', '.join(new[:10])}"
-        return None
+        return f"Redis has more streams now: {', '.join(new[:10])}" if new else None
 
     def _tell(self, metas: Mapping[str, Meta | None], away: list[str]) -> None:
         behind, lag_ms = 0, 0
         for name, meta in metas.items():
             copy = self.copies[name]
-            if meta is not None and meta.seq > copy.mirror.head.seq:
+            same = meta is not None and meta.epoch == copy.epoch
+            if meta is not None and same and meta.seq > copy.mirror.head.seq:
                 behind += meta.seq - copy.mirror.head.seq
                 lag_ms = max(lag_ms, meta.time_ms - (copy.last_ms or meta.time_ms))
         figures = self._feed.tally.figures

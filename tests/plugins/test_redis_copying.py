@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from attrs import frozen
 from flowd_redis.copying import Anew, Copying, Hole
-from flowd_redis.layout import Meta
 
 from flowd import testing
 from flowd.plugin import Gap, Mirror, Record, UpstreamError
@@ -207,9 +206,23 @@ async def test_another_epoch_begins_all_anew() -> None:
         await copying(edge()).fill(redis)
 
 
-async def test_a_history_that_has_keys_now_begins_all_anew() -> None:
-    with pytest.raises(Anew, match="has keys"):
-        copying(edge()).check(Meta("e1", "Order", 100, table=True))
+@pytest.mark.parametrize("filled", [False, True])
+async def test_what_was_empty_turns_out_a_table(filled: bool) -> None:
+    there, here, redis = ingest(), edge(), Shelf()
+    redis.begin("orders")
+    copy = copying(here)
+    await copy.fill(redis)
+    orders(there, 9, keys=4)
+    redis.begin("orders", table=True)
+    redis.carry(there)
+
+    if filled:
+        await copy.fill(redis)
+    else:
+        await copy.apply(redis.kept["orders"].entries)
+
+    assert told(here) == told(there)
+    assert here.read(0).gap is None
 
 
 @pytest.mark.parametrize(
