@@ -447,6 +447,13 @@ def keys(settings: type) -> set[str]:
     return {attribute.name for attribute in attrs.fields(settings)}
 
 
+def test_every_key_of_a_source_that_a_sink_is_named_like_is_described():
+    told = rows(section(REFERENCE / "config.md", "`redis` as a source"))
+
+    assert set(told) == keys(OURS.sources["redis"].config)
+    assert all(told.values())
+
+
 def test_every_hook_has_a_paragraph():
     hooks = {name for name in vars(plugin) if name.startswith("flowd_")}
 

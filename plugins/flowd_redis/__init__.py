@@ -1,10 +1,16 @@
 """Streams in Redis, from one daemon to many: what flowd writes there, and how it is read."""
 
-from flowd.plugin import Sink, hookimpl
-from flowd_redis.sink import Config, publish
+from flowd.plugin import Sink, Source, hookimpl
+from flowd_redis import sink, source
+
+
+@hookimpl
+def flowd_sources() -> list[Source]:
+    """The kind `redis`: the streams of another daemon."""
+    return [Source("redis", source.follow, source.Config, object, streams=source.discover)]
 
 
 @hookimpl
 def flowd_sinks() -> list[Sink]:
     """The kind `redis`."""
-    return [Sink("redis", Config, run=publish)]
+    return [Sink("redis", sink.Config, run=sink.publish)]
