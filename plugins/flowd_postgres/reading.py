@@ -28,6 +28,10 @@ GAPS: LiteralString = (
     "AND (%(high)s::bigint IS NULL OR from_ms IS NULL OR from_ms <= %(high)s) "
     "ORDER BY id LIMIT %(limit)s"
 )
+PLANS: tuple[LiteralString, ...] = ("enable_sort", "enable_seqscan", "enable_bitmapscan")
+"""Ways to answer that are never ours: rows are read in the order of an index, as far as a page
+goes. The planner knows little of a day that is being written, and would read and sort all of it.
+"""
 BEGIN: LiteralString = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -67,13 +71,24 @@ class PostgresArchive:
                 return
         connection.close()
 
+    def _connected(self) -> psycopg.Connection:
+        connection = connect(self._address)
+        try:
+            with told(connection):
+                for plan in PLANS:
+                    connection.execute("SET " + plan + " = off")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def _begun(self) -> psycopg.Connection:
         """A connection with a transaction: one that was kept, if the server has not gone since."""
         while True:
             with self._lock:
                 kept = self._idle.pop() if self._idle else None
             try:
-                connection = kept or connect(self._address)
+                connection = kept or self._connected()
                 with told(connection):
                     connection.execute(BEGIN)
                 return connection

@@ -12,6 +12,8 @@ from attrs import evolve
 from flowd_history.columns import columns_of
 from flowd_history.recorder import Pace, Recorder
 from flowd_postgres import DATABASE
+from flowd_postgres.reading import ROWS
+from psycopg import sql
 
 from flowd import testing
 from flowd.history import Away, Page, Query, Settings, Store
@@ -367,6 +369,22 @@ def test_pages_that_follow_each_other_are_the_whole_range(
         assert reading.symbols("orders") == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
 
 
+def test_a_page_is_read_in_the_order_of_an_index_also_of_a_day_that_nobody_analyzed(
+    full: str,
+) -> None:
+    with DATABASE.archive(full).reading() as reading:
+        connection: psycopg.Connection = vars(reading)["_connection"]
+        select = sql.SQL(ROWS).format(
+            sql.Identifier("flowd", "records"),
+            sql.SQL("stream = 1 AND time_ms >= 5"),
+            sql.SQL("ORDER BY time_ms, number LIMIT 1001"),
+        )
+        plan = [line for (line,) in connection.execute(sql.SQL("EXPLAIN ") + select)]
+
+    assert sum("Index Scan using" in line for line in plan) == 3
+    assert not any("Sort" in line and "Key" not in line for line in plan), plan
+
+
 def test_a_filter_that_few_fit_makes_short_pages(full: str) -> None:
     filter = filters.parse(Liquidation, {"min_notional": "90"})
     query = Query("orders", filter=filter, record=Liquidation, scan=40, limit=5)
@@ -381,9 +399,9 @@ def test_a_filter_that_few_fit_makes_short_pages(full: str) -> None:
 
 
 def test_volumes_are_sums_in_sql(full: str, shared_cluster: Cluster) -> None:
-    sql = f"SELECT * FROM flowd.volume('orders', 10000, {T}, {T + 20_000})"
-
-    found = shared_cluster.ask(sql, full)
+    found = shared_cluster.ask(
+        f"SELECT * FROM flowd.volume('orders', 10000, {T}, {T + 20_000})", full
+    )
 
     values = [evolve(order(n), time_ms=T + n // 3 * 1000) for n in range(60)]
     sums: dict[tuple[str, int], Decimal] = {}
