@@ -80,7 +80,8 @@ class Daemon:
         self.readings: dict[str, list[Reading]] = {}
         tokens, admin = self.plan.tokens, config.settings.admin_token
         shared = {OUTAGES, self.plan.outages}
-        self.readers = Readers(tokens, admin, machine.clock, machine.random, shared)
+        key = config.settings.ticket_key
+        self.readers = Readers(tokens, admin, machine.clock, machine.random, shared, key)
         self.outages: Outages
         self.misses: Misses
         self.watch: Watch

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Set
 from functools import partial
 from random import Random
+from typing import Any
 from urllib.parse import unquote_plus
 
 from attrs import evolve
@@ -23,6 +24,7 @@ from flowd.values.settings import Secret
 TICKET = "ticket"
 """The parameter of an address that carries one."""
 TICKET_S = 60
+KEY_MIN = 32
 HOW = f"Authorization: Bearer TOKEN, or ?{TICKET}= with what POST /tickets answers to that header"
 
 _TICKET = re.compile(r"(\d{1,9})\.(\d{1,15})\.([0-9a-f]{64})")
@@ -33,7 +35,8 @@ class Readers:
     not in it is open to all, one whose token has no value to the admin alone.
 
     `shared` are streams that tell of the daemon itself: any of the tokens opens them. What signs
-    tickets is made here, by chance, so that they end with the daemon.
+    tickets is made here, by chance, so that they end with the daemon; or it is `key`, of several
+    daemons that take each other's.
     """
 
     def __init__(
@@ -43,12 +46,15 @@ class Readers:
         clock: Clock,
         random: Random,
         shared: Set[str] = frozenset(),
+        key: Secret | None = None,
     ) -> None:
         self.locked = bool(tokens)
         """Whether any stream needs a token."""
         self._needs = frozenset(tokens)
         self._clock = clock
         self._key = random.randbytes(32) if tokens else b""
+        if key is not None and key.available:
+            self._key = key.reveal().encode()
         opens: dict[bytes, frozenset[str]] = {}
         for stream, token in tokens.items():
             if token.available:
@@ -147,16 +153,27 @@ class Readers:
             return ours.index(True), None
         if (ticket := _TICKET.fullmatch(given)) is not None:
             shown, expires_ms = int(ticket[1]), int(ticket[2])
-            if hmac.compare_digest(self._sign(shown, expires_ms), ticket[3]):
+            known = shown < len(self._tokens)
+            if known and hmac.compare_digest(self._sign(shown, expires_ms), ticket[3]):
                 return shown, expires_ms
         return None, None
 
     def _sign(self, shown: int, expires_ms: int) -> str:
-        return hmac.new(self._key, b"%d.%d" % (shown, expires_ms), hashlib.sha256).hexdigest()
+        # With the token in it, since another daemon with this key may have others.
+        said = b"%d.%d.%s" % (shown, expires_ms, self._tokens[shown])
+        return hmac.new(self._key, said, hashlib.sha256).hexdigest()
 
     def _check(self, opened: frozenset[str], stream: str) -> None:
         if stream in self._needs and stream not in opened:
             raise _unauthorized(f"{stream} is read with a token that was not shown")
+
+
+def check_key(_: object, attribute: Any, value: Secret | None) -> None:
+    """ValueError for what somebody who has seen a ticket could guess."""
+    if value is not None and value.available and len(value.reveal()) < KEY_MIN:
+        raise ValueError(
+            f"{attribute.name}: expected at least {KEY_MIN} characters, made by chance"
+        )
 
 
 def _open(stream: str) -> None:

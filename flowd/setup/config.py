@@ -14,7 +14,7 @@ from typing import Any, Literal
 import attrs
 from attrs import field, frozen
 
-from flowd.door import base
+from flowd.door import base, readers
 from flowd.door.rules import Rules
 from flowd.setup.environment import TABLES, document
 from flowd.setup.registry import Registry
@@ -54,6 +54,7 @@ class Settings:
     state: str = "flowd.db"
     admin_token: Secret | None = None
     read_token: Secret | None = None
+    ticket_key: Secret | None = field(default=None, validator=readers.check_key)
     save_every: Seconds = Seconds(5.0)
     durability: Literal["process", "disk"] = "process"
     lag_max: Seconds = Seconds(5.0)

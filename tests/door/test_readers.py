@@ -314,6 +314,41 @@ async def test_nobody_else_can_make_a_ticket(autojump_clock: MockClock) -> None:
     assert kept.status == 401, "each start has a key of its own"
 
 
+KEY = 'ticket_key = { env = "TICKET_KEY" }'
+
+
+async def test_daemons_with_one_key_take_each_other_s_tickets(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKET_KEY", "k" * 32)
+    async with serving(f"{BOTH}\n{KEY}") as daemon:
+        found = await ticket(daemon, TICKS)
+        beyond = "999" + found[found.index(".") :]
+    async with serving(f"{BOTH}\n{KEY}", seed=1) as another:
+        kept = await another.get(f"/streams/ticks?ticket={found}")
+        others = await another.get(f"/streams/quotes?ticket={found}")
+        forged = await another.get(f"/streams/ticks?ticket={beyond}")
+    monkeypatch.setenv("TICKS_TOKEN", "another one than there")
+    async with serving(f"{BOTH}\n{KEY}", seed=2) as another:
+        of_another = await another.get(f"/streams/ticks?ticket={found}")
+    monkeypatch.setenv("TICKET_KEY", "j" * 32)
+    monkeypatch.setenv("TICKS_TOKEN", TICKS)
+    async with serving(f"{BOTH}\n{KEY}", seed=3) as another:
+        by_another = await another.get(f"/streams/ticks?ticket={found}")
+
+    assert kept.status == 200
+    assert (others.status, forged.status, of_another.status, by_another.status) == (401,) * 4
+
+
+def test_a_key_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKET_KEY", "sesame")
+
+    with pytest.raises(UserError, match="ticket_key: expected at least 32") as told:
+        parse(f"[flowd]\n{KEY}", REGISTRY)
+
+    assert "sesame" not in str(told.value)
+
+
 async def test_a_ticket_is_not_among_the_parameters_and_in_no_log(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
