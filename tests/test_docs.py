@@ -544,6 +544,7 @@ sinks.i = { kind = "traders-http" }
 sinks.j = { kind = "heatmap-websocket" }
 sinks.relay = { kind = "relay", url = "http://127.0.0.1:4201" }
 sinks.h = { kind = "webhook", input = "orders", url = "http://127.0.0.1:9000/" }
+sinks.kafka = { kind = "kafka", inputs = ["orders"] }
 sinks.nats = { kind = "nats", inputs = ["orders"] }
 transforms.whales = { kind = "position-alerts", input = "positions", events = ["FLIP"] }
 transforms.alerts = { kind = "alerts", input = "volume" }

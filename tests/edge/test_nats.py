@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from tests.edge.exchange import Exchange
 from tests.edge.jetstream import JetStreamServer
 from tests.edge.process import until
 
-QUICK = 0.5
+QUICK = 2.0
 """Seconds that the sink waits for an answer, where none comes."""
 
 
@@ -163,6 +164,23 @@ async def test_a_record_larger_than_the_stream_takes_is_told_as_a_gap(
 
     found = [json.loads(one.data) for one in await server.read("flowd.orders")]
     assert [one.get("seq", one.get("gap")) for one in found] == [1, {"first": 2, "last": 2}, 3]
+
+
+async def test_a_server_that_has_lost_everything_gets_all_that_is_retained(
+    server: JetStreamServer, tmp_path: Path
+) -> None:
+    stream = testing.stream("orders")
+    fill(stream, 30)
+    async with carried(server, stream) as desk:
+        await sent(desk, 30)
+        server.tell(signal.SIGKILL)
+        shutil.rmtree(tmp_path / "store")
+        server.start()
+
+        # Nothing new comes: that it is asked now and then is what finds it out.
+        await sent(desk, 60)
+
+    assert await server.numbers("flowd.orders") == [*range(1, 31)]
 
 
 async def test_a_full_stream_is_said_and_nothing_of_it_skipped(server: JetStreamServer) -> None:

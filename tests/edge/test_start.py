@@ -30,6 +30,7 @@ atexit.register(lambda: print(*sys.modules))
 main()
 """
 HEAVY = {
+    "confluent_kafka": "Kafka",
     "datasketches": "totals",
     "duckdb": "an export to Parquet",
     "flowd_simulator.binance": "flowd simulate",
