@@ -40,7 +40,7 @@ def find(config: Path, stream: str) -> Archive:
     """The history that has this stream, as a configuration says."""
     found = histories(config)
     for sink in found:
-        if stream in sink.get("inputs", ()):
+        if {stream, "*"} & set(sink.get("inputs", ())):
             address = address_of(sink)
             path = state_directory() / str(sink.get("path", "history.db"))
             return archive(str(path) if address is None else address)

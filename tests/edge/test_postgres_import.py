@@ -124,6 +124,15 @@ def test_the_configuration_says_where_the_database_is(
     )
 
 
+def test_a_history_of_all_streams_has_each_of_them(file: Path, tmp_path: Path) -> None:
+    config = tmp_path / "flowd.toml"
+    config.write_text(f'[sinks.a]\nkind = "history"\ninputs = ["*"]\npath = "{file}"\n')
+
+    result = run("export", "bars", "-c", config)
+
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
