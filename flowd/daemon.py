@@ -177,6 +177,7 @@ class Daemon:
             up_s=lambda: trio.current_time() - began,
             components=self.running.values(),
             streams=self.streams.values(),
+            kinds=self.plan.kinds,
             plugins=self.registry.found,
             sections={
                 "clients": [clients.figures, self.channels.figures, self.door.figures],
@@ -254,6 +255,7 @@ class Daemon:
                 reconnect=self._reconnect,
                 services=self.services,
                 protected=self.plan.tokens.__contains__,
+                kinds=self.plan.kinds,
             )
             tally = desk.tally
             if definition.run is not None:

@@ -61,6 +61,7 @@ class Ferry:
                 one.retain.age_s,
                 table=name in self.tables,
                 protected=name in self.protected,
+                kind="hand" if name == "orders" else "",
             )
             for name, one in self.streams.items()
         }

@@ -69,6 +69,16 @@ async def test_both_answer_the_same_bytes_at_the_same_positions(
     assert answers[0].headers["etag"] == answers[1].headers["etag"]
 
 
+async def test_who_writes_a_stream_is_told_wherever_it_is_read(
+    autojump_clock: MockClock,
+) -> None:
+    async with two(Ferry(), "orders", "outages") as daemons:
+        for daemon in daemons:
+            said = codec.decode((await daemon.get("/status")).body)
+            kinds = {stream["name"]: stream["kind"] for stream in said["streams"]}
+            assert (kinds["orders"], kinds["outages"]) == ("hand", "")
+
+
 async def test_a_stream_that_is_carried_is_documented_and_its_source_counts_what_it_takes(
     autojump_clock: MockClock,
 ) -> None:

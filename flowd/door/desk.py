@@ -7,7 +7,7 @@ What a feed is to a source or transform, the desk is to a sink. With the streams
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -41,6 +41,7 @@ class Desk:
         reconnect: Callable[[str], None] = lambda stream: None,
         services: Services | None = None,
         protected: Callable[[str], bool] = lambda stream: False,
+        kinds: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         """The sink's name in the configuration."""
@@ -58,6 +59,8 @@ class Desk:
         """
         self.protected = protected
         """Whether clients need a token to read this stream."""
+        self.kinds = kinds or {}
+        """By stream: the kind of the component that writes it, here or where it comes from."""
 
     def for_admins(self, view: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         """Decorates a view that only admins may call, below the blueprint's own decorator: all

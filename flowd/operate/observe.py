@@ -150,6 +150,7 @@ class Observer:
     up_s: Callable[[], float]
     components: Collection[Running]
     streams: Collection[Stream[Any]]
+    kinds: Mapping[str, str]
     plugins: Collection[Found]
     sections: Mapping[str, Sequence[Figures]]
 
@@ -177,7 +178,7 @@ class Observer:
             uptime_s=round(self.up_s(), 1),
             time_ms=now_ms,
             components=components,
-            streams=[StreamStatus.of(stream) for stream in self.streams],
+            streams=[StreamStatus.of(one, self.kinds.get(one.name, "")) for one in self.streams],
             plugins=[
                 {
                     "name": found.name,

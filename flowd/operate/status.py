@@ -206,7 +206,8 @@ class ComponentStatus:
 @frozen
 class StreamStatus:
     """One stream: where it is, what it retains, what limits it, and how many records are `held`
-    beyond that for readers within the daemon.
+    beyond that for readers within the daemon. `kind` is that of the component that writes it, here
+    or where it comes from; empty where flowd does, or nobody knows.
     """
 
     name: str
@@ -218,9 +219,10 @@ class StreamStatus:
     oldest_seq: int
     seen_ids: int
     held: int = 0
+    kind: str = ""
 
     @classmethod
-    def of(cls, stream: Stream[Any]) -> "StreamStatus":
+    def of(cls, stream: Stream[Any], kind: str = "") -> "StreamStatus":
         """How a stream is at this instant."""
         return cls(
             name=stream.name,
@@ -232,6 +234,7 @@ class StreamStatus:
             oldest_seq=stream.floor + 1,
             seen_ids=len(stream.seen),
             held=len(stream.held),
+            kind=kind,
         )
 
 

@@ -44,6 +44,8 @@ class Plan:
     """The streams of other daemons."""
     outages: str = OUTAGES
     """The stream that tells what this daemon's own sources did not deliver."""
+    kinds: Mapping[str, str] = Factory(dict)
+    """The kind of the component that writes a stream, here or where it comes from."""
 
 
 def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | None = None) -> Plan:
@@ -123,7 +125,9 @@ def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | Non
     tokens[outages] = shared
     needed = {name: token for name, token in tokens.items() if token is not None}
     in_order = [*order, *sinks]
-    return Plan(in_order, records, written_by, inputs, needed, leading, there, outages)
+    kinds = {name: component.kind for name, component in writers.items()}
+    kinds |= {name: one.there.kind for name, one in there.items()}
+    return Plan(in_order, records, written_by, inputs, needed, leading, there, outages, kinds)
 
 
 def table_name(component: str, table: str) -> str:

@@ -23,7 +23,8 @@ class Mirrored:
 
     `record` is the name of its class, which a plugin here must bring too. `retain` and `age_s` are
     how much is kept of it. Of a `table` some numbers never come: what was superseded or forgotten.
-    What is `protected` there by a token must be so here.
+    What is `protected` there by a token must be so here. `kind` is that of the component that
+    writes it there, empty where that is not known.
     """
 
     record: str
@@ -32,6 +33,7 @@ class Mirrored:
     age_s: float | None = None
     table: bool = False
     protected: bool = False
+    kind: str = ""
 
 
 class Mirror(Generic[T]):

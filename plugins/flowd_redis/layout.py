@@ -53,7 +53,8 @@ class Meta:
     `seq`; the class of its records; how much the daemon that writes it retains.
 
     `time_ms` is that of the newest record, 0 before the first. `table` is false until a record with
-    a key has come. `protected` says that the writer's clients need a token to read it.
+    a key has come. `protected` says that the writer's clients need a token to read it; `kind` is
+    that of the component that writes it, empty for what flowd writes itself.
     """
 
     epoch: str
@@ -64,6 +65,7 @@ class Meta:
     table: bool = False
     seq: int = 0
     time_ms: int = 0
+    kind: str = ""
 
     @property
     def position(self) -> Position:
@@ -75,6 +77,7 @@ class Meta:
         return {
             "epoch": self.epoch,
             "record": self.record,
+            "kind": self.kind,
             "retain": str(self.retain),
             "age_ms": "" if self.age_ms is None else str(self.age_ms),
             "protected": str(int(self.protected)),
@@ -101,6 +104,7 @@ class Meta:
                 fields[b"table"] != b"0",
                 int(fields[b"seq"]),
                 int(fields[b"time_ms"]),
+                fields.get(b"kind", b"").decode(),
             )
         except (KeyError, ValueError) as error:
             raise Malformed(f"its hash is not as flowd writes it: {error!r}") from None

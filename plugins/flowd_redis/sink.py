@@ -172,8 +172,9 @@ class RedisBroker:
             input.retain.count,
             None if age_s is None else round(age_s * 1000),
             self._desk.protected(input.name),
+            kind=self._desk.kinds.get(input.name, ""),
         ).encode()
-        return {name: meta[name] for name in ("record", "retain", "age_ms", "protected")}
+        return {name: meta[name] for name in ("record", "kind", "retain", "age_ms", "protected")}
 
     async def _ask(self, stream: str, request: Any) -> Any:
         try:

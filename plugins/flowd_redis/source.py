@@ -90,6 +90,7 @@ def mirrored(meta: Meta) -> Mirrored:
         None if meta.age_ms is None else meta.age_ms / 1000,
         table=meta.table,
         protected=meta.protected,
+        kind=meta.kind,
     )
 
 

@@ -369,6 +369,7 @@ def test_a_section_is_what_its_parts_say_together() -> None:
         up_s=lambda: 4.0,
         components=[],
         streams=[],
+        kinds={},
         plugins=[],
         sections={
             "clients": [lambda: {"live": 3}, lambda: {"gone": {"left": 1}}],

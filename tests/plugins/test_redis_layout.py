@@ -78,7 +78,17 @@ def test_what_flowd_never_wrote_is_refused(id: bytes, fields: dict[bytes, bytes]
     "meta",
     [
         Meta("k3v9", "Liquidation", 5000),
-        Meta("k3v9", "Candle", 100, age_ms=60_000, protected=True, table=True, seq=8, time_ms=99),
+        Meta(
+            "k3v9",
+            "Candle",
+            100,
+            age_ms=60_000,
+            protected=True,
+            table=True,
+            seq=8,
+            time_ms=99,
+            kind="candles",
+        ),
     ],
 )
 def test_what_a_stream_is_is_read_as_it_was_written(meta: Meta) -> None:

@@ -193,7 +193,7 @@ async def test_the_classes_are_those_that_plugins_here_bring() -> None:
 
     found = await carried.ask(config.parse(HERE, registry), registry)
 
-    assert found == carrying(orders=Carried(Mirrored("Order", "test", 5000), Order))
+    assert found == carrying(orders=Carried(Mirrored("Order", "test", 5000, kind="hand"), Order))
 
 
 @pytest.mark.parametrize(

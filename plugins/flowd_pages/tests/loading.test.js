@@ -17,8 +17,14 @@ const PARTS = [
 /** What a daemon answers, by path without the symbol. @type {Record<string, () => any>} */
 let answers = {};
 
-/** @param {{name: string}[]} components */
-const status = (components) => ({ components, streams: [{ name: 'outages', record: 'Outage' }] });
+/** What the streams carry that these kinds write. @type {Record<string, string>} */
+const RECORDS = { 'binance-force-order': 'Liquidation', 'okx-liquidations': 'Liquidation', 'binance-candles': 'Candle', 'liquidation-volume': 'Bucket' };
+
+/** @param {{name: string, kind: string}[]} components */
+const streams = (components) => components.filter(({ kind }) => kind in RECORDS).map(({ name, kind }) => ({ name, kind, record: RECORDS[kind] }));
+
+/** @param {{name: string, kind: string}[]} components */
+const status = (components) => ({ components, streams: [...streams(components), { name: 'outages', record: 'Outage', kind: '' }] });
 
 /** @param {number} count @param {string} buy */
 const point = (count, buy, time = NOW) => ({ time, buy_volume: buy, sell_volume: '0', count });
@@ -268,7 +274,7 @@ test('candles that are built are asked for again when their parts change, once i
 
 test('the orders of all venues are followed, and each says its stream', async () => {
   const { found, told } = loading();
-  answers['/status'] = () => ({ ...status([...PARTS, { name: 'okx', kind: 'okx-liquidations', table: 'sources' }]), streams: [{ name: 'okx', record: 'Liquidation' }] });
+  answers['/status'] = () => status([...PARTS, { name: 'okx', kind: 'okx-liquidations', table: 'sources' }]);
 
   await found.load();
   FakeSocket.last.records('okx', 'o.1', [{ id: 'x', symbol: 'BTCUSDT' }], true);
@@ -296,10 +302,8 @@ test('a gap becomes longer as long as it is open', async () => {
 
 /** What is loaded from a daemon that fetches candles of BTCUSDT when they are asked for. */
 function demanding() {
-  answers['/status'] = () => ({
-    components: [...PARTS, { name: 'candles', kind: 'candles', table: 'sinks' }],
-    streams: [{ name: 'klines', record: 'Candle' }, { name: 'klines.asked', record: 'Candle' }, { name: 'outages', record: 'Outage' }],
-  });
+  const said = status([...PARTS, { name: 'candles', kind: 'candles', table: 'sinks' }]);
+  answers['/status'] = () => ({ ...said, streams: [...said.streams, { name: 'klines.asked', record: 'Candle', kind: 'binance-candles' }] });
   answers['/api/v1/candles'] = () => ({ symbols: [], intervals: [], on_demand: { intervals: ['1m', '5m'], symbols: [] } });
   answers['/api/v1/candles/BTCUSDT/1m'] = () => ({ data: [kline('5', '10')], on_demand: { until_ms: NOW_MS + 900_000, failing: null } });
   return loading();

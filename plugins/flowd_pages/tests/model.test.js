@@ -357,15 +357,14 @@ test('candles come from the history and from the stream alike, and what is none 
   assert.equal(model.candle({ time: 60, ...values, close: 'x' }), null);
 });
 
-test('streams are found by the kind of their component, whatever they are called', () => {
+test('streams are found by what they carry, whatever they are called, and wherever they are written', () => {
+  // As on a daemon that has all of them from another one.
   const status = {
     components: [
-      { name: 'mine', kind: 'binance-force-order', table: 'sources' },
-      { name: 'k', kind: 'binance-candles', table: 'sources' },
-      { name: 'v', kind: 'liquidation-volume', table: 'transforms' },
+      { name: 'upstream', kind: 'redis', table: 'sources' },
       { name: 'p', kind: 'pages', table: 'sinks' },
     ],
-    streams: [{ name: 'mine', record: 'Liquidation' }, { name: 'k', record: 'Candle' }, { name: 'other', record: 'Candle' }, { name: 'k.asked', record: 'Candle' }, { name: 'listed', record: 'Instrument' }, { name: 'outages', record: 'Outage' }],
+    streams: [{ name: 'mine', record: 'Liquidation', kind: 'binance-force-order' }, { name: 'v', record: 'Bucket', kind: 'liquidation-volume' }, { name: 'v.timeframes', record: 'Timeframes', kind: 'liquidation-volume' }, { name: 'k', record: 'Candle', kind: 'binance-candles' }, { name: 'other', record: 'Candle', kind: '' }, { name: 'k.asked', record: 'Candle', kind: 'binance-candles' }, { name: 'listed', record: 'Instrument', kind: 'binance-instruments' }, { name: 'outages', record: 'Outage', kind: '' }],
   };
 
   assert.deepEqual(sources(status), { orders: 'mine', tapes: ['mine'], sampled: true, approximate: false, volume: 'v', candles: ['k', 'other'], asked: ['k.asked'], instruments: ['listed'], outages: true, serves: false, polls: false });
@@ -373,17 +372,16 @@ test('streams are found by the kind of their component, whatever they are called
 });
 
 test('orders of a source that tells all are not called sampled', () => {
-  const status = { components: [{ name: 'x', kind: 'hydromancer', table: 'sources' }], streams: [{ name: 'x', record: 'Liquidation' }] };
+  const status = { streams: [{ name: 'x', record: 'Liquidation', kind: 'hydromancer' }] };
 
   assert.deepEqual([sources(status).orders, sources(status).sampled], ['x', false]);
 });
 
 test('of several venues all are shown, and how exact they are together', () => {
   const kinds = { a: 'bybit-liquidations', b: 'okx-liquidations', c: 'binance-force-order' };
-  const components = Object.entries(kinds).map(([name, kind]) => ({ name, kind, table: 'sources' }));
-  const streams = Object.keys(kinds).map((name) => ({ name, record: 'Liquidation' }));
+  const streams = Object.entries(kinds).map(([name, kind]) => ({ name, kind, record: 'Liquidation' }));
 
-  const found = sources({ components, streams });
+  const found = sources({ streams });
 
   assert.deepEqual([found.tapes, found.sampled, found.approximate], [['c', 'a', 'b'], true, true]);
 });

@@ -11,16 +11,12 @@ const HOUR = 3_600_000;
 /** @param {string} id @param {number} time_ms @param {string} notional */
 const event = (id, time_ms, notional) => ({ id, fill: id, time_ms, symbol: 'BTCUSDT', chart: 'BTCUSDT', side: 'SELL', price: '1', averaged: false, quantity: notional, notional, venue: 'Binance', approximate: false, address: null });
 
-test('feeds are the streams of liquidations, by the venue of their source, and what is missing is told with its lines', () => {
+test('feeds are the streams of liquidations, by the venue of what writes them, and what is missing is told with its lines', () => {
   const status = {
-    components: [
-      { name: 'orders', kind: 'binance-force-order', table: 'sources' },
-      { name: 'by', kind: 'bybit-liquidations', table: 'sources' },
-      { name: 'volume', kind: 'liquidation-volume', table: 'transforms' },
-    ],
     streams: [
-      { name: 'orders', record: 'Liquidation', records: 7 },
-      { name: 'by', record: 'Liquidation', records: 2 },
+      { name: 'orders', record: 'Liquidation', records: 7, kind: 'binance-force-order' },
+      { name: 'by', record: 'Liquidation', records: 2, kind: 'bybit-liquidations' },
+      { name: 'volume', record: 'Bucket', kind: 'liquidation-volume' },
       { name: 'all-fills', record: 'Fill', records: 1 },
       { name: 'liquidations', record: 'Fill', records: 3 },
       { name: 'c', record: 'Candle' },

@@ -21,8 +21,8 @@ import { at } from '../dom.js';
  * @property {boolean} polls whether streams can be asked for
  */
 
-/** The kinds of component that a chart is made of. */
-const KINDS = { orders: 'binance-force-order', volume: 'liquidation-volume', candles: 'binance-candles' };
+/** Whose orders come first, where several venues tell theirs. */
+const FIRST = 'binance-force-order';
 /** How the streams are called of what a source follows because somebody asked. */
 const ASKED = '.asked';
 /** Of which venues only some orders are told, and of which prices that were not paid. */
@@ -31,24 +31,22 @@ const APPROXIMATE = ['bybit-liquidations'];
 
 /** Which of a daemon's streams are which. @param {any} status what `/status` says @returns {Sources} */
 export function sources(status) {
-  /** @type {{name: string, kind: string, table: string}[]} */
-  const components = (status?.components ?? []).filter((/** @type {any} */ part) => part?.table !== 'sinks');
-  /** @type {{name: string, record: string}[]} */
+  // By what writes them, here or at the daemon that this one has them from.
+  /** @type {{name: string, record: string, kind: string}[]} */
   const streams = status?.streams ?? [];
-  /** @param {string} kind */
-  const ofKind = (kind) => components.filter((part) => part.kind === kind).map((part) => part.name);
   /** @param {string} record */
   const carrying = (record) => streams.filter((stream) => stream.record === record).map((stream) => stream.name);
-  const tapes = [...new Set([...ofKind(KINDS.orders), ...carrying('Liquidation')])];
+  const isFirst = (/** @type {string} */ name) => Number(streams.some((stream) => stream.name === name && stream.kind === FIRST));
+  const tapes = carrying('Liquidation').sort((a, b) => isFirst(b) - isFirst(a));
   /** @param {string[]} kinds */
-  const any = (kinds) => components.some((part) => kinds.includes(part.kind) && tapes.includes(part.name));
+  const any = (kinds) => streams.some((stream) => kinds.includes(stream.kind) && tapes.includes(stream.name));
   return {
     orders: tapes[0] ?? null,
     tapes,
     sampled: any(SAMPLED),
     approximate: any(APPROXIMATE),
-    volume: ofKind(KINDS.volume)[0] ?? null,
-    candles: [...new Set([...ofKind(KINDS.candles), ...carrying('Candle').filter((name) => !name.endsWith(ASKED))])],
+    volume: carrying('Bucket')[0] ?? null,
+    candles: carrying('Candle').filter((name) => !name.endsWith(ASKED)),
     asked: carrying('Candle').filter((name) => name.endsWith(ASKED)),
     instruments: carrying('Instrument'),
     outages: streams.some((stream) => stream.name === 'outages'),

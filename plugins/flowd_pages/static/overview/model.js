@@ -46,22 +46,20 @@ export function found(status, fills) {
   const components = status?.components ?? [];
   /** @type {any[]} */
   const streams = status?.streams ?? [];
-  /** @param {string} name */
-  const kindOf = (name) => components.find((part) => part.name === name)?.kind ?? '';
   /** @type {Feed[]} */
   const feeds = streams
     .filter(({ name, record }) => record === 'Liquidation' || (record === 'Fill' && name === fills))
-    .map(({ name, record, records }) => ({
+    .map(({ name, record, records, kind: writer }) => ({
       name,
       records,
       fills: record === 'Fill',
-      venue: VENUES.find(({ kind }) => kind === kindOf(name))?.venue ?? (record === 'Fill' ? HYPERLIQUID.venue : name),
+      venue: VENUES.find(({ kind }) => kind === writer)?.venue ?? (record === 'Fill' ? HYPERLIQUID.venue : name),
     }));
   const missing = [...VENUES, HYPERLIQUID].filter(({ venue }) => !feeds.some((feed) => feed.venue === venue)).map(({ venue, lines }) => ({ venue, lines }));
   return {
     feeds,
     missing,
-    volume: components.find((part) => part.kind === 'liquidation-volume')?.name ?? null,
+    volume: streams.find(({ record }) => record === 'Bucket')?.name ?? null,
     windows: components.some((part) => part.kind === 'liquidation-websocket'),
     // Of what somebody else asked for, nothing is asked: it would never be let go.
     candles: streams.filter(({ name, record }) => record === 'Candle' && !name.endsWith('.asked')).map(({ name }) => name),
