@@ -183,7 +183,7 @@ async def went_on(path: Path) -> Path:
 
 
 def exported(path: Path) -> list[dict[str, str]]:
-    (app,) = flowd_history.flowd_commands()
+    app, _ = flowd_history.flowd_commands()
     result = CliRunner().invoke(app, ["orders", "--db", str(path), "--format", "csv"])
     return list(csv.DictReader(io.StringIO(result.stdout, newline="")))
 

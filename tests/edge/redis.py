@@ -5,11 +5,12 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import trio
 
@@ -61,8 +62,9 @@ class RedisServer:
     async def start(self) -> "RedisServer":
         """Start, and wait until it answers."""
         line = [program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        line += ["--dir", str(self.folder), "--unixsocket", str(self.socket), *self.options]
+        line += ["--dir", str(self.folder), "--unixsocket", str(self.socket)]
         line += ["--appendonly", "yes", "--appendfsync", "always", "--loglevel", "warning"]
+        line += self.options
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220
                 line, stdout=log, stderr=log, process_group=0
@@ -81,6 +83,14 @@ class RedisServer:
             found.sendall(wire(command))
             return found.recv(65536).decode()
         return ""
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Any]:
+        """Somebody else who asks it."""
+        import coredis
+
+        async with coredis.Redis("127.0.0.1", self.port) as found:
+            yield found
 
     @property
     def pid(self) -> int:

@@ -14,7 +14,7 @@ import trio
 from tests.edge.exchange import Exchange
 from tests.edge.followers import Follower
 from tests.edge.process import Flowd, prices
-from tests.edge.redis_server import RedisServer, free_port
+from tests.edge.redis import RedisServer, free_port
 
 INGEST = """
 [transforms.volume]
@@ -77,7 +77,7 @@ async def fleet(
 ) -> AsyncIterator[Fleet]:
     """They run, and no log has a traceback at the end."""
     async with AsyncExitStack() as stack:
-        redis = stack.enter_context(RedisServer(folder / "redis"))
+        redis = stack.enter_context(RedisServer(folder / "redis", "--appendonly", "no"))
         await redis.start()
         extra = INGEST.format(url=redis.url)
         ingest = stack.enter_context(Flowd(folder / "ingest", exchange.url, extra=extra))
@@ -210,7 +210,7 @@ async def test_a_redis_that_is_paused_is_an_outage_that_is_caught_up(
         all_of_them.redis.pause()
         exchange.say(10)
         await edge.until(partial(edge.get, "/health"), lambda answer: answer.status == 503, 20)
-        all_of_them.redis.resume()
+        all_of_them.redis.wake()
         await all_of_them.say(10)
 
         found = await edge.poll()

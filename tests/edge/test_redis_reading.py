@@ -11,7 +11,7 @@ from flowd_redis.reading import RedisReader
 from flowd_redis.server import Login, dialled
 
 from flowd.plugin import Record, Secret, UpstreamError
-from tests.edge.redis_server import RedisServer
+from tests.edge.redis import RedisServer
 
 KEYS = Keys("test")
 
@@ -157,7 +157,7 @@ async def test_a_redis_that_is_paused_is_given_up(tmp_path: Path) -> None:
 
         with pytest.raises(UpstreamError, match=r"does not answer within 0\.3s"):
             await only(waiting)
-        server.resume()
+        server.wake()
 
 
 async def test_a_redis_that_is_not_there_is_an_upstream_that_fails() -> None:
