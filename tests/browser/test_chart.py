@@ -1033,8 +1033,8 @@ def test_an_alert_line_on_the_daemon_is_dragged_seen_elsewhere_and_told_of_to_al
     assert ADMIN["EDGE_ADMIN_TOKEN"] not in page.evaluate(kept)
 
     page.select_option("#alert-list select", "here")
-    until(lambda: other.evaluate(lines) == [], "it is the browser's alone again")
-    assert page.evaluate(lines) == [[price, False]]
+    until(lambda: other.evaluate(lines) == [], "the daemon let go of it")
+    until(lambda: page.evaluate(lines) == [[price, False]], "it is the browser's alone again")
     other.context.close()
 
 
