@@ -129,6 +129,8 @@ async def test_flips_and_a_watch_list_are_sent_and_each_column_is_exported_as_it
     assert len({one["event_id"] for one in told}) == len(told)
     for name in KEPT:
         lines = [json.loads(line) for line in exported(tmp_path, name, "jsonl").splitlines()]
+        epochs = {line.pop("epoch") for line in lines}
+        assert len(epochs) == 1
         assert {one["seq"]: one for one in served[name]}.items() <= {
             one["seq"]: one for one in lines
         }.items()
@@ -148,7 +150,7 @@ async def test_flips_and_a_watch_list_are_sent_and_each_column_is_exported_as_it
 def exported(folder: Path, stream: str, format: str) -> bytes:
     """What `flowd export` writes."""
     out = folder / f"{stream}.{format}"
-    (app,) = flowd_history.flowd_commands()
+    app, _ = flowd_history.flowd_commands()
     asked = [stream, "--db", f"{folder}/history.db", "-f", format, "-o", str(out)]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.stderr
