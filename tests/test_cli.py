@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from flowd import __version__, cli
 from flowd.operate import terminal
 from tests.edge.exchange import Exchange
-from tests.edge.process import Flowd, command
+from tests.edge.process import Flowd, command, free_port
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "flowd.toml.example"
@@ -55,14 +55,6 @@ def written(folder: Path, text: str) -> Path:
     file = folder / "flowd.toml"
     file.write_text(text, encoding="utf-8")
     return file
-
-
-def free_port() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 # -- flowd itself --

@@ -17,8 +17,8 @@ from playwright.sync_api import Page, Request
 from tests.browser.kit import Witness, ask, shows, start, until
 from tests.browser.test_heatmap import COLUMNS, MAPS, OBSERVED, SINK, column, told
 from tests.browser.test_traders import account, event, position, standing, who
-from tests.edge.process import COMMAND, Flowd
-from tests.edge.test_nginx import EXAMPLE, PAGE, command, free_port, program, written
+from tests.edge.process import COMMAND, Flowd, free_port
+from tests.edge.test_nginx import EXAMPLE, PAGE, command, program, written
 
 __all__ = ["program"]
 

@@ -15,6 +15,7 @@ import trio
 from attrs import frozen
 
 from tests.edge.peers import WAIT_S
+from tests.edge.process import free_port
 from tests.needed import lacking
 
 
@@ -43,9 +44,7 @@ class JetStreamServer:
         self._program = found
         self._config = folder / "nats.conf"
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         store = f'jetstream {{ store_dir: "{folder / "store"}" }}' if jetstream else ""
         self._config.write_text(f'listen: "127.0.0.1:{self.port}"\n{store}\n{settings}\n')
 

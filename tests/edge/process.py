@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,14 @@ STOP_S = 10.0
 """flowd promises to be gone within so long after SIGTERM, whatever its clients do."""
 COMMAND = (sys.executable, "-m", "flowd.cli")
 SINKS = ("http", "sse", "websocket")
+
+
+def free_port() -> int:
+    """One of loopback where nobody listens at the moment."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
 
 
 class Raw(str):

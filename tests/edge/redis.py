@@ -15,7 +15,7 @@ from typing import Any
 import trio
 
 from tests.edge.peers import WAIT_S
-from tests.edge.process import until
+from tests.edge.process import free_port, until
 from tests.needed import lacking
 
 
@@ -25,13 +25,6 @@ def program() -> str:
     if found is None:
         lacking("there is no redis-server here; `apt-get install redis-server` brings it")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 class RedisServer:

@@ -13,8 +13,8 @@ import pytest
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.peers import fetch, sse, websocket
-from tests.edge.process import Flowd, prices, until
-from tests.edge.test_nginx import answers, following, free_port
+from tests.edge.process import Flowd, free_port, prices, until
+from tests.edge.test_nginx import answers, following
 from tests.needed import lacking
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "Caddyfile").read_text("utf-8")

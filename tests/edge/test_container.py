@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.edge.conftest import Start
-from tests.edge.test_nginx import free_port
+from tests.edge.process import free_port
 
 DOCKERFILE = (Path(__file__).parents[2] / "Dockerfile").read_text("utf-8")
 (CHECK,) = re.findall(r"^HEALTHCHECK .*\\\n +CMD (.*)$", DOCKERFILE, re.MULTILINE)

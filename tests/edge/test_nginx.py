@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import (
@@ -24,7 +23,7 @@ from flowd.door.visit import SEND_TIMEOUT_S
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.peers import WAIT_S, Http, connect, fetch, http, request, sse, websocket
-from tests.edge.process import Flowd, Raw, prices, until
+from tests.edge.process import Flowd, Raw, free_port, prices, until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to.md").read_text("utf-8")
 (EXAMPLE,) = re.findall(r"^```nginx\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -111,13 +110,6 @@ async def running(
             yield port
         finally:
             process.terminate()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 async def answers(port: int) -> bool:

@@ -15,8 +15,7 @@ import yaml
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.peers import fetch
-from tests.edge.process import until
-from tests.edge.test_nginx import free_port
+from tests.edge.process import free_port, until
 from tests.needed import lacking
 from tests.test_examples import EXAMPLES, ROOT, asked, queries, read
 

@@ -21,8 +21,8 @@ from flowd.stream.held import Behind, Retain
 from flowd.values.errors import unwrap
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
-from tests.edge.process import until
-from tests.edge.redis import RedisServer, free_port
+from tests.edge.process import free_port, until
+from tests.edge.redis import RedisServer
 
 # coredis does not close the channels within a connection that could not be made; they go with it.
 pytestmark = pytest.mark.filterwarnings(

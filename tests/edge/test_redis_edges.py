@@ -13,8 +13,8 @@ import trio
 
 from tests.edge.exchange import Exchange
 from tests.edge.followers import Follower
-from tests.edge.process import Flowd, prices
-from tests.edge.redis import RedisServer, free_port
+from tests.edge.process import Flowd, free_port, prices
+from tests.edge.redis import RedisServer
 
 INGEST = """
 [transforms.volume]
