@@ -53,6 +53,19 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture
+def work_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a thread would do is done in the loop: for a test with a simulated clock and a real
+    file, since such a clock runs on while a thread works, and time limits pass before the disk.
+    """
+
+    async def here(work: Callable[..., Any], *about: Any, **_: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return work(*about)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", here)
+
+
 def run(act: Callable[[], Awaitable[Any]], *, limit_s: float = LIMIT_S, **options: Any) -> Any:
     """`trio.run`, but TimeoutError after so much real time.
 

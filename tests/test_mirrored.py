@@ -283,6 +283,7 @@ class Ended(Watchdog):
         self.watching.set()
 
 
+@pytest.mark.usefixtures("work_at_once")
 async def test_a_daemon_whose_streams_are_others_now_ends_in_order_and_starts_again(
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -318,6 +319,7 @@ async def test_a_daemon_whose_streams_are_others_now_ends_in_order_and_starts_ag
     assert "there is a stream more: flowd starts over" in caplog.text
 
 
+@pytest.mark.usefixtures("work_at_once")
 async def test_who_cannot_be_reached_is_waited_for(
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -344,6 +346,7 @@ async def test_who_cannot_be_reached_is_waited_for(
     assert "sources.upstream: cannot be reached" in waits[0].message
 
 
+@pytest.mark.usefixtures("work_at_once")
 async def test_the_waiting_ends_when_the_process_is_to_end(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:

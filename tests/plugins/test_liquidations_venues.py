@@ -343,6 +343,7 @@ def configured(sources: str, inputs: str) -> str:
     )
 
 
+@pytest.mark.usefixtures("work_at_once")
 @pytest.mark.parametrize("lasting", [False, True])
 @pytest.mark.parametrize("sources", ["ab", "a"])
 async def test_between_two_runs_of_the_daemon_an_input_may_go_and_come_back(

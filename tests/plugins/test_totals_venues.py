@@ -447,6 +447,7 @@ def configured(sources: str, inputs: str) -> str:
     return "\n".join(["[sources]", *lines, "[transforms]", sums])
 
 
+@pytest.mark.usefixtures("work_at_once")
 @pytest.mark.parametrize(("lasting", "crash"), [(False, False), (False, True), (True, False)])
 @pytest.mark.parametrize("sources", ["ab", "a"])
 async def test_between_two_runs_of_the_daemon_an_input_may_go_and_come_back(
