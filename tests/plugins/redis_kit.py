@@ -100,27 +100,27 @@ class Shelf:
 
     async def page(self, stream: str, epoch: str, after: bytes) -> Entries:
         await self._answer("page")
-        kept = self.kept[stream]
-        if kept.meta.epoch != epoch:
+        kept = self.kept.get(stream)
+        if kept is None or kept.meta.epoch != epoch:
             return []
         newer = [entry for entry in kept.entries if decode_id(entry[0]) > decode_id(after)]
         return newer[: self.pages]
 
     async def table(self, stream: str, epoch: str) -> Mapping[bytes, bytes]:
         await self._answer("table")
-        keys = list(self.kept[stream].table)
+        keys = list(self.kept[stream].table) if stream in self.kept else []
         found: dict[bytes, bytes] = {}
         for number, key in enumerate(keys):
             if number == len(keys) // 2 and self.during:
                 self.during.pop(0)()
-            if (json := self.kept[stream].table.get(key)) is not None:
+            if stream in self.kept and (json := self.kept[stream].table.get(key)) is not None:
                 found[key] = json
         return found
 
     async def news(
         self, places: Mapping[tuple[str, str], bytes], block_ms: int
     ) -> dict[str, Entries]:
-        found = {at[0]: await self.page(*at, id) for at, id in places.items() if at[0] in self.kept}
+        found = {at[0]: await self.page(*at, id) for at, id in places.items()}
         found = {name: entries for name, entries in found.items() if entries}
         if not found:
             await trio.sleep(block_ms / 1000)
