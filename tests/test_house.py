@@ -35,8 +35,8 @@ RANKS = """
 
 INSIDE = """
 values    amounts buckets clock codec errors limits settings tally / filters record validators
-stream    cursor cut held journal seek seen / log segments / reading / inputs snapshot
-          / index memory mirror several stores volatile
+stream    claim cursor cut held journal seek seen / log segments / reading / inputs snapshot
+          / index memory mirror rows several volatile / stores
 upstream  asked budget slices / connection http outages reach / renewal / feed misses
           / remembered watch
 channel   audience guard packing prepared / client / row / channel / channels

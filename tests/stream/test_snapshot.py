@@ -20,10 +20,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from flowd.stream import stores
 from flowd.stream.held import Retain
 from flowd.stream.log import Stream
+from flowd.stream.rows import SCHEMA
 from flowd.stream.seen import SEEN_MAX
 from flowd.stream.segments import DiskSegments, size_bytes
 from flowd.stream.snapshot import Loaded, Rows, Save, Snapshots, Store
-from flowd.stream.stores import SCHEMA, SqliteStore
+from flowd.stream.stores import SqliteStore
 from flowd.stream.volatile import MemoryStore
 from flowd.values.errors import UserError
 from flowd.values.record import Gap, Position
