@@ -42,6 +42,8 @@ interpreter, which each `write` of it does: by default, ten times as long.
 STALLED_PEER_MS = 15_000
 WAIT_S = 2.0
 """Between two attempts to learn which streams another daemon has."""
+UNATTENDED_S = 10.0
+"""Who connects while a daemon starts over waits for so long, or for one more attempt, at most."""
 
 
 async def serve(
@@ -55,25 +57,30 @@ async def serve(
     Whether its state was saved then. A daemon that starts over has a successor here.
     """
     raise_file_limit(config.settings.max_clients + FILES_SPARE)
-    stop = Stop(watchdog)
-    while True:
-        store = SqliteStore(state, durability=config.settings.durability)
-        if await trio.Path(state).exists():
-            # Before any socket: one who is refused must not have taken another's away.
-            store.claim()
-        carried = await discover(config, registry, stop)
-        if carried is None:
-            await store.close()
-            return True  # There was nothing to save since.
-        listeners = await listen(config)
-        for remark in remarks(config, hosts(listeners)):
-            logger.warning(remark)
-        settle()
-        daemon = Daemon(config, registry, store=store, carried=carried)
-        stop.leads_to(daemon.stop, daemon.loop)
-        await _live(daemon, listeners, ready)
-        if daemon.again is None or stop.asked:
-            return daemon.saved
+    sockets = Sockets(config)
+    stop = Stop(watchdog, sockets.close)
+    try:
+        while True:
+            store = SqliteStore(state, durability=config.settings.durability)
+            if await trio.Path(state).exists():
+                # Before any socket: one who is refused must not have taken another's away.
+                store.claim()
+            carried = await discover(config, registry, stop, sockets)
+            if carried is None:
+                await store.close()
+                return True  # There was nothing to save since.
+            listeners = await sockets.listeners()
+            for remark in remarks(config, hosts(listeners)):
+                logger.warning(remark)
+            settle()
+            daemon = Daemon(config, registry, store=store, carried=carried)
+            stop.leads_to(daemon.stop, daemon.loop)
+            await _live(daemon, listeners, ready)
+            if daemon.again is None or stop.asked:
+                return daemon.saved
+            sockets.unattended()
+    finally:
+        sockets.close()
 
 
 async def _live(
@@ -103,12 +110,13 @@ async def _live(
 
 class Stop:
     """What the watchdog calls when the process is to end: whatever runs at the moment ends then,
-    and nothing is begun any more.
+    and nothing is begun any more. Before that, `first` is called.
     """
 
-    def __init__(self, watchdog: Watchdog) -> None:
+    def __init__(self, watchdog: Watchdog, first: Callable[[], None]) -> None:
         self.asked = False
         self._watchdog = watchdog
+        self._first = first
         self._stop: Callable[[], None] = lambda: None
 
     def leads_to(self, stop: Callable[[], None], meter: LoopMeter) -> None:
@@ -120,10 +128,13 @@ class Stop:
 
     def _ask(self) -> None:
         self.asked = True
+        self._first()
         self._stop()
 
 
-async def discover(config: Config, registry: Registry, stop: Stop) -> AllCarried | None:
+async def discover(
+    config: Config, registry: Registry, stop: Stop, sockets: "Sockets"
+) -> AllCarried | None:
     """Which streams of other daemons there are, asked until there is an answer; None when the
     process is to end before. UserError when they cannot be here.
     """
@@ -136,6 +147,7 @@ async def discover(config: Config, registry: Registry, stop: Stop) -> AllCarried
             try:
                 return await ask(config, registry)
             except UpstreamError as error:
+                sockets.review()
                 if str(error) != told:
                     logger.warning("waiting for the streams of another daemon: %s", error)
                 told = str(error)
@@ -160,6 +172,41 @@ def settle() -> None:
     sys.setswitchinterval(SWITCH_S)
 
 
+class Sockets:
+    """The sockets that all daemons of this process listen on, one daemon after the other. Where one
+    starts over, who connects meanwhile waits until the next one serves, instead of being refused.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._own: list[trio.SocketListener] = []
+        self._since = 0.0
+
+    async def listeners(self) -> list[trio.SocketListener]:
+        """For one daemon, which closes them: others of the same sockets, which stay open."""
+        if not self._own:
+            self._own = await listen(self._config)
+        copies = [socket.socket(fileno=os.dup(one.socket.fileno())) for one in self._own]
+        return [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in copies]
+
+    def unattended(self) -> None:
+        """From now on nobody takes connections, until the next daemon does."""
+        self._since = trio.current_time()
+
+    def review(self) -> None:
+        """There is no daemon yet. Who has waited for long is better off where he is refused, since
+        he may ask another one; how many wait is bounded by the backlog.
+        """
+        if trio.current_time() - self._since > UNATTENDED_S:
+            self.close()
+
+    def close(self) -> None:
+        """Refuse who connects, once the daemon that there is has closed its own."""
+        for one in self._own:
+            one.socket.close()
+        self._own.clear()
+
+
 async def listen(config: Config) -> list[trio.SocketListener]:
     """The sockets that the configuration names, or those that systemd passed. UserError when one
     cannot be had.
@@ -167,7 +214,7 @@ async def listen(config: Config) -> list[trio.SocketListener]:
     settings = config.settings
     passed = notify.passed_sockets()
     if passed:
-        # Copies: a daemon that starts over has closed its own.
+        # Copies: they can be closed and had again.
         sockets = [
             trio.socket.from_stdlib_socket(socket.socket(fileno=os.dup(fd))) for fd in passed
         ]

@@ -46,12 +46,15 @@ class Ferry:
     """Set when its source runs for the first time, the second, and so on."""
     over: str | None = None
     """Why the daemon is to start over."""
+    missed: trio.Event = field(factory=trio.Event)
+    """Set when it was asked and could not be reached."""
     _moved: trio.Event = field(factory=trio.Event)
 
     async def there(self, config: Nothing) -> Mapping[str, Mirrored]:
         await trio.lowlevel.checkpoint()
         self.asked += 1
         if not self.reachable:
+            self.missed.set()
             raise UpstreamError("cannot be reached")
         return {
             name: Mirrored(

@@ -21,6 +21,7 @@ from flowd import process, testing
 from flowd.operate.watchdog import Watchdog
 from flowd.setup import config
 from flowd.values import codec
+from tests.edge.process import free_port
 from tests.ferry import Ferry, Order
 
 SERVES = """
@@ -317,6 +318,100 @@ async def test_a_daemon_whose_streams_are_others_now_ends_in_order_and_starts_ag
     assert saved == [True]
     assert started[1] - started[0] >= 10, "however often it is asked for"
     assert "there is a stream more: flowd starts over" in caplog.text
+
+
+@asynccontextmanager
+async def between_two_daemons(ferry: Ferry, state: Path, listen: str) -> AsyncIterator[Any]:
+    """In a process whose daemon has ended to start over, and whose next one waits for the streams
+    of the other; what it calls when one serves. It ends with the block.
+    """
+    watchdog, served = Ended(), trio.Event()
+    registry = ferry.registry(*SINKS)
+    ferry.streams = {"orders": testing.stream("orders", record=Order)}
+    settings = config.parse(f'[flowd]\nlisten = "{listen}"\n' + HERE, registry)
+
+    def ready(addresses: list[str]) -> None:
+        if ferry.asked > 1:
+            served.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.serve, settings, registry, state, watchdog, ready)
+        await ferry.runs[0].wait()
+        ferry.reachable = False
+        ferry.start_over("there is a stream more")
+        await ferry.missed.wait()
+        yield served
+        watchdog.stop()
+
+
+async def ask(stream: trio.SocketStream) -> bytes:
+    await stream.send_all(b"GET /streams/orders HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return bytes(await stream.receive_some())
+
+
+@pytest.mark.usefixtures("work_at_once")
+async def test_who_connects_while_it_starts_over_is_served_by_the_next_one(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    ferry, port = Ferry(), free_port()
+    async with between_two_daemons(ferry, tmp_path / "flowd.db", f"127.0.0.1:{port}") as served:
+        client = await trio.open_tcp_stream("127.0.0.1", port)
+        assert not served.is_set()
+        ferry.reachable = True
+        async with client:
+            answer = await ask(client)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.usefixtures("work_at_once")
+async def test_where_that_takes_long_he_is_refused_and_others_are_until_it_serves(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    ferry, port = Ferry(), free_port()
+    async with between_two_daemons(ferry, tmp_path / "flowd.db", f"127.0.0.1:{port}") as served:
+        async with await trio.open_tcp_stream("127.0.0.1", port) as client:
+            with pytest.raises(trio.BrokenResourceError), trio.fail_after(process.UNATTENDED_S + 5):
+                await ask(client)
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await trio.open_tcp_stream("127.0.0.1", port)
+        ferry.reachable = True
+        await served.wait()
+        async with await trio.open_tcp_stream("127.0.0.1", port) as client:
+            answer = await ask(client)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.usefixtures("work_at_once")
+async def test_a_process_that_is_to_end_refuses_who_connects(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    ferry, watchdog, port = Ferry(), Ended(), free_port()
+    registry = ferry.registry(*SINKS)
+    settings = config.parse(f'[flowd]\nlisten = "127.0.0.1:{port}"\n' + HERE, registry)
+    refused = False
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            process.serve, settings, registry, tmp_path / "flowd.db", watchdog, lambda _: None
+        )
+        await ferry.runs[0].wait()
+        async with await trio.open_tcp_stream("127.0.0.1", port) as client:
+            # As long as he has not sent his request, the end waits for him.
+            await client.send_all(b"GET /streams/outages HTTP/1.1\r\n")
+            await trio.sleep(0.1)
+            watchdog.stop()
+            await trio.sleep(0.1)
+            try:
+                await trio.open_tcp_stream("127.0.0.1", port)
+            except OSError:
+                refused = True
+            await client.send_all(b"Host: localhost\r\n\r\n")
+            answer = bytes(await client.receive_some())
+
+    assert refused
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.usefixtures("work_at_once")
