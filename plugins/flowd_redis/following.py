@@ -99,12 +99,15 @@ class Follower:
     async def _watch(self) -> None:
         while True:
             names = self._chosen(await self._reader.names())
-            self.look(await self._reader.metas({*names, *self.copies}))
+            # Both go on while the answer is under way.
+            had = {name: copy.mirror.head.seq for name, copy in self.copies.items()}
+            self.look(await self._reader.metas({*names, *self.copies}), had)
             await trio.sleep(LOOK_S)
 
-    def look(self, found: Mapping[str, Meta | None]) -> None:
-        """Compare what is here with what Redis says of these streams, all of ours among them. Anew
-        when it says so twice: a daemon that begins tells of its streams one by one.
+    def look(self, found: Mapping[str, Meta | None], had: Mapping[str, int]) -> None:
+        """Compare what Redis says of these streams, all of ours among them, with what we `had` when
+        it was asked. Anew when it says so twice: a daemon that begins tells of its streams one by
+        one.
         """
         metas = {name: found[name] for name in self.copies}
         new = sorted(n for n, meta in found.items() if meta is not None and n not in metas)
@@ -112,15 +115,14 @@ class Follower:
         if why is not None and why == self._anew:
             raise Anew(why)
         self._anew = why
-        away = [name for name, meta in metas.items() if self._lacks(name, meta)]
+        away = [name for name, meta in metas.items() if self._lacks(name, meta, had[name])]
         back = [name for name in self._stale if name not in away]
         self._stale = set(away)
         self._refill |= {name for name in back if self.copies[name].mirror.table}
         self._tell(metas, away)
 
-    def _lacks(self, name: str, meta: Meta | None) -> bool:
-        head = self.copies[name].mirror.head
-        return meta is None or (meta.epoch == head.epoch and meta.seq < head.seq)
+    def _lacks(self, name: str, meta: Meta | None, had: int) -> bool:
+        return meta is None or (meta.epoch == self.copies[name].epoch and meta.seq < had)
 
     def _other(self, metas: Mapping[str, Meta | None], new: list[str]) -> str | None:
         for name, meta in metas.items():

@@ -1,6 +1,6 @@
 """All streams of an edge together: followed, compared with what Redis says, and told about."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ import trio
 from attrs import frozen
 from flowd_redis.copying import Anew
 from flowd_redis.following import BEHIND_S, Follower
+from flowd_redis.layout import Meta
 
 from flowd import testing
 from flowd.plugin import Feed, Gap, UpstreamError
@@ -71,6 +72,18 @@ class Edge:
     @property
     def problem(self) -> str | None:
         return self.feed.tally.problem
+
+
+SLOW_S = 3.0
+
+
+class SlowAnswers(Shelf):
+    """What it says of all streams was so when it was asked."""
+
+    async def metas(self, streams: Iterable[str]) -> dict[str, Meta | None]:
+        found = await super().metas(streams)
+        await trio.sleep(SLOW_S)
+        return found
 
 
 def told(stream: Stream[Any]) -> list[bytes]:
@@ -161,19 +174,36 @@ async def test_an_edge_that_stays_behind_is_unwell(autojump_clock: Clock) -> Non
     follower = edge.follower()
     await trio.sleep(1)
     shelf.carry(trades)
-    metas = await shelf.metas(["trades"])
+    metas, had = await shelf.metas(["trades"]), {"trades": 0}
 
-    follower.look(metas)
+    follower.look(metas, had)
     soon = edge.problem
     await trio.sleep(BEHIND_S)
-    follower.look(metas)
+    follower.look(metas, had)
 
     assert soon is None
     assert str(edge.problem).startswith("5 records behind the ingest")
     assert edge.figures["behind"] == 5
 
     await follower.copies["trades"].fill(shelf)
-    follower.look(metas)
+    follower.look(metas, {"trades": 5})
+    assert edge.problem is None
+
+
+async def test_what_comes_while_redis_is_asked_is_not_what_it_lost(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf, trades = SlowAnswers(), ingest("trades", 5)
+    shelf.begin("trades")
+    shelf.carry(trades)
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(SLOW_S / 2)
+    more(trades, 4)
+    shelf.carry(trades, after=5)
+    await trio.sleep(SLOW_S)
+
+    assert told(edge.streams["trades"]) == told(trades)
     assert edge.problem is None
 
 
