@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve
 
 from flowd.stream.cut import Cut
-from flowd.stream.journal import Frame
+from flowd.stream.frames import Frame
 from flowd.stream.seen import SEEN_MAX
 from flowd.stream.snapshot import cuts_of
 from flowd.values.errors import UserError

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from attrs import asdict
 
-from flowd.stream.journal import Head, Segment, read
+from flowd.stream.frames import Head, Segment, read
 
 BLOCK = 4096
 """A file begins with a block that says whose it is; frames follow."""

@@ -16,7 +16,8 @@ import trio
 from attrs import define, field, frozen
 
 from flowd.stream.cut import Cut, Saved
-from flowd.stream.journal import Frame, Journal
+from flowd.stream.frames import Frame
+from flowd.stream.journal import Journal
 from flowd.stream.log import Stream
 from flowd.values import codec
 from flowd.values.clock import Clock

@@ -12,7 +12,8 @@ import trio
 
 from flowd.stream import rows
 from flowd.stream.claim import StateFile
-from flowd.stream.journal import Broken, Frame, Head, Journal, Saved, newest, unbroken
+from flowd.stream.frames import Broken, Frame, Head, Saved, newest, unbroken
+from flowd.stream.journal import Journal
 from flowd.stream.segments import DiskSegments, size_bytes
 from flowd.stream.snapshot import Loaded, Rows, Save
 from flowd.values.clock import token

@@ -6,17 +6,8 @@ import trio
 from attrs import define, evolve, field
 
 from flowd.stream.cut import Cut
-from flowd.stream.journal import (
-    Broken,
-    Frame,
-    Head,
-    Journal,
-    Saved,
-    Segment,
-    newest,
-    read,
-    unbroken,
-)
+from flowd.stream.frames import Broken, Frame, Head, Saved, Segment, newest, read, unbroken
+from flowd.stream.journal import Journal
 from flowd.stream.seen import SEEN_MAX
 from flowd.stream.snapshot import Loaded, Rows, Save, cuts_of, is_place_in
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 
-from flowd.stream.journal import FRAME, Broken, Frame, Head, Journal, Saved, Segment, read, unbroken
+from flowd.stream.frames import FRAME, Broken, Frame, Head, Saved, Segment, read, unbroken
+from flowd.stream.journal import Journal
 from flowd.stream.segments import BLOCK, NEWEST, NEWEST_AT, DiskSegments
 from flowd.stream.volatile import MemorySegments
 
