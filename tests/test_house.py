@@ -35,7 +35,7 @@ RANKS = """
 
 INSIDE = """
 values    amounts buckets clock codec errors limits settings tally / filters record validators
-stream    claim cursor cut frames held seek seen / journal log segments / reading / inputs snapshot
+stream    claim cursor cut frames held seek seen / heard journal log segments / reading / inputs snapshot
           / index memory mirror rows several volatile / stores
 upstream  asked budget slices / connection http outages reach / renewal / feed misses
           / remembered watch

@@ -1,12 +1,20 @@
 """A stream as a snapshot takes it, and as it is given back."""
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
 from flowd.values.record import Record
 
 T = TypeVar("T")
+
+
+class Changes(Protocol):
+    """Where a stream notes what changes, as `flowd.stream.journal` words it."""
+
+    def append(self, change: Sequence[Any], /) -> None:
+        """One change, in the step in which it happened."""
 
 
 @frozen

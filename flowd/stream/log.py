@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from flowd.stream.cursor import Cursor, Mark
-from flowd.stream.cut import Cut, Saved
+from flowd.stream.cut import Changes, Cut, Saved
 from flowd.stream.held import Behind, Held, Retain
 from flowd.stream.seek import seek
 from flowd.stream.seen import Seen
@@ -81,7 +81,7 @@ class Stream(Generic[T]):
         self._latest: dict[str, Record[T]] = {}
         self.seen = Seen()
         self._forgotten: dict[str, None] = {}
-        self._changes: list[Sequence[object]] = []
+        self._changes: Changes = []
         self._number = -1
         self._readers = trio.lowlevel.ParkingLot()
 
@@ -174,7 +174,7 @@ class Stream(Generic[T]):
             self._note((self._number, key))
             self._compact()
 
-    def journal(self, changes: list[Sequence[object]], number: int) -> None:
+    def journal(self, changes: Changes, number: int) -> None:
         """From here on, note what changes there, as `flowd.stream.journal` words it, under this
         number.
         """
