@@ -43,6 +43,7 @@ from flowd.upstream.misses import Misses
 from flowd.upstream.outages import ALIVE, Alive, Outage, Outages
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.watch import Watch
+from flowd.values.peers import Peers
 from flowd.values.record import Gap
 
 logger = logging.getLogger("flowd")
@@ -74,6 +75,8 @@ class Daemon:
         self.memory = Memory(self._store, machine.clock, machine.random, lambda: self.watch.note())
         self.streams, self.snapshots = self.memory.streams, self.memory.snapshots
         self.services = Services(machine.clock, machine.transport)
+        self.addresses: list[str] = []  # Where it serves, as others may be told.
+        self.peers = Peers(lambda: self.observer.own(machine.host, self.addresses))
         self.feeds: dict[str, Feed[Any]] = {}
         self.running: dict[str, Running] = {}
         self.supervisor = Supervisor(machine.random, self._changed)
@@ -179,6 +182,7 @@ class Daemon:
             streams=self.streams.values(),
             kinds=self.plan.kinds,
             plugins=self.registry.found,
+            peers=self.peers,
             sections={
                 "clients": [clients.figures, self.channels.figures, self.door.figures],
                 "snapshot": [self.snapshots.figures],
@@ -256,6 +260,7 @@ class Daemon:
                 services=self.services,
                 protected=self.plan.tokens.__contains__,
                 kinds=self.plan.kinds,
+                peers=self.peers,
             )
             tally = desk.tally
             if definition.run is not None:
@@ -280,6 +285,8 @@ class Daemon:
                 mirrored=of_others,
                 tables=[n for n in of_others if self.plan.carried[n].there.table],
                 on_start_over=partial(self._start_over, name),
+                on_away=partial(self.outages.open, name),
+                peers=self.peers,
             )
             self.feeds[name] = feed
             tally = feed.tally
@@ -382,7 +389,6 @@ class Daemon:
         self.again = why
         self.stop()
         await trio.sleep_forever()
-        raise AssertionError
 
     def _missed(self, component: str, stream: str, gap: Gap, since_ms: int | None) -> None:
         skipped = self.streams[stream].skipped

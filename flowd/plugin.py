@@ -43,6 +43,7 @@ from flowd.values.errors import (
     unwrap,
 )
 from flowd.values.filters import Filter
+from flowd.values.peers import Peer, Peers
 from flowd.values.record import Batch, Gap, Position, Record
 from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds, secret
 
@@ -74,6 +75,8 @@ __all__ = [
     "Once",
     "Outage",
     "Pace",
+    "Peer",
+    "Peers",
     "Position",
     "RateLimited",
     "Record",

@@ -74,6 +74,7 @@ async def serve(
                 logger.warning(remark)
             settle()
             daemon = Daemon(config, registry, store=store, carried=carried)
+            daemon.addresses += where_to_look(listeners, daemon.machine.host)
             stop.leads_to(daemon.stop, daemon.loop)
             await _live(daemon, listeners, ready)
             if daemon.again is None or stop.asked:
@@ -264,13 +265,17 @@ def hosts(listeners: list[trio.SocketListener]) -> list[tuple[str, int]]:
     return [name[:2] for name in names if isinstance(name, tuple)]
 
 
-def where_to_look(listeners: list[trio.SocketListener]) -> list[str]:
-    """The addresses of the pages, for a person to open."""
+def where_to_look(listeners: list[trio.SocketListener], any_host: str | None = None) -> list[str]:
+    """The addresses of the pages, for a person to open: at `any_host`, or on this machine, where
+    all of its addresses are listened on.
+    """
     found: list[str] = []
     for listener in listeners:
         name: Any = listener.socket.getsockname()
         if isinstance(name, tuple):
-            host = "127.0.0.1" if name[0] == "0.0.0.0" else "[::1]" if name[0] == "::" else name[0]
+            host = str(name[0])
+            if host in ("0.0.0.0", "::"):
+                host = any_host or ("127.0.0.1" if host == "0.0.0.0" else "[::1]")
             found.append(
                 f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{name[1]}/"
             )

@@ -34,9 +34,9 @@ RANKS = """
 """Of the folders, and of the modules that lie beside them."""
 
 INSIDE = """
-values    amounts buckets clock codec errors limits settings tally / filters record validators
-stream    claim cursor cut frames held seek seen / heard journal log segments / reading / inputs snapshot
-          / index memory mirror rows several volatile / stores
+values    amounts buckets clock codec errors limits settings tally / filters peers record validators
+stream    claim cursor cut frames held seek seen / heard journal log segments / reading
+          / inputs snapshot / index memory mirror rows several volatile / stores
 upstream  asked budget slices / connection http outages reach / renewal / feed misses
           / remembered watch
 channel   audience guard packing prepared / client / row / channel / channels

@@ -16,6 +16,7 @@ from quart import request
 from flowd.stream.inputs import Streams
 from flowd.upstream.http import Services
 from flowd.values.clock import Clock
+from flowd.values.peers import Peers
 from flowd.values.tally import Tally
 
 P = ParamSpec("P")
@@ -42,6 +43,7 @@ class Desk:
         services: Services | None = None,
         protected: Callable[[str], bool] = lambda stream: False,
         kinds: Mapping[str, str] | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self.name = name
         """The sink's name in the configuration."""
@@ -61,6 +63,8 @@ class Desk:
         """Whether clients need a token to read this stream."""
         self.kinds = kinds or {}
         """By stream: the kind of the component that writes it, here or where it comes from."""
+        self.peers = peers or Peers()
+        """This daemon among others, for sinks that connect them."""
 
     def for_admins(self, view: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         """Decorates a view that only admins may call, below the blueprint's own decorator: all

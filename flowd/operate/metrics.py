@@ -1,6 +1,7 @@
 """The status as Prometheus text. docs/reference/metrics.md lists all of it."""
 
 import platform
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ class _Metrics(Collector):
         yield from _process(status)
         yield _gauge("flowd_up", "1 while everything does what it is for", [((), status.healthy)])
         yield _gauge("flowd_uptime_seconds", "Since the start", [((), status.uptime_s)])
+        yield from _among_others(status)
         parts = status.components
         yield _gauge(
             "flowd_component_healthy",
@@ -125,6 +127,22 @@ class _Metrics(Collector):
         yield _gauge("flowd_memory_bytes", "Resident memory", [((), status.memory["rss_bytes"])])
         yield _counter("flowd_snapshot_saves", "Saves", [((), status.snapshot["saves"])])
         yield _counter("flowd_snapshot_failures", "Failed", [((), status.snapshot["failures"])])
+
+
+def _among_others(status: Status) -> Iterator[Any]:
+    yield _gauge("flowd_role", "1, with what it is among others", [((status.role,), 1)], ("role",))
+    yield _gauge(
+        "flowd_peers",
+        "Other daemons that are known, by what they are",
+        [((role,), n) for role, n in Counter(peer["role"] for peer in status.peers).items()],
+        ("role",),
+    )
+    if status.lag_ms is not None:
+        yield _gauge(
+            "flowd_lag_seconds",
+            "How much later than the ingest's its readers get what comes, or others what it sends",
+            [((), status.lag_ms / 1000)],
+        )
 
 
 def _process(status: Status) -> Iterator[Any]:

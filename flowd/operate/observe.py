@@ -30,6 +30,7 @@ from flowd.upstream.misses import Misses
 from flowd.upstream.outages import Outages
 from flowd.upstream.reach import Reach
 from flowd.values.clock import Clock
+from flowd.values.peers import Peer, Peers
 from flowd.values.tally import Tally
 
 RATE_EVERY_S = 5.0
@@ -153,6 +154,7 @@ class Observer:
     kinds: Mapping[str, str]
     plugins: Collection[Found]
     sections: Mapping[str, Sequence[Figures]]
+    peers: Peers = field(factory=Peers)
 
     async def run(self) -> None:
         """Note the counters now and then, for the rates."""
@@ -165,15 +167,10 @@ class Observer:
         """Everything at this instant."""
         now_ms = self.clock()
         components = [ComponentStatus(**component.figures()) for component in self.components]
-        told: dict[str, Any] = {
-            section: {name: figure for figures in parts for name, figure in figures().items()}
-            for section, parts in self.sections.items()
-        }
-        well = trouble_with(told["snapshot"]) is None
-        healthy = well and all(part.healthy for part in components)
+        told: dict[str, Any] = {name: self._section(name) for name in self.sections}
         return Status(
             version=__version__,
-            healthy=healthy,
+            healthy=_well(components, told["snapshot"]),
             started_ms=self.started_ms,
             uptime_s=round(self.up_s(), 1),
             time_ms=now_ms,
@@ -188,8 +185,32 @@ class Observer:
                 }
                 for found in self.plugins
             ],
+            **self.peers.figures(),
             **told,
         )
+
+    def own(self, host: str, addresses: Sequence[str]) -> Peer:
+        """What other daemons may be told of this one, which serves there."""
+        pid = os.getpid()
+        components = [ComponentStatus(**component.figures()) for component in self.components]
+        return Peer(
+            id=f"{host}:{pid}:{self.started_ms}",
+            host=host,
+            pid=pid,
+            version=__version__,
+            addresses=tuple(addresses),
+            started_ms=self.started_ms,
+            healthy=_well(components, self._section("snapshot")),
+            clients=self._section("clients")["live"],
+        )
+
+    def _section(self, name: str) -> dict[str, Any]:
+        parts = self.sections[name]
+        return {name: figure for figures in parts for name, figure in figures().items()}
+
+
+def _well(components: Sequence[ComponentStatus], snapshot: Mapping[str, Any]) -> bool:
+    return trouble_with(snapshot) is None and all(part.healthy for part in components)
 
 
 def _lag_ms(stream: Stream[Any]) -> int | None:

@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 from flowd.setup.supervisor import TASK as COMPONENT
 from flowd.stream.log import Stream
 from flowd.values.clock import Stopwatch, processor_time, stopwatch
+from flowd.values.peers import ALONE
 
 RECENT_S = 10.0
 SHORT_S = 0.001
@@ -240,7 +241,11 @@ class StreamStatus:
 
 @frozen
 class Status:
-    """The daemon at one instant, all parts of it."""
+    """The daemon at one instant, all parts of it.
+
+    `role`, `behind`, `lag_ms` and `peers` are what plugins tell: what it is among other daemons, by
+    how many records and how long it is behind as such, and who else there is, each as a `Peer`.
+    """
 
     version: str
     healthy: bool
@@ -256,6 +261,10 @@ class Status:
     memory: dict[str, Any]
     limits: dict[str, Any]
     plugins: list[dict[str, Any]]
+    role: str = ALONE
+    behind: int | None = None
+    lag_ms: int | None = None
+    peers: list[dict[str, Any]] = field(factory=list)
 
     def component(self, name: str) -> ComponentStatus | None:
         """One component by name."""

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flowd.operate.status import trouble_with
+from flowd.values.peers import ALONE
 
 __all__ = [
     "age",
@@ -17,6 +18,7 @@ __all__ = [
     "escape",
     "naming",
     "out",
+    "peers",
     "retained",
     "say",
     "state_of",
@@ -58,9 +60,36 @@ def retained(count: int, age_s: float | None) -> str:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """The first line: which flowd, how it is, for how long."""
-    word = "[green]healthy[/]" if found["healthy"] else "[red]degraded[/]"
-    return f"flowd {found['version']}: {word}, up {age(found['uptime_s'] * 1000)}"
+    """The first line: which flowd, how it is, for how long, and what it is among others."""
+    words = [_health(found), f"up {age(found['uptime_s'] * 1000)}"]
+    if (role := found.get("role", ALONE)) != ALONE:
+        words.append(escape(role))
+        if found["lag_ms"] is not None:
+            words.append(f"{age(found['lag_ms'])} behind")
+    return f"flowd {found['version']}: {', '.join(words)}"
+
+
+def _health(found: Mapping[str, Any]) -> str:
+    return "[green]healthy[/]" if found["healthy"] else "[red]degraded[/]"
+
+
+def peers(found: dict[str, Any]) -> list[Table]:
+    """A row for each other daemon that is known; nothing where there is none."""
+    if not found.get("peers"):  # As of a daemon that is older than this command.
+        return []
+    rows = table("peer", "at", "health", "lag", "clients", "version", "heard")
+    for peer in found["peers"]:
+        at = peer["addresses"][0] if peer["addresses"] else f"{peer['host']}:{peer['pid']}"
+        rows.add_row(
+            escape(peer["role"]),
+            escape(at.removeprefix("http://").rstrip("/")),
+            _health(peer),
+            age(peer["lag_ms"]),
+            str(peer["clients"]),
+            escape(peer["version"]),
+            f"{age(peer['age_ms'])} ago",
+        )
+    return [rows]
 
 
 def state_of(part: dict[str, Any]) -> tuple[str, str]:
@@ -112,6 +141,7 @@ def status(found: dict[str, Any]) -> Group:
     return Group(
         verdict(found),
         components(found, "state", "rate/s", "lag", "last", "published", "dropped"),
+        *peers(found),
         *(f"[{colour}]{name}[/]: {escape(why)}" for name, colour, why in troubles(found)),
         f"{clients['live']} live clients ({clients['behind']} behind), "
         f"{clients['delivered']} records delivered, "

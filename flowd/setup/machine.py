@@ -1,5 +1,6 @@
 """The machine that a daemon runs on, as far as it asks: its clocks, its chance and its network."""
 
+import socket
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
@@ -23,3 +24,5 @@ class Machine:
     uptime: Stopwatch = uptime
     transport: "httpx2.AsyncBaseTransport | None" = None
     """What HTTP requests go over; None for the network."""
+    host: str = field(factory=socket.gethostname)
+    """What it is called."""

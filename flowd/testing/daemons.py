@@ -143,7 +143,7 @@ async def daemon(
     """
     kinds = installed() if registry is None else registry
     machine = Machine(
-        clock, Random(seed), dial or upstream().dial, stopwatch, uptime, rest or Rest({})
+        clock, Random(seed), dial or upstream().dial, stopwatch, uptime, rest or Rest({}), "test"
     )
     found = parse(config, kinds)
     carried = await ask(found, kinds)

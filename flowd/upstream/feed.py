@@ -23,6 +23,7 @@ from flowd.upstream.reach import Reach
 from flowd.upstream.renewal import Renewal, Run, here
 from flowd.values.clock import Clock
 from flowd.values.errors import UserError, did_you_mean
+from flowd.values.peers import Peers
 from flowd.values.record import Record
 from flowd.values.tally import Tally
 
@@ -63,12 +64,16 @@ class Feed(Generic[T]):
         mirrored: Mapping[str, Stream[Any]] = MappingProxyType({}),
         tables: Collection[str] = (),
         on_start_over: Callable[[str], Awaitable[NoReturn]] = _never,
+        on_away: Callable[[str, int], None] = lambda reason, from_ms: None,
+        peers: Peers | None = None,
     ) -> None:
         self.name = name
         self.clock = clock
         self.log = logging.getLogger(f"flowd.{name}")
         self.tally = Tally()
         self.reach = Reach()
+        self.peers = peers or Peers()
+        """This daemon among others, for sources that connect them."""
         self._services = services or Services(clock)
         self.http = self._services.http(self.tally)
         """The client for REST services: `await feed.http.get(url)`, `post(url, json=...)`."""
@@ -80,6 +85,7 @@ class Feed(Generic[T]):
         self._on_lost = on_lost
         self._on_recovered = on_recovered
         self._on_start_over = on_start_over
+        self._on_away = on_away
         self._renewal = Renewal(name, self.log, clock, self.reach, self.lost)
         self.mirrors: Mapping[str, Mirror[Any]] = {
             one.name: Mirror(
@@ -235,6 +241,14 @@ class Feed(Generic[T]):
         if not self.tally.delivering:
             self.tally.delivering = True
             self._on_delivering(self.reach.begins_ms(self.clock()))
+
+    def away(self, why: str, from_ms: int) -> None:
+        """Say in a sentence that since then nothing comes, though all is connected and the
+        component goes on: an outage until `delivering`, and a `problem` until that is told anew.
+        """
+        self.tally.delivering = self._slept = False
+        self._on_away(why, from_ms)
+        self.problem(why)
 
     def fruitful(self) -> bool:
         """Whether data arrived since this was asked last."""

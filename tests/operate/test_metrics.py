@@ -83,6 +83,9 @@ def status(**more: Any) -> Status:
         "memory": {"rss_bytes": 123456},
         "limits": {},
         "plugins": [],
+        "role": "edge",
+        "lag_ms": 51,
+        "peers": [{"role": "ingest"}, {"role": "edge"}, {"role": "edge"}],
         **more,
     }
     return Status(**values)
@@ -108,6 +111,16 @@ def test_the_daemon_is_up_while_all_is_well() -> None:
     assert value("flowd_up") == 1
     assert samples(prometheus(status(healthy=False)))["flowd_up", ()] == 0
     assert value("flowd_uptime_seconds") == 12.5
+
+
+def test_what_it_is_among_others_can_be_watched() -> None:
+    assert value("flowd_role", role="edge") == 1
+    assert value("flowd_peers", role="ingest") == 1
+    assert value("flowd_peers", role="edge") == 2
+    assert value("flowd_lag_seconds") == 0.051
+    alone = samples(prometheus(status(role="alone", lag_ms=None, peers=[])))
+    assert alone["flowd_role", (("role", "alone"),)] == 1
+    assert ("flowd_lag_seconds", ()) not in alone
 
 
 def test_components_are_counted_by_name() -> None:

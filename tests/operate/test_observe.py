@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from flowd import testing
+from flowd import __version__, testing
 from flowd.operate.observe import RATE_EVERY_S, Observer, resident, resident_bytes
 from flowd.operate.status import ComponentStatus
 from flowd.plugin import Feed, Sink, Source, StreamName, Streams, Transform
@@ -153,6 +153,52 @@ async def test_a_source_that_delivers_nothing_is_not_healthy(autojump_clock: Moc
 
     assert not status.healthy
     assert status.health()["problems"] == {"orders": "connecting"}
+
+
+async def test_a_source_that_is_away_has_an_outage_until_it_delivers(
+    autojump_clock: MockClock,
+) -> None:
+    async def silent(config: Any, feed: Feed[Tick]) -> None:
+        feed.delivering()
+        await trio.sleep(10)
+        feed.away("nobody sends", feed.clock() - 4000)
+        await trio.sleep(10)
+        feed.away("nobody sends still", feed.clock())
+        await trio.sleep(10)
+        feed.problem(None)
+        feed.delivering()
+        await trio.sleep_forever()
+
+    async with testing.daemon(CONFIG, registry=plugins(silent)) as daemon:
+        await trio.sleep(15)
+        away, health = part(daemon, "orders"), daemon.observer.status().health()
+        await trio.sleep(20)
+        back, outages = part(daemon, "orders"), daemon.streams["outages"].after(0)
+
+    assert health == {"status": "degraded", "problems": {"orders": "nobody sends"}}
+    assert (away.delivering, away.outage_since_ms) == (False, testing.START_MS + 6000)
+    assert (back.healthy, back.outage_since_ms) == (True, None)
+    (outage,) = [record.value for record in outages]
+    assert (outage.reason, outage.from_ms) == ("nobody sends", testing.START_MS + 6000)
+    assert outage.to_ms == testing.START_MS + 30_000
+
+
+async def test_what_plugins_tell_of_other_daemons_is_seen(autojump_clock: MockClock) -> None:
+    async def connected(config: Any, feed: Feed[Tick]) -> None:
+        feed.delivering()
+        feed.peers.tell(feed.name, "edge", behind=0, lag_ms=7)
+        feed.peers.heard(feed.name, [evolve(feed.peers.own, id="other", role="ingest")])
+        await trio.sleep_forever()
+
+    async with testing.daemon(CONFIG, registry=plugins(connected)) as daemon:
+        alone = daemon.observer.status()
+        await wait_all_tasks_blocked()
+        status, own = daemon.observer.status(), daemon.peers.own
+
+    assert (alone.role, alone.lag_ms, alone.peers) == ("alone", None, [])
+    assert (status.role, status.behind, status.lag_ms) == ("edge", 0, 7)
+    assert [(peer["id"], peer["role"]) for peer in status.peers] == [("other", "ingest")]
+    assert (own.host, own.version, own.healthy, own.role) == ("test", __version__, True, "edge")
 
 
 async def test_a_source_in_backoff_says_why_since_when_and_until_when(
