@@ -82,11 +82,17 @@ async def carry(
     """
     lines = _Lines(desk)
     lines.tell()
-    async with trio.open_nursery() as nursery:
-        for number, input in enumerate(inputs):
-            line = _Line(input, broker, lines, pace or Pace(), Random(desk.now_ms() + number))
-            lines.all.append(line)
-            nursery.start_soon(line.run)
+    lines.troubled()
+    desk.tally.refresh = lines.tell
+    try:
+        async with trio.open_nursery() as nursery:
+            for number, input in enumerate(inputs):
+                line = _Line(input, broker, lines, pace or Pace(), Random(desk.now_ms() + number))
+                lines.all.append(line)
+                nursery.start_soon(line.run)
+    finally:
+        desk.tally.refresh = lambda: None
+        lines.tell()
 
 
 class _Lines:
@@ -97,14 +103,16 @@ class _Lines:
         self.all: list[_Line] = []
 
     def tell(self) -> None:
-        """Tell how all of them are."""
-        desk, now_ms = self.desk, self.desk.now_ms()
-        figures = desk.tally.figures
+        """Tell how far all of them are. It looks at each, so it is done when somebody asks."""
+        figures, now_ms = self.desk.tally.figures, self.desk.now_ms()
         for name in ("batches", "bytes", "retries"):
             figures.setdefault(name, 0)
         figures["behind"] = sum(line.behind for line in self.all)
         figures["lag_ms"] = max([line.lag_ms(now_ms) for line in self.all], default=0)
-        desk.problem(next((line.trouble for line in self.all if line.trouble), None))
+
+    def troubled(self) -> None:
+        """Tell what is wrong with one of them, or that all are well: one has changed."""
+        self.desk.problem(next((line.trouble for line in self.all if line.trouble), None))
 
 
 @define(eq=False)
@@ -149,7 +157,7 @@ class _Line:
                 self.trouble = str(error) or type(error).__name__
                 asked_s = getattr(error, "retry_s", 0.0)
             self.lines.desk.tally.figures["retries"] += 1
-            self.lines.tell()
+            self.lines.troubled()
             self._wait_s = min(2 * self._wait_s or self.pace.retry_s, self.pace.retry_max_s)
             await trio.sleep(max(asked_s, self._wait_s * (0.5 + self.random.random() / 2)))
 
@@ -210,7 +218,6 @@ class _Line:
             tally.published += len(portion.records)
             tally.figures["batches"] += 1
             tally.figures["bytes"] += sum(len(record.json) for record in portion.records)
-            self.lines.tell()
         cursor.done()
         self._done = cursor.position.seq
 
@@ -234,8 +241,10 @@ class _Line:
 
     def _well(self) -> None:
         """All is sent that there is: whatever was wrong is over."""
-        self.trouble, self._wait_s = None, 0.0
-        self.lines.tell()
+        self._wait_s = 0.0
+        if self.trouble is not None:
+            self.trouble = None
+            self.lines.troubled()
 
 
 def _portions(batch: Batch[Any], after: Position, most: int) -> Iterator[Batch[Any]]:

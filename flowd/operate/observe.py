@@ -87,7 +87,7 @@ class Running:
             "published": tally.published,
             "duplicates": tally.duplicates,
             "dropped": dict(tally.dropped),
-            "figures": dict(tally.figures),
+            "figures": tally.told(),
             "missed": tally.missed,
             "rate_per_s": self.rate.per_s(trio.current_time(), tally.published),
             "lag_ms": None if self.stream is None else _lag_ms(self.stream),

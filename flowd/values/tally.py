@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 from attrs import define, field
 
@@ -37,8 +38,15 @@ class Tally:
     """What is wrong though it runs, as the component says."""
     figures: dict[str, float] = field(factory=dict)
     """What else the component itself counts and limits, by name."""
+    refresh: Callable[[], None] = lambda: None
+    """Called before the figures are told: it sets those that cost something to find out."""
     _logged: dict[str, tuple[int, int]] = field(factory=dict, init=False)
     """When each reason was logged, and for how long it is then not."""
+
+    def told(self) -> dict[str, float]:
+        """The figures as they are now."""
+        self.refresh()
+        return dict(self.figures)
 
     def drop(self, name: str, reason: str, sample: object, now_ms: int, count: int = 1) -> None:
         """Count something unusable. Each reason is logged at most once a minute, with the

@@ -165,7 +165,7 @@ class Rig:
 
     @property
     def figures(self) -> dict[str, float]:
-        return self.desk.tally.figures
+        return self.desk.tally.told()
 
 
 # -- what is sent --
@@ -443,6 +443,26 @@ async def test_one_stream_in_trouble_holds_up_no_other(
     assert good.broker.seqs == [1]
     assert good.desk.tally.problem == "wrong type of key"
     nursery.cancel_scope.cancel()
+
+
+async def test_how_far_it_is_is_looked_at_when_somebody_asks(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    rig = Rig(nursery)
+    rig.broker.slow_s = 3600
+    rig.start()
+    await wait_all_tasks_blocked()
+    rig.happen(2)
+    await trio.sleep(5)
+    waiting = rig.figures
+    rig.happen()
+    more = rig.figures
+    rig.broker.slow_s = 0
+    await rig.end()
+
+    assert (waiting["behind"], waiting["lag_ms"]) == (2, 5000)
+    assert (more["behind"], more["lag_ms"]) == (3, 5000)
+    assert (rig.figures["behind"], rig.figures["lag_ms"]) == (0, 0)
 
 
 # -- tables --

@@ -18,7 +18,7 @@ async def sent(desk: Desk, count: int) -> None:
 
 async def figures(desk: Desk) -> dict[str, float]:
     await trio.lowlevel.checkpoint()
-    return {"sent": desk.tally.published, **desk.tally.figures}
+    return {"sent": desk.tally.published, **desk.tally.told()}
 
 
 async def problem(desk: Desk, words: str = "") -> str:
@@ -37,7 +37,7 @@ async def well(desk: Desk) -> None:
 
     async def asked() -> bool:
         await trio.lowlevel.checkpoint()
-        return desk.tally.problem is None and not desk.tally.figures["behind"]
+        return desk.tally.problem is None and not desk.tally.told()["behind"]
 
     await until(asked, bool)
 
