@@ -35,8 +35,8 @@ RANKS = """
 
 INSIDE = """
 values    amounts buckets clock codec errors limits settings tally / filters peers record validators
-stream    claim cursor cut frames held seek seen / heard journal log segments / reading
-          / inputs snapshot / index memory mirror rows several volatile / stores
+stream    claim cursor cut frames held seek seen / handover heard journal log segments / reading
+          / inputs snapshot / index memory mirror rows several volatile / replica / stores
 upstream  asked budget slices / connection http outages reach / renewal / feed misses
           / remembered watch
 channel   audience guard packing prepared / client / row / channel / channels

@@ -51,6 +51,8 @@ class Journaled(Protocol):
 
     name: str
     epoch: str
+    seq: int
+    floor: int
 
     def journal(self, changes: list[Change], number: int) -> None:
         """From here on, note each change there, under this number."""
@@ -85,11 +87,18 @@ class Journal:
         """Why nothing is written at the moment."""
         self.limit_bytes = limit_bytes
         self.on_lost: Callable[[], None] = lambda: None
+        self.on_frame: Callable[[int, bytes], None] | None = None
+        """Is told the number and payload of each frame that was written, in the same step. Then the
+        first frame behind a save also says what fell off: another daemon saves frames alone.
+        """
+        self.safe = 0
+        """The newest frame that a save contains which is on the disk."""
         self._files = files
         self._watch = watch
         self._written: float | None = None
         self._streams: list[Journaled] = []
         self._head: Head | None = None
+        self._cut = 0
 
     # -- what changes
 
@@ -113,11 +122,21 @@ class Journal:
         """Whose segments these are; None while nothing is written."""
         return None if self._head is None or self.error is not None else self._head.life
 
+    @property
+    def lineage(self) -> str | None:
+        """Whose frames these are, whether they are written or not; None before the first one."""
+        return None if self._head is None else self._head.life
+
+    @property
+    def opened(self) -> list[tuple[int, str, str]]:
+        """The streams that frames know by number: that, name, epoch."""
+        return [(number, one.name, one.epoch) for number, one in enumerate(self._streams)]
+
     def begin(self, head: Head, frame: int) -> None:
         """Start writing, as the life and boot that `head` says, after the frame that the loaded
         state contains.
         """
-        self.frame = frame
+        self.frame = self.safe = frame
         self._begin(head)
 
     def flush(self) -> None:
@@ -140,6 +159,8 @@ class Journal:
             self.frames += 1
             self._written = self._watch()
             self.bytes += len(said) + FRAME.size
+            if self.on_frame is not None:
+                self.on_frame(number, said)
             if self.bytes > self.limit_bytes:
                 self._lose(f"has grown over {self.limit_bytes} bytes since the last save")
         self.pending.clear()
@@ -151,14 +172,16 @@ class Journal:
         the newest frame that the save contains.
         """
         self.flush()
+        self._cut = self.frame
         if self._head is not None and (self.error is not None or not again):
-            return self._begin(evolve(self._head, segment=self._head.segment + 1))
-        return self.frame
+            self._cut = self._begin(evolve(self._head, segment=self._head.segment + 1))
+        return self._cut
 
     def saved(self) -> None:
         """The save that was cut last is safe: what lies before its segment is not needed. May be
         called from a thread, while nothing is cut.
         """
+        self.safe = max(self.safe, self._cut)
         if self._head is not None and self.error is None:
             try:
                 self._files.drop_before(self._head.segment)
@@ -176,7 +199,10 @@ class Journal:
         if self.error is not None:
             logger.info("the journal is written again")
         self.bytes, self.error = 0, None
-        self.pending += [(n, one.name, one.epoch) for n, one in enumerate(self._streams)]
+        self.pending += self.opened
+        if self.on_frame is not None:
+            streams = enumerate(self._streams)
+            self.pending += [(n, one.seq, one.floor, False, None) for n, one in streams]
         self.flush()
         return before
 

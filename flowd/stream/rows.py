@@ -98,9 +98,14 @@ def replay(db: sqlite3.Connection, frames: Iterable[Frame]) -> None:
     }
     cuts, places = cuts_of(frames, heads)
     for cut in cuts:
-        head = "SELECT seq FROM streams WHERE name = ?"
+        head = "SELECT seq, floor, epoch FROM streams WHERE name = ?"
         before = None if cut.whole else execute(head, [cut.stream]).fetchone()
-        save_stream(db, evolve(cut, seq=max(cut.seq, before[0] if before else 0)))
+        cut = evolve(cut, seq=max(cut.seq, before[0] if before else 0))
+        if before == (cut.seq, cut.floor, cut.epoch) and not any(
+            (cut.records, cut.forgotten, cut.seen)
+        ):
+            continue  # Said again where a segment begins.
+        save_stream(db, cut)
         if cut.whole:
             execute("DELETE FROM places WHERE stream = ? OR stream GLOB ?", _places(cut.stream))
         execute(

@@ -10,6 +10,7 @@ happened; where it is not, they take new ones, because what was served is gone.
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import trio
@@ -17,6 +18,7 @@ from attrs import define, field, frozen
 
 from flowd.stream.cut import Cut, Saved
 from flowd.stream.frames import Frame
+from flowd.stream.handover import Handover
 from flowd.stream.journal import Journal
 from flowd.stream.log import Stream
 from flowd.values import codec
@@ -83,6 +85,16 @@ class Store(Protocol):
 
     async def save(self, save: Save) -> None:
         """Write all of this or nothing, and let go of the journal that it contains."""
+        ...
+
+    def handover(self) -> AbstractAsyncContextManager[Handover | None]:
+        """All that the last save left, to give to another daemon; None where that cannot be said.
+        OSError or sqlite3.Error for what the disk does.
+        """
+        ...
+
+    def disown(self) -> None:
+        """Another daemon has gone on: this is not what counts any more, though it stays."""
         ...
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ import trio
 from flowd.stream import rows
 from flowd.stream.claim import StateFile
 from flowd.stream.frames import Broken, Frame, Head, Saved, newest, unbroken
+from flowd.stream.handover import Handover
 from flowd.stream.journal import Journal
+from flowd.stream.replica import copied
 from flowd.stream.segments import DiskSegments, size_bytes
 from flowd.stream.snapshot import Loaded, Rows, Save
 from flowd.values.clock import token
@@ -42,7 +45,8 @@ class SqliteStore:
     it.
 
     `durability` says what a record must have outlived before anybody is shown it: `process`, the
-    death of this process; `disk`, that of the machine.
+    death of this process; `disk`, that of the machine. `anew` says why all streams are to begin new
+    epochs, whatever the file looks like.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class SqliteStore:
         *,
         durability: Durability = "process",
         boot: str | None = None,
+        anew: str | None = None,
     ) -> None:
         self.path = path
         self._synced = durability == "disk"
@@ -60,7 +65,9 @@ class SqliteStore:
         self._state = StateFile(path)
         self._segments = DiskSegments(path)
         self.journal = Journal(self._segments)
+        self._anew = anew
         self._closed_in_order = False
+        self._disowned = False
         self._kept_bytes = 0
 
     def claim(self) -> None:
@@ -90,6 +97,14 @@ class SqliteStore:
                     del cut.records[-LET_GO_AT_ONCE:]
 
         await self._thread(write)
+
+    def handover(self) -> AbstractAsyncContextManager[Handover | None]:
+        """A copy of the file, as its last save left it, to give to another daemon."""
+        return copied(self.path, lambda: self.journal.opened)
+
+    def disown(self) -> None:
+        """Note, when it is closed, that it is not what another daemon goes on with."""
+        self._disowned = True
 
     async def close(self) -> None:
         """Close the file."""
@@ -143,8 +158,10 @@ class SqliteStore:
                 frames = unbroken(saved, segments, self._boot)
             except Broken as error:
                 why = str(error)
-                life = token()
-                logger.warning("state: %s: %s; all streams begin a new epoch", self.path, why)
+        why = self._anew or why
+        if why is not None:
+            life = token()
+            logger.warning("state: %s: %s; all streams begin a new epoch", self.path, why)
         number = max(frame, newest(segments))
         # The new segment is there before the state says that the old ones are not needed.
         self.journal = Journal(self._segments)
@@ -158,7 +175,8 @@ class SqliteStore:
             if why is not None:
                 # Also a stream that is not configured today must not come back in an old epoch.
                 execute("UPDATE streams SET epoch = ''")
-            rows.note(db, clean=0, frame=number, life=self.journal.life or "")
+            execute("DELETE FROM meta WHERE name IN ('copy_of', 'numbers')")
+            rows.note(db, clean=0, frame=number, life=self.journal.life or "", led=1)
         execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self.journal.saved()
         return self._read(db, clean=clean, why=why, saved_ms=meta.get("saved_ms"))
@@ -226,6 +244,9 @@ class SqliteStore:
 
     def _close(self) -> None:
         if self._db is not None:
+            if self._disowned:
+                with suppress(sqlite3.Error), rows.whole(self._db):
+                    rows.note(self._db, led=0)
             self._db.close()
             self._db = None
             if self._closed_in_order:

@@ -1,12 +1,16 @@
 """A store and a journal in memory, for tests: they outlive every daemon, and no process."""
 
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import trio
-from attrs import define, evolve, field
+from attrs import asdict, define, evolve, field
 
 from flowd.stream.cut import Cut
 from flowd.stream.frames import Broken, Frame, Head, Saved, Segment, newest, read, unbroken
+from flowd.stream.handover import Handover, Known, Names, Opening, Unusable
 from flowd.stream.journal import Journal
 from flowd.stream.seen import SEEN_MAX
 from flowd.stream.snapshot import Loaded, Rows, Save, cuts_of, is_place_in
@@ -74,7 +78,9 @@ class MemoryStore:
     With `boot` another, the next load finds that the machine was restarted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "life") -> None:
+        self.name = name
+        """What its lives are called, with a number."""
         self.rows: dict[str, Rows] = {}
         self.places: dict[tuple[str, str], int] = {}
         self.saved_ms: int | None = None
@@ -83,6 +89,13 @@ class MemoryStore:
         self.life: str | None = None
         self.boot = "boot"
         self.saves = 0
+        self.led = True
+        self.anew: str | None = None
+        """Why all begin new epochs when this is loaded next."""
+        self.copy_of: str | None = None
+        """Whose frames it has, while it stands by, …"""
+        self.names = Names()
+        """… and which streams they know by number."""
         self.segments = MemorySegments()
         self.journal = Journal(self.segments)
         self._lives = 0
@@ -101,13 +114,27 @@ class MemoryStore:
         frames: list[Frame] = []
         why: str | None = None
         self._lives += 1
-        life = self.life or f"life{self._lives}"
+        life = self.life or f"{self.name}{self._lives}"
         if self.saved_ms is not None or segments:
             try:
                 frames = unbroken(saved, segments, self.boot)
             except Broken as error:
-                why, life = str(error), f"life{self._lives}"
+                why = str(error)
+            if (why := self.anew or why) is not None:
+                life = f"{self.name}{self._lives}"
                 self.rows = {name: evolve(rows, epoch="") for name, rows in self.rows.items()}
+        self.replay(frames)
+        loaded = Loaded(self.clean, why, self.saved_ms, dict(self.rows), dict(self.places))
+        number = max(self.frame, newest(segments))
+        self.journal = Journal(self.segments)
+        self.journal.begin(Head(self.segments.newest() + 1, life, self.boot), number)
+        self.clean, self.frame, self.life = False, number, life
+        self.led, self.anew, self.copy_of = True, None, None
+        self.journal.saved()
+        return loaded
+
+    def replay(self, frames: Iterable[Frame]) -> None:
+        """Keep what frames have."""
         heads = {name: (rows.floor, rows.seen_total) for name, rows in self.rows.items()}
         cuts, places = cuts_of(frames, heads)
         for cut in cuts:
@@ -118,13 +145,6 @@ class MemoryStore:
                 kept = [at for at in self.places if not is_place_in(at[1], cut.stream)]
                 self.places = {at: self.places[at] for at in kept}
         self.places |= places
-        loaded = Loaded(self.clean, why, self.saved_ms, dict(self.rows), dict(self.places))
-        number = max(self.frame, newest(segments))
-        self.journal = Journal(self.segments)
-        self.journal.begin(Head(self.segments.newest() + 1, life, self.boot), number)
-        self.clean, self.frame, self.life = False, number, life
-        self.journal.saved()
-        return loaded
 
     async def save(self, save: Save) -> None:
         """Keep what is new, in one step."""
@@ -154,6 +174,25 @@ class MemoryStore:
         seen = [*([] if cut.whole else old.seen[: max(0, known)]), *cut.seen][-SEEN_MAX:]
         self.rows[cut.stream] = Rows(cut.epoch, cut.seq, cut.floor, records, seen, cut.seen_total)
 
+    @asynccontextmanager
+    async def handover(self) -> AsyncGenerator[Handover | None]:
+        """What the last save left."""
+        await trio.lowlevel.checkpoint()
+        if self.life is None or self.saved_ms is None:
+            yield None
+            return
+
+        async def parts(data: bytes) -> AsyncIterator[bytes]:
+            yield data
+
+        rows = {name: asdict(one) for name, one in self.rows.items()}
+        data = msgspec.msgpack.encode((rows, list(self.places.items()), self.saved_ms))
+        yield Handover(Opening(self.life, self.frame, self.journal.opened), parts(data))
+
+    def disown(self) -> None:
+        """Another one has gone on."""
+        self.led = False
+
     async def close(self) -> None:
         """Nothing to let go of."""
         await trio.lowlevel.checkpoint()
@@ -161,3 +200,57 @@ class MemoryStore:
     def figures(self) -> dict[str, Any]:
         """It is nowhere."""
         return {"path": None, "bytes": 0, "kept_bytes": 0}
+
+
+class MemoryReplica:
+    """A `MemoryStore` that stands by, for tests."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.bases = 0
+
+    async def known(self) -> Known:
+        """How far it goes."""
+        await trio.lowlevel.checkpoint()
+        store = self.store
+        store.segments.frozen = True  # for the daemon that had it
+        store.segments = MemorySegments(store.segments.kept)
+        if store.copy_of is not None:
+            return Known(store.copy_of, store.frame)
+        segments = store.segments.read()
+        if store.saved_ms is None and not segments:
+            return Known()
+        try:
+            unbroken(Saved(store.life, store.clean, store.frame), segments, store.boot)
+        except Broken:
+            return Known(None, 0, store.led)
+        return Known(store.life, max(store.frame, newest(segments)), store.led)
+
+    async def install(self, handover: Handover) -> None:
+        """Be this."""
+        data = b"".join([part async for part in handover.parts])
+        try:
+            rows, places, saved_ms = msgspec.msgpack.decode(data)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Unusable(str(error)) from None
+        store, opening = self.store, handover.opening
+        for one in rows.values():
+            one["records"] = [tuple(record) for record in one["records"]]
+        store.rows = {name: Rows(**one) for name, one in rows.items()}
+        store.places = {(component, stream): seq for (component, stream), seq in places}
+        store.saved_ms, store.clean, store.life = saved_ms, True, None
+        store.copy_of, store.frame, store.led = opening.life, opening.frame, False
+        store.segments = MemorySegments()
+        store.names = Names(opening.streams)
+        self.bases += 1
+
+    async def apply(self, frames: Sequence[Frame]) -> None:
+        """Go on by these frames."""
+        await trio.lowlevel.checkpoint()
+        if frames:
+            self.store.replay(self.store.names.complete(frames))
+            self.store.frame = frames[-1].number
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+        await trio.lowlevel.checkpoint()

@@ -21,6 +21,8 @@ class Orders:
 
     name = "orders"
     epoch = "e1"
+    seq = 2
+    floor = 1
 
     def journal(self, changes: list[Any], number: int) -> None:
         assert number == 0
