@@ -5,7 +5,7 @@ import json
 import socket
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -360,6 +360,30 @@ class Event:
         return int(self.json["value"]["price"])
 
 
+class Chunks:
+    """The pieces of a body that a proxy sends in chunks, which end wherever they like."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._left = 0
+        """Of the chunk that is under way, with the line end behind it."""
+
+    def take(self, data: bytes) -> bytes:
+        """What these bytes of the connection have of the body."""
+        self._data += data
+        found = b""
+        while self._data:
+            if not self._left:
+                size, end, rest = self._data.partition(b"\r\n")
+                if not end:
+                    break
+                self._data, self._left = rest, int(size, 16) + 2
+            part, self._data = self._data[: self._left], self._data[self._left :]
+            found += part[: max(0, self._left - 2)]
+            self._left -= len(part)
+        return found
+
+
 @define
 class EventStream:
     """An SSE client that reads only when asked to."""
@@ -367,8 +391,15 @@ class EventStream:
     stream: trio.SocketStream
     status: int
     headers: dict[str, str]
-    _text: bytes
-    _unpack: Any = None
+    _steps: list[Callable[[bytes], bytes]]
+    """What is done to the bytes of the connection, one after the other."""
+    _text: bytes = b""
+
+    def take(self, data: bytes) -> None:
+        """What came."""
+        for step in self._steps:
+            data = step(data)
+        self._text += data
 
     async def event(self, within_s: float = WAIT_S) -> Event:
         """The next event or comment; EOFError when there will be none."""
@@ -377,7 +408,7 @@ class EventStream:
                 data = await self.stream.receive_some(65536)
                 if not data:
                     raise EOFError
-                self._text += self._unpack.decompress(data) if self._unpack else data
+                self.take(data)
         block, _, self._text = self._text.partition(b"\n\n")
         return _event(block.decode())
 
@@ -449,11 +480,14 @@ async def sse(
         head, _, body = text.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         found = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
-        unpack = None
+        steps: list[Callable[[bytes], bytes]] = []
+        if found.get("transfer-encoding") == "chunked":
+            steps.append(Chunks().take)
         if found.get("content-encoding") == "gzip":
-            unpack = zlib.decompressobj(31)
-            body = unpack.decompress(body)
-        yield EventStream(stream, int(first.split()[1]), found, body, unpack)
+            steps.append(zlib.decompressobj(31).decompress)
+        peer = EventStream(stream, int(first.split()[1]), found, steps)
+        peer.take(body)
+        yield peer
     finally:
         await trio.aclose_forcefully(stream)
 

@@ -12,9 +12,10 @@ import pytest
 
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
+from tests.edge.nginx import answers
 from tests.edge.peers import fetch, sse, websocket
 from tests.edge.process import Flowd, free_port, prices, until
-from tests.edge.test_nginx import answers, following
+from tests.edge.test_nginx import following
 from tests.needed import lacking
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "Caddyfile").read_text("utf-8")
