@@ -60,10 +60,14 @@ class Pace:
     """How much is sent at once, in records and bytes of their JSON, of which one record may have
     more; how patiently it is tried again; how often keys are compared, and a broker that is sent
     nothing is asked what it has.
+
+    Batches of a stream keep `every_s` apart, unless they are full: what is alone goes at once, and
+    of many the records of so long share the price of a request.
     """
 
     count: int = 500
     bytes: int = 1024 * 1024
+    every_s: float = 0.005
     retry_s: float = 0.25
     retry_max_s: float = 10.0
     compare_s: float = 1.0
@@ -184,8 +188,8 @@ class _Line:
         looked = trio.current_time()
         ended = False
         while not ended:
-            before = self.told
-            await self._send(cursor, keys)
+            before, began = self.told, trio.current_time()
+            full = await self._send(cursor, keys)
             now = trio.current_time()
             # Once it has all that is there, it has a key more only for one that is there no more.
             if len(keys) > len(input) and now - compared >= self.pace.compare_s:
@@ -197,6 +201,8 @@ class _Line:
                 ended = not await input.news(cursor.position.seq)
             if self.told != before:
                 looked = now
+                if not full:
+                    await trio.sleep_until(began + self.pace.every_s)
             if ended or now - looked >= self.pace.look_s:
                 looked = now
                 if await self.broker.place(input) != self._place:
@@ -204,8 +210,8 @@ class _Line:
         await self._forget(keys)
         return True
 
-    async def _send(self, cursor: Cursor[Any], keys: set[str]) -> None:
-        """Send what is new, as much as goes at once."""
+    async def _send(self, cursor: Cursor[Any], keys: set[str]) -> bool:
+        """Send what is new, as much as goes at once; whether there may be more."""
         batch = cursor.read(self.pace.count)
         if batch.gap is not None:
             await self.broker.gap(batch.stream, batch.gap, self._place)
@@ -220,6 +226,7 @@ class _Line:
             tally.figures["bytes"] += sum(len(record.json) for record in portion.records)
         cursor.done()
         self._done = cursor.position.seq
+        return len(batch.records) >= self.pace.count
 
     async def _forget(self, keys: set[str]) -> None:
         """Tell which of the broker's keys hold nothing any more."""

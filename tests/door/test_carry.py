@@ -258,6 +258,41 @@ async def test_a_second_life_sends_nothing_twice(
     assert rig.desk.tally.published == 9
 
 
+async def test_what_is_alone_goes_at_once_and_of_many_some_go_together(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    rig = Rig(nursery)
+    rig.start()
+    await trio.sleep(1)
+    rig.happen()
+    await wait_all_tasks_blocked()
+    alone = rig.broker.seqs
+
+    for _ in range(100):
+        rig.happen()
+        await trio.sleep(0.001)
+    sent = len(rig.broker.batches)
+    await rig.end()
+
+    assert alone == [1]
+    assert rig.broker.seqs == list(range(1, 102))
+    assert 15 <= sent <= 25
+
+
+async def test_full_batches_wait_for_nothing(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    rig = Rig(nursery)
+    rig.happen(1000)
+    began = trio.current_time()
+    rig.start()
+    await wait_all_tasks_blocked()
+
+    assert len(rig.broker.seqs) == 1000
+    assert trio.current_time() - began < rig.pace.every_s
+    nursery.cancel_scope.cancel()
+
+
 # -- the broker fails --
 
 
