@@ -16,7 +16,7 @@ from quart import Blueprint
 
 from flowd.channel.audience import Audience
 from flowd.channel.channel import Encode
-from flowd.door.carry import Broker, Pace, carry
+from flowd.door.carry import POSITION, Broker, Pace, carry, marked
 from flowd.door.desk import Desk
 from flowd.door.paths import Asked, Hot, Live, Session, Tail, Wish, follow_path
 from flowd.stream.cursor import Cursor
@@ -48,6 +48,7 @@ from flowd.values.record import Batch, Gap, Position, Record
 from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds, secret
 
 __all__ = [
+    "POSITION",
     "Answer",
     "Asked",
     "Audience",
@@ -103,6 +104,7 @@ __all__ = [
     "filters",
     "follow_path",
     "hookimpl",
+    "marked",
     "news_of",
     "seconds",
     "secret",

@@ -20,6 +20,11 @@ from flowd.values.record import Batch, Gap, Position, Record
 NOWHERE = Position("", 0)
 """A position that no stream knows: who reads from there gets all that is retained."""
 
+POSITION = "Flowd-Position"
+"""What stands beside everything in a log: up to where the stream is there with it."""
+AFTER = "Flowd-After"
+"""What stands beside a record that does not follow the number right before it."""
+
 PORTION = 1000
 """Keys of a table that are compared in one step."""
 
@@ -135,6 +140,8 @@ class _Line:
     """It has all that is to be had up to here: what was superseded before it was sent is not."""
     _waiting: Cursor[Any] | None = None
     _wait_s: float = 0.0
+    _ours: bool = False
+    """Whether the broker was seen to have this epoch of it."""
 
     @property
     def behind(self) -> int:
@@ -172,7 +179,14 @@ class _Line:
         input = self.input
         place = await self.broker.place(input)
         keys: set[str] = set()
+        if place is not None and place.epoch != input.head.epoch and self._ours:
+            raise UpstreamError(
+                f"another daemon writes {input.name} there, as epoch {place.epoch}: stop one of "
+                "them, or give each a prefix of its own. This one takes over when it is started "
+                "again"
+            )
         if place is not None and input.knows(place):
+            self._ours = True
             keys |= set(await self.broker.keys(input))
         elif place is not None and place.epoch == input.head.epoch:
             raise UpstreamError(
@@ -219,7 +233,7 @@ class _Line:
         tally = self.lines.desk.tally
         for portion in _portions(batch, self._place, self.pace.bytes):
             await self.broker.send(portion)
-            self.told = portion.position.seq
+            self.told, self._ours = portion.position.seq, True
             keys.update(record.key for record in portion.records if record.key is not None)
             tally.published += len(portion.records)
             tally.figures["batches"] += 1
@@ -272,3 +286,17 @@ def _portions(batch: Batch[Any], after: Position, most: int) -> Iterator[Batch[A
         if record is not None:
             part.append(record)
             size += len(record.json)
+
+
+def marked(batch: Batch[Any]) -> Iterator[tuple[Record[Any], dict[str, str]]]:
+    """Each record with what stands beside it in a log, so that its newest entry answers `place`:
+    `POSITION`, and `AFTER` where numbers were superseded before they were sent. The first of an
+    epoch follows nothing.
+    """
+    after = None if batch.first else batch.after
+    for record in batch.records:
+        said = {POSITION: f"{batch.position.epoch}.{record.seq}"}
+        if after is not None and after != record.seq - 1:
+            said[AFTER] = str(after)
+        yield record, said
+        after = record.seq

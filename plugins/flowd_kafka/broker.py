@@ -4,17 +4,15 @@ Every record says in a header up to where the stream is there with it, so the la
 to go on.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from attrs import define, evolve, field
 
-from flowd.plugin import Batch, Desk, Gap, Input, Position, Record
+from flowd.plugin import POSITION, Batch, Desk, Gap, Input, Position, Record, marked
 from flowd_kafka.cluster import Cluster, Message, TooLarge, Trouble
 
-POSITION = "Flowd-Position"
-AFTER = "Flowd-After"
 GAP = "Flowd-Gap"
 GAP_KEY = b"flowd-gap"
 """A gap has this key and no value: so it is no row of a table, and compacted topics take it."""
@@ -34,8 +32,6 @@ class Kafka:
     """Where each stream's topic ends, as far as we know,"""
     _known: dict[str, Position | None] = field(factory=dict, init=False)
     """and up to where that has it."""
-    _ours: set[str] = field(factory=set, init=False)
-    """The streams to which we have sent something."""
     _given: dict[str, tuple[int, int]] = field(factory=dict, init=False)
     """The first and the last record that was sent at once."""
     _singly_upto: dict[str, int] = field(factory=dict, init=False)
@@ -50,7 +46,7 @@ class Kafka:
             end = await self.cluster.end(self._topic(stream))
         self.desk.tally.connections = self.cluster.connections
         if self._end.get(stream) != end:
-            self._known[stream] = await self._newest(input)
+            self._known[stream] = await self._newest(self._topic(stream))
             self._end[stream] = end
         await self._tell_missed(stream)
         return self._known[stream]
@@ -65,24 +61,16 @@ class Kafka:
             self.desk.drop("refused by Kafka", count=len(records))
         self.cluster.missed.pop(topic, None)
 
-    async def _newest(self, input: Input[Any]) -> Position | None:
-        topic, known = self._topic(input.name), self._known.get(input.name)
+    async def _newest(self, topic: str) -> Position | None:
         headers = await self.cluster.newest(topic)
         if headers is None:
             return None
         try:
-            position = Position.parse(headers.get(POSITION, ""))
+            return Position.parse(headers.get(POSITION, ""))
         except ValueError:
             raise Trouble(
                 f"topic {topic} has records that flowd did not write: choose another prefix"
             ) from None
-        epochs = (input.head.epoch, None if known is None else known.epoch)
-        if input.name in self._ours and position.epoch not in epochs:
-            raise Trouble(
-                f"topic {topic} was ours, and now has records of another daemon (epoch "
-                f"{position.epoch}): give each a prefix of its own, and start this one again"
-            )
-        return position
 
     async def keys(self, input: Input[Any]) -> Collection[str]:
         """None: a log is no table."""
@@ -91,11 +79,8 @@ class Kafka:
     async def send(self, batch: Batch[Any]) -> None:
         """A record for each. What is larger than Kafka takes is told as a gap."""
         stream, epoch = batch.stream, batch.position.epoch
-        after = None if batch.first else batch.after
-        found: list[tuple[int, Message]] = []
-        for record in batch.records:
-            found.append((record.seq, self._message(stream, record, epoch, after)))
-            after = record.seq
+        pairs = marked(batch)
+        found = [(record.seq, self._message(stream, record, said)) for record, said in pairs]
         if not found:
             self._known[stream] = batch.position
             return
@@ -120,7 +105,6 @@ class Kafka:
     async def _append(self, stream: str, messages: Sequence[Message], position: Position) -> None:
         with self._noting(stream):
             self._end[stream] = await self.cluster.append(self._topic(stream), messages)
-        self._ours.add(stream)
         self._known[stream] = position
 
     @contextmanager
@@ -136,16 +120,13 @@ class Kafka:
                 self._too_large[stream] = first
             raise
 
-    def _message(self, stream: str, record: Record[Any], epoch: str, after: int | None) -> Message:
+    def _message(self, stream: str, record: Record[Any], said: Mapping[str, str]) -> Message:
         key = None if record.key is None else record.key.encode()
         size = len(record.json) + len(key or b"") + HEADERS_MAX
         if size > self.most or self._too_large.get(stream) == record.seq:
             self.desk.drop("larger than Kafka takes", record.json[:100])
-            return missing(Gap(record.seq, record.seq), epoch)
-        headers = {POSITION: f"{epoch}.{record.seq}"}
-        if after is not None and after != record.seq - 1:
-            headers[AFTER] = str(after)
-        return Message(key, record.json, headers)
+            return missing(Gap(record.seq, record.seq), Position.parse(said[POSITION]).epoch)
+        return Message(key, record.json, said)
 
     def _topic(self, stream: str) -> str:
         return f"{self.prefix}.{stream}"

@@ -10,13 +10,11 @@ from typing import Any
 
 from attrs import define, field
 
-from flowd.plugin import Batch, Desk, Gap, Input, Position, Record, codec
+from flowd.plugin import POSITION, Batch, Desk, Gap, Input, Position, Record, codec, marked
 from flowd_nats.jetstream import JetStream, Refused
 from flowd_nats.server import Server
 
 ID = "Nats-Msg-Id"
-POSITION = "Flowd-Position"
-AFTER = "Flowd-After"
 HEADERS_MAX = 512
 """Bytes that the headers of a message have at most, without the name of its stream."""
 
@@ -44,8 +42,6 @@ class Nats:
     """and up to where that has it."""
     _most: dict[str, int] = field(factory=dict, init=False)
     """How many bytes a message of each stream may have."""
-    _ours: set[str] = field(factory=set, init=False)
-    """The streams to which we have sent something."""
 
     def __attrs_post_init__(self) -> None:
         self._jetstream = JetStream(self.server)
@@ -57,26 +53,19 @@ class Nats:
         most = (await self.server.connected()).max_payload
         self._most[stream] = min(most, state.most) if state.most > 0 else most
         if self._last.get(stream) != state.last:
-            self._known[stream] = None if state.empty else await self._newest(input, state.last)
+            self._known[stream] = None if state.empty else await self._newest(subject, state.last)
             self._last[stream] = state.last
         return self._known[stream]
 
-    async def _newest(self, input: Input[Any], last: int) -> Position:
-        name, known = named(self._subject(input.name)), self._known.get(input.name)
+    async def _newest(self, subject: str, last: int) -> Position:
+        name = named(subject)
         try:
             headers = await self._jetstream.headers(name, last)
-            position = Position.parse(headers.get(POSITION, ""))
+            return Position.parse(headers.get(POSITION, ""))
         except ValueError:
             raise Refused(
                 f"stream {name} has messages that flowd did not write: choose another prefix"
             ) from None
-        epochs = (input.head.epoch, None if known is None else known.epoch)
-        if input.name in self._ours and position.epoch not in epochs:
-            raise Refused(
-                f"stream {name} was ours, and now has messages of another daemon (epoch "
-                f"{position.epoch}): give each a prefix of its own, and start this one again"
-            )
-        return position
 
     async def keys(self, input: Input[Any]) -> Collection[str]:
         """None: a log is no table."""
@@ -85,11 +74,7 @@ class Nats:
     async def send(self, batch: Batch[Any]) -> None:
         """One message for each record. What is larger than the server takes is told as a gap."""
         most = self._most[batch.stream] - HEADERS_MAX - 3 * len(self._subject(batch.stream))
-        after = None if batch.first else batch.after
-        messages: list[Message] = []
-        for record in batch.records:
-            messages.append(self._message(record, batch.position.epoch, after, most))
-            after = record.seq
+        messages = [self._message(record, said, most) for record, said in marked(batch)]
         await self._append(batch.stream, messages, batch.position)
 
     async def gap(self, stream: str, gap: Gap, after: Position) -> None:
@@ -108,19 +93,15 @@ class Nats:
             name, last = named(self._subject(stream)), self._last[stream]
             last = await self._jetstream.append(name, self._subject(stream), last, messages)
             self._last[stream] = last
-            self._ours.add(stream)
         self._known[stream] = position
         self.desk.tally.connections = self.server.connections
 
-    def _message(self, record: Record[Any], epoch: str, after: int | None, most: int) -> Message:
+    def _message(self, record: Record[Any], said: Mapping[str, str], most: int) -> Message:
+        position = said[POSITION]
         if len(record.json) > most:
             self.desk.drop("larger than the server takes", record.json[:100])
-            return missing(Gap(record.seq, record.seq), epoch)
-        position = f"{epoch}.{record.seq}"
-        headers = {ID: position, POSITION: position}
-        if after is not None and after != record.seq - 1:
-            headers[AFTER] = str(after)
-        return headers, record.json
+            return missing(Gap(record.seq, record.seq), Position.parse(position).epoch)
+        return {ID: position, **said}, record.json
 
     def _subject(self, stream: str) -> str:
         return f"{self.prefix}.{stream}"

@@ -94,8 +94,6 @@ class RedisBroker:
         self._begin = register(scripts.BEGIN)
         self._gap = register(scripts.GAP)
         self._forget = register(scripts.FORGET)
-        self._ours: set[str] = set()
-        """Streams of which the epoch that is current there is ours."""
         self._over: dict[str, str] = {}
         """The epoch of a stream that was current there before ours."""
 
@@ -108,15 +106,7 @@ class RedisBroker:
         if not found:
             return None
         there = Position(found[0].decode(), int(found[1]))
-        if there.epoch == epoch:
-            self._ours.add(name)
-        elif name in self._ours:
-            raise UpstreamError(
-                f"{self._server.where}: another daemon publishes {name} there, as epoch "
-                f"{there.epoch}: stop one of them, or give each a prefix of its own. This one "
-                "takes over when it is started again"
-            )
-        else:
+        if there.epoch != epoch:
             self._over[name] = there.epoch
         return there
 
@@ -147,7 +137,6 @@ class RedisBroker:
             keys += self._of(name, over)[1:]
         told: list[Any] = [len(fields), *(part for pair in fields.items() for part in pair)]
         await self._done(name, self._begin(keys, [*head, *told, *records]))
-        self._ours.add(name)
 
     async def gap(self, stream: str, gap: Gap, after: Position) -> None:
         """Say there what is missing."""

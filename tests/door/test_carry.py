@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd import testing
-from flowd.door.carry import Pace, carry
+from flowd.door.carry import Pace, carry, marked
 from flowd.plugin import Batch, Gap, Input, Position, Record, UpstreamError
 from flowd.stream.held import Behind
 from flowd.stream.log import Stream
@@ -442,6 +442,59 @@ async def test_one_that_has_more_than_the_stream_is_left_alone(
         rig.desk.tally.problem
     )
     nursery.cancel_scope.cancel()
+
+
+async def test_where_another_daemon_writes_too_the_one_that_notices_sends_nothing(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    rig = Rig(nursery)
+    rig.happen(3)
+    rig.start()
+    await wait_all_tasks_blocked()
+    acts = rig.broker.acts
+    rig.broker.at = Position("other", 2)
+    rig.happen()
+    await trio.sleep(60)
+    told, still = rig.desk.tally.problem, rig.broker.acts - acts
+    await rig.again()
+    await rig.end()
+
+    assert str(told).startswith("another daemon writes lots there, as epoch other: stop one of")
+    assert still == 1, "the batch that was refused"
+    assert (rig.broker.seqs, rig.broker.batches[-1].first) == ([1, 2, 3, 4], True)
+
+
+async def test_where_another_daemon_writes_before_this_one_sends_it_is_noticed_too(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    rig = Rig(nursery)
+    rig.happen(3)
+    rig.broker.at = Position("test", 3)
+    rig.start()
+    await wait_all_tasks_blocked()
+    rig.broker.at = Position("other", 2)
+    await trio.sleep(60)
+
+    assert "as epoch other" in str(rig.desk.tally.problem)
+    assert rig.broker.acts == 0
+    nursery.cancel_scope.cancel()
+
+
+def test_what_stands_beside_a_record_in_a_log_leads_from_one_to_the_next() -> None:
+    lots = testing.stream("lots", [Lot(number) for number in range(5)], record=Lot)
+    sent = [record for record in lots.after(0) if record.seq in (2, 3, 5)]
+
+    begun = list(marked(Batch("lots", sent, Position("e", 5), first=True, after=0)))
+    going_on = list(marked(Batch("lots", sent, Position("e", 5), first=False, after=0)))
+
+    assert [record for record, _ in begun] == sent
+    assert [said for _, said in begun] == [
+        {"Flowd-Position": "e.2"},
+        {"Flowd-Position": "e.3"},
+        {"Flowd-Position": "e.5", "Flowd-After": "3"},
+    ]
+    assert going_on[0][1] == {"Flowd-Position": "e.2", "Flowd-After": "0"}
+    assert going_on[1:] == begun[1:]
 
 
 async def test_what_is_no_weather_ends_the_sink(nursery: trio.Nursery) -> None:

@@ -278,7 +278,7 @@ async def test_where_another_daemon_has_written_meanwhile_it_is_said_at_the_next
         cluster.refuse(NOT_AUTHORIZED)
         ours.append("ours again")
 
-        await problem(desk, "another daemon (epoch other)")
+        await problem(desk, "another daemon writes")
 
     found = [json.loads(one.value or b"")["value"] for one in await cluster.read("flowd.orders")]
     assert found == ["ours", "theirs"]

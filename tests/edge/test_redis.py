@@ -255,7 +255,7 @@ async def test_of_two_daemons_the_first_stops_and_says_so(
     other = Rig(nursery, config(redis), second).start()
     await other.caught_up()
     happen(first)
-    await one.problem("another daemon publishes lots there, as epoch m4w1: stop one of them")
+    await one.problem("another daemon writes lots there, as epoch m4w1: stop one of them")
     happen(second)
     await other.caught_up()
 
