@@ -33,6 +33,7 @@ from flowd.upstream.outages import Outage
 from flowd.upstream.remembered import Remembered
 from flowd.values import codec, filters, validators
 from flowd.values.clock import Clock
+from flowd.values.environment import configured
 from flowd.values.errors import (
     BadRequest,
     Unusable,
@@ -101,6 +102,7 @@ __all__ = [
     "Wish",
     "carry",
     "codec",
+    "configured",
     "filters",
     "follow_path",
     "hookimpl",

@@ -34,7 +34,8 @@ RANKS = """
 """Of the folders, and of the modules that lie beside them."""
 
 INSIDE = """
-values    amounts buckets clock codec errors limits settings tally / filters peers record validators
+values    amounts buckets clock codec errors limits settings tally
+          / environment filters peers record validators
 stream    claim cursor cut frames held seek seen / handover heard journal log segments / reading
           / inputs snapshot / index memory mirror rows several volatile / replica / stores
 upstream  asked budget slices / connection http outages reach / renewal / feed misses
@@ -43,7 +44,7 @@ channel   audience guard packing prepared / client / row / channel / channels
 door      base / desk head parameters
           / addresses carry outgoing readable readers rules visit websocket
           / loan paths room turns / polls routes silence / clients / door
-setup     environment hooks machine structure supervisor / registry / config
+setup     hooks machine structure supervisor / registry / config
           / carried paths remarks / wiring / checks stages
 operate   log notify status terminal watchdog / checked dashboard follow logs metrics openapi
           / ask observe web

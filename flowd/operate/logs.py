@@ -16,7 +16,7 @@ import attrs
 
 from flowd.operate.log import DAEMON
 from flowd.setup import config
-from flowd.setup.environment import TABLES, document
+from flowd.values.environment import TABLES, document
 from flowd.values.errors import Mistakes, UserError, did_you_mean
 
 LOOK_EVERY_S = 0.5

@@ -16,11 +16,11 @@ from attrs import field, frozen
 
 from flowd.door import base, readers
 from flowd.door.rules import Rules
-from flowd.setup.environment import TABLES, document
 from flowd.setup.registry import Registry
 from flowd.setup.structure import as_table, known_keys, structure
 from flowd.setup.supervisor import Restart
 from flowd.stream.held import RETAIN_MAX, Behind, Retain
+from flowd.values.environment import TABLES, document
 from flowd.values.errors import Mistakes, UserError
 from flowd.values.limits import Limits
 from flowd.values.settings import Seconds, Secret, Size, seconds, size

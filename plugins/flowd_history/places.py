@@ -1,11 +1,10 @@
 """Where a history lies: in a file or at an address, as a command line or configuration says."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from flowd.history import Archive, database
-from flowd.plugin import secret
+from flowd.plugin import configured, secret
 from flowd_history import state_directory
 from flowd_history.query import File
 
@@ -51,20 +50,10 @@ def find(config: Path, stream: str) -> Archive:
 
 
 def histories(config: Path) -> list[dict[str, Any]]:
-    """The tables of a configuration's histories."""
-    try:
-        with config.open("rb") as file:
-            document = tomllib.load(file)
-    except FileNotFoundError:
-        raise Mistake(f"{config}: there is no such file; name one with --config or --db") from None
-    except tomllib.TOMLDecodeError as error:
-        raise Mistake(f"{config}: not valid TOML: {error}") from None
-    sinks: Any = document.get("sinks", {})
-    return [
-        sink
-        for sink in (sinks.values() if isinstance(sinks, dict) else ())
-        if isinstance(sink, dict) and sink.get("kind") == "history"
-    ]
+    """The tables of a configuration's histories, with what the environment says of them."""
+    if not config.exists():
+        raise Mistake(f"{config}: there is no such file; name one with --config or --db")
+    return list(configured(config, "sinks", "history").values())
 
 
 def address_of(sink: dict[str, Any]) -> str | None:

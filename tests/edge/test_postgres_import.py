@@ -104,14 +104,25 @@ def test_an_export_is_an_import_byte_for_byte(file: Path, db: str, tmp_path: Pat
     assert again.stdout == out.read_text()
 
 
+@pytest.mark.parametrize(
+    ("written", "variable"),
+    [
+        ('{ env = "HISTORY" }', "HISTORY"),
+        ('"${HISTORY}"', "HISTORY"),
+        ('"postgresql://nobody@nowhere/"', "FLOWD__SINKS__A__DATABASE"),
+    ],
+)
 def test_the_configuration_says_where_the_database_is(
-    file: Path, db: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path,
+    db: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+    variable: str,
 ) -> None:
-    monkeypatch.setenv("HISTORY", db)
+    monkeypatch.setenv(variable, db)
     config = tmp_path / "flowd.toml"
-    config.write_text(
-        '[sinks.a]\nkind = "history"\ninputs = ["orders"]\ndatabase = { env = "HISTORY" }\n'
-    )
+    config.write_text(f'[sinks.a]\nkind = "history"\ninputs = ["orders"]\ndatabase = {written}\n')
 
     assert run("import", file, "-c", config, "-s", "orders").exit_code == 0
 

@@ -459,8 +459,41 @@ def test_the_configuration_says_where_the_file_is(
 
 
 @pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        (CONFIG.replace("history.db", "${WHERE}.db"), {"WHERE": "history"}),
+        (CONFIG.replace("history.db", "elsewhere.db"), {"FLOWD__SINKS__HISTORY__PATH": "DB"}),
+        (CONFIG.replace("orders", "fills"), {"FLOWD__SINKS__HISTORY__INPUTS": '["orders"]'}),
+        ("", {"FLOWD__SINKS__MINE": '{ kind = "history", inputs = ["orders"] }'}),
+        (CONFIG + '[sources.a]\nkind = "feed"\nurl = "${UNSET}"', {}),
+    ],
+)
+def test_what_the_environment_says_of_it_counts_as_when_flowd_runs(
+    db: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    variables: dict[str, str],
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    (tmp_path / "flowd.toml").write_text(text)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(db) if value == "DB" else value)
+
+    result = export("orders", "--config", tmp_path / "flowd.toml")
+
+    assert result.exit_code == 0, result.stderr
+    assert len(numbers(result.stdout)) == COUNT
+
+
+@pytest.mark.parametrize(
     ("text", "stream", "says"),
     [
+        (
+            CONFIG.replace("history.db", "${UNSET}"),
+            "orders",
+            'sinks.history.path = "${UNSET}": the environment variable UNSET is not set',
+        ),
         (None, "orders", "there is no such file; name one with --config or --db"),
         ("[sinks", "orders", "not valid TOML"),
         ("", "orders", 'has no sink of kind = "history"'),

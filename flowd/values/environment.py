@@ -4,9 +4,11 @@
 Neither is read as TOML before it is known what the key may be: see `Given`.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
@@ -51,6 +53,46 @@ def _unknown(mistake: str, where: str) -> bool:
     if not table:
         return False
     return mistake.startswith(f"[{table}]: there is no key {key!r}") or _unknown(mistake, table)
+
+
+def configured(path: Path, table: str, kind: str) -> dict[str, dict[str, Any]]:
+    """The keys of each component of a kind, by its name, as the configuration in a file and the
+    environment say together: for a command, which runs without a daemon. What a variable says is
+    TOML as far as it is some. UserError for a file that cannot be read, and for what is wrong with
+    a variable in one of these components; all else is for `flowd check` to say.
+    """
+    mistakes = Mistakes()
+    try:
+        text = path.read_text(encoding="utf-8")
+        tomllib.loads(text)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    tables = _parsed(document(text, os.environ, mistakes).tables.get(table))
+    components = tables if isinstance(tables, dict) else {}
+    found = {
+        name: keys
+        for name, keys in components.items()
+        if isinstance(keys, dict) and keys.get("kind") == kind
+    }
+    about = (*(f"{table}.{name}." for name in found), f"{PREFIX}{table.upper()}__")
+    for mistake in mistakes.found:
+        if mistake.startswith(about):
+            raise UserError(f"{path}: {mistake}")
+    return found
+
+
+def _parsed(value: Any) -> Any:
+    """The value without anything that is only given."""
+    if isinstance(value, Given):
+        parsed = value.parsed()
+        return value.plain if isinstance(parsed, Given) else _parsed(parsed)
+    if isinstance(value, dict):
+        return {key: _parsed(one) for key, one in value.items()}
+    return [_parsed(one) for one in value] if isinstance(value, list) else value
 
 
 def document(text: str, environ: Mapping[str, str], mistakes: Mistakes) -> Document:
