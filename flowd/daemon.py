@@ -247,7 +247,7 @@ class Daemon:
         return run()
 
     def _add_component(self, part: Component) -> None:
-        definition, name, written = part.definition, part.name, self.plan.writers
+        definition, name = part.definition, part.name
         places = self.memory.join(name)
         streams = self._inputs(name, places)
         run: Callable[[], Awaitable[None]] | None = None
@@ -271,7 +271,6 @@ class Daemon:
                 routes = bind(definition.routes, part.settings, streams, desk)
                 self.web.add_routes(part.where, routes)
         else:
-            of_others = {n: self.streams[n] for n in self.plan.carried if written[n] == name}
             feed: Feed[Any] = Feed(
                 name,
                 self.streams[name] if name in self.streams else stages.no_stream(name),
@@ -282,8 +281,7 @@ class Daemon:
                 on_lost=partial(self.outages.past, name),
                 on_recovered=partial(self.outages.recovered, name),
                 services=self.services,
-                mirrored=of_others,
-                tables=[n for n in of_others if self.plan.carried[n].there.table],
+                **stages.carrying(self.plan, name, self.streams),
                 on_start_over=partial(self._start_over, name),
                 on_away=partial(self.outages.open, name),
                 peers=self.peers,

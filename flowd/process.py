@@ -19,7 +19,8 @@ from flowd.door.clients import TCP_USER_TIMEOUT
 from flowd.operate import notify
 from flowd.operate.status import LoopMeter
 from flowd.operate.watchdog import Watchdog
-from flowd.setup.carried import ASK_S, AllCarried, ask, carriers
+from flowd.setup.carried import ASK_S, AllCarried, carriers
+from flowd.setup.checks import ready as asked
 from flowd.setup.config import Config, parse_address
 from flowd.setup.registry import Registry
 from flowd.setup.remarks import remarks
@@ -137,7 +138,7 @@ async def discover(
     config: Config, registry: Registry, stop: Stop, sockets: "Sockets"
 ) -> AllCarried | None:
     """Which streams of other daemons there are, asked until there is an answer; None when the
-    process is to end before. UserError when they cannot be here.
+    process is to end before. UserError when they cannot be asked for.
     """
     if not carriers(config):
         return {}
@@ -146,7 +147,7 @@ async def discover(
         stop.leads_to(scope.cancel, LoopMeter())
         while True:
             try:
-                return await ask(config, registry)
+                return await asked(config, registry)
             except UpstreamError as error:
                 sockets.review()
                 if str(error) != told:

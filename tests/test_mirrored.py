@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import flowd_http
@@ -14,11 +15,12 @@ import flowd_sse
 import flowd_websocket
 import pytest
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowd import process, testing
 from flowd.operate.watchdog import Watchdog
+from flowd.plugin import Sink, StreamName
 from flowd.setup import config
 from flowd.values import codec
 from tests.edge.process import free_port
@@ -35,6 +37,19 @@ kind = "websocket"
 THERE = "[sources.orders]\nkind = 'hand'\nretain = 40\n" + SERVES
 HERE = "[sources.upstream]\nkind = 'ferry'\n" + SERVES
 SINKS = (flowd_http, flowd_sse, flowd_websocket)
+READER = "[sinks.out]\nkind = 'reader'\ninputs = ['orders']\n"
+
+
+@frozen
+class Inputs:
+    inputs: list[StreamName]
+
+
+READS = SimpleNamespace(flowd_sinks=lambda: [Sink("reader", Inputs, run=wait, reads=Order)])
+
+
+async def wait(config: Inputs, streams: Any) -> None:
+    await trio.sleep_forever()
 
 
 @asynccontextmanager
@@ -439,6 +454,45 @@ async def test_who_cannot_be_reached_is_waited_for(
     waits = [r for r in caplog.records if r.levelno == logging.WARNING and "waiting" in r.message]
     assert len(waits) == 1, "and told once"
     assert "sources.upstream: cannot be reached" in waits[0].message
+
+
+@pytest.mark.usefixtures("work_at_once")
+async def test_what_is_read_here_and_not_there_yet_is_waited_for(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ferry, watchdog = Ferry({"more": testing.stream("more", record=Order)}), Ended()
+    registry = ferry.registry(*SINKS, READS)
+    text = '[flowd]\nlisten = "127.0.0.1:0"\n' + HERE + READER
+    settings, ready = config.parse(text, registry), trio.Event()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            process.serve,
+            *(settings, registry, tmp_path / "flowd.db", watchdog, lambda addresses: ready.set()),
+        )
+        await watchdog.watching.wait()
+        await trio.sleep(60)
+        assert not ready.is_set()
+        ferry.streams["orders"] = testing.stream("orders", record=Order)
+        await ready.wait()
+        watchdog.stop()
+
+    assert 'sinks.out.inputs = "orders": there is no such stream' in caplog.text
+
+
+async def test_what_cannot_be_here_ends_nobody(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ferry = Ferry(protected={"secret"})
+    ferry.streams = {name: testing.stream(name, record=Order) for name in ("orders", "secret")}
+
+    async with testing.daemon(HERE, registry=ferry.registry(*SINKS)) as daemon:
+        await ferry.runs[0].wait()
+        assert set(ferry.feeds[-1].mirrors) == {"orders"}
+        assert set(ferry.feeds[-1].left_out) == {"secret"}
+        assert (await daemon.get("/streams/secret")).status == 404
+
+    assert "upstream: left out: the stream secret is read with a token" in caplog.text
 
 
 @pytest.mark.usefixtures("work_at_once")

@@ -66,6 +66,9 @@ def _show(loaded: Config, plan: Plan) -> None:
             out.print(f"{part.where} reads {', '.join(reads)}", soft_wrap=True, markup=False)
     listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
     out.print(f"\nlistens on {listen}; keeps its state in {state}", soft_wrap=True, markup=False)
+    for name, left_out in plan.left_out.items():
+        for why in left_out.values():
+            out.print(f"[yellow]note:[/] sources.{name}: left out: {escape(why)}", soft_wrap=True)
     for where, variables in sorted(loaded.given.items()):
         out.print(f"{where} is from {', '.join(variables)}", soft_wrap=True, markup=False)
     addresses = [config.parse_address(address) for address in loaded.settings.addresses]

@@ -12,15 +12,18 @@ from flowd.setup.registry import Registry
 from flowd.stream.held import RETAIN_MAX
 from flowd.stream.mirror import Mirrored
 from flowd.upstream.outages import Outage
-from flowd.values.errors import Mistakes, UpstreamError
+from flowd.values.errors import UpstreamError
 
 
 @frozen
 class Carried:
-    """A stream of another daemon: what it is there, and the class of its records here."""
+    """A stream of another daemon: what it is there, and the class of its records here. `why_not`
+    says why it cannot be here, and what can be done; None where it can.
+    """
 
     there: Mirrored
     record: type
+    why_not: str | None = None
 
 
 AllCarried = Mapping[str, Mapping[str, Carried]]
@@ -42,16 +45,9 @@ def carries(part: Component) -> bool:
 
 async def ask(config: Config, registry: Registry) -> AllCarried:
     """Which streams there are, of all sources that carry some. UpstreamError when one cannot be
-    reached; UserError with each stream that cannot be here.
+    reached.
     """
-    found: dict[str, dict[str, Carried]] = {}
-    mistakes = Mistakes()
-    for part in carriers(config):
-        told = await _ask(part)
-        with mistakes.noted():
-            found[part.name] = resolve(part.where, told, registry)
-    mistakes.tell()
-    return found
+    return {part.name: resolve(await _ask(part), registry) for part in carriers(config)}
 
 
 async def _ask(part: Component) -> Mapping[str, Mirrored]:
@@ -65,32 +61,34 @@ async def _ask(part: Component) -> Mapping[str, Mirrored]:
     return told
 
 
-def resolve(where: str, told: Mapping[str, Mirrored], registry: Registry) -> dict[str, Carried]:
-    """Each stream with its class of record; UserError for those whose class nobody brings."""
+def resolve(told: Mapping[str, Mirrored], registry: Registry) -> dict[str, Carried]:
+    """Each stream with its class of record, or with why it cannot be here."""
     known = _classes(registry)
     found: dict[str, Carried] = {}
-    mistakes = Mistakes()
     for name, there in told.items():
         classes = known.get(there.record, [])
-        if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
-            mistakes.found.append(f"[{where}]: {name!r:.60} is no stream's name; rename it there")
-        elif not classes:
-            mistakes.found.append(
-                f"[{where}]: the stream {name} carries {there.record}, which no plugin here knows; "
-                "install the plugin that brings it there"
-            )
-        elif len(classes) > 1:
-            modules = " and ".join(sorted(one.__module__ for one in classes))
-            mistakes.found.append(
-                f"[{where}]: the stream {name} carries {there.record}, and {modules} have such a "
-                "class each; leave one alone by flowd.plugins.disable"
-            )
-        elif not 1 <= there.retain <= RETAIN_MAX:
-            mistakes.found.append(f"[{where}]: the stream {name} retains {there.retain} records")
-        else:
-            found[name] = Carried(there, classes[0])
-    mistakes.tell()
+        why = _why_not(name, there, classes)
+        found[name] = Carried(there, object if why else classes[0], why)
     return found
+
+
+def _why_not(name: str, there: Mirrored, classes: list[type]) -> str | None:
+    if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
+        return f"{name!r:.60} is no stream's name; rename it there"
+    if not classes:
+        return (
+            f"the stream {name} carries {there.record:.60}, which no plugin here knows; "
+            "install the plugin that brings it there"
+        )
+    if len(classes) > 1:
+        modules = " and ".join(sorted(one.__module__ for one in classes))
+        return (
+            f"the stream {name} carries {there.record}, and {modules} have such a "
+            "class each; leave one alone by flowd.plugins.disable"
+        )
+    if not 1 <= there.retain <= RETAIN_MAX:
+        return f"the stream {name} retains {there.retain} records, of at most {RETAIN_MAX}"
+    return None
 
 
 def _classes(registry: Registry) -> dict[str, list[type]]:

@@ -106,6 +106,18 @@ async def whole(config: Config, registry: Registry) -> Plan:
         raise UserError(str(error)) from None
 
 
+async def ready(config: Config, registry: Registry) -> carried.AllCarried:
+    """The streams that other daemons have, once all that is read here is among them: a daemon that
+    begins tells of its streams one by one. UpstreamError until then.
+    """
+    found = await carried.ask(config, registry)
+    try:
+        wiring.plan(config, carried=found)
+    except UserError as error:
+        raise UpstreamError(f"not all is there that is read here: {error}") from None
+    return found
+
+
 async def probe(config: Config, services: Services) -> list[str]:
     """What upstreams say against the settings of their sources, each behind its component's name;
     an upstream that does not answer is named too. All are asked at once.

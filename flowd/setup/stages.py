@@ -40,6 +40,16 @@ def open_streams(plan: Plan, memory: Memory) -> None:
         memory.open(name, one.record, retain, behind[plan.writers[name]], epoch=there.epoch)
 
 
+def carrying(plan: Plan, source: str, streams: Mapping[str, Stream[Any]]) -> dict[str, Any]:
+    """What a source's feed is told of the streams of another daemon that it carries."""
+    carried = {name: one for name, one in plan.carried.items() if plan.writers[name] == source}
+    return {
+        "mirrored": {name: streams[name] for name in carried},
+        "there": {name: one.there for name, one in carried.items()},
+        "left_out": plan.left_out.get(source, {}),
+    }
+
+
 def no_stream(name: str) -> Stream[Any]:
     """What a source has that only carries streams of others: nothing can be published there."""
     stream: Stream[Any] = Stream(name, object, clock=lambda: 0, epoch="none", private=True)

@@ -46,6 +46,8 @@ class Plan:
     """The stream that tells what this daemon's own sources did not deliver."""
     kinds: Mapping[str, str] = Factory(dict)
     """The kind of the component that writes a stream, here or where it comes from."""
+    left_out: Mapping[str, Mapping[str, str]] = Factory(dict)
+    """By source, the streams of other daemons that cannot be here, and why."""
 
 
 def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | None = None) -> Plan:
@@ -54,7 +56,8 @@ def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | Non
 
     `broken` are the names of components that could not be read: what they would have written is not
     said to be missing. `carried` are the streams of other daemons; where there are such and None
-    says that they are not known yet, no name is said to be missing.
+    says that they are not known yet, no name is said to be missing. Which of them cannot be here is
+    left out: another daemon's configuration must not end this one.
     """
     mistakes = Mistakes()
     carriers = [c for c in config.of("sources") if carries(c)]
@@ -72,15 +75,15 @@ def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | Non
             writers[full] = component
             records[full] = record
     there: dict[str, Carried] = {}
+    left_out: dict[str, dict[str, str]] = {}
+    shared = config.settings.read_token
     for component in carriers:
         for name, one in (carried or {}).get(component.name, {}).items():
             other = writers.get(name) or named.get(name)
-            if other is not None:
-                mistakes.found.append(
-                    f"[{component.where}]: carries a stream {name}, and {other.where} has that "
-                    "name; leave the one out, or rename the other"
-                )
-            writers[name], records[name], there[name] = component, one.record, one
+            if why := _why_not(component, name, one, other, shared):
+                left_out.setdefault(component.name, {})[name] = why
+            else:
+                writers[name], records[name], there[name] = component, one.record, one
     outages = OUTAGES_HERE if OUTAGES in there else OUTAGES
     records[outages] = Outage
     unknown = bool(carriers) and carried is None
@@ -111,23 +114,35 @@ def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | Non
         order += ready
         waiting = [c for c in waiting if c not in ready]
     written_by = {stream: component.name for stream, component in writers.items()}
-    shared = config.settings.read_token
     tokens = {name: c.read_token or shared for name, c in writers.items() if name not in there}
     for name, one in there.items():
-        own = writers[name].read_token if one.there.protected else None
-        tokens[name] = own or shared
-        if one.there.protected and tokens[name] is None:
-            mistakes.found.append(
-                f"[{writers[name].where}]: the stream {name} is read with a token where it comes "
-                "from; set read_token here, for such streams, or flowd.read_token, for all"
-            )
-    mistakes.tell()
+        tokens[name] = (writers[name].read_token if one.there.protected else None) or shared
     tokens[outages] = shared
     needed = {name: token for name, token in tokens.items() if token is not None}
     in_order = [*order, *sinks]
     kinds = {name: component.kind for name, component in writers.items()}
     kinds |= {name: one.there.kind for name, one in there.items()}
-    return Plan(in_order, records, written_by, inputs, needed, leading, there, outages, kinds)
+    more = there, outages, kinds, left_out
+    return Plan(in_order, records, written_by, inputs, needed, leading, *more)
+
+
+def _why_not(
+    source: Component, name: str, one: Carried, other: Component | None, shared: Secret | None
+) -> str | None:
+    """Why a stream of another daemon cannot be here, and what can be done; None where it can."""
+    if one.why_not is not None:
+        return one.why_not
+    if other is not None:
+        return (
+            f"carries a stream {name}, and {other.where} has that name; leave the one out, or "
+            "rename the other"
+        )
+    if one.there.protected and source.read_token is None and shared is None:
+        return (
+            f"the stream {name} is read with a token where it comes from; set read_token in "
+            f"[{source.where}], for such streams, or flowd.read_token, for all"
+        )
+    return None
 
 
 def table_name(component: str, table: str) -> str:

@@ -47,13 +47,15 @@ class Mirror(Generic[T]):
     def __init__(
         self,
         stream: Stream[T],
+        there: Mirrored,
         *,
-        table: bool = False,
         on_taken: Callable[[Record[T]], None] = lambda record: None,
         on_lost: Callable[[str, int, int | None], None] = lambda reason, from_ms, to_ms: None,
     ) -> None:
         assert stream.mirrored
-        self.table = table
+        self.there = there
+        """What the other daemon said of it when this one was wired."""
+        self.table = there.table
         """Whether some of its numbers never come."""
         self._stream = stream
         self._on_taken = on_taken

@@ -68,7 +68,7 @@ class ScriptedFeed(Feed[T], Generic[T]):
             on_recovered=lambda *told: self.recoveries.append(told),
             services=Services(clock, rest),
             mirrored=self.carried,
-            tables=[name for name, (there, _) in carries.items() if there.table],
+            there={name: there for name, (there, _) in carries.items()},
         )
         self.rest = rest
         self.recoveries: list[tuple[int, int, int]] = []

@@ -5,7 +5,7 @@ whoever reads its signature knows what it can touch.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any, Final, Generic, NoReturn, TypeVar
@@ -14,7 +14,7 @@ import trio
 
 from flowd.stream.held import Retain
 from flowd.stream.log import Stream
-from flowd.stream.mirror import Mirror
+from flowd.stream.mirror import Mirror, Mirrored
 from flowd.upstream.asked import Asked
 from flowd.upstream.budget import Budget
 from flowd.upstream.connection import PING_EVERY_S, SILENCE_S, Dial, Upstream, open_upstream
@@ -62,7 +62,8 @@ class Feed(Generic[T]):
         on_recovered: Callable[[int, int, int], None] = lambda from_ms, to_ms, count: None,
         services: Services | None = None,
         mirrored: Mapping[str, Stream[Any]] = MappingProxyType({}),
-        tables: Collection[str] = (),
+        there: Mapping[str, Mirrored] = MappingProxyType({}),
+        left_out: Mapping[str, str] = MappingProxyType({}),
         on_start_over: Callable[[str], Awaitable[NoReturn]] = _never,
         on_away: Callable[[str, int], None] = lambda reason, from_ms: None,
         peers: Peers | None = None,
@@ -88,12 +89,14 @@ class Feed(Generic[T]):
         self._on_away = on_away
         self._renewal = Renewal(name, self.log, clock, self.reach, self.lost)
         self.mirrors: Mapping[str, Mirror[Any]] = {
-            one.name: Mirror(
-                one, table=one.name in tables, on_taken=self._taken, on_lost=self._missed
-            )
-            for one in mirrored.values()
+            key: Mirror(one, there[key], on_taken=self._taken, on_lost=self._missed)
+            for key, one in mirrored.items()
         }
         """The streams of another daemon that this source carries, by name."""
+        self.left_out = left_out
+        """Those that cannot be here, and why; the log says it."""
+        for why in left_out.values():
+            self.log.warning("%s: left out: %s", name, why)
         self._slept = False
         self._fruitful = False
         self._answered_ms: int | None = None

@@ -12,7 +12,17 @@ import trio
 from attrs import define, field
 
 from flowd.plugin import Mirror, UpstreamError, codec
-from flowd_redis.layout import Carried, Entry, Fields, Forgotten, Malformed, Meta, Missing, decode
+from flowd_redis.layout import (
+    Carried,
+    Entry,
+    Fields,
+    Forgotten,
+    Malformed,
+    Meta,
+    Missing,
+    decode,
+    mirrored,
+)
 
 logger = logging.getLogger("flowd.redis")
 
@@ -99,9 +109,16 @@ class Copying:
         raise UpstreamError(f"{self.name}: Redis lets go of it faster than it can be read")
 
     def check(self, meta: Meta) -> None:
-        """Anew where this cannot go on, in another epoch. What was empty may turn out a table."""
+        """Anew where this cannot go on: in another epoch, or where it is not served as it was wired
+        any more, such as without a token. What was empty may turn out a table.
+        """
         if meta.epoch != self.epoch:
             raise Anew(f"{self.name} is numbered anew, in epoch {meta.epoch}")
+        now = mirrored(meta)
+        for what in ("record", "protected", "retain", "age_s"):
+            before, after = getattr(self.mirror.there, what), getattr(now, what)
+            if before != after:
+                raise Anew(f"{self.name} is another one now: {what} is {after}, not {before}")
         self.mirror.table = self.mirror.table or meta.table
 
     async def apply(self, entries: Entries) -> None:

@@ -110,7 +110,8 @@ class Follower:
         one.
         """
         metas = {name: found[name] for name in self.copies}
-        new = sorted(n for n, meta in found.items() if meta is not None and n not in metas)
+        known = metas.keys() | self._feed.left_out.keys()
+        new = sorted(name for name, meta in found.items() if meta and name not in known)
         why = self._other(metas, new)
         if why is not None and why == self._anew:
             raise Anew(why)
@@ -143,6 +144,7 @@ class Follower:
                 lag_ms = max(lag_ms, meta.time_ms - (copy.last_ms or meta.time_ms))
         figures = self._feed.tally.figures
         figures["behind"], figures["lag_ms"] = behind, lag_ms
+        figures["left_out"] = len(self._feed.left_out)
         figures["malformed"] = sum(copy.malformed for copy in self.copies.values())
         now = trio.current_time()
         if not behind:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from flowd.plugin import Gap, Position, Record
+from flowd.plugin import Gap, Mirrored, Position, Record
 
 _ID = re.compile(rb"([0-9]{1,18})-([0-9]{1,18})")
 _GAP = re.compile(rb"([0-9]{1,18})-([0-9]{1,18})")
@@ -108,6 +108,19 @@ class Meta:
             )
         except (KeyError, ValueError) as error:
             raise Malformed(f"its hash is not as flowd writes it: {error!r}") from None
+
+
+def mirrored(meta: Meta) -> Mirrored:
+    """A stream as its hash tells of it."""
+    return Mirrored(
+        meta.record,
+        meta.epoch,
+        meta.retain,
+        None if meta.age_ms is None else meta.age_ms / 1000,
+        table=meta.table,
+        protected=meta.protected,
+        kind=meta.kind,
+    )
 
 
 @frozen

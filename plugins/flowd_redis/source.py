@@ -12,7 +12,7 @@ from attrs import field, frozen
 from flowd.plugin import Feed, Mirrored, Seconds, Secret, UpstreamError, suggestion
 from flowd_redis.copying import Anew
 from flowd_redis.following import Follower
-from flowd_redis.layout import Keys, Meta
+from flowd_redis.layout import Keys, mirrored
 from flowd_redis.reading import RedisReader
 from flowd_redis.server import Login, check, dialled
 
@@ -79,19 +79,6 @@ async def _discover(config: Config) -> Mapping[str, Mirrored]:
             f'there, with prefix = "{config.prefix}"?'
         )
     return found
-
-
-def mirrored(meta: Meta) -> Mirrored:
-    """A stream as its hash tells of it."""
-    return Mirrored(
-        meta.record,
-        meta.epoch,
-        meta.retain,
-        None if meta.age_ms is None else meta.age_ms / 1000,
-        table=meta.table,
-        protected=meta.protected,
-        kind=meta.kind,
-    )
 
 
 async def follow(config: Config, feed: Feed[Any]) -> None:

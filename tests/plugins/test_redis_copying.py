@@ -11,7 +11,7 @@ from attrs import frozen
 from flowd_redis.copying import Anew, Copying, Hole
 
 from flowd import testing
-from flowd.plugin import Gap, Mirror, Record, UpstreamError
+from flowd.plugin import Gap, Mirror, Mirrored, Record, UpstreamError
 from flowd.stream.held import Retain
 from flowd.stream.log import Stream
 from tests.plugins.redis_kit import Shelf
@@ -37,7 +37,7 @@ def edge(*, retain: int = 100, epoch: str = "e1") -> Stream[Order]:
 
 
 def copying(stream: Stream[Order], *, table: bool = False) -> Copying:
-    return Copying(Mirror(stream, table=table))
+    return Copying(Mirror(stream, Mirrored("Order", stream.epoch, table=table)))
 
 
 def told(stream: Stream[Any]) -> list[bytes]:

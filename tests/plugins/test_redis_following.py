@@ -1,14 +1,15 @@
 """All streams of an edge together: followed, compared with what Redis says, and told about."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 from flowd_redis.copying import Anew
 from flowd_redis.following import BEHIND_S, Follower
-from flowd_redis.layout import Meta
+from flowd_redis.layout import Meta, mirrored
 
 from flowd import testing
 from flowd.plugin import Feed, Gap, UpstreamError
@@ -41,11 +42,11 @@ def more(stream: Stream[Any], values: int, keys: int | None = None) -> None:
 class Edge:
     """The streams here, and who follows."""
 
-    def __init__(self, shelf: Shelf, tables: tuple[str, ...] = (), *names: str) -> None:
+    def __init__(self, shelf: Shelf, left_out: Mapping[str, str] = MappingProxyType({})) -> None:
         self.shelf = shelf
         self.streams = {
             name: Stream(name, Order, clock=testing.clock, epoch="e1", mirrored=True)
-            for name in names or shelf.kept
+            for name in shelf.kept
         }
         self.recovered: list[tuple[int, int, int]] = []
         self.lost: list[str] = []
@@ -59,7 +60,8 @@ class Edge:
             on_lost=lambda reason, from_ms, to_ms: self.lost.append(reason),
             on_recovered=lambda *told: self.recovered.append(told),
             mirrored=self.streams,
-            tables=tables,
+            there={name: mirrored(kept.meta) for name, kept in shelf.kept.items()},
+            left_out=left_out,
         )
 
     def follower(self, *chosen: str) -> Follower:
@@ -99,7 +101,7 @@ async def test_several_streams_are_followed_together(
     shelf.begin("board", table=True)
     shelf.carry(trades)
     shelf.carry(board)
-    edge = Edge(shelf, ("board",))
+    edge = Edge(shelf)
 
     nursery.start_soon(edge.follower().run)
     await trio.sleep(1)
@@ -215,7 +217,7 @@ async def test_redis_that_lost_its_data_is_told_until_it_has_it_again(
     shelf.begin("board", table=True)
     shelf.carry(trades)
     shelf.carry(board)
-    edge = Edge(shelf, ("board",))
+    edge = Edge(shelf)
     nursery.start_soon(edge.follower().run)
     await trio.sleep(2)
     shelf.kept.clear()
@@ -235,20 +237,28 @@ async def test_redis_that_lost_its_data_is_told_until_it_has_it_again(
     assert edge.lost == []
 
 
-@pytest.mark.parametrize("change", ["epoch", "streams"])
+@pytest.mark.parametrize("change", ["epoch", "streams", "protected", "record", "retain"])
 async def test_an_ingest_that_is_another_one_begins_all_anew(
     change: str, autojump_clock: Clock
 ) -> None:
     shelf = Shelf()
     shelf.begin("trades")
     edge = Edge(shelf)
+    others: dict[str, dict[str, Any]] = {
+        "protected": {"protected": True},
+        "record": {"record": "Trade"},
+        "retain": {"retain": 9},
+    }
 
     async def changes() -> None:
         await trio.sleep(5)
+        trades = shelf.kept["trades"]
         if change == "epoch":
             shelf.begin("trades", epoch="e2")
-        else:
+        elif change == "streams":
             shelf.begin("more")
+        else:
+            trades.meta = evolve(trades.meta, **others[change])
 
     async def together() -> None:
         async with trio.open_nursery() as nursery:
@@ -258,7 +268,13 @@ async def test_an_ingest_that_is_another_one_begins_all_anew(
     with pytest.raises(BaseExceptionGroup) as caught:
         await together()
 
-    why = {"epoch": "epoch e2", "streams": "more streams now: more"}
+    why = {
+        "epoch": "epoch e2",
+        "streams": "more streams now: more",
+        "protected": "protected is True, not False",
+        "record": "record is Trade, not Order",
+        "retain": "retain is 9, not 5000",
+    }
     assert isinstance(unwrap(caught.value), Anew)
     assert why[change] in str(unwrap(caught.value))
 
@@ -277,13 +293,28 @@ async def test_who_names_its_streams_does_not_mind_others(
     assert edge.feed.tally.delivering
 
 
+async def test_what_was_left_out_is_no_news(
+    autojump_clock: Clock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = Shelf()
+    shelf.begin("trades")
+    edge = Edge(shelf, {"strange": "nobody knows it"})
+    shelf.begin("strange")
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(5)
+
+    assert edge.feed.tally.delivering
+    assert (edge.figures["left_out"], edge.problem) == (1, None)
+    assert "upstream: left out: nobody knows it" in caplog.text
+
+
 async def test_a_hole_in_a_table_is_filled_while_it_is_followed(
     autojump_clock: Clock, nursery: trio.Nursery
 ) -> None:
     shelf, board = Shelf(), ingest("board", 6, keys=3)
     shelf.begin("board", table=True)
     shelf.carry(board)
-    edge = Edge(shelf, ("board",))
+    edge = Edge(shelf)
     nursery.start_soon(edge.follower().run)
     await trio.sleep(2)
     more(board, 20, keys=5)

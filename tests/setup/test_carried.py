@@ -1,5 +1,6 @@
 """The streams of other daemons: asked for, matched with the classes that are here, and wired."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,16 +79,20 @@ def test_a_stream_of_the_wrong_class_is_a_mistake() -> None:
 
 
 @pytest.mark.parametrize("name", ["orders", "upstream"])
-def test_a_name_that_is_taken_is_told(name: str) -> None:
+def test_a_name_that_is_taken_is_left_out(name: str) -> None:
     own = "[sources.orders]\nkind = 'hand'\n"
 
-    with pytest.raises(UserError, match=rf"carries a stream {name}, and sources.{name} has that"):
-        plan(HERE + own, carrying(**{name: ORDERS}))
+    found = plan(HERE + own, carrying(**{name: ORDERS}, more=ORDERS))
+
+    assert f"carries a stream {name}, and sources.{name} has" in found.left_out["upstream"][name]
+    assert (found.writers["orders"], list(found.carried)) == ("orders", ["more"])
 
 
-def test_what_is_read_with_a_token_there_is_so_here() -> None:
-    with pytest.raises(UserError, match="the stream orders is read with a token where it comes"):
-        plan(HERE, carrying(orders=PROTECTED))
+def test_what_is_read_with_a_token_there_is_not_to_be_had_here_without() -> None:
+    found = plan(HERE, carrying(orders=PROTECTED, free=ORDERS))
+
+    assert "orders is read with a token where it" in found.left_out["upstream"]["orders"]
+    assert set(found.records) == {"free", "outages"}
 
 
 def test_a_token_of_the_source_protects_what_is_protected_there_and_nothing_else(
@@ -184,6 +189,17 @@ def test_a_check_that_asks_says_who_cannot_be_reached(tmp_path: Path) -> None:
         checked(Ferry(reachable=False), tmp_path, probe=True)
 
 
+def test_a_check_that_asks_says_what_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    streams = {name: testing.stream(name, record=Order) for name in ("orders", "more")}
+
+    checked(Ferry(streams, protected={"more"}), tmp_path, probe=True)
+
+    said = capsys.readouterr().out
+    assert "note: sources.upstream: left out: the stream more is read with a token" in said
+
+
 # -- asking
 
 
@@ -205,8 +221,11 @@ async def test_the_classes_are_those_that_plugins_here_bring() -> None:
     ],
 )
 def test_what_cannot_be_here_is_told_with_a_remedy(name: str, there: Mirrored, told: str) -> None:
-    with pytest.raises(UserError, match=told):
-        carried.resolve("sources.upstream", {name: there}, KINDS)
+    found = carried.resolve({name: there, "more": Mirrored("Order", "k")}, KINDS)
+
+    assert told in str(found[name].why_not)
+    assert found["more"] == Carried(Mirrored("Order", "k"), Order), "and nothing else is to blame"
+    assert plan(HERE, {"upstream": found}).left_out == {"upstream": {name: found[name].why_not}}
 
 
 def test_two_classes_of_one_name_are_not_guessed_between() -> None:
@@ -217,10 +236,10 @@ def test_two_classes_of_one_name_are_not_guessed_between() -> None:
     Other.__name__ = "Order"
     other = SimpleNamespace(flowd_sources=lambda: [Source("other", by_hand, Nothing, record=Other)])
 
-    with pytest.raises(UserError, match=r"tests\.ferry and tests\..* have such a class each"):
-        carried.resolve(
-            "sources.upstream", {"orders": Mirrored("Order", "k")}, Ferry().registry(other)
-        )
+    found = carried.resolve({"orders": Mirrored("Order", "k")}, Ferry().registry(other))
+
+    why = r"orders carries Order, and tests\.ferry and tests\..* have such a class each"
+    assert re.search(why, str(found["orders"].why_not))
 
 
 async def test_who_cannot_be_reached_is_named() -> None:

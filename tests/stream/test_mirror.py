@@ -17,7 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 from flowd.stream.held import Behind, Retain
 from flowd.stream.log import Stream
 from flowd.stream.memory import Memory
-from flowd.stream.mirror import Mirror
+from flowd.stream.mirror import Mirror, Mirrored
 from flowd.stream.snapshot import Store
 from flowd.stream.stores import SqliteStore
 from flowd.stream.volatile import MemoryStore
@@ -63,7 +63,7 @@ def here(
         behind=behind,
         mirrored=True,
     )
-    return Mirror(made, table=table)
+    return Mirror(made, Mirrored(record.__name__, EPOCH, retain, table=table))
 
 
 def stream_of(mirror: Mirror[Any]) -> Stream[Any]:
@@ -357,7 +357,7 @@ async def remember(
     memory = Memory(store, lambda: NOW_MS, Random(1))
     await memory.load()
     stream = memory.open("ticks", record, Retain(retain), epoch=epoch)
-    return memory, Mirror(stream)
+    return memory, Mirror(stream, Mirrored("Tick", stream.epoch))
 
 
 @pytest.mark.parametrize("clean", [True, False])
