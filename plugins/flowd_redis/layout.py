@@ -3,7 +3,8 @@ which who writes and who reads share; docs/reference/redis.md says the same to e
 
 Of one stream there are three keys, in one slot of a cluster: the hash `flowd:{NAME}` says which
 epoch is the current one and how far it goes, the stream `flowd:{NAME}:EPOCH` has the records, and
-`flowd:{NAME}:EPOCH:table` the newest one of each key. The set `flowd:streams` has the names.
+`flowd:{NAME}:EPOCH:table` the newest one of each key. The set `flowd:streams` has the names, the
+hash `flowd:peers` all daemons that live, whether they write or read.
 """
 
 import re
@@ -33,6 +34,11 @@ class Keys:
     def streams(self) -> str:
         """The set of all streams' names."""
         return f"{self.prefix}:streams"
+
+    @property
+    def peers(self) -> str:
+        """The hash of all daemons that live."""
+        return f"{self.prefix}:peers"
 
     def meta(self, stream: str) -> str:
         """The hash that tells of a stream."""

@@ -8,6 +8,40 @@ does no harm.
 EXPIRE_S = 600
 """How long what was written of an earlier epoch can still be read."""
 
+PEERS_MAX = 128
+"""Daemons that are kept in mind."""
+PEER_BYTES = 4096
+"""What one may say of itself at most."""
+PEER_KEPT_MS = 60_000
+"""For how long one is kept that says nothing any more."""
+
+BEAT = f"""#!lua flags=allow-oom
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f ', now) .. ARGV[2])
+redis.call('PEXPIRE', KEYS[1], {PEER_KEPT_MS})
+local all, found, gone = redis.call('HGETALL', KEYS[1]), {{}}, {{}}
+for i = 1, #all, 2 do
+    local at = tonumber(string.match(all[i + 1], '^(%d+) '))
+    if at and math.abs(now - at) <= {PEER_KEPT_MS} and #all[i + 1] <= {PEER_BYTES} then
+        found[#found + 1] = {{at, all[i], all[i + 1]}}
+    else
+        gone[#gone + 1] = all[i]
+    end
+end
+table.sort(found, function(a, b) return a[1] > b[1] end)
+local told = {{string.format('%.0f', now)}}
+for i, one in ipairs(found) do
+    if i <= {PEERS_MAX} then told[i + 1] = one[3] else gone[#gone + 1] = one[2] end
+end
+for _, id in ipairs(gone) do redis.call('HDEL', KEYS[1], id) end
+return told
+"""
+"""KEYS: peers. ARGV: the daemon's id, its JSON. Answers the time, in milliseconds, and what each
+daemon said and when, the newest first. It is let in where memory is full: it takes no more than is
+said here, and who is told why nothing comes has to be told so through here.
+"""
+
 _ELSEWHERE = """
 local epoch, after = ARGV[1], ARGV[2]
 local there = redis.call('HMGET', KEYS[1], 'epoch', 'seq')

@@ -97,6 +97,14 @@ def check(url: str | Secret) -> None:
         raise ValueError('url: a password does not belong there; say password = { env = "NAME" }')
 
 
+class Refused(UpstreamError):
+    """It answered, and does not do it: `code` is Redis' word for why, if it is a known one."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class Server:
     """A server that is dialled when something is asked of it, and again when it was lost. Nothing
     is tried twice here: who asks must find out what came of it.
@@ -120,9 +128,10 @@ class Server:
             # What is under way on its connections is given up: nothing may pile up there.
             self.client.connection_pool.disconnect()
             why = f"{self.where} does not answer within {self._timeout_s:g}s; trying again"
+            failed = UpstreamError(why)
         except* (RedisError, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as errors:
-            why = told(unwrap(errors), self.where)
-        raise UpstreamError(why)
+            failed = told(unwrap(errors), self.where)
+        raise failed
 
 
 @asynccontextmanager
@@ -174,7 +183,7 @@ REFUSALS = {
 }
 
 
-def told(error: BaseException, where: str) -> str:
+def told(error: BaseException, where: str) -> UpstreamError:
     """What an error of coredis means, in a sentence."""
     from coredis.exceptions import (
         AuthenticationError,
@@ -208,7 +217,8 @@ def told(error: BaseException, where: str) -> str:
             if isinstance(one, kind) and word not in REFUSALS:
                 word = code
         if word in REFUSALS:
-            return f"{where}: {REFUSALS[word]}"
+            return Refused(f"{where}: {REFUSALS[word]}", word)
     if isinstance(error, ConnectionError | OSError) and not isinstance(error, ResponseError):
-        return f"{where} cannot be reached: {text.rstrip('.')}; trying again"
-    return f"{where} refuses: {text}"
+        why = f"{where} cannot be reached: {text.rstrip('.')}; trying again"
+        return UpstreamError(why)
+    return Refused(f"{where} refuses: {text}", "")

@@ -1,8 +1,10 @@
 """A flowd sink: streams in Redis, for other daemons and whoever reads Redis."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
+import trio
 from attrs import frozen
 
 from flowd.plugin import (
@@ -22,6 +24,8 @@ from flowd.plugin import (
     carry,
 )
 from flowd_redis import scripts
+from flowd_redis.beats import Beats
+from flowd_redis.ingest import INGEST
 from flowd_redis.layout import Keys, Meta
 from flowd_redis.server import Login, Server, check, dialled
 
@@ -71,9 +75,20 @@ async def publish(config: Config, streams: Streams, desk: Desk) -> None:
     """Carry the inputs to Redis until they end."""
     inputs = [streams[name] for name in dict.fromkeys(config.inputs)]
     pace = Pace(config.batch, config.batch_size)
+    keys = Keys(config.prefix)
     async with dialled(config.login) as server:
-        broker = RedisBroker(server, Keys(config.prefix), inputs, desk)
-        await carry(inputs, broker, desk, pace)
+        broker = RedisBroker(server, keys, inputs, desk)
+        beats = Beats(desk.name, desk.peers, desk.now_ms, server, keys)
+        async with beats.until_the_end(config.login), trio.open_nursery() as nursery:
+            nursery.start_soon(beats.run, partial(_tell, desk))
+            await carry(inputs, broker, desk, pace)
+            nursery.cancel_scope.cancel()
+
+
+def _tell(desk: Desk) -> None:
+    """What this sink makes of the daemon."""
+    figures = {name: round(desk.tally.figures.get(name, 0)) for name in ("behind", "lag_ms")}
+    desk.peers.tell(desk.name, INGEST, **figures, problem=desk.tally.problem)
 
 
 class RedisBroker:
