@@ -2,13 +2,17 @@
 with what Redis says of them, and told about.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import trio
+from attrs import frozen
 
 from flowd.plugin import Feed
+from flowd_redis.beats import BEAT_S, Heard
 from flowd_redis.copying import Anew, Copying, Entries, Hole, Reader
+from flowd_redis.ingest import EDGE, Ingest
 from flowd_redis.layout import Meta
 
 BLOCK_MS = 1000
@@ -17,6 +21,8 @@ LOOK_S = 1.0
 """How often what is here is compared with what Redis says there is."""
 BEHIND_S = 5.0
 """An edge that is behind for longer is unwell."""
+DELAYS_S, DELAYS_MAX = 60.0, 1000
+"""Delays that are remembered, for so long and so many."""
 
 
 class News(Reader, Protocol):
@@ -37,14 +43,73 @@ class News(Reader, Protocol):
         ...
 
 
+class Beating(Protocol):
+    """Who tells others of this daemon, and hears of them: `flowd_redis.beats`."""
+
+    clock_ms: int
+
+    async def beat(self) -> Sequence[Heard]:
+        """Tell, and hear."""
+        ...
+
+
+class Delays:
+    """How long records were under way in the last minute, as far as that was noted: a thousand
+    times at most.
+    """
+
+    def __init__(self) -> None:
+        self._noted: deque[tuple[float, int]] = deque(maxlen=DELAYS_MAX)
+
+    def note(self, delay_ms: int) -> None:
+        """One that came now."""
+        self._noted.append((trio.current_time(), delay_ms))
+
+    def figures(self) -> dict[str, int]:
+        """The middle one, and the one of a hundred that took longest; nothing where none came."""
+        since = trio.current_time() - DELAYS_S
+        while self._noted and self._noted[0][0] < since:
+            self._noted.popleft()
+        delays = sorted(delay_ms for _, delay_ms in self._noted)
+        if not delays:
+            return {"delay_p50_ms": 0, "delay_p99_ms": 0}
+        last = len(delays) - 1
+        return {"delay_p50_ms": delays[last // 2], "delay_p99_ms": delays[round(last * 0.99)]}
+
+
+@frozen
+class Owed:
+    """What is to be told of an outage once it is over: whether nothing was lost in it."""
+
+    from_ms: int
+    published: int
+    dropped: int
+
+    @classmethod
+    def by(cls, feed: Feed[Any], from_ms: int) -> "Owed":
+        """An outage that began then, and is noticed now."""
+        return cls(from_ms, feed.tally.published, feed.tally.dropped.total())
+
+    def settle(self, feed: Feed[Any]) -> None:
+        """It is over: all is here that came meanwhile."""
+        if self.dropped == feed.tally.dropped.total():
+            feed.recovered(self.from_ms, feed.clock(), feed.tally.published - self.published)
+
+
 class Follower:
-    """One life of the source: until Redis fails, or has something else than it was wired for."""
+    """One life of the source: until Redis fails, or has something else than it was wired for.
+
+    What is in Redis says nothing of whether somebody still writes there: the feed delivers while
+    something comes, or the ingest daemon is heard of.
+    """
 
     def __init__(
         self,
         reader: News,
         feed: Feed[Any],
+        beats: Beating,
         chosen: Callable[[set[str]], set[str]] = lambda names: names,
+        where: str = "Redis",
     ) -> None:
         self.copies = {name: Copying(mirror) for name, mirror in feed.mirrors.items()}
         self._reader = reader
@@ -53,24 +118,23 @@ class Follower:
         self._stale: set[str] = set()
         """Streams of which Redis had less than is here: what it forgot meanwhile is not known."""
         self._refill: set[str] = set()
+        self._beats = beats
+        self._ingest = Ingest(where)
+        self._owed: Owed | None = None
+        self._upto: dict[str, int] | None = None
+        """What is to be here before an outage is over; None while it lasts."""
+        self._back_at = 0.0
+        self._delays = Delays()
         self._behind_since: float | None = None
         self._anew: str | None = None
 
     async def run(self) -> None:
         """Fill all, then follow. UpstreamError when Redis fails, Anew as in `Copying`."""
-        since_ms, before = self._feed.ends_ms, self._feed.tally.published
-        heads = {name: copy.mirror.head.seq for name, copy in self.copies.items()}
-        lost = self._feed.tally.dropped.total()
+        since_ms = self._feed.ends_ms
+        if since_ms is not None and any(copy.mirror.head.seq for copy in self.copies.values()):
+            self._owed = Owed.by(self._feed, since_ms)
         for copy in self.copies.values():
             await copy.fill(self._reader)
-        self._feed.delivering()
-        if (
-            since_ms is not None
-            and any(heads.values())
-            and lost == self._feed.tally.dropped.total()
-        ):
-            count = self._feed.tally.published - before
-            self._feed.recovered(since_ms, self._feed.clock(), count)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._watch)
@@ -83,7 +147,10 @@ class Follower:
             found = await self._reader.news(places, BLOCK_MS)
             for name, entries in found.items():
                 await self._apply(self.copies[name], entries)
-            self._feed.delivering()
+            if found:
+                self._ingest.came()
+            if self._feed.tally.delivering:
+                self._feed.delivering()
 
     async def _apply(self, copy: Copying, entries: Entries) -> None:
         before = copy.at
@@ -93,11 +160,18 @@ class Follower:
             self._feed.log.info("%s; it is filled again", hole)
             await copy.fill(self._reader)
         if copy.last_ms is not None and copy.at != before:
-            figures = self._feed.tally.figures
-            figures["delay_ms"] = max(0, self._feed.clock() - copy.last_ms)
+            ahead_ms = self._beats.clock_ms - self._ingest.clock_ms
+            delay_ms = max(0, self._feed.clock() - ahead_ms - copy.last_ms)
+            self._feed.tally.figures["delay_ms"] = delay_ms
+            self._delays.note(delay_ms)
 
     async def _watch(self) -> None:
+        beaten = -BEAT_S
         while True:
+            # Who waits for the ingest daemon looks more often.
+            if trio.current_time() - beaten >= (BEAT_S if self._feed.tally.delivering else LOOK_S):
+                beaten = trio.current_time()
+                self._ingest.hear(await self._beats.beat())
             names = self._chosen(await self._reader.names())
             # Both go on while the answer is under way.
             had = {name: copy.mirror.head.seq for name, copy in self.copies.items()}
@@ -120,7 +194,26 @@ class Follower:
         back = [name for name in self._stale if name not in away]
         self._stale = set(away)
         self._refill |= {name for name in back if self.copies[name].mirror.table}
+        self._notice(metas)
         self._tell(metas, away)
+
+    def _notice(self, metas: Mapping[str, Meta | None]) -> None:
+        """Whether something is delivered. What came to Redis during an outage is here first."""
+        feed = self._feed
+        if self._ingest.publishes and not feed.tally.delivering:
+            now = trio.current_time()
+            if self._upto is None:
+                self._upto = {n: meta.seq for n, meta in metas.items() if meta is not None}
+                self._back_at = now
+            level = all(self.copies[n].mirror.head.seq >= seq for n, seq in self._upto.items())
+            # Who stays behind is told so by other words.
+            if level or now - self._back_at >= BEHIND_S:
+                feed.delivering()
+                if self._owed is not None:
+                    self._owed.settle(feed)
+                self._owed = None
+        elif not self._ingest.publishes:
+            self._upto = None
 
     def _lacks(self, name: str, meta: Meta | None, had: int) -> bool:
         return meta is None or (meta.epoch == self.copies[name].epoch and meta.seq < had)
@@ -146,12 +239,28 @@ class Follower:
         figures["behind"], figures["lag_ms"] = behind, lag_ms
         figures["left_out"] = len(self._feed.left_out)
         figures["malformed"] = sum(copy.malformed for copy in self.copies.values())
+        figures["clock_ms"] = self._beats.clock_ms - self._ingest.clock_ms
+        figures |= self._delays.figures()
         now = trio.current_time()
         if not behind:
             self._behind_since = None
         elif self._behind_since is None:
             self._behind_since = now
-        self._feed.problem(self._problem(behind, lag_ms, away, now))
+        problem, trouble = self._problem(behind, lag_ms, away, now), self._ingest.trouble
+        if trouble is not None:
+            silent_ms = round(self._ingest.silent_s * 1000)
+            self._away(problem or trouble, silent_ms)
+            lag_ms = max(lag_ms, silent_ms)
+        else:
+            self._feed.problem(problem)
+        lag_ms = max(lag_ms, round(figures.get("delay_ms", 0)))
+        self._feed.peers.tell(self._feed.name, EDGE, behind=behind, lag_ms=lag_ms, problem=problem)
+
+    def _away(self, why: str, silent_ms: int) -> None:
+        from_ms = self._feed.clock() - silent_ms
+        if self._owed is None:
+            self._owed = Owed.by(self._feed, from_ms)
+        self._feed.away(why, from_ms)
 
     def _problem(self, behind: int, lag_ms: int, away: list[str], now: float) -> str | None:
         missing = [name for name in away if self.copies[name].mirror.head.seq]

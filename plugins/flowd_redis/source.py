@@ -10,8 +10,10 @@ import trio
 from attrs import field, frozen
 
 from flowd.plugin import Feed, Mirrored, Seconds, Secret, UpstreamError, suggestion
+from flowd_redis.beats import Beats
 from flowd_redis.copying import Anew
 from flowd_redis.following import Follower
+from flowd_redis.ingest import EDGE
 from flowd_redis.layout import Keys, mirrored
 from flowd_redis.reading import RedisReader
 from flowd_redis.server import Login, check, dialled
@@ -86,15 +88,19 @@ async def follow(config: Config, feed: Feed[Any]) -> None:
     is tried again and again.
     """
     wait_s = RETRY_S
+    feed.peers.tell(feed.name, EDGE)
     while True:
         reached = False
         try:
             async with dialled(config.login) as server:
-                reader = RedisReader(server, Keys(config.prefix))
+                keys = Keys(config.prefix)
+                reader = RedisReader(server, keys)
                 await reader.names()
                 reached = True
                 feed.problem(None)
-                await Follower(reader, feed, config.chosen).run()
+                beats = Beats(feed.name, feed.peers, feed.clock, server, keys)
+                async with beats.until_the_end(config.login):
+                    await Follower(reader, feed, beats, config.chosen, server.where).run()
         except Exception as group:
             error = _of(group)
         if isinstance(error, Anew):

@@ -1,11 +1,15 @@
-"""Daemons that hear of each other at a real Redis."""
+"""Daemons that hear of each other at a real Redis, and of an ingest that is gone while Redis is
+not.
+"""
 
 import socket
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from attrs import evolve
 from flowd_redis import scripts
 from flowd_redis.beats import Beats
@@ -14,7 +18,10 @@ from flowd_redis.server import Login, dialled
 
 from flowd import testing
 from flowd.plugin import Peer, Peers, Secret, codec
+from tests.edge.exchange import Exchange
+from tests.edge.process import Flowd, command
 from tests.edge.redis import RedisServer, wire
+from tests.edge.test_redis_edges import fleet
 
 KEYS = Keys()
 ME = Peer("me:1:0", "edge", "me", 1, "1.0", ("http://me:4200/",), 5000, clients=3)
@@ -121,3 +128,106 @@ async def test_it_is_heard_where_memory_is_full(redis: RedisServer) -> None:
 
     assert [peer.id for peer in heard] == ["me:1:0"]
     assert set(await said(redis)) == {"me:1:0", "other:2:0"}
+
+
+# -- whole daemons --
+
+
+def roles(status: dict[str, Any]) -> list[str]:
+    """The peers that were heard of just now."""
+    return [peer["role"] for peer in status["peers"] if peer["age_ms"] < 5000]
+
+
+async def test_every_daemon_knows_what_it_is_and_who_the_others_are(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    async with fleet(exchange, tmp_path) as all_of_them:
+        ingest, (edge, other) = all_of_them.ingest, all_of_them.edges
+        await all_of_them.say(5)
+        there = await ingest.settled(lambda status: roles(status) == ["edge", "edge"])
+        here = await edge.settled(lambda status: roles(status) == ["ingest", "edge"])
+        shown = await trio.to_thread.run_sync(
+            partial(command, "status", "--url", f"http://127.0.0.1:{edge.port}")
+        )
+        metrics = (await edge.get("/metrics")).body.decode()
+        await other.stop()
+        await edge.settled(lambda status: roles(status) == ["ingest"])
+
+    assert (there["role"], here["role"]) == ("ingest", "edge")
+    assert (here["behind"], there["behind"]) == (0, 0)
+    assert 0 <= here["lag_ms"] < 5000
+    told = here["peers"][0]
+    assert told["addresses"] == [f"http://127.0.0.1:{ingest.port}/"]
+    assert told["version"] == here["version"]
+    assert told["healthy"]
+    (rows,) = [line.split() for line in shown.stdout.splitlines() if line.startswith("ingest ")]
+    assert rows[1:3] == [f"127.0.0.1:{ingest.port}", "healthy"]
+    assert "healthy, up " in shown.stdout.splitlines()[0]
+    assert ", edge, " in shown.stdout.splitlines()[0]
+    assert 'flowd_role{role="edge"} 1.0' in metrics
+    assert 'flowd_peers{role="ingest"} 1.0' in metrics
+
+
+async def test_an_ingest_that_is_dead_while_redis_lives_is_an_outage_of_its_edges(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    async with fleet(exchange, tmp_path, edges=1) as all_of_them:
+        ingest, (edge,) = all_of_them.ingest, all_of_them.edges
+        await all_of_them.say(10)
+        before = await edge.poll()
+        address = f"http://127.0.0.1:{ingest.port}/"
+        await ingest.kill()
+        why = await away(edge)
+        served = await edge.poll()
+        open_now = (await edge.poll("", "outages.edge"))["records"][-1]["value"]
+        await ingest.start()
+        await all_of_them.say(10)
+        await edge.until(partial(edge.get, "/health"), lambda answer: answer.status == 200)
+        after = await edge.poll(f"?after={before['position']}")
+        outages = [one["value"] for one in (await edge.poll("", "outages.edge"))["records"]]
+
+    assert why.startswith(f"the ingest daemon at {address} was heard of ")
+    assert served["records"] == before["records"]
+    assert open_now["to_ms"] is None
+    assert (after["gap"], after["reset"]) == (None, False)
+    assert [record["seq"] for record in after["records"]] == list(range(11, 21))
+    last = outages[-1]
+    assert last["to_ms"] is not None
+    assert last["recovered"] is not None
+    assert last["component"] == "upstream"
+
+
+async def away(edge: Flowd) -> str:
+    """Wait until an edge says that no ingest publishes; its sentence."""
+
+    async def asked() -> str:
+        return str((await edge.get("/health")).json["problems"].get("upstream", ""))
+
+    found: str = await edge.until(asked, lambda why: "ingest daemon" in why, 20)
+    return found
+
+
+async def test_a_redis_whose_memory_is_full_is_told_at_the_edges_and_costs_no_record(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    async with fleet(exchange, tmp_path, edges=1) as all_of_them:
+        (edge,) = all_of_them.edges
+        await all_of_them.say(10)
+        before = await edge.poll()
+        all_of_them.redis.answers("CONFIG", "SET", "maxmemory", "1")
+        exchange.say(40)
+        why = await away(edge)
+        behind = (await all_of_them.ingest.status())["behind"]
+        lag_ms = (await edge.status())["lag_ms"]
+        all_of_them.redis.answers("CONFIG", "SET", "maxmemory", "0")
+        await all_of_them.say(5)
+        await edge.until(partial(edge.get, "/health"), lambda answer: answer.status == 200)
+        await all_of_them.alike()
+        after = await edge.poll(f"?after={before['position']}")
+
+    assert "cannot send: orders to Redis at" in why
+    assert "its memory is full: raise its maxmemory" in why
+    assert behind >= 40
+    assert lag_ms >= 5000
+    assert (after["gap"], after["reset"]) == (None, False)
+    assert [record["seq"] for record in after["records"]] == list(range(11, 56))

@@ -7,10 +7,11 @@ from typing import Any
 
 import trio
 from attrs import define, evolve, field
+from flowd_redis.beats import Heard
 from flowd_redis.copying import Entries
 from flowd_redis.layout import Meta, decode_id, record_fields
 
-from flowd.plugin import Record
+from flowd.plugin import Peer, Record
 from flowd.stream.log import Stream
 
 
@@ -41,7 +42,16 @@ class Shelf:
         self.asked: list[str] = []
         self.during: list[Callable[[], None]] = []
         """What happens while a hash is read: one for each time."""
+        self.held = False
+        """Whether what is new is kept from who follows."""
         self.error: Exception | None = None
+        self.ingest = Peer("one:7:0", "ingest", "one", 7, "1", ("http://one:4200/",))
+        self.silent_since: float | None = None
+        """Since when the ingest daemon says nothing; None while it does."""
+        self.ahead_ms = 0
+        """By how much the clock of the ingest daemon is ahead of Redis', and …"""
+        self.clock_ms = 0
+        """… that of who reads here."""
 
     # -- written by the ingest daemon --
 
@@ -84,7 +94,17 @@ class Shelf:
         kept = self.kept[stream]
         kept.entries = kept.entries[-count:] if count else []
 
+    def silence(self) -> None:
+        """The ingest daemon says no more that it lives."""
+        self.silent_since = trio.current_time()
+
     # -- what is asked --
+
+    async def beat(self) -> list[Heard]:
+        await self._answer("beat")
+        silent_s = 0.0 if self.silent_since is None else trio.current_time() - self.silent_since
+        heard = Heard(evolve(self.ingest, age_ms=round(silent_s * 1000)), self.ahead_ms)
+        return [heard] if silent_s < 60 else []
 
     async def names(self) -> set[str]:
         await self._answer("names")
@@ -120,6 +140,9 @@ class Shelf:
     async def news(
         self, places: Mapping[tuple[str, str], bytes], block_ms: int
     ) -> dict[str, Entries]:
+        if self.held:
+            await trio.sleep(block_ms / 1000)
+            return {}
         found = {at[0]: await self.page(*at, id) for at, id in places.items()}
         found = {name: entries for name, entries in found.items() if entries}
         if not found:

@@ -50,6 +50,7 @@ class Edge:
         }
         self.recovered: list[tuple[int, int, int]] = []
         self.lost: list[str] = []
+        self.away: list[tuple[str, int]] = []
         own: Stream[Any] = Stream("upstream", object, clock=testing.clock, epoch="e1")
         self.feed: Feed[Any] = Feed(
             "upstream",
@@ -58,6 +59,7 @@ class Edge:
             dial=testing.upstream().dial,
             table=lambda name, record: own,
             on_lost=lambda reason, from_ms, to_ms: self.lost.append(reason),
+            on_away=lambda *told: self.away.append(told),
             on_recovered=lambda *told: self.recovered.append(told),
             mirrored=self.streams,
             there={name: mirrored(kept.meta) for name, kept in shelf.kept.items()},
@@ -65,7 +67,8 @@ class Edge:
         )
 
     def follower(self, *chosen: str) -> Follower:
-        return Follower(self.shelf, self.feed, lambda names: names & set(chosen or names))
+        shelf = self.shelf
+        return Follower(shelf, self.feed, shelf, lambda names: names & set(chosen or names))
 
     @property
     def figures(self) -> Mapping[str, int]:
@@ -134,6 +137,7 @@ async def test_a_second_life_that_lacks_nothing_says_so(
     with pytest.RaisesGroup(UpstreamError, flatten_subgroups=True, allow_unwrapped=True):
         await edge.follower().run()
     fell_ms = edge.feed.ends_ms
+    edge.feed.tally.delivering = False  # As the daemon says of who fell.
     shelf.error = None
     await trio.sleep(60)
     more(trades, 7)
@@ -169,27 +173,29 @@ async def test_a_second_life_that_lacks_something_says_that(
     assert edge.streams["trades"].read(5).gap == Gap(6, 10)
 
 
-async def test_an_edge_that_stays_behind_is_unwell(autojump_clock: Clock) -> None:
+async def test_an_edge_that_stays_behind_is_unwell(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
     shelf, trades = Shelf(), ingest("trades", 5)
     shelf.begin("trades")
     edge = Edge(shelf)
-    follower = edge.follower()
-    await trio.sleep(1)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(1.5)  # Not just when it asks for news.
+    shelf.held = True
     shelf.carry(trades)
-    metas, had = await shelf.metas(["trades"]), {"trades": 0}
 
-    follower.look(metas, had)
+    await trio.sleep(2)
     soon = edge.problem
     await trio.sleep(BEHIND_S)
-    follower.look(metas, had)
 
     assert soon is None
     assert str(edge.problem).startswith("5 records behind the ingest")
     assert edge.figures["behind"] == 5
 
-    await follower.copies["trades"].fill(shelf)
-    follower.look(metas, {"trades": 5})
+    shelf.held = False
+    await trio.sleep(3)
     assert edge.problem is None
+    assert told(edge.streams["trades"]) == told(trades)
 
 
 async def test_what_comes_while_redis_is_asked_is_not_what_it_lost(
@@ -323,3 +329,152 @@ async def test_a_hole_in_a_table_is_filled_while_it_is_followed(
     await trio.sleep(3)
 
     assert told(edge.streams["board"]) == told(board)
+
+
+# -- the ingest daemon --
+
+
+async def test_an_ingest_that_is_gone_is_an_outage_within_six_seconds(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf, trades = Shelf(), ingest("trades", 5)
+    shelf.begin("trades")
+    shelf.carry(trades)
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(20)
+    assert edge.feed.tally.delivering
+    shelf.silence()
+    fell_ms = testing.clock()
+    await trio.sleep(4.9)
+    assert edge.problem is None
+    await trio.sleep(1.2)
+
+    assert not edge.feed.tally.delivering
+    assert "the ingest daemon at http://one:4200/ was heard of " in str(edge.problem)
+    why, from_ms = edge.away[0]
+    assert "Does it run, and does it reach Redis?" in why
+    assert abs(from_ms - fell_ms) <= 10
+    assert edge.feed.peers.figures()["lag_ms"] >= 5000
+
+
+async def test_one_that_comes_back_has_cost_nothing_but_time(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf, trades = Shelf(), ingest("trades", 5)
+    shelf.begin("trades")
+    shelf.carry(trades)
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(20)
+    shelf.silence()
+    fell_ms = testing.clock()
+    await trio.sleep(90)
+    forgotten = edge.problem
+    more(trades, 7)
+    shelf.carry(trades, after=5)
+    shelf.silent_since = None
+    await trio.sleep(5)
+
+    assert "was heard of" in str(forgotten)
+    assert (edge.feed.tally.delivering, edge.problem) == (True, None)
+    ((from_ms, to_ms, count),) = edge.recovered
+    assert (count, edge.lost) == (7, [])
+    assert abs(from_ms - fell_ms) <= 10
+    assert to_ms >= fell_ms + 90_000
+
+
+async def test_one_that_is_not_heard_of_and_publishes_is_not_gone(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf, trades = Shelf(), ingest("trades", 5)
+    shelf.begin("trades")
+    shelf.carry(trades)
+    shelf.silence()
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    for _ in range(20):
+        await trio.sleep(3)
+        more(trades, 1)
+        shelf.carry(trades, after=trades.seq - 1)
+
+    assert (edge.feed.tally.delivering, edge.away) == (True, [])
+
+
+async def test_an_edge_that_begins_where_nobody_publishes_does_not_deliver(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf, trades = Shelf(), ingest("trades", 5)
+    shelf.begin("trades")
+    shelf.carry(trades)
+    shelf.silent_since = -100.0
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(3)
+    assert (edge.feed.tally.delivering, edge.problem) == (False, None)
+    await trio.sleep(3)
+
+    assert str(edge.problem).startswith("no ingest daemon publishes at Redis: what is here is serv")
+    assert told(edge.streams["trades"]) == told(trades)
+
+
+async def test_an_ingest_that_can_send_nothing_is_told_with_its_reason(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf, trades = Shelf(), ingest("trades", 5)
+    shelf.begin("trades")
+    shelf.carry(trades)
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(10)
+    well = shelf.ingest
+    shelf.ingest = evolve(well, problem="its memory is full", lag_ms=4000, behind=9)
+    await trio.sleep(10)
+    soon = edge.problem
+    shelf.ingest = evolve(well, problem="its memory is full", lag_ms=14_000, behind=9)
+    await trio.sleep(10)
+    stuck = edge.problem
+    more(trades, 9)
+    shelf.carry(trades, after=5)
+    shelf.ingest = well
+    await trio.sleep(3)
+
+    assert soon is None
+    assert stuck == "the ingest daemon at http://one:4200/ cannot send: its memory is full"
+    assert len({from_ms for _, from_ms in edge.away[:1]}) == 1
+    assert [count for _, _, count in edge.recovered] == [9]
+    assert edge.problem is None
+
+
+async def test_a_delay_is_told_by_one_clock(autojump_clock: Clock, nursery: trio.Nursery) -> None:
+    shelf, trades = Shelf(), ingest("trades", 1)
+    shelf.begin("trades")
+    shelf.carry(trades)
+    shelf.clock_ms, shelf.ahead_ms = 1_000_000, 1_000_000 - 250
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(5)
+    for _ in range(30):
+        more(trades, 1)
+        await trio.sleep(1.3)
+        shelf.carry(trades, after=trades.seq - 1)
+    await trio.sleep(2)
+
+    # Two seconds at most until it is asked for, and 1300 - 250 ms of the difference.
+    assert edge.figures["clock_ms"] == 250
+    assert 1000 <= edge.figures["delay_p50_ms"] <= 2100
+    assert edge.figures["delay_p50_ms"] <= edge.figures["delay_p99_ms"]
+    assert edge.feed.peers.figures()["lag_ms"] == edge.figures["delay_ms"]
+    await trio.sleep(90)
+    assert edge.figures["delay_p99_ms"] == 0
+
+
+async def test_an_edge_tells_what_it_is(autojump_clock: Clock, nursery: trio.Nursery) -> None:
+    shelf = Shelf()
+    shelf.begin("trades")
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(1)
+
+    figures = edge.feed.peers.figures()
+    assert (figures["role"], figures["behind"], figures["lag_ms"]) == ("edge", 0, 0)
