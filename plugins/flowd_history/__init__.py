@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import trio
 import typer
@@ -20,6 +20,7 @@ from flowd.history import Archive, Away, Settings, Store, database
 from flowd.plugin import (
     BadRequest,
     Desk,
+    Input,
     Seconds,
     Secret,
     Sink,
@@ -47,7 +48,8 @@ QUERIES_MAX = 4
 class Config:
     """`inputs` are the streams to keep, in the file `path` or in a `database`: at most as long as
     `retain`, an age or `"forever"`, and at most `max_size`; the oldest goes first. What a database
-    that is away does not take waits in the file `spill`, which has at most `spill_max`.
+    that is away does not take waits in the file `spill`, which has at most `spill_max`. Without
+    `record` another daemon writes, and this one answers queries.
 
     Up to `batch` records are written at once, `every` so often. Of a table (a stream with keys)
     the file has the `latest` record of each key, or all `versions` that were seen. `unique` is the
@@ -65,6 +67,7 @@ class Config:
     batch: int = 2000
     tables: Literal["latest", "versions"] = "latest"
     unique: str = "id"
+    record: bool = True
 
     def __attrs_post_init__(self) -> None:
         # It brings NumPy where there is one: only who configures a history pays for that, and
@@ -136,6 +139,11 @@ def state_directory() -> Path:
 
 async def keep(config: Config, streams: Streams, desk: Desk) -> None:
     """Write the inputs to the file or database until they end."""
+    if not config.record:
+        async with trio.open_nursery() as nursery:
+            for name in config.inputs:
+                nursery.start_soon(_pass_by, streams[name])
+        return
     await Recorder(
         config.store(),
         config.inputs,
@@ -145,6 +153,12 @@ async def keep(config: Config, streams: Streams, desk: Desk) -> None:
         max_size=config.max_size,
         pace=Pace(config.every, config.batch),
     ).run()
+
+
+async def _pass_by(input: Input[Any]) -> None:
+    """Read and leave it, so that nothing is held for who once wrote it."""
+    async for _ in input.cursor():
+        pass
 
 
 def routes(config: Config, streams: Streams) -> Blueprint:

@@ -398,6 +398,27 @@ async def test_a_clean_restart_goes_on_without_a_gap(path: Path) -> None:
     assert gaps(path) == []
 
 
+async def test_what_another_daemon_writes_is_answered_and_not_written(path: Path) -> None:
+    async with daemon(path, testing.MemoryStore()) as running:
+        publish(running, *range(10))
+        await written(running, 9)
+        once, again = testing.MemoryStore(), "record = false"
+        async with daemon(path, once, more=again) as reading:
+            publish(reading, *range(50, 60))
+            publish(running, *range(10, 20))
+            found = await written(reading, 19)
+            (history,) = [
+                one
+                for one in (await reading.get("/status")).json()["components"]
+                if one["name"] == "history"
+            ]
+
+    assert [int(one["value"]["price"]) for one in found] == list(range(20))
+    assert numbers(path) == list(range(20))
+    assert (history["state"], history["problem"]) == ("running", None)
+    assert (history["behind"], history["published"]) == (0, 0)
+
+
 async def test_a_crash_is_nothing_to_the_history(path: Path) -> None:
     state = testing.MemoryStore()
     async with daemon(path, state, crash=True) as running:
