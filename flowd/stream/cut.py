@@ -17,6 +17,24 @@ class Changes(Protocol):
         """One change, in the step in which it happened."""
 
 
+OTHERS = "~"
+"""How the epoch of a stream that another daemon numbers begins where it is saved."""
+
+
+class Numbered(Protocol):
+    """A stream, as far as its numbers go."""
+
+    epoch: str
+    mirrored: bool
+
+
+def saved_epoch(stream: Numbered) -> str:
+    """A stream's epoch as it is saved: that of another daemon is none of ours. Who numbers the
+    stream himself one day must not go on in it, for one number would be two records.
+    """
+    return f"{OTHERS}{stream.epoch}" if stream.mirrored else stream.epoch
+
+
 @frozen
 class Saved(Generic[T]):
     """A stream as a snapshot holds it."""

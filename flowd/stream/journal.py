@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import trio
 from attrs import evolve
 
+from flowd.stream.cut import Numbered, saved_epoch
 from flowd.stream.frames import FRAME, Change, Head, Unwritable, packed, payload
 from flowd.values.clock import Stopwatch, stopwatch
 
@@ -46,11 +47,10 @@ class Files(Protocol):
         ...
 
 
-class Journaled(Protocol):
+class Journaled(Numbered, Protocol):
     """What can be journaled: a stream."""
 
     name: str
-    epoch: str
     seq: int
     floor: int
 
@@ -106,7 +106,7 @@ class Journal:
         """Journal this stream from here on; `anew`, where nothing of what was saved counts."""
         number = len(self._streams)
         self._streams.append(stream)
-        self.pending.append((number, stream.name, stream.epoch))
+        self.pending.append((number, stream.name, saved_epoch(stream)))
         if anew:
             self.pending.append((number, 0, 0, True, None))
         stream.journal(self.pending, number)
@@ -130,7 +130,7 @@ class Journal:
     @property
     def opened(self) -> list[tuple[int, str, str]]:
         """The streams that frames know by number: that, name, epoch."""
-        return [(number, one.name, one.epoch) for number, one in enumerate(self._streams)]
+        return [(number, one.name, saved_epoch(one)) for number, one in enumerate(self._streams)]
 
     def begin(self, head: Head, frame: int) -> None:
         """Start writing, as the life and boot that `head` says, after the frame that the loaded

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from flowd.stream.cursor import Cursor, Mark
-from flowd.stream.cut import Changes, Cut, Saved
+from flowd.stream.cut import Changes, Cut, Saved, saved_epoch
 from flowd.stream.held import Behind, Held, Retain
 from flowd.stream.seek import seek
 from flowd.stream.seen import Seen
@@ -368,8 +368,8 @@ class Stream(Generic[T]):
         # What is still held must survive as well: the places of its readers do.
         held, records = self.held.after(seq, self.floor), self.after(seq)
         records = [*held, *records] if held else records  # Copied once: there may be thousands.
-        head, total = (self.name, self.epoch, self.seq, self.held.lost), self.seen.total
-        length = len(self) + len(self.held)
+        epoch, length = saved_epoch(self), len(self) + len(self.held)
+        head, total = (self.name, epoch, self.seq, self.held.lost), self.seen.total
         return Cut(*head, records, list(self._forgotten), seen, total, length, seq == 0)
 
     def was_saved(self, cut: Cut) -> None:

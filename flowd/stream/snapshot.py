@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import trio
 from attrs import define, field, frozen
 
-from flowd.stream.cut import Cut, Saved
+from flowd.stream.cut import OTHERS, Cut, Saved, saved_epoch
 from flowd.stream.frames import Frame
 from flowd.stream.handover import Handover
 from flowd.stream.journal import Journal
@@ -149,7 +149,7 @@ class Snapshots:
         rows = loaded.streams.get(stream.name)
         if rows is None:
             return True
-        if stream.mirrored and rows.epoch != stream.epoch:
+        if stream.mirrored and rows.epoch != saved_epoch(stream):
             return False
         records: list[Record[Any]] = []
         dropped = 0
@@ -167,9 +167,11 @@ class Snapshots:
             return False
         stream.restore(Saved(rows.seq, rows.floor, records, rows.seen, rows.seen_total))
         self.dropped_rows += dropped
-        # With a record less it is not the same log any more, and its readers must know.
-        if loaded.why is None and rows.epoch and not dropped:
-            stream.epoch = rows.epoch
+        # With a record less it is not the same log any more, and its readers must know. So must
+        # those of a log that another daemon has numbered until now.
+        same = rows.epoch and rows.epoch.startswith(OTHERS) == stream.mirrored
+        if loaded.why is None and same and not dropped:
+            stream.epoch = rows.epoch.removeprefix(OTHERS)
             self._marks[stream.name] = _Mark(stream.seq, stream.seen.total)
         return True
 

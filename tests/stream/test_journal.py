@@ -23,6 +23,7 @@ class Orders:
     epoch = "e1"
     seq = 2
     floor = 1
+    mirrored = False
 
     def journal(self, changes: list[Any], number: int) -> None:
         assert number == 0

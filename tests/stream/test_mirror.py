@@ -422,6 +422,29 @@ async def test_of_another_epoch_nothing_comes_back(reopen: Reopen, *, saved: boo
     assert "new" in stream_of(again).seen
 
 
+@pytest.mark.parametrize("saved", [True, False])
+async def test_who_numbers_it_himself_now_does_so_in_an_epoch_of_his_own(
+    reopen: Reopen, *, saved: bool
+) -> None:
+    memory, mirror = await remember(await reopen())
+    copy(there(4), mirror)
+    memory.journal.flush()
+    if saved:
+        await memory.snapshots.save(clean=True)
+
+    memory = Memory(await reopen(), lambda: NOW_MS, Random(1))
+    await memory.load()
+    own = memory.open("ticks", Tick, Retain(5))
+    assert (own.epoch != EPOCH, own.seq) == (True, 4), "what is here stays, for readers are reset"
+    own.append(Tick(5, "ours"))
+    memory.journal.flush()
+    if saved:
+        await memory.snapshots.save(clean=True)
+    _, again = await remember(await reopen())
+
+    assert again.head == Position(EPOCH, 0), "for its fifth record may be another one there"
+
+
 async def test_where_the_machine_lost_what_was_saved_it_begins_anew(reopen: Reopen) -> None:
     memory, mirror = await remember(await reopen())
     copy(there(4), mirror)
