@@ -2,7 +2,6 @@
 the stream.
 """
 
-import json
 import sqlite3
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -14,7 +13,8 @@ from attrs import define
 
 from tests.crash import ledger
 from tests.crash.ledger import Batch, Order, units
-from tests.crash.referee import ORDERS, Numbers, Referee, fingerprint
+from tests.crash.referee import ORDERS, Numbers, Referee
+from tests.crash.told import written
 
 WIDTHS_MS = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}
 """The timeframes that are asked for, and how wide their buckets are."""
@@ -54,13 +54,13 @@ class Audit:
         rows_of: Counter[int] = Counter()
         last_at: dict[int, int] = {}
         for epoch, seq, text in db.execute(f'SELECT epoch, seq, json FROM "{ORDERS}" ORDER BY row'):
-            record = json.loads(text)
-            number = ledger.number_of(record["value"])
+            record = written(text)
+            number = ledger.number_of(record.found["value"])
             times[epoch, seq] += 1
             rows_of[number] += 1
             last_at[seq] = number
             told = referee.told_at(ORDERS, epoch, seq)
-            if told and told != fingerprint(record):
+            if told and told != record.print:
                 self._history(f"{epoch}.{seq} is not what clients were told: {text}")
         gaps = db.execute(
             'SELECT epoch, first, last, from_ms, to_ms, reason FROM "flowd:gaps" WHERE stream = ?',

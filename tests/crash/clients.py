@@ -4,15 +4,17 @@ Nobody is spared: a client leaves in the middle of whatever it was told, and com
 way with the position that it holds.
 """
 
-import json
+from collections import Counter
+from collections.abc import Mapping
 from random import Random
 
 import h11
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 from websockets.exceptions import InvalidHandshake, InvalidState, InvalidStatus
 
-from tests.crash.referee import ORDERS, STREAMS, Referee, View
+from tests.crash.referee import ORDERS, STREAMS, TABLES, Referee, View
+from tests.crash.told import Told, told, written
 from tests.edge.peers import http, sse, websocket
 
 GONE = (
@@ -20,7 +22,23 @@ GONE = (
     *(h11.RemoteProtocolError, InvalidHandshake, InvalidState),
 )
 """What a connection ends with when the process at its other end is killed."""
-STAY_S = (0.05, 0.8)
+
+
+@frozen
+class Habits:
+    """How a client lives, in seconds from and to: how long it stays with one way, how long it is
+    away until it comes by another, how long it rests between polls. `long_away` and `squeezed` are
+    shares: of absences that last as long as `long_away_s`, and of connections that ask for
+    compression. `source` is the address that it comes from.
+    """
+
+    stay_s: tuple[float, float] = (0.05, 0.8)
+    away_s: tuple[float, float] = (0.0, 0.05)
+    long_away_s: tuple[float, float] = (0.0, 0.0)
+    long_away: float = 0.0
+    rest_s: tuple[float, float] = (0.0, 0.2)
+    squeezed: float = 0.5
+    source: str | None = None
 
 
 @define
@@ -41,21 +59,27 @@ class Refused(Exception):
 class Client:
     """One reader of all streams. `live` uses the connections it opens up, and closes them."""
 
-    def __init__(self, name: str, referee: Referee, random: Random) -> None:
+    def __init__(
+        self, name: str, referee: Referee, random: Random, habits: Habits | None = None
+    ) -> None:
         self.name = name
+        self._habits = habits or Habits()
+        self.visits: Counter[str] = Counter()
+        """How often it came, by the name of the way."""
         self.views = {stream: View(referee, name, stream) for stream in STREAMS}
         self._referee = referee
         self._random = random
 
     async def live(self, life: Life) -> None:
         """Read, leave, come back, until the daemon is gone."""
-        random = self._random
+        random, habits = self._random, self._habits
         while not life.over.is_set():
             follow = random.choice([self._by_websocket, self._by_events, self._by_polls])
+            self.visits[follow.__name__] += 1
             for view in self.views.values():
                 view.way = follow.__name__
             try:
-                with trio.move_on_after(random.uniform(*STAY_S)):
+                with trio.move_on_after(random.uniform(*habits.stay_s)):
                     await follow(life.port)
             except* GONE as group:
                 # Handshakes that were refused are among these; a process that ends may do so.
@@ -64,41 +88,52 @@ class Client:
             except* Refused as group:
                 if not life.stopping:
                     self._referee.broken("other", f"{self.name}: {group.exceptions}")
-            with trio.move_on_after(random.uniform(0.0, 0.05)):
+            long = random.random() < habits.long_away
+            away_s = habits.long_away_s if long else habits.away_s
+            with trio.move_on_after(random.uniform(*away_s)):
                 await life.over.wait()
 
     async def settle(self, port: int) -> None:
         """Read what is left."""
-        async with http(port) as peer:
+        async with http(port, source=self._habits.source) as peer:
             for view in self.views.values():
                 path = f"/streams/{view.stream}"
                 answer = await peer.ask(
                     path if view.after is None else f"{path}?after={view.after}"
                 )
-                self._polled(view, json.loads(answer.body))
+                self._polled(view, told(answer.body.decode()))
+
+    def compare(self, polled: Mapping[str, Told]) -> None:
+        """Who has settled is where the streams are, and has the tables as they are."""
+        for stream, view in self.views.items():
+            position = polled[stream]["position"]
+            if view.after != position:
+                self._referee.broken("lost", f"{self.name} ends at {view.after}, {position}")
+            for record in polled[stream].records if stream in TABLES else []:
+                if view.rows.get(record.found["key"]) != record.print:
+                    self._referee.broken("lost", f"{self.name} has no {stream} {record.json}")
 
     async def _by_websocket(self, port: int) -> None:
         held = {stream: view.after for stream, view in self.views.items()}
         after = {stream: position for stream, position in held.items() if position}
         ask = {"action": "subscribe", "streams": list(STREAMS), "after": after}
-        async with websocket(port, deflate=self._random.random() < 0.5) as peer:
+        deflate = self._random.random() < self._habits.squeezed
+        async with websocket(port, deflate=deflate, source=self._habits.source) as peer:
             await peer.say(ask)
             while True:
-                message = await peer.message()
-                if "stream" not in message:
+                message = told(await peer.text())
+                if "stream" not in message.found:
                     raise Refused(message)
                 view = self.views[message["stream"]]
                 match message["type"]:
                     case "records":
                         if message["first"]:
                             view.first()
-                        epoch = message["position"].rpartition(".")[0]
-                        for record in message["records"]:
-                            view.record(epoch, record)
+                        for record in message.records:
+                            view.record(message.epoch, record)
                         view.position(message["position"])
                     case "gap":
-                        epoch = message["position"].rpartition(".")[0]
-                        view.gap(epoch, message["gap"]["first"], message["gap"]["last"])
+                        view.gap(message.epoch, message["gap"]["first"], message["gap"]["last"])
                         view.position(message["position"])
                     case "reset":
                         view.reset(message["position"])
@@ -110,9 +145,10 @@ class Client:
 
     async def _follow_events(self, port: int, view: View) -> None:
         headers = {} if view.after is None else {"Last-Event-ID": view.after}
-        if self._random.random() < 0.5:
+        if self._random.random() < self._habits.squeezed:
             headers["Accept-Encoding"] = "gzip"
-        async with sse(port, f"/sse/{view.stream}", headers=headers) as peer:
+        path, source = f"/sse/{view.stream}", self._habits.source
+        async with sse(port, path, headers=headers, source=source) as peer:
             if peer.status != 200:
                 raise Refused(peer.status)
             while True:
@@ -124,13 +160,13 @@ class Client:
                     case "gap":
                         view.gap(epoch, event.json["first"], event.json["last"])
                     case "message" if event.data is not None:
-                        view.record(epoch, event.json)
+                        view.record(epoch, written(event.data))
                 if event.id is not None:
                     view.position(event.id)
 
     async def _by_polls(self, port: int) -> None:
         tags: dict[str, str] = {}
-        async with http(port) as peer:
+        async with http(port, source=self._habits.source) as peer:
             while True:
                 for view in self.views.values():
                     query = [] if view.after is None else [f"after={view.after}"]
@@ -145,18 +181,16 @@ class Client:
                     if answer.status != 200:
                         raise Refused(answer.status, answer.body)
                     tags[view.stream] = answer.headers["etag"]
-                    self._polled(view, json.loads(answer.body))
-                await trio.sleep(self._random.uniform(0.0, 0.2))
+                    self._polled(view, told(answer.body.decode()), "limit" in path)
+                await trio.sleep(self._random.uniform(*self._habits.rest_s))
 
-    def _polled(self, view: View, answer: dict[str, object]) -> None:
-        position = str(answer["position"])
-        epoch = position.rpartition(".")[0]
+    def _polled(self, view: View, answer: Told, limited: bool = False) -> None:
         if answer["reset"]:
-            view.reset(position)
-        if isinstance(gap := answer["gap"], dict):
-            view.gap(epoch, gap["first"], gap["last"])
-        records = answer["records"]
-        assert isinstance(records, list)
-        for record in records:
-            view.record(epoch, record)
-        view.position(position)
+            view.reset(answer["position"])
+        if answer["gap"] is not None:
+            view.gap(answer.epoch, answer["gap"]["first"], answer["gap"]["last"])
+            if len(answer.records) < self._referee.retain and not limited:
+                self._referee.broken("other", f"a gap, and {len(answer.records)} records behind it")
+        for record in answer.records:
+            view.record(answer.epoch, record)
+        view.position(answer["position"])

@@ -60,12 +60,13 @@ class Exchange:
     one.
     """
 
-    def __init__(self, seed: str, ledger: TextIO, delay_ms: int) -> None:
+    def __init__(self, seed: str, ledger: TextIO, delay_ms: int, pace: float) -> None:
         self.orders = 0
         self.ending = threading.Event()
         self._random = Random(seed)
         self._ledger = ledger
         self._delay_ms = delay_ms
+        self._pace = pace
         self._lock = threading.Lock()
         self._peers: list[Peer] = []
         self._dials = 0
@@ -104,13 +105,14 @@ class Exchange:
             mood = random.random()
             if not any(peer.subscribed for peer in list(self._peers)):
                 # What nobody can get need only be there.
-                self._steady(50.0, 0.05)
+                self._steady(50.0 * self._pace, 0.05)
             elif mood < 0.15:
                 self._steady(0.0, random.uniform(0.05, 0.3))
             elif mood < 0.85:
-                self._steady(20.0 * 75.0 ** random.random(), random.uniform(0.1, 0.8))
+                rate = 20.0 * 75.0 ** random.random() * self._pace
+                self._steady(rate, random.uniform(0.1, 0.8))
             else:
-                self._burst(random.randint(500, 4000))
+                self._burst(int(random.randint(500, 4000) * self._pace))
 
     def last(self) -> int:
         """One more order, when somebody is there to get it; which one."""
@@ -171,11 +173,12 @@ def main() -> None:
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--seed", required=True)
     parser.add_argument("--delay-ms", type=int, default=0)
+    parser.add_argument("--pace", type=float, default=1.0)
     wanted = parser.parse_args()
     # It tells of every peer that was killed in the middle of a word.
     logging.getLogger("websockets").setLevel(logging.CRITICAL + 1)
     with wanted.ledger.open("w") as ledger:
-        exchange = Exchange(wanted.seed, ledger, wanted.delay_ms)
+        exchange = Exchange(wanted.seed, ledger, wanted.delay_ms, wanted.pace)
         with serve(exchange.talk, "127.0.0.1", 0, compression=None) as server:
             trading = threading.Thread(target=exchange.trade, daemon=True)
             trading.start()

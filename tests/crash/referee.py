@@ -1,19 +1,19 @@
 """What clients were told, held against what may be told: one record per number, nothing twice,
 nothing lost in silence.
 
-It sees every message of every client as it comes. What it keeps of a record is its fingerprint, and
-of an order the number that the exchange gave it.
+It sees every message of every client as it comes. What it keeps of a record is a fingerprint of its
+bytes, and of an order the number that the exchange gave it.
 """
 
-import json
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from attrs import Factory, define
 
 from tests.crash.ledger import Order, number_of, units
+from tests.crash.told import Written
 
 ORDERS, VOLUME, OUTAGES = STREAMS = ("orders", "volume", "outages")
 TABLES = (VOLUME, OUTAGES)
@@ -56,7 +56,9 @@ class Told:
 class Referee:
     """Judges all that clients hear. Nothing is raised: a broken promise is counted and noted."""
 
-    def __init__(self, expect_resets: int) -> None:
+    def __init__(self, expect_resets: int, retain: int) -> None:
+        self.retain = retain
+        """So many records are retained at least: nothing newer is ever a gap."""
         self.life = 0
         self.counts: Counter[str] = Counter()
         """What was broken, by kind."""
@@ -112,21 +114,20 @@ class Referee:
             self.broken("other", f"{stream} goes back to the epoch {epoch}")
         told.epoch, told.seen_in, told.may_change = epoch, self.life, False
 
-    def shown(self, stream: str, epoch: str, record: dict[str, Any]) -> int:
-        """Somebody was shown this record; its fingerprint."""
+    def shown(self, stream: str, epoch: str, record: Written) -> None:
+        """Somebody was shown this record."""
         self.heard += 1
         prints = self._told[stream].prints
         numbers = prints.get(epoch)
         if numbers is None:
             numbers = prints[epoch] = Numbers()
-        seq, print_ = record["seq"], fingerprint(record)
+        seq = record.found["seq"]
         before = numbers[seq]
         if before == 0:
-            numbers[seq] = print_
-            self._first_shown(stream, seq, record)
-        elif before != print_:
-            self.broken("twice", f"{stream} {epoch}.{seq} was another record before: {record}")
-        return print_
+            numbers[seq] = record.print
+            self._first_shown(stream, seq, record.found)
+        elif before != record.print:
+            self.broken("twice", f"{stream} {epoch}.{seq} was other bytes before: {record.json}")
 
     def told_at(self, stream: str, epoch: str, seq: int) -> int:
         """The fingerprint of what somebody was told there, 0 when nobody was."""
@@ -152,19 +153,6 @@ class Referee:
         """(number in the stream, order) of all that the stream holds now or has let go of."""
         for seq in range(1, head + 1):
             yield seq, self.lineage[seq]
-
-
-def fingerprint(record: dict[str, Any]) -> int:
-    """The same for the same record, never 0, and another for any other."""
-    # Most values are plain; one with parts, as a bucket's venues, is what it is written as.
-    parts: tuple[Hashable, ...] = (
-        *(record["seq"], record["time_ms"], record.get("key")),
-        *(
-            json.dumps(value) if isinstance(value, list | dict) else value
-            for value in record["value"].values()
-        ),
-    )
-    return hash(parts) or 1
 
 
 class View:
@@ -216,19 +204,19 @@ class View:
         self._referee.gaps += 1
         self._seq = last
 
-    def record(self, epoch: str, record: dict[str, Any]) -> None:
+    def record(self, epoch: str, record: Written) -> None:
         """One record."""
         self._told(epoch)
-        seq = record["seq"]
+        seq = record.found["seq"]
         if self._seq is not None:
             if seq <= self._seq:
                 self._broken("twice", f"{seq} came to who holds {self.after}")
             elif seq > self._seq + 1 and self.stream not in TABLES:
                 self._broken("lost", f"{seq} came to who holds {self.after}, and no gap")
         self._seq = seq
-        print_ = self._referee.shown(self.stream, epoch, record)
+        self._referee.shown(self.stream, epoch, record)
         if self.stream in TABLES:
-            self.rows[record["key"]] = print_
+            self.rows[record.found["key"]] = record.print
 
     def position(self, position: str) -> None:
         """Where what was told leads to."""

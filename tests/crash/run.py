@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import trio
 from attrs import Factory, define, evolve
 
 from tests.crash.audit import WIDTHS_MS, Audit
 from tests.crash.clients import Client, Life
-from tests.crash.referee import ORDERS, OUTAGES, STREAMS, TABLES, VOLUME, Referee, fingerprint
+from tests.crash.referee import ORDERS, OUTAGES, STREAMS, VOLUME, Referee
+from tests.crash.told import Told, told
 from tests.edge.process import START_S, STOP_S, Flowd, until
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +97,7 @@ class Run:
         self._seed = seed
         self._delay_ms = delay_ms
         self._random = Random(f"{seed} lives")
-        self._referee = Referee(expect_resets)
+        self._referee = Referee(expect_resets, RETAIN)
         self._lives: list[Ended] = []
         self._clients = [
             Client(f"client {number}", self._referee, Random(f"{seed} client {number}"))
@@ -111,8 +111,8 @@ class Run:
         began = time.monotonic()
         self._folder.mkdir(parents=True, exist_ok=True)
         verdict = Verdict(self.cycles)
-        with _exchange(self._folder / "ledger", self._seed, self._delay_ms) as exchange:
-            port = await _answer(exchange)
+        with trading(self._folder / "ledger", self._seed, self._delay_ms) as exchange:
+            port = await answer(exchange)
             with self._daemon(port) as daemon:
                 try:
                     while self._done < self.cycles:
@@ -123,7 +123,7 @@ class Run:
                     audit.outages(self._scene)
                     verdict.orders, verdict.unseen = audit.sent, audit.unseen
                 except* (Stuck, trio.TooSlowError, AssertionError) as group:
-                    self._referee.broken("other", f"{_unwrapped(group)!r}; {_tail(daemon)}")
+                    self._referee.broken("other", f"{unwrapped(group)!r}; {_tail(daemon)}")
         referee = self._referee
         ends = {how: sum(one.how == how for one in self._lives) for how in ENDS}
         return evolve(
@@ -196,7 +196,7 @@ class Run:
         self._referee.begins(number)
         daemon.log_file = self._folder / f"log-{number}"
         daemon.spawn(cwd=ROOT)
-        self._lives.append(Ended(number, how, _now_ms()))
+        self._lives.append(Ended(number, how, now_ms()))
         return self._lives[-1]
 
     async def _serving(self, daemon: Flowd, ended: Ended) -> int:
@@ -204,9 +204,9 @@ class Run:
         with trio.fail_after(START_S):
             while (port := _port(daemon.log)) is None:
                 if daemon.process is None or daemon.process.poll() is not None:
-                    raise Stuck(f"it ended by itself: {self._scene(_now_ms())}")
+                    raise Stuck(f"it ended by itself: {self._scene(now_ms())}")
                 await trio.sleep(0.01)
-        ended.serving_ms = _now_ms()
+        ended.serving_ms = now_ms()
         daemon.port = port
         return port
 
@@ -214,7 +214,7 @@ class Run:
         """End it as was drawn, and tell the clients when it is gone."""
         stop = ended.how in (STOP, TORN)
         life.stopping = stop
-        ended.told_ms = _now_ms()
+        ended.told_ms = now_ms()
         daemon.tell(signal.SIGTERM if stop else signal.SIGKILL)
         if ended.how == TORN:
             await trio.sleep(self._random.random())
@@ -231,7 +231,7 @@ class Run:
             self._referee.broken("other", f"it did not end within {STOP_S:g}s: {ended}")
             process.kill()
             process.wait(STOP_S)
-        ended.gone_ms, ended.code = _now_ms(), process.returncode
+        ended.gone_ms, ended.code = now_ms(), process.returncode
         allowed = {KILL: {-9}, EARLY: {-9}, TORN: {-9, 0}, STOP: {0}}[ended.how]
         if ended.code not in allowed:
             self._referee.broken("other", f"it ended with {ended.code}: {ended}")
@@ -257,18 +257,19 @@ class Run:
             for client in self._clients:
                 nursery.start_soon(client.live, life)
             await trio.sleep(LAST_S)
-            last = await _answer(exchange, "last")
+            last = await answer(exchange, "last")
 
-            async def level() -> bool:
-                return self._referee.recorded[last] > 0 and await _level(daemon)
+            async def done() -> bool:
+                return self._referee.recorded[last] > 0 and await level(daemon)
 
-            await until(level, bool, SETTLE_S)
+            await until(done, bool, SETTLE_S)
             nursery.cancel_scope.cancel()
         with trio.fail_after(SETTLE_S):
             for client in self._clients:
                 await client.settle(port)
-            polled = {stream: await daemon.poll(stream=stream) for stream in STREAMS}
-        self._compare(polled)
+            polled = {stream: await whole(daemon, stream) for stream in STREAMS}
+        for client in self._clients:
+            client.compare(polled)
         await self._end(daemon, ended, life)
         self._referee.ended(clean=ended.code == 0)
         self._look_into(daemon, ended)
@@ -276,19 +277,8 @@ class Run:
         audit = Audit(self._referee, self._folder / "ledger", head)
         audit.history(self._folder / "history.db")
         audit.stream()
-        audit.buckets(polled[VOLUME]["records"])
+        audit.buckets([record.found for record in polled[VOLUME].records])
         return audit
-
-    def _compare(self, polled: dict[str, dict[str, Any]]) -> None:
-        """Everybody is where the stream is, and has the tables as they are."""
-        for client in self._clients:
-            for stream, view in client.views.items():
-                position = polled[stream]["position"]
-                if view.after != position:
-                    self._referee.broken("lost", f"{client.name} ends at {view.after}, {position}")
-                for record in polled[stream]["records"] if stream in TABLES else []:
-                    if view.rows.get(record["key"]) != fingerprint(record):
-                        self._referee.broken("lost", f"{client.name} has no {stream} {record}")
 
     def _scene(self, time_ms: int) -> str:
         """The lives around a time."""
@@ -301,13 +291,18 @@ class Run:
         return f"lives: {near}"
 
 
-async def _level(daemon: Flowd) -> bool:
+async def whole(daemon: Flowd, stream: str) -> Told:
+    """All that a daemon has of a stream."""
+    return told((await daemon.get(f"/streams/{stream}")).body.decode())
+
+
+async def level(daemon: Flowd) -> bool:
     """Whether the transform has read all."""
     components = (await daemon.status())["components"]
     return not any(one["behind"] for one in components if one["name"] == VOLUME)
 
 
-def _unwrapped(error: BaseException) -> BaseException:
+def unwrapped(error: BaseException) -> BaseException:
     """What went wrong, without the groups around it."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -329,15 +324,19 @@ def _port(log: str) -> int | None:
     return int(address.rpartition(":")[2]) if found and slash else None
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """The time of this machine's clock, by which the exchange stamps too."""
     return time.time_ns() // 1_000_000
 
 
 @contextmanager
-def _exchange(ledger: Path, seed: int, delay_ms: int) -> Iterator[subprocess.Popen[str]]:
+def trading(
+    ledger: Path, seed: int, delay_ms: int = 0, pace: float = 1.0
+) -> Iterator[subprocess.Popen[str]]:
+    """The exchange in its process; `answer` is its port, at first."""
     line = [sys.executable, "-m", "tests.crash.exchange", "--ledger", str(ledger)]
     with subprocess.Popen(
-        [*line, "--seed", f"{seed} exchange", "--delay-ms", str(delay_ms)],
+        [*line, "--seed", f"{seed} exchange", "--delay-ms", str(delay_ms), "--pace", str(pace)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -350,7 +349,7 @@ def _exchange(ledger: Path, seed: int, delay_ms: int) -> Iterator[subprocess.Pop
             process.kill()
 
 
-async def _answer(exchange: subprocess.Popen[str], ask: str = "") -> int:
+async def answer(exchange: subprocess.Popen[str], ask: str = "") -> int:
     """Ask the exchange; the number that it prints."""
     assert exchange.stdin is not None
     assert exchange.stdout is not None

@@ -200,12 +200,16 @@ class WebSocket:
 
     async def message(self, within_s: float = WAIT_S) -> dict[str, Any]:
         """The next message; EOFError, with the close code, when there will be none."""
+        found: dict[str, Any] = json.loads(await self.text(within_s))
+        return found
+
+    async def text(self, within_s: float = WAIT_S) -> str:
+        """The next message as it came."""
         with trio.fail_after(within_s):
             while not self._texts:
                 if not await self._read():
                     raise EOFError(self.protocol.close_code)
-        found: dict[str, Any] = json.loads(self._texts.popleft())
-        return found
+        return self._texts.popleft()
 
     async def next(self, kind: str, within_s: float = WAIT_S) -> dict[str, Any]:
         """The next message of this type; others are passed over."""
