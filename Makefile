@@ -111,5 +111,5 @@ $(STAMP)/pages: $(BIN)/python $(PAGES)/package-lock.json $(PAGES)/fetch.py
 
 $(STAMP)/bench: $(STAMP)/tools
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
-	scripts/install-system nginx libnginx-mod-nchan nats-server pushpin nodejs chromium postgresql
+	scripts/install-system nginx libnginx-mod-nchan nats-server pushpin nodejs chromium postgresql redis-server
 	@touch $@

@@ -29,6 +29,7 @@ from . import (
     pages,
     postgres,
     report,
+    scaling,
     single,
     totals,
     tracking,
@@ -272,6 +273,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "leaderboard": leaderboard.rows,
     "heatmap": heatmap.rows,
     "tracking": tracking.rows,
+    "scaling": scaling.rows,
     "pages": pages.rows,
     "executables": executables.rows,
 }

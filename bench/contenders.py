@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -113,13 +113,17 @@ class Contender:
 
 @contextlib.contextmanager
 def start_flowd(
-    bench: Bench, _shape: str, state: Path | None = None, streams: int = 1
+    bench: Bench,
+    _shape: str,
+    state: Path | None = None,
+    streams: int = 1,
+    cores: Collection[int] = (),
 ) -> Iterator[Server]:
     """The daemon, connected to the feeder as its exchange; with several `streams` so many times."""
     port = machine.free_port()
     command = flowd_command(bench, port, state, streams)
-    log, core = bench.log(FLOWD), bench.cores.server
-    with serving(launch(FLOWD, command, port, core, log, cwd=bench.directory)) as running:
+    log, cores = bench.log(FLOWD), cores or (bench.cores.server,)
+    with serving(launch(FLOWD, command, port, cores, log, cwd=bench.directory)) as running:
         ready = bench.feeder.ask(do="wait", to="exchange", timeout_s=15.0)
         if not ready["ready"]:
             said = "\n  ".join(machine.lines_of(running.log, 8))

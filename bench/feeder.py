@@ -282,6 +282,8 @@ class Feeder:
         """One message in the form that its readers want."""
         if to == "exchange":
             return wire.frame(wire.force_order(now_ms()))
+        if shape == "plain":
+            return wire.plain(length)
         make = wire.record if shape == "sse" else wire.records_message
         text = make(index, length).encode()
         if to == "line":

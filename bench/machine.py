@@ -27,12 +27,14 @@ class Cores:
 
     server: int
     others: int
+    every: tuple[int, ...]
+    """All that there are, for what is measured on as many as there are."""
 
     @classmethod
     def choose(cls) -> "Cores":
         """The last core for the server: interrupts of a small machine tend to land on the first."""
         allowed = sorted(os.sched_getaffinity(0))
-        return cls(allowed[-1], allowed[0])
+        return cls(allowed[-1], allowed[0], tuple(allowed))
 
     @property
     def apart(self) -> bool:

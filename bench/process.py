@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,10 @@ def alone(module: str, *arguments: str, timeout_s: float) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Children started inside inherit the core, with every thread they will ever have."""
+def pinned(core: int | Collection[int]) -> Iterator[None]:
+    """Children started inside inherit the core, or cores, with every thread they will ever have."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
     try:
         yield
     finally:
@@ -62,14 +62,16 @@ class Helper:
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, module: str, core: int) -> Iterator["tuple[Helper, dict[str, Any]]"]:
+    def start(
+        cls, module: str, core: int | Collection[int]
+    ) -> Iterator["tuple[Helper, dict[str, Any]]"]:
         """Yields the helper and the first thing it said."""
         with cls.run(module, core) as helper:
             yield helper, helper.answer()
 
     @classmethod
     @contextlib.contextmanager
-    def run(cls, module: str, core: int, *arguments: str) -> Iterator["Helper"]:
+    def run(cls, module: str, core: int | Collection[int], *arguments: str) -> Iterator["Helper"]:
         """Yields the helper, which has said nothing yet."""
         with pinned(core):
             process = subprocess.Popen(
@@ -160,7 +162,7 @@ def launch(
     name: str,
     command: list[str],
     port: int,
-    core: int,
+    core: int | Collection[int],
     log: Path,
     *,
     of_workers: bool = False,

@@ -269,6 +269,14 @@ all in order.
 **Polls** are counted per second of server CPU, so that the load generator's speed does not matter;
 the first answer of each run is unpacked and must hold all 5 000 records. 32 keep-alive connections.
 
+**Behind Redis** one ingest daemon, Redis and the edges are processes of their own: what is measured
+is the edge, on a core of its own, and all that feeds it is on the other. **One daemon** is flowd
+without any of that, with the same clients. **Nchan through Redis** is one nginx that takes what is
+posted and another one that has the clients, with Redis between them. Times **from the ingest's
+stream** begin when a record can be read there. **Deliveries by edges** are made on all cores that
+there are, by all processes together with the clients: where there are fewer cores than processes,
+more edges cannot make more deliveries, and the row shows what they cost instead.
+
 **The most work at once** is the processor time of a step, as the daemon says of itself in
 `GET /status` from its start on, so it includes the arrival of all clients. On the clock a hold may
 be longer, by whatever else had the processor.

@@ -94,6 +94,11 @@ def record(index: int, length: int) -> str:
     return f'{head}{_random.randrange(10**filler):0{filler}}"}}}}'
 
 
+def plain(length: int) -> bytes:
+    """A line of so many hexadecimal digits, which need no escaping wherever they are put."""
+    return (_random.randbytes(length // 2 + 1).hex()[:length] + "\n").encode()
+
+
 def masked(data: bytes) -> bytes:
     """A WebSocket message as a client sends it; the mask may be zeros."""
     assert len(data) < 126

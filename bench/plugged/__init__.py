@@ -1,0 +1,1 @@
+"""What the benchmark plugs into the daemons that it measures."""
