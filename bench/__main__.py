@@ -14,7 +14,9 @@ from attrs import evolve
 from rich.console import Console
 
 from . import (
+    carrying,
     contenders,
+    crowds,
     discovery,
     executables,
     fanout,
@@ -274,6 +276,8 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "heatmap": heatmap.rows,
     "tracking": tracking.rows,
     "scaling": scaling.rows,
+    "carrying": carrying.rows,
+    "crowds": crowds.rows,
     "pages": pages.rows,
     "executables": executables.rows,
 }

@@ -277,6 +277,13 @@ stream** begin when a record can be read there. **Deliveries by edges** are made
 there are, by all processes together with the clients: where there are fewer cores than processes,
 more edges cannot make more deliveries, and the row shows what they cost instead.
 
+**On the way** from the ingest's exchange to an edge without clients each process's CPU is counted
+by itself; *without Redis* is the same daemon with the same records, which sends them to nobody.
+Redis saves what it is sent each second (`appendfsync everysec`). What a further edge costs Redis is
+the slope over 0 to 30 readers, which ask as edges do. **Idle clients** get nothing: the daemon's
+part is the growth of its resident memory, the kernel's is what it keeps for sockets, files and
+epoll, half of it, since both ends are here; bytes under way are in neither.
+
 **The most work at once** is the processor time of a step, as the daemon says of itself in
 `GET /status` from its start on, so it includes the arrival of all clients. On the clock a hold may
 be longer, by whatever else had the processor.
