@@ -15,7 +15,7 @@ import trio
 from flowd import __version__
 from flowd.channel.channels import Channels
 from flowd.door.clients import Clients
-from flowd.door.desk import Desk, bind, needed
+from flowd.door.desk import Desk, bind
 from flowd.door.door import Door
 from flowd.door.polls import Polls
 from flowd.door.readers import Readers
@@ -28,7 +28,7 @@ from flowd.setup.carried import AllCarried
 from flowd.setup.config import Component, Config
 from flowd.setup.machine import Machine
 from flowd.setup.registry import Registry
-from flowd.setup.supervisor import Child, State, Supervisor
+from flowd.setup.supervisor import Child, Supervisor
 from flowd.stream.held import Retain
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.journal import Flushing
@@ -290,10 +290,7 @@ class Daemon:
             tally = feed.tally
             if part.table == "sources":
                 self.watch.add(feed)
-            if part.table == "sources" and needed(definition.run) < 3:
-                run = partial(definition.run, part.settings, feed)
-            else:
-                run = partial(definition.run, part.settings, streams, feed)
+            run = stages.bound(part, streams, feed)
         live = None if run is None else partial(self._live, name, run)
         child = None if live is None else self.supervisor.add(name, live, part.restart)
         self.running[name] = Running(
@@ -377,9 +374,8 @@ class Daemon:
         """A component changed its state. A source that does not run does not deliver: that is an
         outage.
         """
-        down = child.state in (State.BACKOFF, State.FAILED, State.STOPPED) or child.kicked
-        if down or (child.state is State.STARTING and child.restarts > 0):
-            self.watch.fell(child.name, None if child.stopping else child.error or "ended")
+        if child.down:
+            self.watch.fell(child.name, child.why)
 
     async def _start_over(self, name: str, why: str) -> NoReturn:
         logger.warning("%s: %s: flowd starts over", name, why)

@@ -157,6 +157,12 @@ class Source:
     symbols that it does not list: sentences of a line, none when all is well. For `flowd check
     --probe`; UpstreamError when it does not answer.
     """
+    standby: bool | Callable[[Any], bool] = False
+    """Whether a daemon that stands by may follow the upstream too, beside the one that leads, or of
+    which settings; a function is given them. What it publishes by id and without a key, to its
+    stream and `tables`, must then be the same whoever is told it, and be all that is needed to fill
+    what the leader did not write.
+    """
 
 
 @frozen

@@ -141,11 +141,24 @@ def _check(definition: Source | Transform | Sink) -> None:
     for name, record in {"record": definition.record, **definition.tables}.items():
         if not isinstance(record, type) or typing.get_origin(record) is not None:
             raise Unfit(f"{what}: its {name} is {record!r:.60}; expected a class")
+    if isinstance(definition, Source):
+        _check_standby(what, definition)
     if unknown := [name for name in definition.tables_retain if name not in definition.tables]:
         raise Unfit(f"{what}: its tables_retain names {unknown[0]!r}, which is none of its tables")
     for retain in (definition.retain, *definition.tables_retain.values()):
         if type(retain) is not int or not 1 <= retain <= RETAIN_MAX:
             raise Unfit(f"{what}: retain={retain!r}; expected a number up to {RETAIN_MAX}")
+
+
+def _check_standby(what: str, definition: Source) -> None:
+    standby = definition.standby
+    if callable(standby):
+        if inspect.iscoroutinefunction(inspect.unwrap(standby)):
+            raise Unfit(f"{what}: its standby is async; write def, it only looks at settings")
+    elif not isinstance(standby, bool):
+        raise Unfit(f"{what}: standby={standby!r:.60}; expected True, False or a function")
+    if standby and definition.streams is not None:
+        raise Unfit(f"{what}: it carries streams of another daemon, and cannot stand by")
 
 
 def _is_async(run: Callable[..., Any]) -> bool:

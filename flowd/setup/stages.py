@@ -1,17 +1,21 @@
 """What a plan's streams and components go through at the start and at the end, in order."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import trio
 
+from flowd.door.desk import needed
 from flowd.setup.carried import carries
-from flowd.setup.config import Config
+from flowd.setup.config import Component, Config
 from flowd.setup.supervisor import Supervisor
 from flowd.setup.wiring import Plan, table_name
 from flowd.stream.held import Retain
+from flowd.stream.inputs import Streams
 from flowd.stream.log import Stream
 from flowd.stream.memory import TABLE_RETAIN, Memory
+from flowd.upstream.feed import Feed
 
 FINISH_S = 2.0
 """How long transforms and sinks may take, each group, to deal with what they have when the daemon
@@ -48,6 +52,14 @@ def carrying(plan: Plan, source: str, streams: Mapping[str, Stream[Any]]) -> dic
         "there": {name: one.there for name, one in carried.items()},
         "left_out": plan.left_out.get(source, {}),
     }
+
+
+def bound(part: Component, streams: Streams, feed: Feed[Any]) -> Callable[[], Awaitable[None]]:
+    """The run of a source or transform, with what it takes."""
+    run = part.definition.run
+    if part.table == "sources" and needed(run) < 3:
+        return partial(run, part.settings, feed)
+    return partial(run, part.settings, streams, feed)
 
 
 def no_stream(name: str) -> Stream[Any]:

@@ -87,6 +87,17 @@ class Child:
     on_failure: Callable[[str], str] = lambda error: ""
     """Called when it failed, and it was no weather; what it knows more is told with the error."""
 
+    @property
+    def down(self) -> bool:
+        """Whether it does not run, or is started anew."""
+        anew = self.state is State.STARTING and self.restarts > 0
+        return anew or self.kicked or self.state in (State.BACKOFF, State.FAILED, State.STOPPED)
+
+    @property
+    def why(self) -> str | None:
+        """What it ended of; None where it was stopped."""
+        return None if self.stopping else self.error or "ended"
+
     def figures(self) -> dict[str, Any]:
         """How it is, for `/status`."""
         retry_in_s = None

@@ -5,8 +5,8 @@ whoever reads its signature knows what it can touch.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
@@ -97,6 +97,8 @@ class Feed(Generic[T]):
         """Those that cannot be here, and why; the log says it."""
         for why in left_out.values():
             self.log.warning("%s: left out: %s", name, why)
+        self.upstreams: list[Upstream] = []
+        """The connections that are open now."""
         self._slept = False
         self._fruitful = False
         self._answered_ms: int | None = None
@@ -319,7 +321,7 @@ class Feed(Generic[T]):
         that data flows: the source then calls `feed.delivering()` itself. `shown` replaces the
         address in logs when it holds a secret.
         """
-        return _Connection(
+        return _noted(
             self,
             open_upstream(
                 url,
@@ -369,27 +371,23 @@ class Feed(Generic[T]):
         self.delivering()
 
 
-class _Connection(AbstractAsyncContextManager[Upstream]):
+@asynccontextmanager
+async def _noted(
+    feed: Feed[Any], opening: AbstractAsyncContextManager[Upstream]
+) -> AsyncGenerator[Upstream, None]:
     """An upstream whose opening and end the feed takes note of."""
-
-    def __init__(self, feed: Feed[Any], opening: AbstractAsyncContextManager[Upstream]) -> None:
-        self._feed = feed
-        self._opening = opening
-
-    async def __aenter__(self) -> Upstream:
-        upstream = await self._opening.__aenter__()
-        session = here.get()
+    tally, session = feed.tally, here.get()
+    async with opening as upstream:
         if session is not None:
             session.upstreams.append(upstream)
-        tally = self._feed.tally
+        feed.upstreams.append(upstream)
         tally.connections += 1
         tally.open += 1
-        self._feed.log.info("%s: connected to %s", self._feed.name, upstream.url)
-        return upstream
-
-    async def __aexit__(self, *exc: Any) -> bool | None:
-        tally = self._feed.tally
-        tally.open -= 1
-        if not tally.open:
-            tally.delivering = self._feed._slept = False
-        return await self._opening.__aexit__(*exc)
+        feed.log.info("%s: connected to %s", feed.name, upstream.url)
+        try:
+            yield upstream
+        finally:
+            feed.upstreams.remove(upstream)
+            tally.open -= 1
+            if not tally.open:
+                tally.delivering = feed._slept = False

@@ -17,6 +17,8 @@ ALIVE = "outages/alive"
 """A private table: how far each source's data reaches, as of the save."""
 
 
+NOT_RUNNING = "the daemon was not running"
+
 TOGETHER_MS = 60_000
 """Losses that are no further apart are one outage."""
 
@@ -66,7 +68,7 @@ class Outages:
             self.close(component)
         for component, from_ms in alive_ms.items():
             if from_ms is not None:
-                self.open(component, "the daemon was not running", from_ms)
+                self.open(component, NOT_RUNNING, from_ms)
 
     def open(self, component: str, reason: str, from_ms: int | None = None) -> None:
         """This component delivers nothing, since `from_ms` or now. Nothing new when that is known

@@ -71,6 +71,7 @@ def flowd_sources() -> list[Source]:
             Config,
             record=Liquidation,
             probe=lambda config, http: probe.unfollowed(config.url, config.symbols, http),
+            standby=True,
         ),
         Source(
             "binance-candles",

@@ -72,6 +72,7 @@ def flowd_sources() -> list[Source]:
             Config,
             record=Liquidation,
             probe=lambda config, http: listed.unlisted(config.rest_url, config.symbols, http),
+            standby=True,
         ),
         Source(
             "bybit-instruments",

@@ -167,6 +167,17 @@ def test_a_plugin_that_does_not_import_leaves_a_module_of_its_name_alone(folder:
             'record=Trade, tables_retain={"all": 1}',
             "its tables_retain names 'all', which is none of its tables",
         ),
+        (
+            "record=Trade",
+            "record=Trade, standby=1",
+            "standby=1; expected True, False or a function",
+        ),
+        ("record=Trade", "record=Trade, standby=trades", "its standby is async"),
+        (
+            "record=Trade",
+            "record=Trade, standby=True, streams=trades",
+            "it carries streams of another daemon",
+        ),
         ("record=Trade", "record=Trade, replay=1", "it was made for another flowd than"),
         ('Source("x"', 'Source(""', "a kind has a name"),
     ],
