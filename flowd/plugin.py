@@ -6,7 +6,8 @@ given by `--plugins-dir`. Hooks are called once at start, synchronously, and onl
 is; what runs is an async function that the definition names.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -56,6 +57,7 @@ __all__ = [
     "BadBody",
     "BadRequest",
     "Batch",
+    "Beside",
     "Broker",
     "Budget",
     "Clock",
@@ -120,6 +122,25 @@ hookimpl = pluggy.HookimplMarker("flowd")
 
 
 @frozen
+class Beside:
+    """How processes of one machine follow each other by a kind of source, for `flowd run --edges`:
+    one has a sink of kind `sink`, the others such a source.
+    """
+
+    sink: str
+    follow: Callable[[Any, list[str]], Any]
+    """The settings of a source that follows these streams, as a sink of these settings writes
+    them."""
+    own: Callable[[Path], Any]
+    """The settings of a sink that writes into a server of flowd's own, which listens at this path.
+    """
+    server: Callable[[Path], Sequence[str]]
+    """The command of that server: it listens at this path and nowhere else, writes nothing that
+    stays, and ends by SIGTERM. UserError that says what to install.
+    """
+
+
+@frozen
 class Source:
     """A kind of source: `run(config, feed)` publishes records of class `record` until it ends or
     raises. If it takes three arguments it is `run(config, streams, feed)`: it reads the streams
@@ -163,6 +184,8 @@ class Source:
     stream and `tables`, must then be the same whoever is told it, and be all that is needed to fill
     what the leader did not write.
     """
+    beside: Beside | None = None
+    """Of a kind that carries streams: how processes of one machine are joined by it."""
 
 
 @frozen

@@ -45,7 +45,7 @@ door      base / desk head parameters
           / addresses carry outgoing readable readers rules visit websocket
           / loan paths room turns / polls routes silence / clients / door
 setup     hooks machine structure supervisor / registry / config
-          / carried paths remarks / wiring / checks stages / warm
+          / carried paths remarks / wiring / checks shares stages / warm
 operate   log notify status terminal watchdog / checked dashboard follow logs metrics openapi
           / ask observe web
 testing   rest scripts / clients components / daemons
