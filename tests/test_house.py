@@ -43,9 +43,9 @@ upstream  asked budget slices / connection http outages reach / renewal / feed m
 channel   audience guard packing prepared / client / row / channel / channels
 door      base / desk head parameters
           / addresses carry outgoing readable readers rules visit websocket
-          / loan paths room turns / polls routes silence / clients / door
-setup     hooks machine structure supervisor / registry / config
-          / carried paths remarks / wiring / checks shares stages / warm
+          / beyond loan paths room turns / polls routes silence / clients / door
+setup     hooks machine structure supervisor / registry / config / carried paths remarks / wiring
+          / checks shares stages / warm
 operate   log notify status terminal watchdog / checked dashboard follow logs metrics openapi
           / ask observe web
 testing   rest scripts / clients components / daemons

@@ -17,6 +17,7 @@ from attrs import asdict, define, field
 from flowd.channel import packing
 from flowd.channel.guard import SinkFailed
 from flowd.door.addresses import counted, is_local, who
+from flowd.door.beyond import Beyond
 from flowd.door.clients import Clients
 from flowd.door.head import HEAD_MAX, BadHead, Head, Heads, preflight, refusal, response
 from flowd.door.loan import Loan
@@ -91,6 +92,8 @@ class Door:
         self._readers = clients.readers
         self._rules = rules
         self._base = base_path
+        self.beyond: Beyond | None = None
+        """Who answers what is for nobody here, if anybody does."""
         pace = limits.max_requests_per_s or REQUESTS_PER_S
         self._requests = Buckets(pace, BURST_S * pace)
         self._guesses = Buckets(GUESSES_PER_S, GUESSES_MAX)
@@ -125,10 +128,18 @@ class Door:
 
     def owns(self, head: Head) -> bool:
         """Whether a request is the door's own business."""
-        return head.wants_websocket or any(
-            route.serves(head) is not None and not self._for_page(route, head)
-            for route in self.routes
+        return (
+            head.wants_websocket
+            or self._is_beyond(head)
+            or any(
+                route.serves(head) is not None and not self._for_page(route, head)
+                for route in self.routes
+            )
         )
+
+    def _is_beyond(self, head: Head) -> bool:
+        """Whether another process answers a request that no route here is for."""
+        return self.beyond is not None and self.beyond.wants(head, self._app.methods(head.path))
 
     def _for_page(self, route: Route, head: Head) -> bool:
         """Whether a browser asks at a poll's path for the page that the app has there."""
@@ -206,6 +217,11 @@ class Door:
             if path is not None and not self._for_page(route, head):
                 break
         else:
+            if self.beyond is not None and self._is_beyond(head):
+                self.counts.requests["beyond"] += 1
+                self._in_good_hands(visit)
+                await self.beyond.answer(visit, head, address)
+                return False
             if head.wants_websocket:
                 raise self._no_websocket(head)
             return await self._lend(visit, head, address)

@@ -1,0 +1,79 @@
+"""What another process of this daemon answers: a request is passed on to it as it came, and the
+answer as it comes, however long it is.
+"""
+
+from pathlib import Path
+
+import trio
+
+from flowd.door.head import Head
+from flowd.door.visit import Visit
+from flowd.values.errors import BadRequest
+
+PIECE = 64 * 1024
+READ_HERE = ("GET", "HEAD")
+_OURS = (b"connection:", b"x-forwarded-for:", b"keep-alive:")
+
+
+class Beyond:
+    """The process behind a Unix socket, which serves all that this one does not."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    def wants(self, head: Head, methods: list[str]) -> bool:
+        """Whether a request is for it, where the app here answers `methods` at its path: whatever
+        changes something, and what nobody reads here.
+        """
+        return head.method not in READ_HERE or "GET" not in methods
+
+    async def answer(self, visit: Visit, head: Head, address: str) -> None:
+        """Pass a request on, on behalf of this address, and its answer back; the connection is of
+        no more use then. BadRequest when that process does not listen.
+        """
+        try:
+            there = await trio.open_unix_socket(str(self._socket))
+        except OSError:
+            raise BadRequest(
+                "the process that answers this is being started",
+                parameter="path",
+                value=head.path,
+                allowed="the same again in a few seconds; streams are served meanwhile",
+                code="UNAVAILABLE",
+                status=503,
+            ) from None
+        visit.ended = True
+        async with there, trio.open_nursery() as nursery:
+            await there.send_all(passed_on(head, address) + visit.rest())
+            nursery.start_soon(self._say, visit, there)
+            await self._hear(visit, there)
+            nursery.cancel_scope.cancel()
+
+    async def _say(self, visit: Visit, there: trio.SocketStream) -> None:
+        """What the client goes on to say: a body, or frames."""
+        try:
+            while data := await visit.stream.receive_some(PIECE):
+                await there.send_all(data)
+            await there.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # Whoever is gone, the answer ends with it.
+
+    async def _hear(self, visit: Visit, there: trio.SocketStream) -> None:
+        try:
+            while data := await there.receive_some(PIECE):
+                await visit.stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # One of the two is gone: so is the answer.
+
+
+def passed_on(head: Head, address: str) -> bytes:
+    """The head as that process gets it: for one request, and with whom it is for. A WebSocket's
+    keeps its `Connection`, by which it becomes one.
+    """
+    first, *lines = head.raw.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    said = _OURS[1:] if head.wants_websocket else _OURS
+    kept = [line for line in lines if not line.lower().startswith(said)]
+    ours = [b"X-Forwarded-For: " + address.encode("ascii", "replace")]
+    if not head.wants_websocket:
+        ours.append(b"Connection: close")
+    return b"\r\n".join((first, *kept, *ours)) + b"\r\n\r\n"
