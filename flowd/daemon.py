@@ -22,6 +22,7 @@ from flowd.door.readers import Readers
 from flowd.door.routes import Route
 from flowd.operate import notify, openapi, web
 from flowd.operate.observe import Observer, Running, resident
+from flowd.operate.siblings import Siblings
 from flowd.operate.status import LoopMeter
 from flowd.setup import stages, wiring
 from flowd.setup.carried import AllCarried
@@ -77,13 +78,14 @@ class Daemon:
         self.services = Services(machine.clock, machine.transport)
         self.addresses: list[str] = []  # Where it serves, as others may be told.
         self.peers = Peers(lambda: self.observer.own(machine.host, self.addresses))
+        self.siblings: Siblings | None = None  # The processes that are one daemon with this one.
         self.feeds: dict[str, Feed[Any]] = {}
         self.running: dict[str, Running] = {}
         self.supervisor = Supervisor(machine.random, self._changed)
         self.readings: dict[str, list[Reading]] = {}
         tokens, admin = self.plan.tokens, config.settings.admin_token
-        shared = {OUTAGES, self.plan.outages}
-        key = config.settings.ticket_key
+        key, shared = config.settings.ticket_key, {OUTAGES, self.plan.outages}
+        self._check_admin = partial(web.authorize, admin)
         self.readers = Readers(tokens, admin, machine.clock, machine.random, shared, key)
         self.outages: Outages
         self.misses: Misses
@@ -165,12 +167,14 @@ class Daemon:
             check_admin=self._check_admin,
             readers=self.readers,
             reconnect=self._reconnect,
+            siblings=self.siblings,
         )
         self.web = web.Web(app, settings.base_path)
         clients = Clients(self.streams, self.channels, machine.clock, self.readers)
         guard, prepared = self.channels.guard, self.channels.prepared
         polls = Polls(self._inputs("door", {}), machine.clock, guard, prepared)
         self.door = Door(self.streams, clients, polls, self.web, settings.rules, settings.base_path)
+        self.door.beyond = None if self.siblings is None else self.siblings.beyond
         for part in self.plan.order:
             self._add_component(part)
         self.watch.resume(memory.saved_ms)
@@ -336,9 +340,7 @@ class Daemon:
         notify.notify(f"READY=1\nSTATUS=serving {len(self.streams)} streams")
 
     async def _save(self) -> None:
-        """Save at once, so that the next life knows of this one, however soon it is cut short; and
-        then every few seconds.
-        """
+        """Save at once, so that the next life knows of this one, and then every few seconds."""
         await self.snapshots.save()
         await self.snapshots.run(self.config.settings.save_every)
 
@@ -358,9 +360,6 @@ class Daemon:
     def _delivery(self, stream: str) -> Delivery:
         writer = self.running.get(self.plan.writers.get(stream, ""))
         return Delivery() if writer is None else writer.delivery()
-
-    def _check_admin(self, authorization: str) -> None:
-        web.authorize(self.config.settings.admin_token, authorization)
 
     def _reconnect(self, name: str) -> None:
         """Start a component again, by its own name or its stream's; BadRequest when there is

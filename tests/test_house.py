@@ -46,8 +46,8 @@ door      base / desk head parameters
           / beyond loan paths room turns / polls routes silence / clients / door
 setup     hooks machine structure supervisor / registry / config / carried paths remarks / wiring
           / checks shares stages / warm
-operate   log notify status terminal watchdog / checked dashboard follow logs metrics openapi
-          / ask observe web
+operate   log notify status terminal watchdog
+          / checked dashboard follow logs metrics openapi siblings / ask observe telling web
 testing   rest scripts / clients components / daemons
 """
 """Within each folder: who stands further right may import who stands further left."""

@@ -7,7 +7,15 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from flowd.operate.terminal import age, components, peers, state_of, troubles, verdict
+from flowd.operate.terminal import (
+    age,
+    components,
+    peers,
+    processes,
+    state_of,
+    troubles,
+    verdict,
+)
 
 GAPS = 5
 """The newest gaps are shown."""
@@ -21,6 +29,7 @@ def dashboard(found: dict[str, Any], gaps: Sequence[dict[str, Any]] = ()) -> Gro
     parts: list[RenderableType] = [
         verdict(found),
         components(found, "state", "rate/s", "lag", "behind", "record", "restarts"),
+        *processes(found),
         *peers(found),
     ]
     parts += [f"[{colour}]{name}[/]: {escape(why)}" for name, colour, why in troubles(found)]

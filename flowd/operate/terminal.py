@@ -19,6 +19,7 @@ __all__ = [
     "naming",
     "out",
     "peers",
+    "processes",
     "retained",
     "say",
     "state_of",
@@ -92,6 +93,27 @@ def peers(found: dict[str, Any]) -> list[Table]:
     return [rows]
 
 
+def processes(found: dict[str, Any]) -> list[Table]:
+    """A row for each process, where several are one daemon."""
+    if not found.get("processes"):
+        return []
+    rows = table("process", "pid", "state", "clients", "delivered", "lag", "MB", "loop", "restarts")
+    for one in found["processes"]:
+        colour = "green" if one["healthy"] else _COLOURS.get(one["state"], "yellow")
+        rows.add_row(
+            one["name"],
+            str(one["pid"] or "-"),
+            f"[{colour}]{one['state']}[/]",
+            str(one.get("clients", "-")),
+            str(one.get("delivered", "-")),
+            age(one.get("lag_ms")),
+            str(one["rss_bytes"] // 1_000_000) if "rss_bytes" in one else "-",
+            age(one.get("recent_hold_ms")),
+            str(one["restarts"] or "-"),
+        )
+    return [rows]
+
+
 def state_of(part: dict[str, Any]) -> tuple[str, str]:
     """A component's state in a word, and its colour. One that runs without data is not called
     running.
@@ -141,6 +163,7 @@ def status(found: dict[str, Any]) -> Group:
     return Group(
         verdict(found),
         components(found, "state", "rate/s", "lag", "last", "published", "dropped"),
+        *processes(found),
         *peers(found),
         *(f"[{colour}]{name}[/]: {escape(why)}" for name, colour, why in troubles(found)),
         f"{clients['live']} live clients ({clients['behind']} behind), "
@@ -162,6 +185,9 @@ def troubles(found: dict[str, Any]) -> list[tuple[str, str, str]]:
             )
     if (trouble := trouble_with(found["snapshot"])) is not None:
         told.append(("state", "red", trouble))
+    for one in found.get("processes", ()):
+        if one["error"]:
+            told.append((one["name"], "red", one["error"]))
     return [(name, colour, why[:300]) for name, colour, why in told]
 
 

@@ -28,8 +28,10 @@ from flowd.door.head import REMEDIES
 from flowd.door.loan import Loan
 from flowd.door.readers import Readers
 from flowd.door.visit import KEEP_ALIVE_S
-from flowd.operate.metrics import prometheus
+from flowd.operate import telling
+from flowd.operate.siblings import Siblings
 from flowd.operate.status import Status
+from flowd.operate.telling import as_json
 from flowd.setup.paths import check_base
 from flowd.stream.log import Stream
 from flowd.values import codec, filters
@@ -204,8 +206,11 @@ def build(
     check_admin: Callable[[str], None],
     readers: Readers,
     reconnect: Callable[[str], None],
+    siblings: Siblings | None = None,
 ) -> QuartTrio:
-    """The app with flowd's own routes; sinks add their blueprints."""
+    """The app with flowd's own routes; sinks add their blueprints. One of several processes says
+    with its `siblings` how all are.
+    """
     app = QuartTrio("flowd", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = True
@@ -213,48 +218,28 @@ def build(
     app.url_map.merge_slashes = False
     core = Blueprint("flowd", __name__)
 
-    @core.get("/health")
-    async def health() -> Response:
-        now = status()
-        return _json(now.health(), 200 if now.healthy else 503)
-
-    @core.get("/health/<name>")
-    async def component_health(name: str) -> Response:
-        now = status()
-        part = now.component(name)
-        if part is None:
-            known = [component.name for component in now.components]
-            raise _unknown("component", name, known)
-        return _json(codec.to_plain(part), 200 if part.healthy else 503)
-
-    @core.get("/status")
-    async def everything() -> Response:
-        return _json(codec.to_plain(status()))
-
-    @core.get("/metrics")
-    async def metrics() -> Response:
-        return Response(prometheus(status()), content_type="text/plain; version=0.0.4")
-
     @core.get("/streams")
     async def list_streams() -> Response:
-        return _json({"streams": [_stream(s) for s in streams.values() if not s.private]})
+        return as_json({"streams": [_stream(s) for s in streams.values() if not s.private]})
 
-    @core.get("/openapi.json")
     async def openapi() -> Response:
-        return _json(describe())
+        return as_json(describe())
+
+    if siblings is None or siblings.whole:
+        core.get("/openapi.json")(openapi)
 
     @core.post("/components/<name>/reconnect")
     async def force_reconnect(name: str) -> Response:
         check_admin(request.headers.get("Authorization", ""))
         reconnect(name)
         logger.info("%s: reconnect asked for by %s", name, request.remote_addr)
-        return _json({"success": True, "message": f"{name} is started again"}, 202)
+        return as_json({"success": True, "message": f"{name} is started again"}, 202)
 
     @core.post("/tickets")
     async def ticket() -> Response:
         """A ticket for who reads with a token and can send no header"""
         found, expires_ms = readers.ticket(request.headers.get("Authorization", ""))
-        answer = _json({"ticket": found, "expires_ms": expires_ms})
+        answer = as_json({"ticket": found, "expires_ms": expires_ms})
         answer.headers["Cache-Control"] = "no-store"
         return answer
 
@@ -272,6 +257,7 @@ def build(
         if all(rule.rule != "/" for rule in app.url_map.iter_rules()):
             app.add_url_rule("/", "index", index)
 
+    app.register_blueprint(telling.routes(status, siblings))
     app.register_blueprint(core)
     app.register_error_handler(BadRequest, _refused)
     app.register_error_handler(HTTPException, _http_error)
@@ -316,17 +302,6 @@ def authorize(token: Secret | None, header: str) -> None:
         )
 
 
-def _unknown(what: str, name: str, known: list[str]) -> BadRequest:
-    return BadRequest(
-        f"there is no {what} {name!r:.60}",
-        parameter=what,
-        value=name,
-        allowed=known,
-        code=f"UNKNOWN_{what.upper()}",
-        status=404,
-    )
-
-
 def _stream(stream: Stream[Any]) -> dict[str, Any]:
     return {
         "name": stream.name,
@@ -339,19 +314,15 @@ def _stream(stream: Stream[Any]) -> dict[str, Any]:
     }
 
 
-def _json(value: object, status: int = 200) -> Response:
-    return Response(codec.encode(value) + b"\n", status, content_type="application/json")
-
-
 async def _refused(error: BadRequest) -> Response:
-    answer = _json({"error": error.body()}, error.status)
+    answer = as_json({"error": error.body()}, error.status)
     answer.headers.update(REMEDIES.get(error.status, ()))
     return answer
 
 
 async def _http_error(error: HTTPException) -> Response:
     body = {"code": error.name.upper().replace(" ", "_"), "message": error.description}
-    answer = _json({"error": body}, error.code or 500)
+    answer = as_json({"error": body}, error.code or 500)
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after", "location"):
             answer.headers[name] = value
@@ -366,7 +337,7 @@ async def _bug(error: BaseException) -> Response:
         return await _http_error(inner)
     logger.error("%s %s failed: %r", request.method, request.path, inner, exc_info=inner)
     body = {"code": "INTERNAL_ERROR", "message": "this is a bug in flowd; its log says more"}
-    return _json({"error": body}, 500)
+    return as_json({"error": body}, 500)
 
 
 async def _common_headers(answer: Response) -> Response:

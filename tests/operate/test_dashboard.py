@@ -136,3 +136,18 @@ def test_a_state_that_cannot_be_saved_is_among_the_troubles() -> None:
     found["snapshot"]["error"] = "no space left on device"
 
     assert "no space left on device" in dashboard.line(found)
+
+
+def test_of_several_processes_each_has_a_row() -> None:
+    row = {"name": "edge-1", "pid": 71, "state": "running", "error": None, "restarts": 1}
+    row |= {"healthy": True, "clients": 400, "delivered": 9000, "lag_ms": 3}
+    row |= {"rss_bytes": 84_000_000, "recent_hold_ms": 4.25, "uptime_s": 8.0}
+    gone = {"name": "edge-2", "pid": None, "state": "backoff", "restarts": 4, "healthy": False}
+    gone |= {"error": "was ended by SIGKILL", "uptime_s": None}
+
+    lines = shown(status(part("orders"), processes=[row, gone]))
+
+    words = [line.split() for line in lines]
+    assert ["edge-1", "71", "running", "400", "9000", "3ms", "84", "4ms", "1"] in words
+    assert ["edge-2", "-", "backoff", "-", "-", "-", "-", "-", "4"] in words
+    assert "edge-2: was ended by SIGKILL" in lines
