@@ -24,7 +24,7 @@ from flowd.operate import notify, openapi, web
 from flowd.operate.observe import Observer, Running, resident
 from flowd.operate.siblings import Siblings
 from flowd.operate.status import LoopMeter
-from flowd.setup import stages, wiring
+from flowd.setup import filling, stages, wiring
 from flowd.setup.carried import AllCarried
 from flowd.setup.config import Component, Config
 from flowd.setup.machine import Machine
@@ -67,10 +67,12 @@ class Daemon:
         store: Store | None = None,
         machine: Machine | None = None,
         carried: AllCarried = MappingProxyType({}),
+        spares: filling.Spares = MappingProxyType({}),
     ) -> None:
         self.config = config
         self.registry = registry
         self.plan = wiring.plan(config, carried=carried)
+        self._spares = spares
         self.machine = machine = machine or Machine()
         self._store: Store = store or MemoryStore()
         self.memory = Memory(self._store, machine.clock, machine.random, lambda: self.watch.note())
@@ -177,7 +179,7 @@ class Daemon:
         self.door.beyond = None if self.siblings is None else self.siblings.beyond
         for part in self.plan.order:
             self._add_component(part)
-        self.watch.resume(memory.saved_ms)
+        self.watch.resume(memory.saved_ms, self._spares)
         self.observer = Observer(
             clock=machine.clock,
             started_ms=started_ms,
@@ -282,7 +284,7 @@ class Daemon:
                 dial=self.machine.dial,
                 table=partial(self._table, part),
                 on_delivering=partial(self.outages.close, name),
-                on_lost=partial(self.outages.past, name),
+                on_lost=partial(self.watch.lost, name),
                 on_recovered=partial(self.outages.recovered, name),
                 services=self.services,
                 **stages.carrying(self.plan, name, self.streams),
@@ -334,6 +336,7 @@ class Daemon:
         nursery.start_soon(self.watch.run)
         nursery.start_soon(notify.beat)
         nursery.start_soon(self.door.serve, listeners)
+        await nursery.start(filling.run, self._spares, self.feeds, self.streams, self.watch)
         for part in self.plan.order:
             if part.name in self.supervisor.children:
                 self.supervisor.start(part.name, components)

@@ -45,7 +45,7 @@ door      base / desk head parameters
           / addresses carry outgoing readable readers rules visit websocket
           / beyond loan paths room turns / polls routes silence / clients / door
 setup     hooks machine structure supervisor / registry / config / carried paths remarks / wiring
-          / checks shares stages / warm
+          / checks shares stages / warm / filling
 operate   log notify status terminal watchdog
           / checked dashboard follow logs metrics openapi siblings / ask observe telling web
 testing   rest scripts / clients components / daemons

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from random import Random
+from types import MappingProxyType
 from typing import Any, cast
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -20,6 +21,7 @@ from flowd.setup.carried import ask
 from flowd.setup.config import parse
 from flowd.setup.machine import Machine
 from flowd.setup.registry import Registry
+from flowd.setup.warm import Spare
 from flowd.stream.snapshot import Store
 from flowd.stream.volatile import MemoryStore
 from flowd.testing.clients import Client, FakeSocket
@@ -132,6 +134,7 @@ async def daemon(
     uptime: Stopwatch = trio.current_time,
     rest: httpx2.AsyncBaseTransport | None = None,
     crash: bool = False,
+    spares: Mapping[str, Spare] = MappingProxyType({}),
 ) -> AsyncGenerator[Daemon, None]:
     """A running daemon, configured by a TOML text; at the end of the block it is stopped.
 
@@ -139,7 +142,7 @@ async def daemon(
     an end, and leave no trace in a `MemoryStore`. A `store` that is given
     outlives it, so that the next daemon goes on from it. Plugins are the installed ones unless a
     `registry` is given, upstreams are unreachable unless `dial` reaches them, and REST services
-    answer 404 but where `rest` says otherwise.
+    answer 404 but where `rest` says otherwise. `spares` are of a standby that it takes over from.
     """
     kinds = installed() if registry is None else registry
     machine = Machine(
@@ -147,7 +150,7 @@ async def daemon(
     )
     found = parse(config, kinds)
     carried = await ask(found, kinds)
-    made = Daemon(found, kinds, store=store, machine=machine, carried=carried)
+    made = Daemon(found, kinds, store=store, machine=machine, carried=carried, spares=spares)
     made._listener = _Listener()
     try:
         async with trio.open_nursery() as nursery:

@@ -3,6 +3,7 @@ runs tell becomes outages, and so does that this process did not run itself.
 """
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 import trio
@@ -25,29 +26,32 @@ class Watch:
     def __init__(
         self, outages: Outages, alive: Stream[Alive], clock: Clock, uptime: Stopwatch
     ) -> None:
-        self._outages = outages
+        self.outages = outages
         self._alive = alive
         self._clock = clock
         self._uptime = uptime
         self._started_ms = clock()
         self._feeds: dict[str, Feed[Any]] = {}
         self._delivering: set[str] = set()
+        self._covered: set[str] = set()
 
     def add(self, feed: Feed[Any]) -> None:
         """Watch over this source's feed too."""
         self._feeds[feed.name] = feed
 
-    def resume(self, saved_ms: int | None) -> None:
+    def resume(self, saved_ms: int | None, covered: Collection[str] = ()) -> None:
         """Take up what the snapshot left, which was saved then if there was one: while the daemon
-        was not running, nobody delivered.
+        was not running, nobody delivered. For the sources that are `covered`, as by `cover`,
+        somebody else may have.
         """
+        self._covered.update(covered)
         since_ms: dict[str, int | None] = {}
         for name, feed in self._feeds.items():
             alive = self._alive.get(name)
             ended_ms = since_ms[name] = saved_ms if alive is None else alive.time_ms
             if ended_ms is not None:
                 feed.reach.resume(ended_ms)
-        self._outages.resume(since_ms)
+        self.outages.resume(since_ms | dict.fromkeys(self._covered))
 
     def note(self) -> None:
         """Of one instant with what is saved: after a crash, the outage begins here."""
@@ -55,6 +59,20 @@ class Watch:
             time_ms = feed.saved_ms
             if time_ms is not None and not self._alive.closed:
                 self._alive.append(Alive(time_ms), key=name)
+
+    def cover(self, name: str, *, covered: bool) -> None:
+        """As long as a connection of somebody else stands in for this source's own, it is no outage
+        that it does not deliver: whoever covers it tells what is missing.
+        """
+        if covered:
+            self._covered.add(name)
+        else:
+            self._covered.discard(name)
+
+    def lost(self, name: str, reason: str, from_ms: int, to_ms: int | None) -> None:
+        """Upstream left something out between these times, by the source's own words."""
+        if name not in self._covered:
+            self.outages.past(name, reason, from_ms, to_ms)
 
     def fell(self, name: str, why: str | None) -> None:
         """This component does not run, or does so anew; it was stopped where there is no other
@@ -64,7 +82,8 @@ class Watch:
         if feed is not None and not feed.tally.open:
             from_ms = feed.saved_ms if why is None else feed.ends_ms
             feed.tally.delivering = False
-            self._outages.open(name, why or "stopped", from_ms or self._started_ms)
+            if name not in self._covered:
+                self.outages.open(name, why or "stopped", from_ms or self._started_ms)
 
     async def run(self) -> None:
         """Beat for ever. Who is late slept: the process was stopped, the machine suspended, or the
@@ -90,6 +109,7 @@ class Watch:
             feed = self._feeds[name]
             if feed.tally.delivering:
                 feed.slept()
-                self._outages.open(name, why, feed.ends_ms)
+                if name not in self._covered:
+                    self.outages.open(name, why, feed.ends_ms)
             else:
-                self._outages.explain(name, why)
+                self.outages.explain(name, why)

@@ -7,7 +7,7 @@ from collections import deque
 from copy import deepcopy
 from random import Random
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 from attrs import frozen
@@ -119,18 +119,26 @@ def plugin(world: "World") -> SimpleNamespace:
 # -- the line to the exchange --
 
 
+class Late(Protocol):
+    """Who says how late a line is."""
+
+    late_s: float
+
+
 class Line:
     """A connection to the exchange on which what it says is under way for as long as the world's
     `late_s` says. When the line is `cut`, what is under way is gone.
     """
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: Late) -> None:
         self._scope = trio.CancelScope()
         self._world = world
         self.ours, self._far = trio.testing.memory_stream_pair()
         self._near, self.theirs = trio.testing.memory_stream_pair()
         self._way: deque[tuple[float, bytes]] = deque()
         self._news = trio.lowlevel.ParkingLot()
+        self.stalled = False
+        """Nothing comes any more, of what is under way neither."""
 
     async def run(self) -> None:
         """Carry until one of the two ends it."""
@@ -166,7 +174,7 @@ class Line:
 
     async def _down(self) -> None:
         while True:
-            while not self._way:
+            while not self._way or self.stalled:
                 await self._news.park()
             due, data = self._way.popleft()
             await trio.sleep_until(due)
