@@ -23,7 +23,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RANKS = """
 0  values market traders history
 1  stream
-2  upstream channel
+2  upstream channel pair
 3  door
 4  plugin
 5  setup
@@ -48,7 +48,8 @@ setup     hooks machine structure supervisor / registry / config / carried paths
           / checks shares stages / warm / filling
 operate   log notify status terminal watchdog
           / checked dashboard follow logs metrics openapi siblings / ask observe telling web
-testing   rest scripts / clients components / daemons
+testing   ledgers rest scripts / clients components / daemons
+pair      ledger / shipping / lead / standby
 """
 """Within each folder: who stands further right may import who stands further left."""
 

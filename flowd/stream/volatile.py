@@ -115,7 +115,7 @@ class MemoryStore:
         why: str | None = None
         self._lives += 1
         life = self.life or f"{self.name}{self._lives}"
-        if self.saved_ms is not None or segments:
+        if self.saved_ms is not None or segments or self.copy_of is not None:
             try:
                 frames = unbroken(saved, segments, self.boot)
             except Broken as error:
@@ -178,7 +178,7 @@ class MemoryStore:
     async def handover(self) -> AsyncGenerator[Handover | None]:
         """What the last save left."""
         await trio.lowlevel.checkpoint()
-        if self.life is None or self.saved_ms is None:
+        if self.life is None:
             yield None
             return
 
