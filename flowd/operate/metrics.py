@@ -1,7 +1,6 @@
 """The status as Prometheus text. docs/reference/metrics.md lists all of it."""
 
 import platform
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from flowd.operate.status import ComponentStatus, Status
+from flowd.values.peers import SILENT_S
 
 
 class _Metrics(Collector):
@@ -131,10 +131,13 @@ class _Metrics(Collector):
 
 def _among_others(status: Status) -> Iterator[Any]:
     yield _gauge("flowd_role", "1, with what it is among others", [((status.role,), 1)], ("role",))
+    there = {peer["role"]: 0 for peer in status.peers}
+    for peer in status.peers:
+        there[peer["role"]] += peer["age_ms"] <= SILENT_S * 1000
     yield _gauge(
         "flowd_peers",
-        "Other daemons that are known, by what they are",
-        [((role,), n) for role, n in Counter(peer["role"] for peer in status.peers).items()],
+        "Other daemons that were heard of just now, by what they are",
+        [((role,), count) for role, count in there.items()],
         ("role",),
     )
     if status.lag_ms is not None:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flowd.operate.status import trouble_with
-from flowd.values.peers import ALONE
+from flowd.values.peers import ALONE, SILENT_S
 
 __all__ = [
     "age",
@@ -81,11 +81,12 @@ def peers(found: dict[str, Any]) -> list[Table]:
     rows = table("peer", "at", "health", "lag", "clients", "version", "heard")
     for peer in found["peers"]:
         at = peer["addresses"][0] if peer["addresses"] else f"{peer['host']}:{peer['pid']}"
+        silent = peer["age_ms"] > SILENT_S * 1000
         rows.add_row(
             escape(peer["role"]),
             escape(at.removeprefix("http://").rstrip("/")),
-            _health(peer),
-            age(peer["lag_ms"]),
+            "[red]silent[/]" if silent else _health(peer),
+            "-" if silent else age(peer["lag_ms"]),
             str(peer["clients"]),
             escape(peer["version"]),
             f"{age(peer['age_ms'])} ago",

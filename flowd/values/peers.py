@@ -17,6 +17,8 @@ PEERS_MAX = 128
 """Peers that are told at most."""
 FORGET_S = 60.0
 """Who was not heard of for so long is told no more."""
+SILENT_S = 6.0
+"""Who was not heard of for so long may be gone: who is there says that he is every two seconds."""
 FRESH_S = 3.0
 """How far behind a daemon is grows with time, where nobody has said it for so long."""
 

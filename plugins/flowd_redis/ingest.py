@@ -76,8 +76,8 @@ class Ingest:
             return f"no ingest daemon publishes at {self.where}: {stays}. Does one run there?"
         peer = self._heard.peer
         return (
-            f"the ingest daemon at {_at(peer)} was heard of {self.silent_s:.0f}s ago for the last "
-            f"time: {stays}. Does it run, and does it reach Redis?"
+            f"the ingest daemon at {_at(peer)} was last heard of {self.silent_s:.0f}s ago: "
+            f"{stays}. Does it run, and does it reach Redis?"
         )
 
 

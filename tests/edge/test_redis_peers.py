@@ -186,7 +186,7 @@ async def test_an_ingest_that_is_dead_while_redis_lives_is_an_outage_of_its_edge
         after = await edge.poll(f"?after={before['position']}")
         outages = [one["value"] for one in (await edge.poll("", "outages.edge"))["records"]]
 
-    assert why.startswith(f"the ingest daemon at {address} was heard of ")
+    assert why.startswith(f"the ingest daemon at {address} was last heard of ")
     assert served["records"] == before["records"]
     assert open_now["to_ms"] is None
     assert (after["gap"], after["reset"]) == (None, False)

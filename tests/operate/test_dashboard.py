@@ -56,15 +56,17 @@ def test_what_it_is_among_others_is_told_and_who_they_are() -> None:
     ingest = {"role": "ingest", "addresses": ["http://one:4200/"], "host": "one", "pid": 7}
     ingest |= {"healthy": True, "clients": 3, "lag_ms": 0, "version": "0.1.0", "age_ms": 1100}
     edge = {**ingest, "role": "edge", "addresses": [], "healthy": False, "lag_ms": 2500}
+    gone = {**ingest, "role": "edge", "age_ms": 45_000}
 
-    found = status(part("orders"), role="edge", lag_ms=12, peers=[ingest, edge])
+    found = status(part("orders"), role="edge", lag_ms=12, peers=[ingest, edge, gone])
     lines = shown(found)
 
     assert lines[0] == "flowd 0.1.0: healthy, up 1.1d, edge, 12ms behind"
-    rows = [line.split() for line in lines[3:6]]
+    rows = [line.split() for line in lines[3:7]]
     assert rows[0] == ["peer", "at", "health", "lag", "clients", "version", "heard"]
     assert rows[1] == ["ingest", "one:4200", "healthy", "0ms", "3", "0.1.0", "1.1s", "ago"]
     assert rows[2] == ["edge", "one:7", "degraded", "2.5s", "3", "0.1.0", "1.1s", "ago"]
+    assert rows[3] == ["edge", "one:4200", "silent", "-", "3", "0.1.0", "45.0s", "ago"]
 
 
 def test_a_daemon_that_is_alone_says_nothing_of_others() -> None:

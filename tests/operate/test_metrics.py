@@ -85,7 +85,10 @@ def status(**more: Any) -> Status:
         "plugins": [],
         "role": "edge",
         "lag_ms": 51,
-        "peers": [{"role": "ingest"}, {"role": "edge"}, {"role": "edge"}],
+        "peers": [
+            {"role": role, "age_ms": age_ms}
+            for role, age_ms in (("ingest", 9000), ("edge", 10), ("edge", 2000), ("edge", 7000))
+        ],
         **more,
     }
     return Status(**values)
@@ -115,7 +118,7 @@ def test_the_daemon_is_up_while_all_is_well() -> None:
 
 def test_what_it_is_among_others_can_be_watched() -> None:
     assert value("flowd_role", role="edge") == 1
-    assert value("flowd_peers", role="ingest") == 1
+    assert value("flowd_peers", role="ingest") == 0
     assert value("flowd_peers", role="edge") == 2
     assert value("flowd_lag_seconds") == 0.051
     alone = samples(prometheus(status(role="alone", lag_ms=None, peers=[])))

@@ -185,6 +185,7 @@ async def test_a_source_that_is_away_has_an_outage_until_it_delivers(
 
 async def test_what_plugins_tell_of_other_daemons_is_seen(autojump_clock: MockClock) -> None:
     async def connected(config: Any, feed: Feed[Tick]) -> None:
+        await trio.sleep(1)
         feed.delivering()
         feed.peers.tell(feed.name, "edge", behind=0, lag_ms=7)
         feed.peers.heard(feed.name, [evolve(feed.peers.own, id="other", role="ingest")])
@@ -192,7 +193,7 @@ async def test_what_plugins_tell_of_other_daemons_is_seen(autojump_clock: MockCl
 
     async with testing.daemon(CONFIG, registry=plugins(connected)) as daemon:
         alone = daemon.observer.status()
-        await wait_all_tasks_blocked()
+        await trio.sleep(2)
         status, own = daemon.observer.status(), daemon.peers.own
 
     assert (alone.role, alone.lag_ms, alone.peers) == ("alone", None, [])

@@ -351,7 +351,7 @@ async def test_an_ingest_that_is_gone_is_an_outage_within_six_seconds(
     await trio.sleep(1.2)
 
     assert not edge.feed.tally.delivering
-    assert "the ingest daemon at http://one:4200/ was heard of " in str(edge.problem)
+    assert "the ingest daemon at http://one:4200/ was last heard of " in str(edge.problem)
     why, from_ms = edge.away[0]
     assert "Does it run, and does it reach Redis?" in why
     assert abs(from_ms - fell_ms) <= 10
@@ -376,7 +376,7 @@ async def test_one_that_comes_back_has_cost_nothing_but_time(
     shelf.silent_since = None
     await trio.sleep(5)
 
-    assert "was heard of" in str(forgotten)
+    assert "was last heard of" in str(forgotten)
     assert (edge.feed.tally.delivering, edge.problem) == (True, None)
     ((from_ms, to_ms, count),) = edge.recovered
     assert (count, edge.lost) == (7, [])

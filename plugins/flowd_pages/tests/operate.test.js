@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { behindOf, bytes, fateOf, lagOf, points, stateOf, troubleOf } from '../static/operate/words.js';
+import { addressOf, behindOf, bytes, fateOf, lagOf, peerState, placeOf, points, stateOf, troubleOf } from '../static/operate/words.js';
 
 const RUNS = { table: 'sources', state: 'running', delivering: true, problem: null, overtaken: null, loop_held_s: null, error: null };
 
@@ -27,6 +27,20 @@ test('lag and what is behind are told only of whom they mean something', () => {
   assert.equal(behindOf({ table: 'sources', behind: 0 }), '–');
   assert.equal(behindOf({ table: 'transforms', behind: 1500, behind_max: 200_000 }), '1,500 of 200,000');
   assert.equal(behindOf({ table: 'sinks', behind: 0, behind_max: null }), '0');
+});
+
+test('another daemon is well while it is heard of and says so', () => {
+  const peer = { healthy: true, age_ms: 1200, addresses: ['http://edge-1:4200/'], host: 'edge-1', pid: 7 };
+  assert.equal(peerState(peer).tone, 'good');
+  assert.equal(peerState({ ...peer, healthy: false }).word, 'not all works');
+  assert.deepEqual(peerState({ ...peer, age_ms: 6001 }), { glyph: '✕', tone: 'bad', word: 'silent' });
+  assert.equal(addressOf(peer), 'edge-1:4200');
+  assert.equal(addressOf({ ...peer, addresses: [] }), 'edge-1, process 7');
+});
+
+test('it says in a sentence what this daemon is among others', () => {
+  assert.equal(placeOf({ role: 'edge', lag_ms: 12 }), 'This daemon is an edge, 12 ms behind.');
+  assert.equal(placeOf({ role: 'edge+leader', lag_ms: null }), 'This daemon is an edge and a leader.');
 });
 
 test('of a gap it says what became of what was told meanwhile', () => {

@@ -12,13 +12,15 @@ import { NOTHING, count, moment, rate, span } from '../format.js';
 import { Table } from '../rows.js';
 import { connectionBadge, themeButton } from '../shell.js';
 import { Reconnect } from './reconnect.js';
-import { budgetRow, componentRow, gapRow, spark, streamRow } from './rows.js';
-import { bytes, fateOf, stateOf } from './words.js';
+import { budgetRow, componentRow, gapRow, peerRow, spark, streamRow } from './rows.js';
+import { bytes, fateOf, placeOf, stateOf } from './words.js';
 
 /** How often the daemon is asked. */
 const EVERY_MS = 2_000;
 /** Outages that are shown. */
 const GAPS = 50;
+/** The stream of what this daemon itself missed, where `outages` is that of another one. */
+const HERE = 'outages.edge';
 
 class OperatePage {
   client = new FlowdClient();
@@ -29,31 +31,36 @@ class OperatePage {
   #streams = new Table('streams', streamRow);
   #budgets = new Table('budgets', budgetRow);
   #gaps = new Table('gaps', gapRow);
+  #peers = new Table('peers', peerRow);
   #rate = spark('records per second');
   #memory = spark('memory in MiB');
-  /** @type {Map<string, any>} */
+  /** By stream, then by key. @type {Map<string, Map<string, any>>} */
   #outages = new Map();
-  #heard = false;
 
   constructor() {
     themeButton();
     connectionBadge(this.client);
     byId('rate').after(this.#rate.picture);
     byId('memory').after(this.#memory.picture);
-    this.client.follow('outages', { limit: GAPS }, {
-      records: (records, { first }) => {
-        if (first) this.#outages.clear();
-        this.#heard = true;
-        for (const { key, value } of records) this.#outages.set(key ?? '', value);
-        this.#drawGaps();
-      },
-    });
+    this.#follow('outages');
     this.client.addEventListener('status', () => {
       if (this.client.status === 'disconnected') this.#offline();
       else this.look();
     });
     setInterval(() => document.visibilityState === 'visible' && this.client.status !== 'disconnected' && this.look(), EVERY_MS);
     this.look();
+  }
+
+  /** @param {string} stream of outages */
+  #follow(stream) {
+    this.client.follow(stream, { limit: GAPS }, {
+      records: (records, { first }) => {
+        const known = (first ? undefined : this.#outages.get(stream)) ?? new Map();
+        for (const { key, value } of records) known.set(key ?? '', value);
+        this.#outages.set(stream, known);
+        this.#drawGaps();
+      },
+    });
   }
 
   async look() {
@@ -72,6 +79,7 @@ class OperatePage {
     }
     byId('problem').hidden = true;
     this.#draw();
+    if (first && this.status.streams.some((/** @type {any} */ stream) => stream.name === HERE)) this.#follow(HERE);
     // What was not drawn yet had no height, so the browser looked for the place too early.
     if (first && location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
   }
@@ -103,6 +111,10 @@ class OperatePage {
     this.#components.show(components);
     // A name with a slash is a component's own table, which nobody else can read.
     this.#streams.show(streams.filter((/** @type {any} */ stream) => !stream.name.includes('/')));
+    const { peers = [], time_ms } = this.status;
+    byId('peers-panel').hidden = peers.length === 0;
+    this.#peers.show(peers.map((/** @type {any} */ peer) => ({ ...peer, name: peer.id, now_ms: time_ms })));
+    if (peers.length > 0) write(byId('place'), placeOf(this.status));
     const budgets = Object.entries(this.status.budgets).map(([name, budget]) => ({ name, ...budget }));
     this.#budgets.show(budgets);
     byId('budgets-empty').hidden = budgets.length > 0;
@@ -128,13 +140,17 @@ class OperatePage {
   }
 
   #drawGaps() {
-    if (!this.#heard) return;
+    if (this.#outages.size === 0) return;
     const now = this.client.now();
-    const newest = [...this.#outages.entries()].sort(([, a], [, b]) => b.from_ms - a.from_ms).slice(0, GAPS);
-    this.#outages = new Map(newest);
-    this.#gaps.show(
-      newest.map(([name, outage]) => ({ ...outage, name, when: moment(outage.from_ms, now), length_ms: (outage.to_ms ?? now) - outage.from_ms, fate: fateOf(outage) })),
-    );
+    /** @type {any[]} */
+    const rows = [];
+    for (const [stream, known] of this.#outages) {
+      const newest = [...known].sort(([, a], [, b]) => b.from_ms - a.from_ms).slice(0, GAPS);
+      this.#outages.set(stream, new Map(newest));
+      for (const [key, outage] of newest) rows.push({ ...outage, name: `${stream} ${key}`, when: moment(outage.from_ms, now), length_ms: (outage.to_ms ?? now) - outage.from_ms, fate: fateOf(outage) });
+    }
+    const newest = rows.sort((a, b) => b.from_ms - a.from_ms).slice(0, GAPS);
+    this.#gaps.show(newest);
     byId('gaps-empty').hidden = newest.length > 0;
   }
 }

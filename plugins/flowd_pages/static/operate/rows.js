@@ -7,7 +7,7 @@
 import { at, h } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { NOTHING, count, rate, span } from '../format.js';
-import { behindOf, lagOf, points, stateOf, troubleOf } from './words.js';
+import { addressOf, behindOf, lagOf, peerState, points, stateOf, troubleOf } from './words.js';
 
 /** Points that a small line has: one for each look, about five minutes. */
 export const SPARK_POINTS = 150;
@@ -114,6 +114,34 @@ export function budgetRow(name) {
       write(waiting, count(budget.waiting));
       write(refused, count(budget.refused));
       write(closed, budget.closed_s > 0 ? `for ${span(budget.closed_s * 1000)}` : 'open');
+    },
+  };
+}
+
+/** Another daemon. @param {string} _ @returns {Row} */
+export function peerRow(_) {
+  const [address, role, version] = [h('th', { scope: 'row', class: 'name' }), h('td'), h('td', { class: 'quiet' })];
+  const [glyph, word, why] = [h('span', { class: 'glyph', 'aria-hidden': 'true' }), h('span'), h('span', { class: 'quiet reason' })];
+  const state = h('span', { class: 'state' }, glyph, word);
+  const cells = Array.from({ length: 5 }, () => h('td', { class: 'end' }));
+  const [lag, behind, clients, up, heard] = cells;
+  return {
+    element: h('tr', {}, address, role, h('td', { class: 'state-cell' }, state, why), ...cells, version),
+    write(peer) {
+      const found = peerState(peer);
+      state.className = `state ${found.tone}`;
+      write(glyph, found.glyph);
+      write(word, found.word);
+      write(why, peer.problem ?? '');
+      write(address, addressOf(peer));
+      write(role, peer.role.replaceAll('+', ' and '));
+      const silent = found.word === 'silent';
+      write(lag, silent ? NOTHING : lagOf(peer));
+      write(behind, silent || peer.behind === null || peer.behind === undefined ? NOTHING : count(peer.behind));
+      write(clients, count(peer.clients));
+      write(up, span(Math.max(0, peer.now_ms - peer.started_ms)));
+      write(heard, `${span(peer.age_ms)} ago`);
+      write(version, peer.version);
     },
   };
 }

@@ -24,6 +24,27 @@ export function troubleOf(part) {
   return now || (part.error ? `${part.state === 'running' ? 'last: ' : ''}${part.error}${retry}` : '');
 }
 
+/** Another daemon that was not heard of for so long may be gone. */
+const SILENT_MS = 6_000;
+
+/** How another daemon is. @param {any} peer of `/status` @returns {State} */
+export function peerState(peer) {
+  if (peer.age_ms > SILENT_MS) return { glyph: '✕', tone: 'bad', word: 'silent' };
+  return peer.healthy ? { glyph: '●', tone: 'good', word: 'all works' } : { glyph: '◐', tone: 'waiting', word: 'not all works' };
+}
+
+/** Where another daemon is, for people. @param {any} peer */
+export function addressOf(peer) {
+  const [address] = peer.addresses;
+  return address ? address.replace(/^https?:\/\//, '').replace(/\/$/, '') : `${peer.host}, process ${peer.pid}`;
+}
+
+/** What this daemon is among others. @param {any} status */
+export function placeOf({ role, lag_ms }) {
+  const what = role.split('+').map((/** @type {string} */ word) => `an ${word}`.replace(/^an (?![aeiou])/, 'a ')).join(' and ');
+  return `This daemon is ${what}${lag_ms === null || lag_ms === undefined ? '' : `, ${lagOf({ lag_ms })} behind`}.`;
+}
+
 /** How old the newest record's event was when it was appended. @param {any} part */
 export function lagOf(part) {
   if (part.lag_ms === null || part.lag_ms === undefined) return NOTHING;
