@@ -4,34 +4,36 @@ import gc
 import logging
 import os
 import resource
-import socket
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import trio
 
 from flowd import __version__
 from flowd.daemon import Daemon
-from flowd.door.clients import TCP_USER_TIMEOUT
 from flowd.operate import notify
+from flowd.operate.siblings import Siblings
 from flowd.operate.status import LoopMeter
 from flowd.operate.watchdog import Watchdog
 from flowd.setup.carried import ASK_S, AllCarried, carriers
 from flowd.setup.checks import ready as asked
-from flowd.setup.config import Config, parse_address
+from flowd.setup.config import Config
 from flowd.setup.registry import Registry
 from flowd.setup.remarks import remarks
+from flowd.setup.shares import INGEST, Share
+from flowd.setup.shares import names as edge_names
+from flowd.sockets import Sockets, hosts, where_to_look
+from flowd.stream.snapshot import Store
 from flowd.stream.stores import SqliteStore
-from flowd.values.errors import UpstreamError, UserError
+from flowd.stream.unkept import NoStore
+from flowd.values.errors import UpstreamError
 
 logger = logging.getLogger("flowd")
 
 FILES_SPARE = 600
 """Open files beside the clients': polls, upstreams, the state, the log."""
-BACKLOG = 4096
 GC_THRESHOLDS = (1000, 2, 25_000)
 """A garbage collection holds the loop for as long as it takes, about a microsecond for each object
 that it looks at. So the frequent ones look at few, and the one that looks at all is rare.
@@ -40,11 +42,8 @@ SWITCH_S = 0.0005
 """Where a thread computes, the loop waits for so long each time that it has let go of the
 interpreter, which each `write` of it does: by default, ten times as long.
 """
-STALLED_PEER_MS = 15_000
-WAIT_S = 2.0
-"""Between two attempts to learn which streams another daemon has."""
-UNATTENDED_S = 10.0
-"""Who connects while a daemon starts over waits for so long, or for one more attempt, at most."""
+FIRST_WAIT_S, WAIT_S = 0.25, 2.0
+"""Between two attempts to learn which streams another daemon has: at first, and at most."""
 
 
 async def serve(
@@ -53,29 +52,34 @@ async def serve(
     state: Path,
     watchdog: Watchdog,
     ready: Callable[[list[str]], None] = lambda addresses: None,
+    share: Share | None = None,
 ) -> bool:
     """The daemon as a process: real sockets, real state, until the watchdog is told to end it.
     Whether its state was saved then. A daemon that starts over has a successor here.
+
+    With a `share` it is one of several that are a daemon together: the `config` is its part.
     """
     raise_file_limit(config.settings.max_clients + FILES_SPARE)
-    sockets = Sockets(config)
+    sockets = Sockets(config, share)
     stop = Stop(watchdog, sockets.close)
     try:
         while True:
-            store = SqliteStore(state, durability=config.settings.durability)
-            if await trio.Path(state).exists():
-                # Before any socket: one who is refused must not have taken another's away.
-                store.claim()
+            store = await _store(config, state, share)
             carried = await discover(config, registry, stop, sockets)
             if carried is None:
                 await store.close()
                 return True  # There was nothing to save since.
             listeners = await sockets.listeners()
-            for remark in remarks(config, hosts(listeners)):
-                logger.warning(remark)
+            listening = [one.socket for one in listeners]
+            if share is None:
+                for remark in remarks(config, hosts(listening)):
+                    logger.warning(remark)
             settle()
             daemon = Daemon(config, registry, store=store, carried=carried)
-            daemon.addresses += where_to_look(listeners, daemon.machine.host)
+            if share is not None:
+                names = [INGEST, *edge_names(share.edges)]
+                daemon.siblings = Siblings(share.name, share.folder, names)
+            daemon.addresses += where_to_look(listening, daemon.machine.host)
             stop.leads_to(daemon.stop, daemon.loop)
             await _live(daemon, listeners, ready)
             if daemon.again is None or stop.asked:
@@ -83,6 +87,17 @@ async def serve(
             sockets.unattended()
     finally:
         sockets.close()
+
+
+async def _store(config: Config, state: Path, share: Share | None) -> Store:
+    """Where state is kept. An edge keeps none: what it has is in its server and at the ingest."""
+    if share is not None and share.is_edge:
+        return NoStore()
+    store = SqliteStore(state, durability=config.settings.durability)
+    if await trio.Path(state).exists():
+        # Before any socket: one who is refused must not have taken another's away.
+        store.claim()
+    return store
 
 
 async def _live(
@@ -100,8 +115,9 @@ async def _live(
         finally:
             gc.freeze()
             gc.enable()
-        ready(where_to_look(listeners))
-        logger.info("flowd %s serves on %s", __version__, ", ".join(where_to_look(listeners)))
+        where = where_to_look(one.socket for one in listeners)
+        ready(where)
+        logger.info("flowd %s serves on %s", __version__, ", ".join(where))
         await daemon.ended.wait()
         if daemon.supervisor.stuck:
             # All is saved, and what is left would never end. Who was to start over is started
@@ -135,14 +151,14 @@ class Stop:
 
 
 async def discover(
-    config: Config, registry: Registry, stop: Stop, sockets: "Sockets"
+    config: Config, registry: Registry, stop: Stop, sockets: Sockets
 ) -> AllCarried | None:
     """Which streams of other daemons there are, asked until there is an answer; None when the
     process is to end before. UserError when they cannot be asked for.
     """
     if not carriers(config):
         return {}
-    told = ""
+    told, wait_s = "", FIRST_WAIT_S
     with trio.CancelScope() as scope:
         stop.leads_to(scope.cancel, LoopMeter())
         while True:
@@ -156,7 +172,8 @@ async def discover(
                 # It may take longer than systemd waits for a start, and than its watchdog does.
                 extend = f"EXTEND_TIMEOUT_USEC={round(4e6 * (ASK_S + WAIT_S))}\nWATCHDOG=1"
                 notify.notify(f"STATUS=waiting: {told.splitlines()[0]:.200}\n{extend}")
-            await trio.sleep(WAIT_S)
+            await trio.sleep(wait_s)
+            wait_s = min(2 * wait_s, WAIT_S)
     return None
 
 
@@ -172,117 +189,6 @@ def settle() -> None:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_S)
-
-
-class Sockets:
-    """The sockets that all daemons of this process listen on, one daemon after the other. Where one
-    starts over, who connects meanwhile waits until the next one serves, instead of being refused.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._own: list[trio.SocketListener] = []
-        self._since = 0.0
-
-    async def listeners(self) -> list[trio.SocketListener]:
-        """For one daemon, which closes them: others of the same sockets, which stay open."""
-        if not self._own:
-            self._own = await listen(self._config)
-        copies = [socket.socket(fileno=os.dup(one.socket.fileno())) for one in self._own]
-        return [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in copies]
-
-    def unattended(self) -> None:
-        """From now on nobody takes connections, until the next daemon does."""
-        self._since = trio.current_time()
-
-    def review(self) -> None:
-        """There is no daemon yet. Who has waited for long is better off where he is refused, since
-        he may ask another one; how many wait is bounded by the backlog.
-        """
-        if trio.current_time() - self._since > UNATTENDED_S:
-            self.close()
-
-    def close(self) -> None:
-        """Refuse who connects, once the daemon that there is has closed its own."""
-        for one in self._own:
-            one.socket.close()
-        self._own.clear()
-
-
-async def listen(config: Config) -> list[trio.SocketListener]:
-    """The sockets that the configuration names, or those that systemd passed. UserError when one
-    cannot be had.
-    """
-    settings = config.settings
-    passed = notify.passed_sockets()
-    if passed:
-        # Copies: they can be closed and had again.
-        sockets = [
-            trio.socket.from_stdlib_socket(socket.socket(fileno=os.dup(fd))) for fd in passed
-        ]
-        listeners = [trio.SocketListener(one) for one in sockets]
-    else:
-        listeners = []
-        for address in settings.addresses:
-            try:
-                listeners += await _listen(address)
-            except OSError as error:
-                for listener in listeners:
-                    await listener.aclose()
-                raise UserError(
-                    f'flowd.listen = "{address}": {error.strerror or error}; is another flowd '
-                    "running there? Choose another address, or stop that one"
-                ) from None
-    for listener in listeners:
-        _prepare(listener, settings.send_buffer)
-    return listeners
-
-
-async def _listen(address: str) -> list[trio.SocketListener]:
-    host, port = parse_address(address)
-    if not host.startswith("unix:"):
-        return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
-    path = trio.Path(host.removeprefix("unix:"))
-    if await path.is_socket():
-        await path.unlink()
-    unix = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    await unix.bind(str(path))
-    unix.listen(BACKLOG)
-    return [trio.SocketListener(unix)]
-
-
-def _prepare(listener: trio.SocketListener, send_buffer: int) -> None:
-    """What accepted sockets inherit: a bounded send buffer, and an end to peers that acknowledge
-    nothing.
-    """
-    listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    if TCP_USER_TIMEOUT is not None and listener.socket.family in (socket.AF_INET, socket.AF_INET6):
-        listener.socket.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, STALLED_PEER_MS)
-
-
-def hosts(listeners: list[trio.SocketListener]) -> list[tuple[str, int]]:
-    """Hosts and ports that are listened on; of Unix sockets there are none."""
-    names: list[Any] = [listener.socket.getsockname() for listener in listeners]
-    return [name[:2] for name in names if isinstance(name, tuple)]
-
-
-def where_to_look(listeners: list[trio.SocketListener], any_host: str | None = None) -> list[str]:
-    """The addresses of the pages, for a person to open: at `any_host`, or on this machine, where
-    all of its addresses are listened on.
-    """
-    found: list[str] = []
-    for listener in listeners:
-        name: Any = listener.socket.getsockname()
-        if isinstance(name, tuple):
-            host = str(name[0])
-            if host in ("0.0.0.0", "::"):
-                host = any_host or ("127.0.0.1" if host == "0.0.0.0" else "[::1]")
-            found.append(
-                f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{name[1]}/"
-            )
-        else:
-            found.append(f"unix:{name}")
-    return found
 
 
 def raise_file_limit(needed: int) -> None:

@@ -28,7 +28,7 @@ RANKS = """
 4  plugin
 5  setup
 6  operate
-7  daemon process testing
+7  daemon process sockets testing
 8  cli
 """
 """Of the folders, and of the modules that lie beside them."""
@@ -37,7 +37,7 @@ INSIDE = """
 values    amounts buckets clock codec errors limits settings tally
           / environment filters peers record validators
 stream    claim cursor cut frames held seek seen / handover heard journal log segments / reading
-          / inputs snapshot / index memory mirror rows several volatile / replica / stores
+          / inputs snapshot / index memory mirror rows several unkept volatile / replica / stores
 upstream  asked budget slices / connection http outages reach / renewal / feed misses
           / remembered watch
 channel   audience guard packing prepared / client / row / channel / channels

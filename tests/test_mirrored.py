@@ -18,7 +18,7 @@ import trio
 from attrs import define, field, frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from flowd import process, testing
+from flowd import process, sockets, testing
 from flowd.operate.watchdog import Watchdog
 from flowd.plugin import Sink, StreamName
 from flowd.setup import config
@@ -386,7 +386,7 @@ async def test_where_that_takes_long_he_is_refused_and_others_are_until_it_serve
     ferry, port = Ferry(), free_port()
     async with between_two_daemons(ferry, tmp_path / "flowd.db", f"127.0.0.1:{port}") as served:
         async with await trio.open_tcp_stream("127.0.0.1", port) as client:
-            with pytest.raises(trio.BrokenResourceError), trio.fail_after(process.UNATTENDED_S + 5):
+            with pytest.raises(trio.BrokenResourceError), trio.fail_after(sockets.UNATTENDED_S + 5):
                 await ask(client)
         with pytest.raises(OSError, match="all attempts to connect"):
             await trio.open_tcp_stream("127.0.0.1", port)

@@ -36,9 +36,9 @@ from flowd.door.loan import Loan
 from flowd.door.outgoing import Outgoing
 from flowd.door.visit import Visit, Waiting
 from flowd.operate.web import GuardedServer
-from flowd.process import listen
 from flowd.setup.config import parse
 from flowd.setup.registry import Registry
+from flowd.sockets import listen
 from flowd.stream.cut import Cut
 from flowd.stream.snapshot import Save
 from flowd.stream.stores import SqliteStore
