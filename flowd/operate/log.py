@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from functools import partial
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Literal, TextIO
@@ -31,16 +32,17 @@ def configure(
     level: str = "info",
     form: Literal["auto", "text", "json"] = "auto",
     to: TextIO | None = None,
+    *,
+    process: str = "",
 ) -> None:
-    """Send all logs to standard error in one form; `auto` is text."""
+    """Send all logs to standard error in one form; `auto` is text. Of several processes that write
+    there, each line says which it is from.
+    """
     out = to or sys.stderr
     handler = logging.StreamHandler(out)
-    if form == "json":
-        handler.setFormatter(_Form(_json))
-    elif os.environ.get("JOURNAL_STREAM"):
-        handler.setFormatter(_Form(_journal))
-    else:
-        handler.setFormatter(_Form(_text))
+    journal = os.environ.get("JOURNAL_STREAM")
+    render = _json if form == "json" else _journal if journal else _text
+    handler.setFormatter(_Form(partial(render, process=process)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -168,13 +170,15 @@ class _Form(logging.Formatter):
         return self._render(record)
 
 
-def _json(record: logging.LogRecord) -> str:
+def _json(record: logging.LogRecord, process: str = "") -> str:
     time = datetime.fromtimestamp(record.created, UTC)
     fields = {
         "level": record.levelname.lower(),
         "logger": record.name,
         "timestamp": time.isoformat(timespec="microseconds").replace("+00:00", "Z"),
     }
+    if process:
+        fields["process"] = process
     if trace := _trace(record):
         fields["exception"] = trace
     if record.stack_info:
@@ -183,12 +187,16 @@ def _json(record: logging.LogRecord) -> str:
     return codec.encode(fields).decode()
 
 
-def _text(record: logging.LogRecord) -> str:
+def _text(record: logging.LogRecord, process: str = "") -> str:
     time = datetime.fromtimestamp(record.created)
-    return f"{time:%Y-%m-%d %H:%M:%S} {record.levelname:<7} {_words(record)}"
+    return f"{time:%Y-%m-%d %H:%M:%S} {record.levelname:<7} {_from(process)}{_words(record)}"
 
 
-def _journal(record: logging.LogRecord) -> str:
+def _from(process: str) -> str:
+    return f"[{process}] " if process else ""
+
+
+def _journal(record: logging.LogRecord, process: str = "") -> str:
     """Each line by itself, as the journal takes them. Those below the first say whose they are, by
     which `flowd logs` finds them.
     """
@@ -196,7 +204,8 @@ def _journal(record: logging.LogRecord) -> str:
     first, *others = _words(record).splitlines() or [""]
     found = _whose(first)
     whose = f"{found[0]}  " if found is not None else ""
-    return "\n".join(f"<{level}>{line}" for line in (first, *(f"{whose}{one}" for one in others)))
+    lines = (first, *(f"{whose}{one}" for one in others))
+    return "\n".join(f"<{level}>{_from(process)}{line}" for line in lines)
 
 
 def _words(record: logging.LogRecord) -> str:

@@ -20,6 +20,8 @@ from flowd.values.environment import TABLES, document
 from flowd.values.errors import Mistakes, UserError, did_you_mean
 
 LOOK_EVERY_S = 0.5
+PROCESS: Final = r"^(\[[a-z0-9-]+\] )?"
+"""How a line begins: where there are several processes, with which it is from."""
 CURSOR: Final = "-- cursor: "
 """How journalctl begins the line that names a place in the journal."""
 
@@ -57,7 +59,7 @@ def journal(name: str, *, unit: str, lines: int, follow: bool) -> NoReturn:
     short = "--output=short-iso"
     if name == DAEMON:
         _become([*asked, f"--lines={lines}", short, *(["--follow"] if follow else [])])
-    matching = [*asked, short, f"--grep=^{re.escape(name)}: "]
+    matching = [*asked, short, f"--grep={PROCESS}{re.escape(name)}: "]
     newest = _asked([*asked, "--lines=1", "--output=cat", "--show-cursor"])
     cursor = next((one for line in newest if (one := line.removeprefix(CURSOR)) != line), None)
     if cursor is None or not lines:

@@ -174,3 +174,23 @@ def test_a_secret_in_a_line_is_not_said() -> None:
 
     assert "hunter2" not in out.getvalue()
     assert "***" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("form", "journal", "line"),
+    [
+        ("text", "", r"[0-9: -]{19} WARNING \[edge-1\] orders: silent for 60s\n"),
+        ("auto", "8:1", r"<4>\[edge-1\] orders: silent for 60s\n"),
+        ("json", "", r'\{.*"process":"edge-1".*"message":"orders: silent for 60s"\}\n'),
+    ],
+)
+def test_of_several_processes_each_line_says_which_it_is_from(
+    form: str, journal: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", journal)
+    out = io.StringIO()
+    configure("info", form, out, process="edge-1")  # type: ignore[arg-type]
+
+    say()
+
+    assert re.fullmatch(line, out.getvalue())

@@ -197,7 +197,7 @@ def test_without_files_the_journals_lines_of_the_component_are_shown_oldest_firs
     assert found.exit_code == 0
     assert found.stdout == "1 orders: first\n2 orders: second\n3 orders: third\n"
     assert journal.read_text().splitlines()[1:] == [
-        "--unit=flowd@a --no-pager --output=short-iso --grep=^orders:  "
+        "--unit=flowd@a --no-pager --output=short-iso --grep=^(\\[[a-z0-9-]+\\] )?orders:  "
         "--lines=5 --reverse --cursor=s=1;i=9"
     ]
 
@@ -208,7 +208,7 @@ def test_following_the_journal_goes_on_where_the_past_ended(journal: Path, tmp_p
     assert isinstance(found.exception, Became)
     assert found.stdout.endswith("3 orders: third\n")
     assert journal.read_text().splitlines()[-1] == (
-        "became --unit=flowd --no-pager --output=short-iso --grep=^orders:  "
+        "became --unit=flowd --no-pager --output=short-iso --grep=^(\\[[a-z0-9-]+\\] )?orders:  "
         "--follow --no-tail --after-cursor=s=1;i=9"
     )
 
