@@ -28,7 +28,7 @@ RANKS = """
 4  plugin
 5  setup
 6  operate
-7  daemon process sockets testing
+7  daemon parent process sockets testing
 8  cli
 """
 """Of the folders, and of the modules that lie beside them."""
@@ -47,7 +47,8 @@ door      base / desk head parameters
 setup     hooks machine structure supervisor / registry / config / carried paths remarks / wiring
           / checks shares stages / warm / filling
 operate   log notify status terminal watchdog
-          / checked dashboard follow logs metrics openapi siblings / ask observe telling web
+          / checked child dashboard follow logs metrics openapi siblings
+          / ask observe telling web
 testing   ledgers rest scripts / clients components / daemons
 pair      ledger / shipping / lead / standby
 """
