@@ -26,6 +26,8 @@ LOGO_STYLE = "'sha256-3pRED1tOXas1FXFoPb9TGCjmYe9XQsmO9OV23khV2nY='"
 """
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+WAY = "outages.edge"
+"""The stream in which a daemon that follows another one tells what it did not get from there."""
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}")
 
 
@@ -177,6 +179,7 @@ def routes(config: Config, streams: Streams) -> Blueprint:
                 current=within or name,
                 navigation=NAVIGATION,
                 traders=config.positions in streams,
+                way=WAY if WAY in streams else "",
                 base=base,
                 assets=base + assets.base,
                 charts=assets.charts and base + assets.charts,

@@ -7,6 +7,7 @@
 import { ask, live } from './chart/data.js';
 import { byId, fill, h, remember, remembered } from './dom.js';
 import { clock } from './format.js';
+import { Way } from './way.js';
 
 /** @typedef {import('./flowd-client.js').FlowdClient} FlowdClient */
 
@@ -40,10 +41,11 @@ export function themeButton() {
 /**
  * Show whether we are connected, in the bar and, when we are not, in a banner: also which lines the configuration lacks.
  *
- * @param {Pick<FlowdClient, 'status' | 'retryAt' | 'seenAt' | 'latencyMs' | 'reconnect' | 'addEventListener'>} client
+ * @param {Pick<FlowdClient, 'status' | 'retryAt' | 'seenAt' | 'latencyMs' | 'reconnect' | 'addEventListener'> & Partial<Pick<FlowdClient, 'follow'>>} client
  * @param {{kind: string, lines: string}} needs the sink that it talks to
+ * @param {() => void} changed something is new of the way to the daemon that this one follows
  */
-export function connectionBadge(client, needs = LIVE) {
+export function connectionBadge(client, needs = LIVE, changed = () => undefined) {
   const badge = byId('connection');
   const text = /** @type {HTMLElement} */ (badge.querySelector('.badge-text'));
   const banner = byId('offline');
@@ -54,16 +56,21 @@ export function connectionBadge(client, needs = LIVE) {
   let unserved = false;
   /** Why what the page shows is not delivered. @type {string | null} */
   let silent = null;
+  const way = new Way(client, document.documentElement.dataset.way, () => {
+    show();
+    changed();
+  });
   const show = () => {
     const { status, retryAt, seenAt } = client;
     const first = status === 'disconnected' && seenAt === null && retryAt === null;
-    const down = status === 'connected' && silent !== null;
+    const why = way.cut ?? silent;
+    const down = status === 'connected' && why !== null;
     badge.dataset.status = first ? 'connecting' : down ? 'silent' : status;
     const name = down ? 'Source down' : { connected: 'Live', slow: 'Slow', disconnected: 'Offline' }[status];
     const label = first ? 'Connecting' : name;
     // A screen reader hears changes only.
     if (text.textContent !== label) text.textContent = label;
-    badge.title = down ? `Connected, but ${silent}` : {
+    badge.title = down ? `Connected, but ${why}` : {
       connected: client.latencyMs === null ? 'Connected' : `Connected, ${client.latencyMs} ms`,
       slow: 'Connected, but this browser or the line to it cannot keep up',
       disconnected: 'Not connected; what is shown may be old',
@@ -97,6 +104,7 @@ export function connectionBadge(client, needs = LIVE) {
   byId('offline-retry').addEventListener('click', () => client.reconnect());
   show();
   return {
+    way,
     /** What the page shows is not delivered, or is again. @param {string | null} why */
     silent(why) {
       silent = why;

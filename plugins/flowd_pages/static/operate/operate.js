@@ -19,8 +19,6 @@ import { bytes, fateOf, placeOf, stateOf } from './words.js';
 const EVERY_MS = 2_000;
 /** Outages that are shown. */
 const GAPS = 50;
-/** The stream of what this daemon itself missed, where `outages` is that of another one. */
-const HERE = 'outages.edge';
 
 class OperatePage {
   client = new FlowdClient();
@@ -34,33 +32,31 @@ class OperatePage {
   #peers = new Table('peers', peerRow);
   #rate = spark('records per second');
   #memory = spark('memory in MiB');
-  /** By stream, then by key. @type {Map<string, Map<string, any>>} */
+  /** @type {Map<string, any>} */
   #outages = new Map();
+  #heard = false;
+  /** @type {import('../way.js').Way} */
+  #way;
 
   constructor() {
     themeButton();
-    connectionBadge(this.client);
+    this.#way = connectionBadge(this.client, undefined, () => this.#drawGaps()).way;
     byId('rate').after(this.#rate.picture);
     byId('memory').after(this.#memory.picture);
-    this.#follow('outages');
+    this.client.follow('outages', { limit: GAPS }, {
+      records: (records, { first }) => {
+        if (first) this.#outages.clear();
+        this.#heard = true;
+        for (const { key, value } of records) this.#outages.set(key ?? '', value);
+        this.#drawGaps();
+      },
+    });
     this.client.addEventListener('status', () => {
       if (this.client.status === 'disconnected') this.#offline();
       else this.look();
     });
     setInterval(() => document.visibilityState === 'visible' && this.client.status !== 'disconnected' && this.look(), EVERY_MS);
     this.look();
-  }
-
-  /** @param {string} stream of outages */
-  #follow(stream) {
-    this.client.follow(stream, { limit: GAPS }, {
-      records: (records, { first }) => {
-        const known = (first ? undefined : this.#outages.get(stream)) ?? new Map();
-        for (const { key, value } of records) known.set(key ?? '', value);
-        this.#outages.set(stream, known);
-        this.#drawGaps();
-      },
-    });
   }
 
   async look() {
@@ -79,7 +75,6 @@ class OperatePage {
     }
     byId('problem').hidden = true;
     this.#draw();
-    if (first && this.status.streams.some((/** @type {any} */ stream) => stream.name === HERE)) this.#follow(HERE);
     // What was not drawn yet had no height, so the browser looked for the place too early.
     if (first && location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
   }
@@ -140,17 +135,16 @@ class OperatePage {
   }
 
   #drawGaps() {
-    if (this.#outages.size === 0) return;
+    if (!this.#heard) return;
     const now = this.client.now();
-    /** @type {any[]} */
-    const rows = [];
-    for (const [stream, known] of this.#outages) {
-      const newest = [...known].sort(([, a], [, b]) => b.from_ms - a.from_ms).slice(0, GAPS);
-      this.#outages.set(stream, new Map(newest));
-      for (const [key, outage] of newest) rows.push({ ...outage, name: `${stream} ${key}`, when: moment(outage.from_ms, now), length_ms: (outage.to_ms ?? now) - outage.from_ms, fate: fateOf(outage) });
-    }
-    const newest = rows.sort((a, b) => b.from_ms - a.from_ms).slice(0, GAPS);
-    this.#gaps.show(newest);
+    /** @param {Iterable<[string, any]>} outages */
+    const sorted = (outages) => [...outages].sort(([, a], [, b]) => b.from_ms - a.from_ms).slice(0, GAPS);
+    this.#outages = new Map(sorted(this.#outages));
+    const own = [...this.#way.outages].map(([key, outage]) => /** @type {[string, any]} */ ([`own ${key}`, outage]));
+    const newest = sorted([...this.#outages, ...own]);
+    this.#gaps.show(
+      newest.map(([name, outage]) => ({ ...outage, name, when: moment(outage.from_ms, now), length_ms: (outage.to_ms ?? now) - outage.from_ms, fate: fateOf(outage) })),
+    );
     byId('gaps-empty').hidden = newest.length > 0;
   }
 }

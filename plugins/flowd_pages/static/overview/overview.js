@@ -46,7 +46,7 @@ class OverviewPage {
   totals = new Map();
   prices = new Prices([]);
 
-  #badge = connectionBadge(this.client);
+  #badge = connectionBadge(this.client, undefined, () => this.draw());
   #asked = false;
   /** @type {Set<string>} */
   #followed = new Set();
@@ -232,7 +232,7 @@ class OverviewPage {
     const streams = this.#summed(sum).map(({ name }) => name);
     const end = this.sums.time_ms;
     const from = this.sums.since_ms;
-    const lost = unknownMs(this.outages.values(), streams, Math.max(sum.start_ms, from ?? end), end);
+    const lost = unknownMs(this.#badge.way.with(this.outages.values(), streams), streams, Math.max(sum.start_ms, from ?? end), end);
     const begins = knownInFull(from, Object.keys(sum.venues ?? {}).map((venue) => this.#venueFrom(venue)), sum.start_ms, end, this.sums.filling);
     return lost >= 1000 ? `${begins}, but for ${span(lost)}` : begins;
   }
@@ -287,7 +287,7 @@ class OverviewPage {
   #drawVenues() {
     const now = this.#now();
     const day = now - widthMs('24h');
-    const outages = [...this.outages.values()];
+    const outages = this.#badge.way.with(this.outages.values(), this.has.feeds.map(({ name }) => name));
     const rows = this.has.feeds.map(({ name, venue, fills }) => {
       const total = this.totals.get(name);
       const open = outages.find((outage) => outage.component === name && outage.to_ms === null);
