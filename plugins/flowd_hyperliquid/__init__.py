@@ -24,6 +24,7 @@ def flowd_sources() -> list[Source]:
             tables={TRADES: Trade},
             tables_retain={TRADES: TRADES_RETAIN},
             probe=lambda config, http: probe.unlisted(config.url, config.coins, http),
+            standby=discovery.may_stand_by,
         )
     ]
 

@@ -158,6 +158,9 @@ class Census:
                 if record.seq > upto:
                     break
                 value: Trade | Fill = record.value
+                if name == self._trades.name and isinstance(value, Trade):
+                    # Of a trade that a standby was told instead, nobody else took note.
+                    self._newest.note(value)
                 for address in self._seen(value):
                     if address <= done:
                         continue

@@ -15,6 +15,10 @@ from flowd_hyperliquid.parse import COIN_MAX, NOBODY
 
 SUBSCRIPTIONS_MAX: Final = 1000
 """So many Hyperliquid allows to one address of ours, over all its connections."""
+LIVES_MAX: Final = 3
+"""So many lives a pair of daemons may have at one address of ours: one that has just died, one that
+takes over, and its standby.
+"""
 TRADERS_MAX: Final = 100_000
 TRADES: Final = "trades"
 TRADES_RETAIN: Final = 20_000
@@ -84,6 +88,11 @@ class Config:
     def excluded(self) -> frozenset[str]:
         """Accounts that nobody is told of: those named, and the address that is nobody's."""
         return frozenset({NOBODY, *(text.lower() for text in self.exclude)})
+
+
+def may_stand_by(config: Config) -> bool:
+    """Whether there are subscriptions for a standby too."""
+    return len(config.coins) * LIVES_MAX <= SUBSCRIPTIONS_MAX
 
 
 async def discover(config: Config, streams: Streams, feed: Feed[Trader]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,8 @@ from flowd import testing
 from flowd.market import Fill, Trade
 from flowd.plugin import Feed, Source, Stream
 from flowd.setup.config import parse
+from flowd.setup.machine import Machine
+from flowd.setup.warm import Warm
 from flowd.stream.volatile import MemoryStore
 from flowd.traders import Account, OpenPosition, Trader
 from flowd.values.errors import UserError
@@ -518,6 +521,36 @@ async def test_a_restart_of_the_daemon_costs_no_trades_where_the_old_ones_reach_
     assert [one.recovered for one in outages if one.recovered is not None] == recovered
     assert len(trades) == trader.trades == 30 + min(missed, 30)
     assert all(record.value.backfilled for record in trades)
+
+
+async def test_more_trades_than_are_told_again_are_filled_from_a_standby(
+    autojump_clock: MockClock, nursery: Nursery
+) -> None:
+    store = MemoryStore()
+    before = [sent(number) for number in range(30)]
+    missed = [sent(number, time=T0 + 22_000 + number) for number in range(30, 80)]
+    says = testing.waits(22) + testing.says(told(*missed))
+    first = testing.upstream(exchange({"BTC": before}))
+    second = testing.upstream(exchange({"BTC": before}) + says)
+    third = testing.upstream(exchange({"BTC": missed[-30:]}))
+    machine = Machine(testing.clock, Random(0), second.dial, trio.current_time, trio.current_time)
+    warm = Warm(parse(TOML, REGISTRY), machine)
+    nursery.start_soon(warm.run)
+    async with testing.daemon(TOML, registry=REGISTRY, dial=first.dial, store=store, crash=True):
+        await trio.sleep(20)
+    await trio.sleep(3)
+    async with testing.daemon(
+        TOML, registry=REGISTRY, dial=third.dial, store=store, spares=warm.spares
+    ) as daemon:
+        await trio.sleep(30)
+
+        outages = [record.value for record in daemon.streams["outages"].after(0)]
+        trades = [record.value for record in daemon.streams["traders.trades"].after(0)]
+        trader = daemon.streams["traders"].get(account(1))
+
+    assert sorted(trade.id for trade in trades) == sorted({trade.id for trade in trades})
+    assert len(trades) == trader.trades == 80
+    assert outages == []
 
 
 def check(keys: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import trio
-from flowd_hyperliquid.discovery import Config, discover
+from flowd_hyperliquid import parse
+from flowd_hyperliquid.discovery import Config, discover, may_stand_by
 from trio.testing import MockClock
 
 from flowd import testing
@@ -317,6 +318,36 @@ async def test_an_old_trade_is_known_however_many_others_came_since(
 
     assert source.tables["trades"].seq == 25_003
     assert source.tally.duplicates == 3
+
+
+async def test_a_trade_that_a_standby_was_told_is_known_however_many_others_came_since(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    quiet = [sent(0, coin="ZZZ", time=T0 - 86_400_000)]
+    many = [sent(number, time=T0 + number // 10) for number in range(1, 25_001)]
+    source = feed(
+        exchange() + testing.waits(5) + testing.says(told(*many)) + testing.waits(5),
+        exchange({"ZZZ": quiet}),
+    )
+    start(nursery, Config(["BTC", "ZZZ"]), source)
+    await trio.sleep(3)
+    (heard,) = parse.message(told(*quiet)).trades
+    trade = parse.trade(heard, backfilled=False)
+    source.tables["trades"].append(trade, id=trade.id)
+    await trio.sleep(10)
+    assert trade.id not in source.tables["trades"].seen
+
+    start(nursery, Config(["BTC", "ZZZ"]), source)
+    await trio.sleep(5)
+
+    assert source.tables["trades"].seq == 25_001
+
+
+@pytest.mark.parametrize(("coins", "stands_by"), [(333, True), (334, False)])
+def test_a_standby_follows_as_long_as_there_are_subscriptions_for_it(
+    coins: int, stands_by: bool
+) -> None:
+    assert may_stand_by(Config([f"C{number}" for number in range(coins)])) is stands_by
 
 
 async def test_old_trades_of_the_same_block_as_the_last_one_are_news(
