@@ -1,11 +1,12 @@
-"""The history in PostgreSQL: rows per second into it, onto the disk while it is away, and from
-there when it is back.
+"""The history in PostgreSQL: rows per second into it, beside the file of SQLite in turns; onto the
+disk while it is away, and from there when it is back.
 
 `python -m bench.postgres` measures on its own, with a server of its own that syncs as servers do;
 `rows` is for `python -m bench`.
 """
 
 import argparse
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 from flowd_history.columns import columns_of
+from flowd_history.store import Store
 from flowd_postgres import DATABASE
 
-from flowd.history import Query, Settings, Takes
+from flowd import history
+from flowd.history import Query, Settings
 from flowd.market import Liquidation
 from flowd.plugin import Position, Record
 from tests.edge.postgres import Cluster
@@ -27,15 +30,18 @@ from .process import BenchError
 from .report import Row
 from .run import Run
 
-RECORDS, BATCH = 100_000, 2000
+RECORDS, BATCH, TURNS = 100_000, 2000, 5
 T = 1_790_000_000_000
 
 
 @frozen
 class Found:
-    """Rows per second, bytes per row with its indexes, and how long a page of 1000 takes."""
+    """Rows per second, bytes per row with its indexes, and how long a page of 1000 takes; `file` is
+    what a plain history writes.
+    """
 
     written: float
+    file: float
     spilled: float
     caught_up: float
     row_bytes: float
@@ -66,7 +72,15 @@ def measure(count: int = RECORDS) -> Found:
         store = DATABASE.store(address, Settings(spill=Path(folder) / "spill"))
         store.open()
         store.add("orders", columns_of(Liquidation))
-        written = write(store, records[:half])
+        file = Store(Path(folder) / "history.db")
+        file.open()
+        file.add("orders", columns_of(Liquidation))
+        speeds: dict[str, list[float]] = {"database": [], "file": []}
+        for first in range(0, half, half // TURNS):
+            turn = records[first : first + half // TURNS]
+            speeds["database"].append(write(store, turn))
+            speeds["file"].append(write(file, turn))
+        file.close()
         cluster.stop()
         spilled = write(store, records[half:])
         cluster.start(fsync="on")
@@ -84,10 +98,17 @@ def measure(count: int = RECORDS) -> Found:
                 page_s = time.perf_counter() - began
                 assert reading.count(Query("orders")) == count
         assert len(page.records) == 1000
-    return Found(written, spilled, caught_up, used / count, page_s * 1000)
+    return Found(
+        statistics.median(speeds["database"]),
+        statistics.median(speeds["file"]),
+        spilled,
+        caught_up,
+        used / count,
+        page_s * 1000,
+    )
 
 
-def write(store: Takes, records: list[Record[Liquidation]]) -> float:
+def write(store: history.Store, records: list[Record[Liquidation]]) -> float:
     """Write these in batches; how many a second that were."""
     began = time.perf_counter()
     for first in range(0, len(records), BATCH):
@@ -108,6 +129,7 @@ def rows(run: Run) -> Iterator[Row]:
         raise BenchError(str(error)) from None
     for row, value in zip(made, (found.written, found.spilled, found.caught_up), strict=True):
         row.add(FLOWD, value)
+    made[0].add("a file of SQLite", found.file)
     yield from made
 
 
@@ -117,8 +139,9 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=RECORDS)
     found = measure(parser.parse_args().records)
     print(
-        f"written {found.written:.0f} records/s; on the disk while it is away "
-        f"{found.spilled:.0f}/s; caught up with {found.caught_up:.0f}/s; "
+        f"written {found.written:.0f} records/s, into a file {found.file:.0f}/s; "
+        f"on the disk while it is away {found.spilled:.0f}/s, "
+        f"caught up with {found.caught_up:.0f}/s; "
         f"{found.row_bytes:.0f} bytes a row with indexes; a page of 1000 in {found.page_ms:.1f} ms"
     )
 
