@@ -7,7 +7,7 @@ import signal
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from urllib.parse import quote
 
 import typer
@@ -16,7 +16,6 @@ from flowd import __version__
 
 if TYPE_CHECKING:
     from flowd.operate.watchdog import Watchdog
-    from flowd.setup.config import Config
     from flowd.setup.registry import Registry
 
 # Each command imports what it needs itself: `status` no web server, and `run`, unless it has
@@ -71,6 +70,11 @@ def flowd(
 def run(
     file: ConfigFile = Path("flowd.toml"),
     plugins_dir: PluginsDir = None,
+    edges: Annotated[
+        int | None,
+        typer.Option("--edges", help="Serve with so many processes, each on a core of its own."),
+    ] = None,
+    process: Annotated[str | None, typer.Option("--process", hidden=True)] = None,
 ) -> None:
     """Run the daemon in the foreground; logs go to standard error.
 
@@ -80,48 +84,47 @@ def run(
     from flowd.operate import log
     from flowd.operate.watchdog import Watchdog
 
-    log.configure()
+    log.configure(process=process or "")
     with Watchdog() as watchdog:
-        if not _run(file, plugins_dir, watchdog):
+        if not _run(file, plugins_dir, edges, watchdog, among_others=process is not None):
             raise typer.Exit(DEGRADED)
 
 
-def _run(file: Path, plugins_dir: Path | None, watchdog: "Watchdog") -> bool:
+def _run(
+    file: Path,
+    plugins_dir: Path | None,
+    edges: int | None,
+    watchdog: "Watchdog",
+    *,
+    among_others: bool,
+) -> bool:
     """Whether what is to survive was saved at the end."""
-    import trio
-
-    from flowd import process
-    from flowd.operate import log
-    from flowd.setup import config
+    from flowd import running
+    from flowd.parent import CannotStart
     from flowd.values.errors import UserError, unwrap
 
-    loaded, found = _load(file, plugins_dir)
-    log.configure(loaded.settings.log_level, loaded.settings.log_format)
-    if (folder := config.log_dir(loaded.settings)) is not None:
-        names = [part.name for part in loaded.components]
-        try:
-            log.keep(folder, names, loaded.settings.log_dir_max)
-        except UserError as error:
-            _fail(str(error))
-    state = config.state_path(loaded.settings)
-
-    def ready(addresses: list[str]) -> None:
-        if sys.stderr.isatty():
-            from flowd.operate.terminal import err
-
-            err.print(f"[bold]flowd[/] {__version__} is running. Look at:")
-            for address in addresses:
-                err.print(f"  {address}", style="bold cyan")
-
     try:
-        return trio.run(
-            process.serve, loaded, found, state, watchdog, ready, strict_exception_groups=True
-        )
-    except (UserError, BaseExceptionGroup) as error:
+        if among_others:
+            told = running.told()
+            found = _registry(told.text, plugins_dir)
+            return running.share(told, found, watchdog)
+        command = [*_ourselves(), "run", "-c", str(file)]
+        command += [] if plugins_dir is None else ["--plugins-dir", str(plugins_dir)]
+        found = _registry(file, plugins_dir)
+        return running.run(file, found, watchdog, [*command, "--process"], edges)
+    except (UserError, CannotStart, BaseExceptionGroup) as error:
         cause = unwrap(error)
     if isinstance(cause, UserError):
         _fail(str(cause))
+    if isinstance(cause, CannotStart):
+        _fail(f"{cause} cannot start")
     raise cause
+
+
+def _ourselves() -> list[str]:
+    """What runs this program again; a folder with a module of our name must not."""
+    frozen = getattr(sys, "frozen", False)
+    return [sys.executable] if frozen else [sys.executable, "-P", "-m", "flowd.cli"]
 
 
 @app.command()
@@ -301,18 +304,9 @@ def init(
     out.print(f"Wrote {name}. Next: flowd check{with_it}, then flowd run{with_it}", soft_wrap=True)
 
 
-def _load(file: Path, plugins_dir: Path | None) -> "tuple[Config, Registry]":
-    from flowd.setup import checks
-    from flowd.values.errors import UserError
-
-    found = _registry(file, plugins_dir)
-    try:
-        return checks.load(file, found), found
-    except UserError as error:
-        _fail(str(error))
-
-
-def _registry(file: Path, plugins_dir: Path | None = None, *, quiet: bool = False) -> "Registry":
+def _registry(
+    file: Path | str, plugins_dir: Path | None = None, *, quiet: bool = False
+) -> "Registry":
     from flowd.setup import config, registry
     from flowd.values.errors import UserError
 
@@ -344,7 +338,7 @@ def main() -> None:
     plain = _plain(words)
     if plain is not None:
         try:
-            run(*plain) if words[0] == "run" else check(*plain)
+            run(**plain) if words[0] == "run" else check(**plain)
         except typer.Exit as end:
             sys.exit(end.exit_code)
         return
@@ -355,7 +349,7 @@ def main() -> None:
     app()
 
 
-def _plain(words: list[str]) -> tuple[Path, Path | None] | None:
+def _plain(words: list[str]) -> dict[str, Any] | None:
     """What `run` or `check` is told, where it is told the usual in the usual words; None for all
     else, and for what is wrong, which is Typer's. Typer checks each word with pydantic, and that
     takes a fifth of the time until a daemon serves.
@@ -363,11 +357,15 @@ def _plain(words: list[str]) -> tuple[Path, Path | None] | None:
     if words[:1] not in (["run"], ["check"]) or len(words) % 2 == 0:
         return None
     names = {"-c": "file", "--config": "file", "--plugins-dir": "plugins_dir"}
+    if words[0] == "run":
+        names["--process"] = "process"
     pairs = list(zip(words[1::2], words[2::2], strict=True))
     if any(name not in names or value[:1] in ("", "-") for name, value in pairs):
         return None
-    told = {names[name]: Path(value) for name, value in pairs}
-    return told.get("file", Path("flowd.toml")), told.get("plugins_dir")
+    told: dict[str, Any] = {"file": Path("flowd.toml"), "plugins_dir": None}
+    for name, value in pairs:
+        told[names[name]] = value if name == "--process" else Path(value)
+    return told
 
 
 @cache

@@ -28,7 +28,7 @@ RANKS = """
 4  plugin
 5  setup
 6  operate
-7  daemon parent process sockets testing
+7  daemon parent process running sockets testing
 8  cli
 """
 """Of the folders, and of the modules that lie beside them."""

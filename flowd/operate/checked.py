@@ -6,7 +6,7 @@ import trio
 
 from flowd.operate import terminal
 from flowd.operate.terminal import escape, naming, out
-from flowd.setup import checks, config, remarks
+from flowd.setup import checks, config, remarks, shares
 from flowd.setup.carried import carries
 from flowd.setup.config import Config
 from flowd.setup.registry import Registry
@@ -28,6 +28,10 @@ def check(file: Path, registry: Registry, *, probe: bool) -> None:
     if probe and carriers and not mistakes:
         with wrong.noted():
             plan = trio.run(checks.whole, found.config, registry)
+        mistakes += wrong.found
+    if (edges := found.config.settings.edges) is not None and not mistakes:
+        with wrong.noted():
+            shares.joint(found.config, registry, edges, Path(shares.SERVER))
         mistakes += wrong.found
     if mistakes or plan is None:
         raise UserError(checks.told(file, mistakes))
@@ -66,6 +70,8 @@ def _show(loaded: Config, plan: Plan) -> None:
             out.print(f"{part.where} reads {', '.join(reads)}", soft_wrap=True, markup=False)
     listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
     out.print(f"\nlistens on {listen}; keeps its state in {state}", soft_wrap=True, markup=False)
+    if loaded.settings.edges is not None:
+        out.print(f"serves with {loaded.settings.edges} edges", markup=False)
     for name, left_out in plan.left_out.items():
         for why in left_out.values():
             out.print(f"[yellow]note:[/] sources.{name}: left out: {escape(why)}", soft_wrap=True)

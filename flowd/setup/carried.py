@@ -5,7 +5,7 @@ wired, since no configuration says it.
 from collections.abc import Iterable, Iterator, Mapping
 
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from flowd.setup.config import Component, Config
 from flowd.setup.registry import Registry
@@ -13,7 +13,6 @@ from flowd.stream.held import RETAIN_MAX
 from flowd.stream.mirror import Mirrored
 from flowd.upstream.outages import Outage
 from flowd.values.errors import UpstreamError
-from flowd.values.settings import Secret
 
 
 @frozen
@@ -25,8 +24,6 @@ class Carried:
     there: Mirrored
     record: type
     why_not: str | None = None
-    token: Secret | None = None
-    """What it is read with here, where that is known of this stream alone."""
 
 
 AllCarried = Mapping[str, Mapping[str, Carried]]
@@ -44,14 +41,6 @@ def carriers(config: Config) -> list[Component]:
 def carries(part: Component) -> bool:
     """Whether it is such a source."""
     return getattr(part.definition, "streams", None) is not None
-
-
-def with_tokens(carried: AllCarried, tokens: Mapping[str, Secret]) -> AllCarried:
-    """The same, each read with its own of these tokens, if it has one."""
-    return {
-        source: {name: evolve(one, token=tokens.get(name)) for name, one in streams.items()}
-        for source, streams in carried.items()
-    }
 
 
 async def ask(config: Config, registry: Registry) -> AllCarried:

@@ -31,9 +31,7 @@ DELAY_MIN_S = 0.05
 MEMORY_MIN = 16 * 1024 * 1024
 LOG_MIN = 64 * 1024
 COUNTS = (
-    "max_clients",
-    "max_clients_per_address",
-    "max_connections_per_address",
+    *("edges", "max_clients", "max_clients_per_address", "max_connections_per_address"),
     "max_requests_per_second",
 )
 RESERVED = ("outages", "outages.edge")
@@ -52,6 +50,7 @@ class Settings:
 
     listen: str | list[str] = "127.0.0.1:4200"
     state: str = "flowd.db"
+    edges: int | None = None
     admin_token: Secret | None = None
     read_token: Secret | None = None
     ticket_key: Secret | None = field(default=None, validator=readers.check_key)
@@ -156,18 +155,18 @@ class Config:
     components: list[Component]
     given: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """Which variables of the environment are in which keys."""
+    tokens: Mapping[str, Secret] = field(factory=dict)  # Of single streams of other daemons.
 
     def of(self, table: str) -> list[Component]:
         """The components of one table, in the file's order."""
         return [component for component in self.components if component.table == table]
 
 
-def disabled(path: Path) -> frozenset[str]:
-    """The plugins that a file disables: asked before any is loaded. What is wrong with the file is
-    for `load` to say.
-    """
+def disabled(file: Path | str) -> frozenset[str]:
+    """The plugins that a file or its text disables, and nothing of what is wrong with the rest."""
     try:
-        read = document(path.read_text(encoding="utf-8"), os.environ, Mistakes())
+        text = file if isinstance(file, str) else file.read_text("utf-8")
+        read = document(text, os.environ, Mistakes())
         settings = as_table(read.tables["flowd"], "flowd")
         return frozenset(structure(settings["plugins"], Plugins, "flowd.plugins").disable)
     except (OSError, ValueError, LookupError, TypeError, UserError):

@@ -5,11 +5,10 @@ Each derives its own part from the same text. What passes between them is a sour
 kind that says how (`Beside`): the core knows no server by name.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import Factory, asdict, evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from flowd.plugin import Beside, Sink, Source
 from flowd.setup.carried import carriers
@@ -47,13 +46,10 @@ class Share:
     listen: list[str]
     inherit: list[int]
     streams: list[str]
-    tokens: Mapping[str, Secret] = Factory(dict)
-    """The token that each stream is read with; not told, but made of the configuration."""
 
     def told(self) -> bytes:
         """A line that says all of it."""
-        said = asdict(self, filter=lambda attribute, value: attribute.name != "tokens")
-        return codec.encode({**said, "folder": str(self.folder)}) + b"\n"
+        return codec.encode({**asdict(self), "folder": str(self.folder)}) + b"\n"
 
     @classmethod
     def read(cls, line: bytes) -> "Share":
@@ -183,7 +179,8 @@ def edge(config: Config, share: Share, found: Joint) -> Config:
         "sources", name, kind.kind, kind, followed, Retain(), AGAIN, read_token=token
     )
     serving = [part for part in config.of("sinks") if part.definition.run is None]
-    return evolve(config, settings=settings, components=[source, *serving])
+    parts, tokens = [source, *serving], plan(config).tokens
+    return evolve(config, settings=settings, components=parts, tokens=tokens)
 
 
 def followed(streams: list[str]) -> list[str]:
@@ -191,11 +188,10 @@ def followed(streams: list[str]) -> list[str]:
     return [name for name in streams if name != HERE]
 
 
-def derive(config: Config, share: Share, registry: Registry) -> tuple[Config, Share]:
-    """The part of one process, and its share with what only the configuration knows."""
+def derive(config: Config, share: Share, registry: Registry) -> Config:
+    """The part of one process."""
     found = joint(config, registry, share.edges, share.socket(SERVER))
-    share = evolve(share, tokens=plan(config).tokens)
-    return (edge if share.is_edge else ingest)(config, share, found), share
+    return (edge if share.is_edge else ingest)(config, share, found)
 
 
 def _key(config: Config, share: Share) -> Secret:

@@ -80,7 +80,7 @@ def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | Non
     for component in carriers:
         for name, one in (carried or {}).get(component.name, {}).items():
             other = writers.get(name) or named.get(name)
-            if why := _why_not(component, name, one, other, shared):
+            if why := _why_not(component, name, one, other, config.tokens.get(name) or shared):
                 left_out.setdefault(component.name, {})[name] = why
             else:
                 writers[name], records[name], there[name] = component, one.record, one
@@ -117,7 +117,7 @@ def plan(config: Config, broken: Collection[str] = (), carried: AllCarried | Non
     tokens = {name: c.read_token or shared for name, c in writers.items() if name not in there}
     for name, one in there.items():
         own = writers[name].read_token if one.there.protected else None
-        tokens[name] = one.token or own or shared
+        tokens[name] = config.tokens.get(name) or own or shared
     tokens[outages] = shared
     needed = {name: token for name, token in tokens.items() if token is not None}
     in_order = [*order, *sinks]
@@ -138,7 +138,7 @@ def _why_not(
             f"carries a stream {name}, and {other.where} has that name; leave the one out, or "
             "rename the other"
         )
-    if one.there.protected and (one.token or source.read_token or shared) is None:
+    if one.there.protected and source.read_token is None and shared is None:
         return (
             f"the stream {name} is read with a token where it comes from; set read_token in "
             f"[{source.where}], for such streams, or flowd.read_token, for all"

@@ -120,7 +120,7 @@ SHARE = Share(
 )
 
 
-def derived(name: str, text: str = TEXT) -> tuple[config.Config, Share]:
+def derived(name: str, text: str = TEXT) -> config.Config:
     found = kinds()
     return shares.derive(config.parse(text, found), evolve(SHARE, name=name), found)
 
@@ -137,7 +137,7 @@ def test_what_a_process_is_told_is_a_line() -> None:
 
 
 def test_the_ingest_is_all_of_it_and_feeds_the_edges() -> None:
-    found, _ = derived(INGEST)
+    found = derived(INGEST)
 
     assert parts(found) == [
         ("sources.orders", "orders"),
@@ -152,14 +152,14 @@ def test_the_ingest_is_all_of_it_and_feeds_the_edges() -> None:
 
 
 def test_the_ingest_believes_edges_who_a_client_is_and_that_it_may() -> None:
-    found, _ = derived(INGEST)
+    found = derived(INGEST)
 
     assert "local" in found.settings.limits.trusted_proxies
     assert found.settings.allow_hosts == found.settings.allow_origins == ["*"]
 
 
 def test_an_edge_follows_the_ingest_and_has_what_serves_by_itself() -> None:
-    found, share = derived("edge-2")
+    found = derived("edge-2")
 
     assert parts(found) == [
         ("sources.upstream", "pipe"),
@@ -169,20 +169,20 @@ def test_an_edge_follows_the_ingest_and_has_what_serves_by_itself() -> None:
     assert found.components[0].settings == Tap("/run/flowd/server.sock", ["orders", "outages"])
     assert found.settings.addresses == ["unix:/run/flowd/edge-2.sock", "127.0.0.1:4200"]
     assert found.settings.allow_hosts == ["flow.example.org"]
-    assert {name: token.source for name, token in share.tokens.items()} == {
+    assert {name: token.source for name, token in found.tokens.items()} == {
         "orders": "environment variable ORDERS_TOKEN"
     }
 
 
 def test_edges_share_out_clients_and_the_memory_for_them() -> None:
-    found, _ = derived("edge-1")
+    found = derived("edge-1")
 
     assert found.settings.max_clients == 501
     assert found.settings.memory_budget == 128 * 1024 * 1024
 
 
 def test_all_have_one_key_for_tickets_which_is_the_configured_one_if_there_is() -> None:
-    made = {derived(name)[0].settings.ticket_key for name in (INGEST, "edge-1", "edge-2")}
+    made = {derived(name).settings.ticket_key for name in (INGEST, "edge-1", "edge-2")}
 
     assert made == {Secret("made by the parent", "k" * 32)}
 
@@ -190,8 +190,8 @@ def test_all_have_one_key_for_tickets_which_is_the_configured_one_if_there_is() 
 def test_a_sink_that_is_configured_feeds_the_edges() -> None:
     text = TEXT + PIPE.format('["*"]')
 
-    assert parts(derived(INGEST, text)[0])[-1] == ("sinks.out", "pipe")
-    assert derived("edge-1", text)[0].components[0].settings.at == "there"
+    assert parts(derived(INGEST, text))[-1] == ("sinks.out", "pipe")
+    assert derived("edge-1", text).components[0].settings.at == "there"
 
 
 def test_a_sink_that_does_not_write_all_streams_cannot() -> None:
