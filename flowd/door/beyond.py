@@ -2,11 +2,12 @@
 answer as it comes, however long it is.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 import trio
 
-from flowd.door.head import Head
+from flowd.door.head import Head, refusal
 from flowd.door.visit import Visit
 from flowd.values.errors import BadRequest
 
@@ -29,41 +30,52 @@ class Beyond:
 
     async def answer(self, visit: Visit, head: Head, address: str) -> None:
         """Pass a request on, on behalf of this address, and its answer back; the connection is of
-        no more use then. BadRequest when that process does not listen.
+        no more use then. Who gets no answer is told that nobody is there to give one.
         """
-        try:
-            there = await trio.open_unix_socket(str(self._socket))
-        except OSError:
-            raise BadRequest(
-                "the process that answers this is being started",
-                parameter="path",
-                value=head.path,
-                allowed="the same again in a few seconds; streams are served meanwhile",
-                code="UNAVAILABLE",
-                status=503,
-            ) from None
         visit.ended = True
-        async with there, trio.open_nursery() as nursery:
-            await there.send_all(passed_on(head, address) + visit.rest())
-            nursery.start_soon(self._say, visit, there)
-            await self._hear(visit, there)
-            nursery.cancel_scope.cancel()
-
-    async def _say(self, visit: Visit, there: trio.SocketStream) -> None:
-        """What the client goes on to say: a body, or frames."""
+        heard = 0
         try:
-            while data := await visit.stream.receive_some(PIECE):
-                await there.send_all(data)
-            await there.send_eof()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # Whoever is gone, the answer ends with it.
-
-    async def _hear(self, visit: Visit, there: trio.SocketStream) -> None:
-        try:
-            while data := await there.receive_some(PIECE):
-                await visit.stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            async with await trio.open_unix_socket(str(self._socket)) as there:
+                await there.send_all(passed_on(head, address) + visit.rest())
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_say, visit, there)
+                    while data := await _more(there):
+                        heard += len(data)
+                        await visit.stream.send_all(data)
+                    nursery.cancel_scope.cancel()
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # One of the two is gone: so is the answer.
+        if not heard:
+            await visit.send(refusal(_away(head), close=True))
+
+
+async def _more(there: trio.SocketStream) -> bytes:
+    """More of the answer; empty when that process has ended, or is done."""
+    try:
+        return bytes(await there.receive_some(PIECE))
+    except trio.BrokenResourceError:
+        return b""
+
+
+async def _say(visit: Visit, there: trio.SocketStream) -> None:
+    """What the client goes on to say: a body, or frames. Whoever of both is gone, it ends with the
+    answer.
+    """
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while data := await visit.stream.receive_some(PIECE):
+            await there.send_all(data)
+        await there.send_eof()
+
+
+def _away(head: Head) -> BadRequest:
+    return BadRequest(
+        "the process that answers this is being started",
+        parameter="path",
+        value=head.path,
+        allowed="the same again in a few seconds; streams are served meanwhile",
+        code="UNAVAILABLE",
+        status=503,
+    )
 
 
 def passed_on(head: Head, address: str) -> bytes:
