@@ -6,7 +6,8 @@ when they were told nothing is noted like any outage: what is left is what they 
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
@@ -139,6 +140,7 @@ class Warm:
         self._watch = Watch(self._outages, alive, machine.clock, machine.uptime)
         self._public: dict[str, Stream[Any]] = {}
         self._private: dict[tuple[str, str], Stream[Any]] = {}
+        self._begun = trio.Event()
         self.spares: dict[str, Spare] = {}
         """By the name of the source."""
         plan = wiring.plan(config)
@@ -212,9 +214,33 @@ class Warm:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LEAVE_S):
                 await self._services.aclose()
 
+    def begin(self) -> None:
+        """Have `warmed` run them: there is one who leads."""
+        self._begun.set()
+
+    @property
+    def ready(self) -> Mapping[str, Spare]:
+        """What a daemon that takes over now may be filled from; none, where they never began."""
+        return self.spares if self._begun.is_set() else {}
+
+    async def when_begun(self) -> None:
+        """`run`, once they are begun."""
+        await self._begun.wait()
+        await self.run()
+
     def figures(self) -> dict[str, Any]:
         """What each source is told and how much of it is held, for `/status`."""
-        return {name: spare.figures() for name, spare in self.spares.items()}
+        return {"sources": {name: spare.figures() for name, spare in self.ready.items()}}
+
+
+@asynccontextmanager
+async def warmed(config: Config, machine: Machine | None = None) -> AsyncGenerator[Warm, None]:
+    """A standby's sources, which run in this block once they are begun, until they leave."""
+    warm = Warm(config, machine)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(warm.when_begun)
+        yield warm
+        nursery.cancel_scope.cancel()
 
 
 def stands_by(part: Component) -> bool:

@@ -14,7 +14,7 @@ from flowd import testing
 from flowd.plugin import Feed, Source, StreamName, Streams, Transform
 from flowd.setup.config import parse
 from flowd.setup.machine import Machine
-from flowd.setup.warm import Span, Spare, Warm, spans_between
+from flowd.setup.warm import Span, Spare, Warm, spans_between, warmed
 from flowd.testing import START_MS
 from flowd.upstream.outages import Outage
 from flowd.values import codec
@@ -196,7 +196,7 @@ async def test_it_vouches_for_nothing_that_has_made_room(
 
     await trio.sleep(8.5)
 
-    figures = made.figures()["a"]
+    figures = made.spares["a"].figures()
     assert heard(made.spares["a"])["a"] == [6, 7, 8]
     assert [span.from_ms for span in made.spares["a"].spans()] == [ms(5)]
     assert (figures["records"], figures["since_ms"]) == (6, ms(5))
@@ -227,6 +227,25 @@ async def test_it_leaves_once_all_has_come_and_ends_when_all_have_left(
 
     assert all_came
     assert ended == [True]
+
+
+async def test_they_run_from_when_they_are_begun_until_the_block_ends(
+    autojump_clock: MockClock,
+) -> None:
+    upstream = testing.upstream(testing.says("1"))
+    made = Machine(testing.clock, Random(0), upstream.dial, trio.current_time, trio.current_time)
+    config = parse('[sources.a]\nkind = "tick"', testing.registry(plugin()))
+
+    async with warmed(config, made) as warm:
+        await trio.sleep(1)
+        before = (dict(warm.ready), warm.figures(), len(upstream.connections))
+        warm.begin()
+        warm.begin()
+        await trio.sleep(1)
+        during = (list(warm.ready), list(warm.figures()["sources"]), len(upstream.connections))
+
+    assert before == ({}, {"sources": {}}, 0)
+    assert during == (["a"], ["a"], 1)
 
 
 # -- the times between outages
