@@ -25,8 +25,8 @@ EVERY_S: Final = 0.2
 LIMIT_S: Final = 30.0
 """For so long a spare stands in for a source that does not deliver."""
 BEFORE_MS: Final = 60_000
-"""What happened so long before the end of what the leader wrote is not looked at: the leader wrote
-it, or told that it was missing.
+"""What happened so long before the end of what the leader wrote was written by it, perhaps so long
+ago that it is forgotten; or the leader told that it was missing.
 """
 PORTION: Final = 100
 """Records that go in between two checkpoints."""
@@ -66,7 +66,10 @@ class _Filling:
         self._upto_ms = feed.ends_ms if told is None else told.from_ms
         """Until then nothing is missing that is not told as such; None where nothing ever came."""
         self._since_ms = 0 if self._upto_ms is None else self._upto_ms - BEFORE_MS
-        """What happened before is not looked at."""
+        """What happened before is left out where ids are forgotten: upstream tells of the past too.
+        """
+        self._whole: set[str] = set()
+        """The streams that have never forgotten an id."""
         self._told = False
         """Whether an outage of it is open."""
         self._taken: dict[str, int] = {}
@@ -76,6 +79,8 @@ class _Filling:
     async def begin(self) -> None:
         """Take what was heard so far."""
         for name, stream in self._streams.items():
+            if len(stream.seen) == stream.seen.total:
+                self._whole.add(name)
             newest = stream.newest_record
             newest_ms = None if newest is None else newest.time_ms
             self._taken[name] = self._spare.heard[name].start(stream.seen, newest_ms)
@@ -111,10 +116,9 @@ class _Filling:
             if stream.closed:
                 return  # The daemon is stopping; the next one is told by somebody else.
             if record.id not in stream.seen:
-                value = Record.read(record.json, stream.record).value
-                happened_ms = getattr(value, "time_ms", None)
-                if (happened_ms if type(happened_ms) is int else record.time_ms) >= self._since_ms:
-                    self._count += self._publish(name, value, record.id)
+                found = Record.read(record.json, stream.record)
+                if name in self._whole or self._spare.happened_ms(found) >= self._since_ms:
+                    self._count += self._publish(name, found.value, record.id)
             if number % PORTION == 0:
                 await trio.lowlevel.checkpoint()
 

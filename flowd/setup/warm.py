@@ -28,6 +28,7 @@ from flowd.upstream.http import Services
 from flowd.upstream.outages import ALIVE, NOT_RUNNING, Alive, Outage, Outages
 from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.watch import Watch
+from flowd.values.record import Record
 
 logger = logging.getLogger("flowd")
 
@@ -77,6 +78,15 @@ class Spare:
         lost_ms -= min(self._feed.reach.usual_ms, 0)
         holes = [one for one in ours if one.recovered is None]
         return spans_between(holes, self._feed.ends_ms, lost_ms)
+
+    def happened_ms(self, record: Record[Any]) -> int:
+        """When this record of it happened, by this machine's clock, as far as its upstream's times
+        tell: those of some lie far off.
+        """
+        told_ms = getattr(record.value, "time_ms", None)
+        if type(told_ms) is not int:
+            return record.time_ms
+        return told_ms + max(0, self._feed.reach.usual_ms)
 
     async def leave(self) -> bool:
         """End it, once all has come that upstream had under way to it. Whether it is sure that all

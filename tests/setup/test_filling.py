@@ -10,6 +10,7 @@ from typing import Any
 import flowd_binance
 import pytest
 import trio
+from attrs import evolve
 from flowd_simulator.binance import Binance
 from flowd_simulator.faults import Faults
 from trio.testing import MockClock
@@ -83,10 +84,13 @@ class Exchange:
         self.binance = Binance(0, testing.clock, ("BTCUSDT",), faults=Faults())
         self.told: dict[str, float] = {}
         """By quantity, which no two have in common: when."""
+        self.late_ms = 0
+        """So far off are its times."""
 
     def liquidate(self) -> str:
         quantity = str(len(self.told) + 1)
-        self.binance.liquidate("BTCUSDT", "SELL", "100", quantity)
+        time_ms = testing.clock() - self.late_ms
+        self.binance.liquidate("BTCUSDT", "SELL", "100", quantity, time_ms=time_ms)
         self.told[quantity] = trio.current_time()
         return quantity
 
@@ -403,6 +407,57 @@ async def test_what_is_under_way_and_never_comes_is_an_outage(autojump_clock: Mo
             assert outage.reason == "the standby's connection ended before all had come"
             assert outage.to_ms is not None
             assert outage.from_ms <= ms(21) <= outage.to_ms <= ms(22)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+async def test_what_upstream_tells_as_its_past_may_be_forgotten_and_is_not_there_twice(
+    forgets: bool, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if forgets:
+        monkeypatch.setattr("flowd.stream.seen.SEEN_MAX", 20)
+        monkeypatch.setattr("flowd.stream.heard.HEARD_MAX", 18)
+    async with pair() as two:
+        two.exchange.liquidate()
+        two.exchange.nursery.start_soon(two.warm.run)
+        async with two.leading() as leader:
+            await trio.sleep(20)
+            for _ in range(25):
+                two.exchange.liquidate()
+            await trio.sleep(100)
+            now = two.exchange.liquidate()
+            await trio.sleep(1)
+            first = leader.streams["orders"].after(0, most=1)[0].value
+            # The standby alone is told of it once more.
+            two.warm.spares["orders"]._feed.publish(evolve(first, id="x"), id="x", past=True)
+        async with two.taken_over() as daemon:
+            await trio.sleep(5)
+
+            assert quantities(daemon) == [
+                *map(str, range(2, int(now) + 1)),
+                *([] if forgets else ["2"]),
+            ]
+
+
+async def test_an_upstream_whose_times_lie_far_off_is_filled_too(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowd.stream.seen.SEEN_MAX", 20)
+    monkeypatch.setattr("flowd.stream.heard.HEARD_MAX", 18)
+    async with pair() as two:
+        two.exchange.late_ms = 40 * 86_400_000
+        two.exchange.nursery.start_soon(two.warm.run)
+        async with two.leading():
+            await trio.sleep(20)
+            for _ in range(25):
+                two.exchange.liquidate()
+            await trio.sleep(5)
+        two.exchange.liquidate()
+        await trio.sleep(1)
+        async with two.taken_over() as daemon:
+            await trio.sleep(5)
+
+            assert quantities(daemon) == [*map(str, range(1, 27))]
+            assert outages(daemon) == []
 
 
 # -- sources that do not stand by
