@@ -33,6 +33,7 @@ from . import (
     report,
     scaling,
     single,
+    sinks,
     totals,
     tracking,
     volume,
@@ -278,6 +279,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Row]]] = {
     "scaling": scaling.rows,
     "carrying": carrying.rows,
     "crowds": crowds.rows,
+    "sinks": sinks.rows,
     "pages": pages.rows,
     "executables": executables.rows,
 }
