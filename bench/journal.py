@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 import trio
@@ -97,6 +98,13 @@ class Forgetful:
     async def save(self, save: Save) -> None:
         """Nothing is."""
         await trio.lowlevel.checkpoint()
+
+    def handover(self) -> AbstractAsyncContextManager[None]:
+        """There is nothing to give to another daemon."""
+        return nullcontext()
+
+    def disown(self) -> None:
+        """Nothing counts here anyway."""
 
     async def close(self) -> None:
         """There is nothing to let go of."""
