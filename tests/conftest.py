@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -39,10 +40,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have async tests run by `run`: pytest-trio asks the nearest marker."""
+    """Have async tests run by `run`: pytest-trio asks the nearest marker. One that may last longer
+    is given up a little before pytest-timeout does it.
+    """
     for item in items:
         if item.get_closest_marker("trio") is not None:
-            item.add_marker(pytest.mark.trio(run=run), append=False)
+            longer = item.get_closest_marker("timeout")
+            limit_s = LIMIT_S if longer is None else 0.95 * longer.args[0]
+            item.add_marker(pytest.mark.trio(run=partial(run, limit_s=limit_s)), append=False)
 
 
 def pytest_collection_finish() -> None:
