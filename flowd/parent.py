@@ -57,6 +57,8 @@ class Parent:
     def __init__(self, family: Family, clock: Clock = system_clock) -> None:
         self._family = family
         self._streams: list[str] = []
+        self._known = trio.Event()
+        """Set once that says which streams there are."""
         self._stop = trio.Event()
         self._failed: str | None = None
         self._began, self._began_ms = 0.0, clock()
@@ -73,7 +75,9 @@ class Parent:
     def _child(self, name: str) -> Child:
         share = self._family.share
 
-        def says() -> bytes:
+        async def says() -> bytes:
+            if name != INGEST:
+                await self._known.wait()
             return evolve(share, name=name, streams=self._streams).told()
 
         return Child(name, share.folder, [*self._family.command, name], says)
@@ -107,10 +111,12 @@ class Parent:
     # -- the way up, and down
 
     async def _start(self, lives: trio.Nursery, ready: Callable[[], None]) -> None:
-        """Start all in order, and wait until they are to end."""
+        """Start all, and wait until they are to end. Edges load what they need meanwhile; what they
+        are to be they hear when the ingest serves.
+        """
         async with trio.open_nursery() as starting:
             starting.start_soon(self._until_stop, starting.cancel_scope)
-            for children in (self.servers, [self.ingest], self.edges):
+            for children in (self.servers, [self.ingest, *self.edges]):
                 for child in children:
                     lives.start_soon(self._live, child)
                 for child in children:
@@ -184,6 +190,7 @@ class Parent:
             await trio.sleep(LOOK_S)
         before = self._streams
         self._streams = followed([one["name"] for one in codec.decode(told[1])["streams"]])
+        self._known.set()
         if before not in ([], self._streams):
             for edge in self.edges:
                 edge.signal(signal.SIGTERM)

@@ -37,14 +37,14 @@ Ready = Callable[["Child"], Awaitable[None]]
 
 @define(eq=False)
 class Child:
-    """One process. `command` is what runs it, `says` what it is told first; a server listens at
-    `listens`. `folder` is where all of them have their sockets.
+    """One process. `command` is what runs it, `says` what it is told first, once that is known; a
+    server, which is told nothing, `listens` there. `folder` is where all have their sockets.
     """
 
     name: str
     folder: Path
     command: Sequence[str]
-    says: Callable[[], bytes] = lambda: b""
+    says: Callable[[], Awaitable[bytes]] | None = None
     listens: Path | None = None
     state: str = "waiting"
     error: str | None = None
@@ -169,9 +169,10 @@ class Child:
     async def _say(self, process: trio.Process) -> None:
         """Say what it is to be; the pipe stays open for as long as there is a parent."""
         assert process.stdin is not None
+        assert self.says is not None
         # Who has ended before it heard all says why by itself.
         with contextlib.suppress(trio.BrokenResourceError):
-            await process.stdin.send_all(self.says())
+            await process.stdin.send_all(await self.says())
 
     async def _close_pipe(self) -> None:
         if self._process is not None and self._process.stdin is not None:
