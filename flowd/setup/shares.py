@@ -184,8 +184,10 @@ def edge(config: Config, share: Share, found: Joint) -> Config:
 
 
 def followed(streams: list[str]) -> list[str]:
-    """Of the ingest's streams those that edges follow: each tells of its own outages itself."""
-    return [name for name in streams if name != HERE]
+    """Of the ingest's streams those that edges follow, in an order that is always the same: each
+    tells of its own outages itself.
+    """
+    return sorted(name for name in streams if name != HERE)
 
 
 def derive(config: Config, share: Share, registry: Registry) -> Config:

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import trio
 
 from tests.edge.exchange import Exchange
 from tests.edge.followers import Follower
+from tests.edge.peers import Answer
 from tests.edge.process import ADMIN, ADMIN_TOKEN, Flowd, command
 from tests.edge.redis import program
 
@@ -49,6 +50,13 @@ class Several(Flowd):
         head, _, body = data.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 "), data
         return body
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        """Who was at an edge that is killed comes back, to another one."""
+        while True:
+            with suppress(OSError, EOFError, trio.BrokenResourceError):
+                return await super().get(path, **headers)
+            await trio.lowlevel.checkpoint()
 
     async def rows(self) -> dict[str, dict[str, Any]]:
         """The processes, by name."""

@@ -232,4 +232,4 @@ def test_no_component_is_called_as_a_process() -> None:
 
 
 def test_what_tells_of_the_ingests_own_outages_is_not_followed() -> None:
-    assert shares.followed(["orders", "outages", "outages.edge"]) == ["orders", "outages"]
+    assert shares.followed(["outages", "outages.edge", "orders"]) == ["orders", "outages"]
