@@ -21,6 +21,7 @@ from flowd_redis.layout import (
     Meta,
     Missing,
     decode,
+    decode_id,
     mirrored,
 )
 
@@ -88,6 +89,7 @@ class Copying:
         """Take all that Redis has, from the head on. Where it has less than is here, as after its
         data was lost, what is here stays, and nothing is taken twice.
         """
+        why = ""
         for _ in range(FILLS_MAX):
             meta = await reader.meta(self.name)
             if meta is None:
@@ -95,18 +97,23 @@ class Copying:
             self.check(meta)
             try:
                 if meta.table:
-                    await self._fill_table(reader, meta.seq)
+                    await self._fill_table(reader, meta)
                 self._go_on()
                 while entries := await reader.page(self.name, self.epoch, self.at):
                     await self.apply(entries)
-            except Hole:
+            except Hole as hole:
+                why = str(hole)
                 continue  # It was let go of while it was read: once more, from further on.
             if not self.mirror.table:
                 # Its entries are too old, and there are none any more; the newest are here.
                 self.mirror.skip(meta.seq)
                 self._go_on()
             return
-        raise UpstreamError(f"{self.name}: Redis lets go of it faster than it can be read")
+        raise UpstreamError(f"{self.name} cannot be read whole: {why}")
+
+    def astray(self, meta: Meta) -> bool:
+        """Whether an entry that is not flowd's was read, behind which none of flowd's will come."""
+        return decode_id(self.at)[0] > max(self.mirror.head.seq, meta.seq)
 
     def check(self, meta: Meta) -> None:
         """Anew where this cannot go on: in another epoch, or where it is not served as it was wired
@@ -168,14 +175,17 @@ class Copying:
         if mirror.head.seq < entry.seq and not mirror.table:
             mirror.skip(entry.seq)
 
-    async def _fill_table(self, reader: Reader, upto: int) -> None:
+    async def _fill_table(self, reader: Reader, before: Meta) -> None:
         """Make it what it was at one number. A hash is read while it changes, so what came since is
-        put over what was read: Hole where some of that is gone.
+        put over what was read: Hole where some of that is gone, or the hash is not whole.
         """
+        upto = before.seq
         found = dict(await reader.table(self.name, self.epoch))
         meta = await reader.meta(self.name)
         if meta is None or meta.epoch != self.epoch:
             raise Hole(f"{self.name}: it was taken away while it was read")
+        if meta == before and meta.keys != len(found):
+            raise Hole(f"{self.name}: its table has {len(found)} keys, and should have {meta.keys}")
         at = b"%d-0" % upto
         while upto < meta.seq:
             entries = await reader.page(self.name, self.epoch, at)

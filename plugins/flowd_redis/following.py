@@ -194,6 +194,7 @@ class Follower:
         back = [name for name in self._stale if name not in away]
         self._stale = set(away)
         self._refill |= {name for name in back if self.copies[name].mirror.table}
+        self._refill |= {n for n, meta in metas.items() if meta and self.copies[n].astray(meta)}
         self._notice(metas)
         self._tell(metas, away)
 

@@ -58,7 +58,8 @@ class Meta:
     """What the hash of a stream tells: its current epoch, of which Redis has everything up to
     `seq`; the class of its records; how much the daemon that writes it retains.
 
-    `time_ms` is that of the newest record, 0 before the first. `table` is false until a record with
+    `time_ms` is that of the newest record, 0 before the first. `keys` are how many the hash of its
+    table holds: one with others is not whole. `table` is false until a record with
     a key has come. `protected` says that the writer's clients need a token to read it; `kind` is
     that of the component that writes it, empty for what flowd writes itself.
     """
@@ -72,6 +73,7 @@ class Meta:
     seq: int = 0
     time_ms: int = 0
     kind: str = ""
+    keys: int = 0
 
     @property
     def position(self) -> Position:
@@ -90,6 +92,7 @@ class Meta:
             "table": str(int(self.table)),
             "seq": str(self.seq),
             "time_ms": str(self.time_ms),
+            "keys": str(self.keys),
         }
 
     @classmethod
@@ -111,6 +114,7 @@ class Meta:
                 int(fields[b"seq"]),
                 int(fields[b"time_ms"]),
                 fields.get(b"kind", b"").decode(),
+                int(fields.get(b"keys", b"0")),
             )
         except (KeyError, ValueError) as error:
             raise Malformed(f"its hash is not as flowd writes it: {error!r}") from None

@@ -1,5 +1,6 @@
 """What an edge asks Redis: bounded in bytes and time, and failing in one way, UpstreamError."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from flowd.plugin import UpstreamError
 from flowd_redis.copying import Entries
 from flowd_redis.layout import Keys, Malformed, Meta
 from flowd_redis.server import Server
+
+logger = logging.getLogger("flowd.redis")
 
 COUNT_MAX = 500
 NEWS_MAX = 100
@@ -46,6 +49,7 @@ class RedisReader:
         self._keys = keys
         self._portions: dict[str, Portions] = {}
         self._news = Portions()
+        self._malformed: set[str] = set()
 
     async def names(self) -> set[str]:
         """All streams that there are."""
@@ -53,7 +57,9 @@ class RedisReader:
         return {name.decode() for name in found}
 
     async def metas(self, streams: Iterable[str]) -> dict[str, Meta | None]:
-        """What the hashes of these say, asked together."""
+        """What the hashes of these say, asked together; None where there is none that can be read,
+        which the log says.
+        """
         asked = list(streams)
 
         async def all_of_them() -> list[Mapping[bytes, bytes]]:
@@ -62,7 +68,17 @@ class RedisReader:
             return [await one for one in coming]
 
         told = await self._server.ask(all_of_them())
-        return {name: self._meta(name, one) for name, one in zip(asked, told, strict=True)}
+        found: dict[str, Meta | None] = {}
+        for name, fields in zip(asked, told, strict=True):
+            try:
+                found[name] = self._meta(name, fields)
+            except UpstreamError as error:
+                # The others are not to blame for it.
+                if name not in self._malformed:
+                    logger.warning("%s", error)
+                self._malformed.add(name)
+                found[name] = None
+        return found
 
     async def meta(self, stream: str) -> Meta | None:
         """What its hash says; None where there is none."""

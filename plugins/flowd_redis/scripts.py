@@ -44,10 +44,11 @@ said here, and who is told why nothing comes has to be told so through here.
 
 _ELSEWHERE = """
 local epoch, after = ARGV[1], ARGV[2]
-local there = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
+local there = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'keys')
 if there[1] ~= epoch or there[2] ~= after or redis.call('EXISTS', KEYS[2]) == 0 then
-    return 'it is at ' .. (there[1] or 'nothing') .. '.' .. (there[2] or '')
+    return 'it is at ' .. (there[1] or 'nothing') .. '.' .. (there[2] or '') .. ', not where it was'
 end
+if tonumber(there[3] or '0') ~= redis.call('HLEN', KEYS[3]) then return 'it lost keys' end
 """
 
 _ADD = """
@@ -66,7 +67,7 @@ for i = first, #ARGV, 4 do
     end
     at = seq
 end
-redis.call('HSET', KEYS[1], 'seq', at, 'time_ms', time_ms)
+redis.call('HSET', KEYS[1], 'seq', at, 'time_ms', time_ms, 'keys', redis.call('HLEN', KEYS[3]))
 redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', most)
 if oldest ~= '' then redis.call('XTRIM', KEYS[2], 'MINID', '~', oldest) end
 return 'OK'
@@ -74,10 +75,18 @@ return 'OK'
 
 PLACE = """
 local epoch = ARGV[1]
-local there = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
+local there = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'keys')
 if not there[1] then return {} end
 if there[1] == epoch then
     if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
+    if tonumber(there[3] or '0') ~= redis.call('HLEN', KEYS[3]) then return {} end
+    local last = '(' .. there[2] .. '-18446744073709551615'
+    local beyond = redis.call('XRANGE', KEYS[2], last, '+', 'COUNT', 1000)
+    for i, entry in ipairs(beyond) do redis.call('XDEL', KEYS[2], entry[1]) end
+    if #beyond > 0 then
+        local top = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+        redis.call('XSETID', KEYS[2], top and top[1] or there[2] .. '-0')
+    end
     for i = 2, #ARGV, 2 do
         if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then
             redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
@@ -86,8 +95,10 @@ if there[1] == epoch then
 end
 return {there[1], there[2]}
 """
-"""KEYS: meta, entries. ARGV: epoch, then fields of meta and their values, which are set where they
-have changed. Answers which epoch Redis has and up to where; nothing when it has none.
+"""KEYS: meta, entries, table. ARGV: epoch, then fields of meta and their values, which are set
+where they have changed. Answers which epoch Redis has and up to where; nothing when it has none, or
+not all of the table. Entries that somebody else added are taken out where nothing could follow on
+them.
 """
 
 ADD = _ELSEWHERE + "local time_ms, most, oldest, first = ARGV[3], ARGV[4], ARGV[5], 6\n" + _ADD
@@ -133,6 +144,7 @@ for i = 3, #ARGV do
     redis.call('XADD', KEYS[2], after .. '-*', 'forget', ARGV[i])
     redis.call('HDEL', KEYS[3], ARGV[i])
 end
+redis.call('HSET', KEYS[1], 'keys', redis.call('HLEN', KEYS[3]))
 return 'OK'
 """
 )

@@ -32,6 +32,7 @@ from flowd_redis.server import Login, Server, check, dialled
 BATCH_MAX = 5000
 KEYS_AT_ONCE = 1000
 """Keys of a table that are asked for at once."""
+ANNOUNCE_S = 5.0
 
 
 @frozen
@@ -109,6 +110,9 @@ class RedisBroker:
         self._begin = register(scripts.BEGIN)
         self._gap = register(scripts.GAP)
         self._forget = register(scripts.FORGET)
+        self._begun: set[str] = set()
+        """Streams that Redis has in our epoch."""
+        self._announced = -ANNOUNCE_S
         self._over: dict[str, str] = {}
         """The epoch of a stream that was current there before ours."""
 
@@ -117,12 +121,15 @@ class RedisBroker:
         name, epoch = input.name, input.head.epoch
         fields = self._describe(input)
         arguments: list[Any] = [epoch, *(part for pair in fields.items() for part in pair)]
-        found = await self._ask(name, self._place(self._of(name, epoch)[:2], arguments))
+        await self._announce()
+        found = await self._ask(name, self._place(self._of(name, epoch), arguments))
         if not found:
             return None
         there = Position(found[0].decode(), int(found[1]))
         if there.epoch != epoch:
             self._over[name] = there.epoch
+        else:
+            self._begun.add(name)
         return there
 
     async def keys(self, input: Input[Any]) -> Collection[str]:
@@ -143,6 +150,7 @@ class RedisBroker:
         newest_ms = batch.records[-1].time_ms if batch.records else 0
         head: list[Any] = [epoch, batch.after, newest_ms, input.retain.count, _oldest(input, batch)]
         records = _arguments(batch)
+        await self._announce()
         if not batch.first:
             return await self._done(name, self._add(keys, [*head, *records]))
         await self._ask(name, self._server.client.sadd(self._keys.streams, [name]))
@@ -152,6 +160,7 @@ class RedisBroker:
             keys += self._of(name, over)[1:]
         told: list[Any] = [len(fields), *(part for pair in fields.items() for part in pair)]
         await self._done(name, self._begin(keys, [*head, *told, *records]))
+        self._begun.add(name)
 
     async def gap(self, stream: str, gap: Gap, after: Position) -> None:
         """Say there what is missing."""
@@ -162,6 +171,16 @@ class RedisBroker:
         """Take keys out of the table there, and say so."""
         arguments: list[Any] = [after.epoch, after.seq, *keys]
         await self._done(stream, self._forget(self._of(stream, after.epoch), arguments))
+
+    async def _announce(self) -> None:
+        """See to it that those who read find the streams that are there: now and then, since what
+        is said of them may be lost alone.
+        """
+        now = trio.current_time()
+        if self._begun and now - self._announced >= ANNOUNCE_S:
+            self._announced = now
+            names = sorted(self._begun)
+            await self._ask(names[0], self._server.client.sadd(self._keys.streams, names))
 
     def _of(self, stream: str, epoch: str) -> list[str]:
         keys = self._keys
@@ -191,8 +210,7 @@ class RedisBroker:
         answer = await self._ask(stream, request)
         if answer != b"OK":
             raise UpstreamError(
-                f"{stream} to Redis at {self._server.where}: {answer.decode()}, not where it was; "
-                "going on from there"
+                f"{stream} to Redis at {self._server.where}: {answer.decode()}; going on from there"
             )
 
 

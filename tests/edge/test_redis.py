@@ -506,6 +506,53 @@ async def test_a_key_of_another_type_stops_its_own_stream_only(
     assert await entries(rig.config, bad) == as_sent(bad)
 
 
+async def test_an_entry_that_somebody_else_added_is_taken_out_where_it_is_in_the_way(
+    redis: RedisServer, nursery: trio.Nursery
+) -> None:
+    stream = lots()
+    happen(stream, 3)
+    rig = Rig(nursery, config(redis), stream).start()
+    await rig.caught_up()
+    redis.answers("XADD", "flowd:{lots}:k3v9", "*", "by", "hand")
+    happen(stream, 2)
+    await rig.finish()
+
+    assert await entries(rig.config, stream) == as_sent(stream)
+
+
+async def test_a_table_of_which_keys_were_lost_is_sent_again(
+    redis: RedisServer, nursery: trio.Nursery
+) -> None:
+    stream = lots()
+    for key in "abc":
+        happen(stream, key=key)
+    rig = Rig(nursery, config(redis), stream).start()
+    await rig.caught_up()
+    stream.forget("c")
+    await until(partial(table, rig.config, stream), lambda found: list(found) == ["a", "b"])
+    redis.answers("DEL", "flowd:{lots}:k3v9:table")
+    happen(stream, key="d")
+    await rig.finish()
+
+    assert await table(rig.config, stream) == {r.key: r.json for r in stream.after(0)}
+
+
+async def test_names_that_were_lost_are_told_again(
+    redis: RedisServer, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowd_redis.sink.ANNOUNCE_S", 0.0)
+    stream = lots()
+    happen(stream)
+    rig = Rig(nursery, config(redis), stream).start()
+    await rig.caught_up()
+    redis.answers("DEL", "flowd:streams")
+    happen(stream)
+    await rig.caught_up()
+
+    assert "lots" in redis.answers("SMEMBERS", "flowd:streams")
+    await rig.finish()
+
+
 async def test_a_password_that_is_not_set_ends_the_sink(
     redis: RedisServer, nursery: trio.Nursery
 ) -> None:

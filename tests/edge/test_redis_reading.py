@@ -194,7 +194,7 @@ async def test_what_flowd_did_not_write_is_an_error_and_no_crash(
 
     async def asking() -> None:
         async with dialled(Login(server.url)) as mine:
-            await RedisReader(mine, KEYS).metas(["orders"])
+            await RedisReader(mine, KEYS).meta("orders")
 
     with pytest.raises(UpstreamError, match=r"orders|in the way"):
         await only(asking)
@@ -207,3 +207,20 @@ async def only(asking: Any) -> Any:
     except BaseExceptionGroup as group:
         (error,) = group.exceptions
         raise error from None
+
+
+async def test_a_hash_that_flowd_did_not_write_is_nobody_else_s_trouble(
+    server: RedisServer, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    await written(client, "orders", 3)
+    await client.hset(KEYS.meta("strange"), {"by": "hand"})
+
+    async with dialled(Login(server.url)) as mine:
+        reader = RedisReader(mine, KEYS)
+        for _ in range(2):
+            metas = await reader.metas(["orders", "strange"])
+
+    assert metas["orders"] is not None
+    assert metas["strange"] is None
+    (told,) = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert "strange: its hash is not as flowd writes it" in told

@@ -69,6 +69,7 @@ class Shelf:
         kept.forgets = 0
         if record.key is not None:
             kept.table[record.key.encode()] = record.json
+            kept.meta = evolve(kept.meta, keys=len(kept.table))
 
     def carry(self, source: Stream[Any], after: int = 0) -> None:
         """All that a stream retains and is newer."""
@@ -82,6 +83,7 @@ class Shelf:
         id = b"%d-%d" % (kept.meta.seq, kept.forgets)
         kept.entries.append((id, {b"forget": key.encode()}))
         kept.table.pop(key.encode(), None)
+        kept.meta = evolve(kept.meta, keys=len(kept.table))
 
     def gap(self, stream: str, first: int, last: int) -> None:
         """Numbers that never come."""

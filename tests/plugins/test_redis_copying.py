@@ -356,6 +356,17 @@ async def test_a_hash_that_changes_while_it_is_read_loses_nothing() -> None:
     assert here.head == there.head
 
 
+async def test_a_table_whose_hash_is_not_whole_is_not_taken_for_all() -> None:
+    there, redis = ingest(), Shelf()
+    orders(there, 12, keys=6)
+    redis.begin("orders", table=True)
+    redis.carry(there)
+    redis.kept["orders"].table.popitem()
+
+    with pytest.raises(UpstreamError, match="its table has 5 keys, and should have 6"):
+        await copying(edge(), table=True).fill(redis)
+
+
 async def test_a_table_that_redis_lets_go_of_too_fast_is_an_error_and_no_endless_loop() -> None:
     there, redis = ingest(), Shelf()
     orders(there, 12, keys=6)
@@ -370,7 +381,7 @@ async def test_a_table_that_redis_lets_go_of_too_fast_is_an_error_and_no_endless
 
     redis.during.append(meanwhile)
 
-    with pytest.raises(UpstreamError, match="faster than it can be read"):
+    with pytest.raises(UpstreamError, match="cannot be read whole"):
         await copying(edge(), table=True).fill(redis)
 
 

@@ -299,6 +299,27 @@ async def test_who_names_its_streams_does_not_mind_others(
     assert edge.feed.tally.delivering
 
 
+async def test_an_entry_of_somebody_else_does_not_lead_an_edge_astray(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf, trades = Shelf(), ingest("trades", 5)
+    shelf.begin("trades")
+    shelf.carry(trades)
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(2)
+    strange = (b"1790000000000-0", {b"by": b"hand"})
+    shelf.kept["trades"].entries.append(strange)
+    await trio.sleep(2)
+    shelf.kept["trades"].entries.remove(strange)
+    more(trades, 4)
+    shelf.carry(trades, after=5)
+    await trio.sleep(3)
+
+    assert told(edge.streams["trades"]) == told(trades)
+    assert edge.problem is None
+
+
 async def test_what_was_left_out_is_no_news(
     autojump_clock: Clock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
