@@ -50,6 +50,8 @@ class Lead:
         self.deposed: str | None = None
         """Why it leads no more; None while it does."""
         self.on_deposed: Callable[[str], None] = lambda why: None
+        self.serving = False
+        """It publishes. Before that its loop may be held for long, which harms nobody."""
         self.follower: Follower | None = None
         """Who stands by, as far as is known."""
         self.handovers = 0
@@ -65,17 +67,20 @@ class Lead:
         self._handed = 0
         """The frame that the newest handover contains."""
 
-    def begin(self, journal: Journal, store: Store) -> None:
-        """Ship what this journal writes from here on."""
-        self._journal, self._store = journal, store
+    def begin(
+        self, journal: Journal, store: Store, on_deposed: Callable[[str], None] = lambda why: None
+    ) -> None:
+        """Ship what this journal writes from here on; be told, once, when it leads no more."""
+        self._journal, self._store, self.on_deposed = journal, store, on_deposed
         assert journal.lineage is not None
         self._shipping = Shipping(
             self._ledger, self.token, journal.lineage, journal.frame, self.depose
         )
         journal.on_frame = self._shipping.note
+        self._begun.set()
         if self.deposed is not None:
             store.disown()
-        self._begun.set()
+            on_deposed(self.deposed)
 
     async def run(self) -> None:
         """Keep the lease, and ship what there is once it has begun, until this is cancelled."""
@@ -229,12 +234,9 @@ class Lead:
             "standby": None if follower is None else follower.name,
             "standby_behind": behind,
             "handovers": self.handovers,
+            "frames_bytes_max": self._shipping.limit_bytes,
             **self._shipping.figures(),
         }
-
-    def bounds(self) -> dict[str, Any]:
-        """What it may take, for `/status`."""
-        return {"frames_waiting_bytes": self._shipping.limit_bytes}
 
 
 class Suspension(trio.abc.Instrument):
@@ -257,5 +259,9 @@ class Suspension(trio.abc.Instrument):
     def _look(self) -> None:
         now = self._watch()
         away_s, self._turned = now - self._turned, now
-        if away_s > self._ttl_s * (1 - 1 / RENEWALS) and self._lead.left_s < 0:
+        if (
+            self._lead.serving
+            and away_s > self._ttl_s * (1 - 1 / RENEWALS)
+            and self._lead.left_s < 0
+        ):
             self._lead.suspended(away_s)

@@ -1,0 +1,202 @@
+"""The lease in a real daemon: what it publishes waits for it, and what it loses with it."""
+
+from typing import Any
+
+import trio
+from trio.testing import MockClock
+
+from flowd.pair.lead import Lead, Suspension
+from flowd.pair.ledger import Claim, Follower
+from flowd.stream.handover import Known
+from flowd.stream.volatile import MemoryStore
+from flowd.testing.ledgers import MemoryLedger
+
+
+async def lead_of(ledger: MemoryLedger, name: str = "a") -> Lead:
+    there = await ledger.take(Follower(name, Known()), Claim.ANEW)
+    assert there.token is not None
+    return Lead(ledger, there.token, name, trio.current_time)
+
+
+async def begun(lead: Lead, nursery: trio.Nursery) -> MemoryStore:
+    store = MemoryStore()
+    await store.load()
+    lead.begin(store.journal, store)
+    nursery.start_soon(lead.run)
+    return store
+
+
+def change(store: MemoryStore) -> None:
+    """Something that is journaled."""
+    store.journal.move("sums", "orders", store.journal.frame)
+    store.journal.flush()
+
+
+async def test_what_is_to_be_published_waits_until_it_is_shipped(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    ledger = MemoryLedger(delay_s=0.1)
+    lead = await lead_of(ledger)
+    store = await begun(lead, nursery)
+    change(store)
+    began = trio.current_time()
+
+    await lead.reached()
+
+    assert trio.current_time() - began >= 0.2
+    assert [frame.number for frame in ledger.frames] == [1]
+    change(store)
+    ledger.away = True
+    with trio.move_on_after(30) as waited:
+        await lead.reached()
+    assert waited.cancelled_caught
+    ledger.away = False
+    await lead.reached()
+
+
+async def test_frames_that_wait_for_too_long_are_let_go_of_and_the_rest_begins_anew(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    ledger = MemoryLedger()
+    lead = await lead_of(ledger)
+    store = await begun(lead, nursery)
+    change(store)
+    await lead.reached()
+    lead._shipping.limit_bytes = 2000
+    ledger.away = True
+    for _ in range(50):
+        change(store)
+    assert lead.figures()["frames_waiting_bytes"] <= 2000
+    ledger.away = False
+    await lead.reached()
+
+    assert ledger.last == store.journal.frame
+    assert ledger.first > 2
+    assert lead.figures()["frames_begun_anew"] >= 1
+
+
+async def test_a_journal_that_failed_holds_back_what_it_lost_until_it_is_written_again(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    ledger = MemoryLedger()
+    lead = await lead_of(ledger)
+    store = await begun(lead, nursery)
+    change(store)
+    await lead.reached()
+    store.segments.full = True
+    change(store)
+    with trio.move_on_after(30) as waited:
+        await lead.reached()
+    assert waited.cancelled_caught
+
+    store.segments.full = False
+    store.journal.cut(again=True)
+    change(store)
+    await lead.reached()
+
+    assert ledger.last == store.journal.frame
+    assert ledger.first == store.journal.frame
+
+
+async def test_a_larger_token_deposes_whatever_it_is_noticed_by(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    ledger = MemoryLedger()
+    first = await lead_of(ledger)
+    told: list[str] = []
+    store = await begun(first, nursery)
+    first.on_deposed = told.append
+    ledger.lease = None
+    second = await lead_of(ledger, "b")
+    await trio.sleep(2)
+
+    assert second.token > first.token
+    assert told == ["another daemon leads"]
+    assert not store.led
+
+
+async def test_a_lease_that_ran_out_and_that_nobody_took_is_had_again(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    ledger = MemoryLedger()
+    lead = await lead_of(ledger)
+    await begun(lead, nursery)
+    ledger.away = True
+    await trio.sleep(60)
+    assert lead.left_s < 0
+    assert "lease ran out" in str(lead.trouble())
+    ledger.forget_all()
+    ledger.away = False
+    await trio.sleep(2)
+
+    assert lead.deposed is None
+    assert lead.trouble() is None
+    assert ledger.lease is not None
+
+
+async def test_tokens_grow_also_where_the_ledger_forgot_them(autojump_clock: MockClock) -> None:
+    ledger = MemoryLedger()
+    await trio.sleep(1)
+    first = await lead_of(ledger)
+    await trio.sleep(1)
+    ledger.forget_all()
+
+    assert (await lead_of(ledger)).token > first.token
+
+
+async def test_who_nothing_ran_in_for_longer_than_its_lease_is_deposed_before_anything_runs(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    now = 0.0
+    lead = Lead(MemoryLedger(), 1, "a", lambda: now, 0.0)
+    store = await begun_only(lead)
+    told: list[str] = []
+    lead.on_deposed = told.append
+    watch = Suspension(lead, 3.0, lambda: now)
+    now = 10.0
+    watch.after_io_wait(0)
+    assert told == [], "it starts, and harms nobody"
+    lead.serving = True
+    now = 20.0
+    watch.after_io_wait(0)
+
+    assert told == ["was suspended for 10.0s, and its lease ran out meanwhile"]
+    assert store.led, "nobody may have taken it"
+
+
+async def begun_only(lead: Lead) -> MemoryStore:
+    store = MemoryStore()
+    await store.load()
+    lead.begin(store.journal, store)
+    return store
+
+
+async def test_who_is_there_for_nothing_gets_no_handover(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    ledger = MemoryLedger()
+    lead = await lead_of(ledger)
+    store = await begun(lead, nursery)
+    store.life = None
+    await ledger.take(Follower("b", Known(), "h1"), Claim.KNOWING)
+
+    found: Any = None
+    with trio.fail_after(10):
+        while found is None:
+            await ledger.take(Follower("b", Known(), "h1"), Claim.KNOWING)
+            found = await ledger.next_part("h1", 1.0)
+    assert found == b"N"
+
+
+async def test_an_end_without_the_ledger_is_told_and_takes_no_longer_than_it_may(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    ledger = MemoryLedger()
+    lead = await lead_of(ledger)
+    await begun(lead, nursery)
+    ledger.away = True
+    began = trio.current_time()
+
+    await lead.end()
+
+    assert trio.current_time() - began <= 2
