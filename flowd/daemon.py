@@ -24,6 +24,7 @@ from flowd.operate import notify, openapi, web
 from flowd.operate.observe import Observer, Running, resident
 from flowd.operate.siblings import Siblings
 from flowd.operate.status import LoopMeter
+from flowd.pair.lead import Lead
 from flowd.setup import filling, stages, wiring
 from flowd.setup.carried import AllCarried
 from flowd.setup.config import Component, Config
@@ -49,12 +50,6 @@ from flowd.values.record import Gap
 
 logger = logging.getLogger("flowd")
 
-GRACE_S = 1.5
-"""How long clients who are behind may take to catch up when the daemon stops."""
-AGAIN_S = 10.0
-"""For so long at least a daemon lives before it starts over."""
-OUTAGES_RETAIN = Retain(1000)
-
 
 class Daemon:
     """One flowd. `run` until `stop`."""
@@ -68,11 +63,11 @@ class Daemon:
         machine: Machine | None = None,
         carried: AllCarried = MappingProxyType({}),
         spares: filling.Spares = MappingProxyType({}),
+        lead: Lead | None = None,
     ) -> None:
-        self.config = config
-        self.registry = registry
-        self.plan = wiring.plan(config, carried=carried)
-        self._spares = spares
+        self.config, self.registry, self.lead = config, registry, lead
+        self.pair = [] if lead is None else [lead.figures]
+        self.plan, self._spares = wiring.plan(config, carried=carried), spares
         self.machine = machine = machine or Machine()
         self._store: Store = store or MemoryStore()
         self.memory = Memory(self._store, machine.clock, machine.random, lambda: self.watch.note())
@@ -97,8 +92,7 @@ class Daemon:
         self.web: web.Web
         self.loop = LoopMeter(machine.stopwatch)
         self.observer: Observer
-        self.stopping = trio.Event()
-        self.ended = trio.Event()
+        self.stopping, self.ended = trio.Event(), trio.Event()
         self.again: str | None = None
         """Why it is to be started again once it has ended; None when it is not."""
         self.saved = False
@@ -116,15 +110,15 @@ class Daemon:
     ) -> None:
         """Start everything, serve until `stop`, end everything in order."""
         await self.memory.load()
+        if self.lead is not None:
+            self.lead.begin(self.memory.journal, self._store, self._deposed)
         self._began = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
                 self._build(nursery)
                 flushing = Flushing(self._store.journal)
                 async with trio.open_nursery() as components:
-                    trio.lowlevel.add_instrument(flushing)
-                    trio.lowlevel.add_instrument(self.loop)
-                    try:
+                    with stages.instrumented(flushing, self.loop):
                         await self._start(nursery, components, listeners or [])
                         self.loop.reset()
                         task_status.started(self)
@@ -133,9 +127,6 @@ class Daemon:
                         if self.supervisor.stuck:
                             # Their tasks keep the nursery open: whoever waits for the end does not.
                             await self._let_go()
-                    finally:
-                        trio.lowlevel.remove_instrument(self.loop)
-                        trio.lowlevel.remove_instrument(flushing)
                     components.cancel_scope.cancel()
                 nursery.cancel_scope.cancel()
         finally:
@@ -156,7 +147,7 @@ class Daemon:
         memory.behind = settings.behind
         started_ms, began = machine.clock(), trio.current_time()
         stages.open_streams(self.plan, memory)
-        outages = memory.open(self.plan.outages, Outage, OUTAGES_RETAIN)
+        outages = memory.open(self.plan.outages, Outage, Retain(1000))
         self.outages = Outages(outages, machine.clock)
         self.misses = Misses(self.outages, machine.clock)
         alive = memory.open(ALIVE, Alive, Retain(), private=True)
@@ -194,6 +185,7 @@ class Daemon:
                 "snapshot": [self.snapshots.figures],
                 "budgets": [self.services.budgets.figures],
                 "loop": [self.loop.figures],
+                "pair": self.pair,
                 "memory": [resident, prepared.figures, *self.door.memory],
                 "limits": [
                     clients.bounds,
@@ -267,6 +259,7 @@ class Daemon:
                 protected=self.plan.tokens.__contains__,
                 kinds=self.plan.kinds,
                 peers=self.peers,
+                lead=self.lead,
             )
             tally = desk.tally
             if definition.run is not None:
@@ -347,18 +340,28 @@ class Daemon:
         await self.snapshots.save()
         await self.snapshots.run(self.config.settings.save_every)
 
+    def _deposed(self, why: str) -> None:
+        """Nothing may be published any more: whoever would ends where it waits."""
+        self.again = why
+        self.supervisor.stop_all()
+        self.stop()
+
     async def _end(self) -> None:
+        if self.lead and self.lead.deposed:
+            await self.supervisor.end(self.supervisor.children, stages.END_S)
+            await stages.close(self.door, self.web)
+            self.saved = True  # There is nothing of it that is to survive.
+            return
         if self.again is None:
             notify.notify("STOPPING=1")
         logger.info("stopping" if self.again is None else "starting over")
         await stages.end(self.config, self.plan, self.supervisor, self.streams)
-        await self.door.close(GRACE_S)
-        await self.web.end(GRACE_S)
+        await stages.close(self.door, self.web)
         self.saved = await self.snapshots.save(clean=True)
-        if self.saved:
-            logger.info("stopped; state saved")
-        else:
-            logger.error("stopped; state could not be saved: %s", self.snapshots.error)
+        if self.lead is not None:
+            await self.lead.end()
+        why = "state saved" if self.saved else f"state could not be saved: {self.snapshots.error}"
+        logger.log(logging.INFO if self.saved else logging.ERROR, "stopped; %s", why)
 
     def _delivery(self, stream: str) -> Delivery:
         writer = self.running.get(self.plan.writers.get(stream, ""))
@@ -381,7 +384,7 @@ class Daemon:
 
     async def _start_over(self, name: str, why: str) -> NoReturn:
         logger.warning("%s: %s: flowd starts over", name, why)
-        await trio.sleep_until(self._began + AGAIN_S)
+        await trio.sleep_until(self._began + stages.AGAIN_S)
         self.again = why
         self.stop()
         await trio.sleep_forever()
@@ -390,7 +393,7 @@ class Daemon:
         skipped = self.streams[stream].skipped
         if skipped is not None and skipped.first <= gap.first and gap.last <= skipped.last:
             # It never came here, which its source has told: who reads it is not to blame.
-            self.running[component].tally.missed += gap.last - gap.first + 1
-            return
-        missed = self.misses.note(component, stream, gap, since_ms)
+            missed = gap.last - gap.first + 1
+        else:
+            missed = self.misses.note(component, stream, gap, since_ms)
         self.running[component].tally.missed += missed

@@ -7,6 +7,7 @@ is; what runs is an async function that the definition names.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from flowd.channel.channel import Encode
 from flowd.door.carry import POSITION, Broker, Pace, carry, marked
 from flowd.door.desk import Desk
 from flowd.door.paths import Asked, Hot, Live, Session, Tail, Wish, follow_path
+from flowd.pair.ledger import Claim, Deposed, Follower, Ledger, Shipped, Standing
 from flowd.stream.cursor import Cursor
+from flowd.stream.handover import Known
 from flowd.stream.index import Index
 from flowd.stream.inputs import Delivery, Input, Streams
 from flowd.stream.log import Stream
@@ -60,18 +63,23 @@ __all__ = [
     "Beside",
     "Broker",
     "Budget",
+    "Claim",
     "Clock",
     "Cursor",
     "Delivery",
+    "Deposed",
     "Desk",
     "Encode",
     "Feed",
     "Filter",
+    "Follower",
     "Gap",
     "Hot",
     "Http",
     "Index",
     "Input",
+    "Known",
+    "Ledger",
     "Live",
     "Mirror",
     "Mirrored",
@@ -79,6 +87,7 @@ __all__ = [
     "Once",
     "Outage",
     "Pace",
+    "Pair",
     "Peer",
     "Peers",
     "Position",
@@ -88,9 +97,11 @@ __all__ = [
     "Seconds",
     "Secret",
     "Session",
+    "Shipped",
     "Sink",
     "Size",
     "Source",
+    "Standing",
     "Stream",
     "StreamName",
     "Streams",
@@ -235,6 +246,17 @@ class Sink:
     """As a source's."""
 
 
+@frozen
+class Pair:
+    """A kind of ledger that two daemons of one configuration share: `open(config)` is entered once,
+    and gives a `Ledger` for as long as the process lives.
+    """
+
+    kind: str
+    config: type
+    open: Callable[[Any], AbstractAsyncContextManager[Ledger]]
+
+
 @hookspec
 def flowd_sources() -> Iterable[Source]:  # type: ignore[empty-body]
     """The kinds of source that this plugin brings."""
@@ -248,6 +270,11 @@ def flowd_transforms() -> Iterable[Transform]:  # type: ignore[empty-body]
 @hookspec
 def flowd_sinks() -> Iterable[Sink]:  # type: ignore[empty-body]
     """The kinds of sink that this plugin brings."""
+
+
+@hookspec
+def flowd_pairs() -> Iterable[Pair]:  # type: ignore[empty-body]
+    """The kinds of ledger that this plugin brings."""
 
 
 @hookspec

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import trio
 
-from flowd import __version__
+from flowd import __version__, roles
 from flowd.daemon import Daemon
 from flowd.operate import notify
 from flowd.operate.siblings import Siblings
 from flowd.operate.status import LoopMeter
 from flowd.operate.watchdog import Watchdog
+from flowd.pair.standby import Taken
 from flowd.setup.carried import ASK_S, AllCarried, carriers
 from flowd.setup.checks import ready as asked
 from flowd.setup.config import Config
@@ -63,37 +64,47 @@ async def serve(
     sockets = Sockets(config, share)
     stop = Stop(watchdog, sockets.close)
     try:
-        while True:
-            store = await _store(config, state, share)
-            carried = await discover(config, registry, stop, sockets)
-            if carried is None:
-                await store.close()
-                return True  # There was nothing to save since.
-            listeners = await sockets.listeners()
-            listening = [one.socket for one in listeners]
-            if share is None:
-                for remark in remarks(config, hosts(listening)):
-                    logger.warning(remark)
-            settle()
-            daemon = Daemon(config, registry, store=store, carried=carried)
-            if share is not None:
-                names = [INGEST, *edge_names(share.edges)]
-                daemon.siblings = Siblings(share.name, share.folder, names)
-            daemon.addresses += where_to_look(listening, daemon.machine.host)
-            stop.leads_to(daemon.stop, daemon.loop)
-            await _live(daemon, listeners, ready)
-            if daemon.again is None or stop.asked:
-                return daemon.saved
-            sockets.unattended()
+        async with roles.ledger_of(config) as ledger:
+            while True:
+                taken: Taken | None = None
+                if ledger is not None:
+                    taken = await roles.stand_by(
+                        config, registry, ledger, state, sockets, stop.leads_to
+                    )
+                    if taken is None:
+                        return True  # What it has is another one's.
+                async with roles.leading(ledger, taken, sockets.addresses) as lead:
+                    store = await _store(config, state, share, taken)
+                    carried = await discover(config, registry, stop, sockets)
+                    if carried is None:
+                        await store.close()
+                        return True  # There was nothing to save since.
+                    listeners = await sockets.listeners()
+                    listening = [one.socket for one in listeners]
+                    if share is None:
+                        for remark in remarks(config, hosts(listening)):
+                            logger.warning(remark)
+                    settle()
+                    daemon = Daemon(config, registry, store=store, carried=carried, lead=lead)
+                    if share is not None:
+                        names = [INGEST, *edge_names(share.edges)]
+                        daemon.siblings = Siblings(share.name, share.folder, names)
+                    daemon.addresses += where_to_look(listening, daemon.machine.host)
+                    stop.leads_to(daemon.stop, daemon.loop)
+                    await _live(daemon, listeners, ready)
+                if daemon.again is None or stop.asked:
+                    return daemon.saved
+                sockets.unattended()
     finally:
         sockets.close()
 
 
-async def _store(config: Config, state: Path, share: Share | None) -> Store:
+async def _store(config: Config, state: Path, share: Share | None, taken: Taken | None) -> Store:
     """Where state is kept. An edge keeps none: what it has is in its server and at the ingest."""
     if share is not None and share.is_edge:
         return NoStore()
-    store = SqliteStore(state, durability=config.settings.durability)
+    anew = None if taken is None else taken.anew
+    store = SqliteStore(state, durability=config.settings.durability, anew=anew)
     if await trio.Path(state).exists():
         # Before any socket: one who is refused must not have taken another's away.
         store.claim()
@@ -115,6 +126,8 @@ async def _live(
         finally:
             gc.freeze()
             gc.enable()
+        if daemon.lead is not None:
+            daemon.lead.serving = True
         where = where_to_look(one.socket for one in listeners)
         ready(where)
         logger.info("flowd %s serves on %s", __version__, ", ".join(where))

@@ -13,6 +13,7 @@ import trio
 from flowd.door.clients import TCP_USER_TIMEOUT
 from flowd.operate import notify
 from flowd.setup.config import Config, parse_address
+from flowd.setup.machine import Machine
 from flowd.setup.shares import Share
 from flowd.values.errors import UserError
 
@@ -32,6 +33,11 @@ class Sockets:
         self._share = share
         self._own: list[trio.SocketListener] = []
         self._since = 0.0
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it is found, once it listens."""
+        return where_to_look([one.socket for one in self._own], Machine().host)
 
     async def listeners(self) -> list[trio.SocketListener]:
         """For one daemon, which closes them: others of the same sockets, which stay open."""

@@ -28,7 +28,7 @@ RANKS = """
 4  plugin
 5  setup
 6  operate
-7  daemon parent process running sockets testing
+7  daemon parent process roles running sockets testing
 8  cli
 """
 """Of the folders, and of the modules that lie beside them."""
@@ -44,8 +44,8 @@ channel   audience guard packing prepared / client / row / channel / channels
 door      base / desk head parameters
           / addresses carry outgoing readable readers rules visit websocket
           / beyond loan paths room turns / polls routes silence / clients / door
-setup     hooks machine structure supervisor / registry / config / carried paths remarks / wiring
-          / checks shares stages / warm / filling
+setup     hooks machine retained structure supervisor / registry / paired / config
+          / carried paths remarks / wiring / checks shares stages / warm / filling
 operate   log notify status terminal watchdog
           / checked child dashboard follow logs metrics openapi siblings
           / ask observe telling web

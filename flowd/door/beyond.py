@@ -49,6 +49,36 @@ class Beyond:
             await visit.send(refusal(_away(head), close=True))
 
 
+AT_ALL_TIMES = ("/health", "/status", "/metrics")
+"""What is answered also by a daemon that serves nobody."""
+
+
+class Nobody:
+    """For a daemon that serves nobody, for this reason: whoever asks for more than how it is, is
+    told so.
+    """
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def wants(self, head: Head, methods: list[str]) -> bool:
+        """Whether a request is for nobody."""
+        return head.path not in AT_ALL_TIMES or head.method not in READ_HERE
+
+    async def answer(self, visit: Visit, head: Head, address: str) -> None:
+        """Say why."""
+        visit.ended = True
+        error = BadRequest(
+            self._why,
+            parameter="path",
+            value=head.path,
+            allowed=AT_ALL_TIMES,
+            code="STANDBY",
+            status=503,
+        )
+        await visit.send(refusal(error, close=True))
+
+
 async def _more(there: trio.SocketStream) -> bytes:
     """More of the answer; empty when that process has ended, or is done."""
     try:

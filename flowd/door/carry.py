@@ -231,6 +231,8 @@ class _Line:
             await self.broker.gap(batch.stream, batch.gap, self._place)
             self.told = batch.gap.last
         tally = self.lines.desk.tally
+        if batch.records:
+            await self.lines.desk.shipped()
         for portion in _portions(batch, self._place, self.pace.bytes):
             await self.broker.send(portion)
             self.told, self._ours = portion.position.seq, True

@@ -9,7 +9,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from quart import request
 
@@ -24,6 +24,16 @@ R = TypeVar("R")
 
 FOR_ADMINS = "flowd_for_admins"
 """The attribute by which a view that is for admins only is known."""
+
+
+class Leads(Protocol):
+    """The lease of a daemon that has a standby."""
+
+    token: int
+
+    async def reached(self) -> None:
+        """Wait until the standby can know all that is known here."""
+        ...
 
 
 class Desk:
@@ -44,6 +54,7 @@ class Desk:
         protected: Callable[[str], bool] = lambda stream: False,
         kinds: Mapping[str, str] | None = None,
         peers: Peers | None = None,
+        lead: Leads | None = None,
     ) -> None:
         self.name = name
         """The sink's name in the configuration."""
@@ -65,6 +76,19 @@ class Desk:
         """By stream: the kind of the component that writes it, here or where it comes from."""
         self.peers = peers or Peers()
         """This daemon among others, for sinks that connect them."""
+
+        self._lead = lead
+        self.fence = 0 if lead is None else lead.token
+        """Of two daemons the one that leads has the larger number: what is written elsewhere may
+        keep it there, and refuse who comes with a smaller one. 0 where there is no other daemon.
+        """
+
+    async def shipped(self) -> None:
+        """Wait until the daemon that stands by can know all that is known here now: what is pushed
+        to others before could be unknown to who leads next. At once where there is no other daemon.
+        """
+        if self._lead is not None:
+            await self._lead.reached()
 
     def for_admins(self, view: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         """Decorates a view that only admins may call, below the blueprint's own decorator: all

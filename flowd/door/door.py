@@ -17,7 +17,7 @@ from attrs import asdict, define, field
 from flowd.channel import packing
 from flowd.channel.guard import SinkFailed
 from flowd.door.addresses import counted, is_local, who
-from flowd.door.beyond import Beyond
+from flowd.door.beyond import Beyond, Nobody
 from flowd.door.clients import Clients
 from flowd.door.head import HEAD_MAX, BadHead, Head, Heads, preflight, refusal, response
 from flowd.door.loan import Loan
@@ -92,7 +92,7 @@ class Door:
         self._readers = clients.readers
         self._rules = rules
         self._base = base_path
-        self.beyond: Beyond | None = None
+        self.beyond: Beyond | Nobody | None = None
         """Who answers what is for nobody here, if anybody does."""
         pace = limits.max_requests_per_s or REQUESTS_PER_S
         self._requests = Buckets(pace, BURST_S * pace)

@@ -170,7 +170,7 @@ class Observer:
         told: dict[str, Any] = {name: self._section(name) for name in self.sections}
         return Status(
             version=__version__,
-            healthy=_well(components, told["snapshot"]),
+            healthy=_well(components, told["snapshot"]) and not told.get("pair", {}).get("problem"),
             started_ms=self.started_ms,
             uptime_s=round(self.up_s(), 1),
             time_ms=now_ms,

@@ -245,6 +245,7 @@ class Status:
 
     `role`, `behind`, `lag_ms` and `peers` are what plugins tell: what it is among other daemons, by
     how many records and how long it is behind as such, and who else there is, each as a `Peer`.
+    `pair` is how it leads where another daemon stands by, or how it does so; else it is empty.
     """
 
     version: str
@@ -265,6 +266,7 @@ class Status:
     behind: int | None = None
     lag_ms: int | None = None
     peers: list[dict[str, Any]] = field(factory=list)
+    pair: dict[str, Any] = field(factory=dict)
 
     def component(self, name: str) -> ComponentStatus | None:
         """One component by name."""
@@ -276,6 +278,8 @@ class Status:
         trouble = trouble_with(self.snapshot)
         if trouble is not None:
             wrong["snapshot"] = trouble
+        if self.pair.get("problem"):
+            wrong["pair"] = self.pair["problem"]
         return {"status": "ok" if self.healthy else "degraded", "problems": wrong}
 
 

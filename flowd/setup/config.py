@@ -4,7 +4,6 @@ A component's table is its plugin's `Config` class, structured by cattrs with un
 forbidden; the few keys that every component has are taken out first.
 """
 
-import contextlib
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -16,14 +15,17 @@ from attrs import field, frozen
 
 from flowd.door import base, readers
 from flowd.door.rules import Rules
+from flowd.setup.paired import TABLE as PAIR
+from flowd.setup.paired import Paired, paired
 from flowd.setup.registry import Registry
+from flowd.setup.retained import behind_of, retain_of
 from flowd.setup.structure import as_table, known_keys, structure
 from flowd.setup.supervisor import Restart
-from flowd.stream.held import RETAIN_MAX, Behind, Retain
+from flowd.stream.held import Behind, Retain
 from flowd.values.environment import TABLES, document
 from flowd.values.errors import Mistakes, UserError
 from flowd.values.limits import Limits
-from flowd.values.settings import Seconds, Secret, Size, seconds, size
+from flowd.values.settings import Seconds, Secret, Size
 
 LIMIT_MAX = 1000
 """Failures that are remembered of a component."""
@@ -80,7 +82,7 @@ class Settings:
     @property
     def behind(self) -> Behind:
         """How much streams hold for readers within, where they do not say otherwise."""
-        return _behind(self.behind_max, "flowd")
+        return behind_of(self.behind_max, "flowd")
 
     @property
     def addresses(self) -> list[str]:
@@ -156,6 +158,8 @@ class Config:
     given: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """Which variables of the environment are in which keys."""
     tokens: Mapping[str, Secret] = field(factory=dict)  # Of single streams of other daemons.
+    pair: Paired | None = None
+    """Where a second daemon meets this one; None where there is none."""
 
     def of(self, table: str) -> list[Component]:
         """The components of one table, in the file's order."""
@@ -200,7 +204,7 @@ def draft(text: str, registry: Registry) -> Draft:
     read = document(text, os.environ, mistakes)
     settings = Settings()
     with mistakes.noted():
-        known_keys(read.tables, ("flowd", *TABLES), "")
+        known_keys(read.tables, ("flowd", PAIR, *TABLES), "")
     with mistakes.noted():
         settings = structure(read.tables.get("flowd", {}), Settings, "flowd")
         _check(settings)
@@ -214,9 +218,12 @@ def draft(text: str, registry: Registry) -> Draft:
                     components.append(_component(table, name, content, registry))
     with mistakes.noted():
         _unique(components)
+    pair: Paired | None = None
+    with mistakes.noted():
+        pair = paired(read.tables, registry)
     broken = named - {component.name for component in components}
     found = [read.names(mistake) for mistake in mistakes.found]
-    return Draft(Config(settings, components, read.used), found, frozenset(broken))
+    return Draft(Config(settings, components, read.used, pair=pair), found, frozenset(broken))
 
 
 def _component(table: str, name: str, content: object, registry: Registry) -> Component:
@@ -242,9 +249,9 @@ def _component(table: str, name: str, content: object, registry: Registry) -> Co
         _check_common(common, table, where, definition, shared)
     retain, behind = Retain(), None
     with mistakes.noted():
-        retain = _retain(common, where, getattr(definition, "retain", 5000))
+        retain = retain_of(common.retain, where, getattr(definition, "retain", 5000))
     with mistakes.noted():
-        behind = None if common.behind_max is None else _behind(common.behind_max, where)
+        behind = None if common.behind_max is None else behind_of(common.behind_max, where)
     with mistakes.noted():
         settings = structure(keys, definition.config, where, also=common_names)
     mistakes.tell()
@@ -295,38 +302,10 @@ def _check_common(
         )
 
 
-def _behind(value: int | str, where: str) -> Behind:
-    if isinstance(value, int) and not isinstance(value, bool):
-        if 0 <= value <= RETAIN_MAX:
-            return Behind(count=value)
-    elif isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return Behind(count=RETAIN_MAX, bytes=size(value))
-    raise UserError(
-        f"{where}.behind_max = {value!r}: expected a number of records from 0 to {RETAIN_MAX}, "
-        'or a size such as "64MiB"'
-    )
-
-
-def _retain(common: Common, where: str, default: int) -> Retain:
-    value = default if common.retain is None else common.retain
-    if isinstance(value, int) and not isinstance(value, bool):
-        if 1 <= value <= RETAIN_MAX:
-            return Retain(count=value)
-    elif isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            if (age_s := seconds(value)) > 0:
-                return Retain(count=RETAIN_MAX, age_s=age_s)
-    raise UserError(
-        f"{where}.retain = {value!r}: expected a number of records from 1 to {RETAIN_MAX}, "
-        'or an age such as "1h"'
-    )
-
-
 def _check(settings: Settings) -> None:
     mistakes = Mistakes()
     with mistakes.noted():
-        _behind(settings.behind_max, "flowd")
+        behind_of(settings.behind_max, "flowd")
     if not settings.addresses:
         mistakes.found.append('flowd.listen = []: expected at least one address, "127.0.0.1:4200"')
     for address in settings.addresses:

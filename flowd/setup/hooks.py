@@ -17,11 +17,15 @@ import typer
 from attrs import frozen
 
 from flowd import __version__, plugin
-from flowd.plugin import Sink, Source, Transform
+from flowd.plugin import Pair, Sink, Source, Transform
 from flowd.stream.held import RETAIN_MAX
 from flowd.values.errors import did_you_mean
 
-HOOKS = ("flowd_sources", "flowd_transforms", "flowd_sinks", "flowd_commands")
+HOOKS = ("flowd_sources", "flowd_transforms", "flowd_sinks", "flowd_pairs", "flowd_commands")
+
+
+Kind = Source | Transform | Sink | Pair
+"""What a plugin may bring a kind of."""
 
 
 class Unfit(Exception):
@@ -32,7 +36,7 @@ class Unfit(Exception):
 class Brought:
     """What one plugin brings: kinds of component, and commands with the names that they have."""
 
-    kinds: list[Source | Transform | Sink]
+    kinds: list[Kind]
     commands: list[tuple[list[str], typer.Typer]]
 
 
@@ -51,8 +55,9 @@ def brought_by(read: Callable[[], types.ModuleType]) -> Brought:
         sources = _ask(module, "flowd_sources", Source)
         transforms = _ask(module, "flowd_transforms", Transform)
         sinks = _ask(module, "flowd_sinks", Sink)
+        pairs = _ask(module, "flowd_pairs", Pair)
         commands = _ask(module, "flowd_commands", typer.Typer)
-        kinds = [*sources, *transforms, *sinks]
+        kinds = [*sources, *transforms, *sinks, *pairs]
         for kind in kinds:
             _check(kind)
         return Brought(kinds, [(_names(app), app) for app in commands])
@@ -122,7 +127,7 @@ def _names(app: typer.Typer) -> list[str]:
 # -- definitions
 
 
-def _check(definition: Source | Transform | Sink) -> None:
+def _check(definition: Kind) -> None:
     """Unfit when a kind of component cannot work, however it is configured."""
     what = f"{type(definition).__name__.lower()} {definition.kind!r}"
     if not isinstance(definition.kind, str) or not definition.kind:
@@ -130,6 +135,8 @@ def _check(definition: Source | Transform | Sink) -> None:
     if not isinstance(definition.config, type) or not attrs.has(definition.config):
         raise Unfit(f"{what}: its config {definition.config!r:.60} is no attrs class; add @frozen")
     _check_defaults(what, definition.config)
+    if isinstance(definition, Pair):
+        return
     if definition.run is not None and not _is_async(definition.run):
         raise Unfit(f"{what}: its run is not async, and would hold the daemon; write async def run")
     if isinstance(definition, Sink):

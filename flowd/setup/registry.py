@@ -19,9 +19,9 @@ from typing import Any
 import typer
 from attrs import define, field
 
-from flowd.plugin import Sink, Source, Transform
+from flowd.plugin import Pair, Sink, Source, Transform
 from flowd.setup import hooks
-from flowd.setup.hooks import Brought, Unfit
+from flowd.setup.hooks import Brought, Kind, Unfit
 from flowd.values.errors import UserError, did_you_mean
 
 logger = logging.getLogger("flowd.registry")
@@ -50,19 +50,23 @@ class Registry:
         self.sources: dict[str, Source] = {}
         self.transforms: dict[str, Transform] = {}
         self.sinks: dict[str, Sink] = {}
+        self.pairs: dict[str, Pair] = {}
         self.commands: list[typer.Typer] = []
         self._origin: dict[str, Found] = {}
         """Who brought a kind, `source NAME`, or a command, `command NAME`."""
 
-    def kind(self, table: str, kind: str, where: str) -> Source | Transform | Sink:
-        """The definition of a kind of component; UserError with a remedy when there is none."""
+    def kind(self, table: str, kind: str, where: str) -> Kind:
+        """The definition of a kind of component, or of a pair; UserError with a remedy when there
+        is none.
+        """
         tables: dict[str, dict[str, Any]] = {
             "sources": self.sources,
             "transforms": self.transforms,
             "sinks": self.sinks,
+            "pairs": self.pairs,
         }
         kinds = tables[table]
-        definition: Source | Transform | Sink | None = kinds.get(kind)
+        definition: Kind | None = kinds.get(kind)
         if definition is not None:
             return definition
         message = f'{where}.kind = "{kind}": no plugin brings such a {table[:-1]}'
@@ -98,8 +102,10 @@ class Registry:
                 self.sources[one.kind] = one
             elif isinstance(one, Transform):
                 self.transforms[one.kind] = one
-            else:
+            elif isinstance(one, Sink):
                 self.sinks[one.kind] = one
+            else:
+                self.pairs[one.kind] = one
         found.kinds = kinds
         for names, app in brought.commands:
             found.error = self._add_command(found, names, app, taken) or found.error

@@ -1,12 +1,14 @@
 """What a plan's streams and components go through at the start and at the end, in order."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
 from flowd.door.desk import needed
+from flowd.door.door import Door
 from flowd.setup.carried import carries
 from flowd.setup.config import Component, Config
 from flowd.setup.supervisor import Supervisor
@@ -21,6 +23,10 @@ FINISH_S = 2.0
 """How long transforms and sinks may take, each group, to deal with what they have when the daemon
 stops.
 """
+AGAIN_S = 10.0
+"""For so long at least a daemon lives before it starts over."""
+GRACE_S = 1.5
+"""How long clients who are behind may take to catch up when the daemon stops."""
 END_S = 1.5
 """How long each group may take to end once it is cancelled. With the other two, and a loop that is
 held, less than the 15 s after which systemd kills.
@@ -62,11 +68,37 @@ def bound(part: Component, streams: Streams, feed: Feed[Any]) -> Callable[[], Aw
     return partial(run, part.settings, streams, feed)
 
 
+@contextmanager
+def instrumented(*instruments: trio.abc.Instrument) -> Iterator[None]:
+    """What happens within the block is told to these."""
+    for one in instruments:
+        trio.lowlevel.add_instrument(one)
+    try:
+        yield
+    finally:
+        for one in reversed(instruments):
+            trio.lowlevel.remove_instrument(one)
+
+
 def no_stream(name: str) -> Stream[Any]:
     """What a source has that only carries streams of others: nothing can be published there."""
     stream: Stream[Any] = Stream(name, object, clock=lambda: 0, epoch="none", private=True)
     stream.close()
     return stream
+
+
+class Ending(Protocol):
+    """The app: it ends what it has under way."""
+
+    async def end(self, grace_s: float) -> None:
+        """Within so long."""
+        ...
+
+
+async def close(door: Door, app: Ending) -> None:
+    """Let nobody in any more, and say goodbye to all who are there."""
+    await door.close(GRACE_S)
+    await app.end(GRACE_S)
 
 
 async def end(

@@ -120,13 +120,14 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         self.stuck: list[str] = []
         """Who was told to end for good and did not."""
+        self._over = False
         self._random = random
         self._on_change = on_change
 
     def add(self, name: str, run: Run, restart: Restart) -> Child:
         """Declare a child; it runs once `start` is called for it."""
         assert name not in self.children
-        child = self.children[name] = Child(name, run, restart)
+        child = self.children[name] = Child(name, run, restart, stopping=self._over)
         return child
 
     def start(self, name: str, nursery: trio.Nursery) -> None:
@@ -172,6 +173,14 @@ class Supervisor:
         child.stopping = True
         if child.scope is not None:
             child.scope.cancel()
+
+    def stop_all(self) -> None:
+        """End all children for good, in this very step, and those that are added later before they
+        begin.
+        """
+        self._over = True
+        for name in self.children:
+            self.stop(name)
 
     def finish(self, name: str) -> None:
         """Let a child end by itself, and do not start it again."""

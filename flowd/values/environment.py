@@ -184,7 +184,7 @@ def _set(tables: dict[str, Any], variable: str, value: str) -> str:
             f"{variable}: expected {PREFIX}KEY for a key of [flowd], or "
             f'{PREFIX}SOURCES__NAME__KEY; each "__" is a step into a table'
         )
-    if parts[0].lower() not in TABLES:
+    if parts[0].lower() not in (*TABLES, "pair"):
         parts.insert(0, "flowd")
     place: dict[str, Any] = tables
     path: list[str] = []

@@ -42,7 +42,22 @@ daemon said and when, the newest first. It is let in where memory is full: it ta
 said here, and who is told why nothing comes has to be told so through here.
 """
 
-_ELSEWHERE = """
+FENCED = "FENCED"
+"""What is answered to a daemon that leads no more."""
+
+_FENCE = """
+local fence = table.remove(ARGV)
+if fence ~= '0' and tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') > tonumber(fence) then
+    return 'FENCED'
+end
+"""
+"""The last of ARGV is the fence of who asks, 0 for one that leads alone. The largest that came is
+kept: whoever has a smaller one writes nothing.
+"""
+
+_ELSEWHERE = (
+    _FENCE
+    + """
 local epoch, after = ARGV[1], ARGV[2]
 local there = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'keys')
 if there[1] ~= epoch or there[2] ~= after or redis.call('EXISTS', KEYS[2]) == 0 then
@@ -50,6 +65,7 @@ if there[1] ~= epoch or there[2] ~= after or redis.call('EXISTS', KEYS[2]) == 0 
 end
 if tonumber(there[3] or '0') ~= redis.call('HLEN', KEYS[3]) then return 'it lost keys' end
 """
+)
 
 _ADD = """
 local at, newest = after, 0
@@ -73,10 +89,13 @@ if oldest ~= '' then redis.call('XTRIM', KEYS[2], 'MINID', '~', oldest) end
 return 'OK'
 """
 
-PLACE = """
+PLACE = (
+    _FENCE
+    + """
 local epoch = ARGV[1]
 local there = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'keys')
 if not there[1] then return {} end
+if fence ~= '0' then redis.call('HSET', KEYS[1], 'fence', fence) end
 if there[1] == epoch then
     if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
     if tonumber(there[3] or '0') ~= redis.call('HLEN', KEYS[3]) then return {} end
@@ -95,6 +114,7 @@ if there[1] == epoch then
 end
 return {there[1], there[2]}
 """
+)
 """KEYS: meta, entries, table. ARGV: epoch, then fields of meta and their values, which are set
 where they have changed. Answers which epoch Redis has and up to where; nothing when it has none, or
 not all of the table. Entries that somebody else added are taken out where nothing could follow on
@@ -107,7 +127,9 @@ seq to keep or '', then of each record seq, JSON, '=' and its key or '', after o
 """
 
 BEGIN = (
-    """
+    _FENCE
+    + """
+if fence ~= '0' then redis.call('HSET', KEYS[1], 'fence', fence) end
 local epoch, after, time_ms, most, oldest, first = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], 0
 redis.call('HSET', KEYS[1], 'epoch', epoch)
 redis.call('DEL', KEYS[2], KEYS[3])

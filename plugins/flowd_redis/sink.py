@@ -30,6 +30,7 @@ from flowd_redis.layout import Keys, Meta
 from flowd_redis.server import Login, Server, check, dialled
 
 BATCH_MAX = 5000
+FENCED = scripts.FENCED.encode()
 KEYS_AT_ONCE = 1000
 """Keys of a table that are asked for at once."""
 ANNOUNCE_S = 5.0
@@ -120,9 +121,15 @@ class RedisBroker:
         """Up to where Redis has the stream. What the stream is, is set right there."""
         name, epoch = input.name, input.head.epoch
         fields = self._describe(input)
-        arguments: list[Any] = [epoch, *(part for pair in fields.items() for part in pair)]
+        arguments: list[Any] = [
+            epoch,
+            *(part for pair in fields.items() for part in pair),
+            self._desk.fence,
+        ]
         await self._announce()
         found = await self._ask(name, self._place(self._of(name, epoch), arguments))
+        if found == FENCED:
+            raise self._fenced(name)
         if not found:
             return None
         there = Position(found[0].decode(), int(found[1]))
@@ -152,24 +159,24 @@ class RedisBroker:
         records = _arguments(batch)
         await self._announce()
         if not batch.first:
-            return await self._done(name, self._add(keys, [*head, *records]))
+            return await self._done(name, self._add(keys, [*head, *records, self._desk.fence]))
         await self._ask(name, self._server.client.sadd(self._keys.streams, [name]))
         fields = {**self._describe(input), "table": "0"}
         over = self._over.get(name)
         if over is not None:
             keys += self._of(name, over)[1:]
         told: list[Any] = [len(fields), *(part for pair in fields.items() for part in pair)]
-        await self._done(name, self._begin(keys, [*head, *told, *records]))
+        await self._done(name, self._begin(keys, [*head, *told, *records, self._desk.fence]))
         self._begun.add(name)
 
     async def gap(self, stream: str, gap: Gap, after: Position) -> None:
         """Say there what is missing."""
-        arguments: list[Any] = [after.epoch, after.seq, gap.first, gap.last]
+        arguments: list[Any] = [after.epoch, after.seq, gap.first, gap.last, self._desk.fence]
         await self._done(stream, self._gap(self._of(stream, after.epoch), arguments))
 
     async def forget(self, stream: str, keys: Sequence[str], after: Position) -> None:
         """Take keys out of the table there, and say so."""
-        arguments: list[Any] = [after.epoch, after.seq, *keys]
+        arguments: list[Any] = [after.epoch, after.seq, *keys, self._desk.fence]
         await self._done(stream, self._forget(self._of(stream, after.epoch), arguments))
 
     async def _announce(self) -> None:
@@ -205,9 +212,16 @@ class RedisBroker:
         except UpstreamError as error:
             raise UpstreamError(f"{stream} to Redis at {error}") from None
 
+    def _fenced(self, stream: str) -> UpstreamError:
+        return UpstreamError(
+            f"{stream} to Redis at {self._server.where}: the other daemon of the pair leads"
+        )
+
     async def _done(self, stream: str, request: Any) -> None:
         """UpstreamError where Redis is not where we thought: then nothing was done."""
         answer = await self._ask(stream, request)
+        if answer == FENCED:
+            raise self._fenced(stream)
         if answer != b"OK":
             raise UpstreamError(
                 f"{stream} to Redis at {self._server.where}: {answer.decode()}; going on from there"

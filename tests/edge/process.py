@@ -141,12 +141,14 @@ class Flowd:
                 **{"process_group": 0, **options},
             )
 
-    async def start(self, *, delivering: bool = True, **options: Any) -> "Flowd":
-        """Start, and wait until it serves and its source delivers."""
+    async def start(
+        self, *, delivering: bool = True, words: str = "serves on", **options: Any
+    ) -> "Flowd":
+        """Start, and wait until it says these words of its port, and its source delivers."""
         seen = len(self.log) if self.log_file.exists() else 0
         self.spawn(**options)
         with trio.fail_after(START_S):
-            while not (found := re.search(r"serves on http://[^ ]*?:(\d+)/", self.log[seen:])):
+            while not (found := re.search(rf"{words} http://[^ ]*?:(\d+)/", self.log[seen:])):
                 assert self.process is not None
                 assert self.process.poll() is None, self.log[seen:]
                 await trio.sleep(0.01)

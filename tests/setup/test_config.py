@@ -257,7 +257,10 @@ def test_what_the_example_shows_has_all_its_venues_and_the_windows_that_pages_of
         ("listen = ", "not valid TOML"),
         ("[flowd]\na = 1\na = 2", "not valid TOML"),
         ("[flow]", r"there is no table \[flow\]. Did you mean \"flowd\"\?"),
-        ("[zebra]", r"there is no table \[zebra\]; there are: flowd, sources, transforms, sinks"),
+        (
+            "[zebra]",
+            r"there is no table \[zebra\]; there are: flowd, pair, sources, transforms, sinks",
+        ),
         ("flowd = 5", r"flowd: expected a table, written \[flowd\], got 5"),
         ("sources = 5", r"sources: expected a table"),
         ("[sources]\na = 5", r"sources.a: expected a table, written \[sources.a\]"),
