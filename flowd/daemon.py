@@ -329,7 +329,7 @@ class Daemon:
         nursery.start_soon(self.watch.run)
         nursery.start_soon(notify.beat)
         nursery.start_soon(self.door.serve, listeners)
-        await nursery.start(filling.run, self._spares, self.feeds, self.streams, self.watch)
+        await nursery.start(filling.run, self._spares, self.watch, self.streams, self.supervisor)
         for part in self.plan.order:
             if part.name in self.supervisor.children:
                 self.supervisor.start(part.name, components)

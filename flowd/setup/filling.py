@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import trio
 
+from flowd.setup.supervisor import Child, Supervisor
 from flowd.setup.warm import Span, Spare
 from flowd.stream.log import Stream
-from flowd.upstream.feed import Feed
 from flowd.upstream.outages import Outage
 from flowd.upstream.watch import Watch
 from flowd.values.record import Record
@@ -35,14 +35,18 @@ STANDBY: Final = "the standby's connection"
 
 async def run(
     spares: Spares,
-    feeds: Mapping[str, Feed[Any]],
-    streams: Mapping[str, Stream[Any]],
     watch: Watch,
+    streams: Mapping[str, Stream[Any]],
+    supervisor: Supervisor,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Fill, until no spare is needed any more. Started once all is in that was heard so far."""
-    filling = [_Filling(spare, feeds[name], streams, watch) for name, spare in spares.items()]
+    """Fill, until no spare is needed any more, or the source is to end. Started once all is in that
+    was heard so far.
+    """
+    filling = [
+        _Filling(spare, watch, streams, supervisor.children[name]) for name, spare in spares.items()
+    ]
     for one in filling:
         await one.begin()
     task_status.started()
@@ -55,11 +59,12 @@ class _Filling:
     """One source of the daemon, for which a spare stands in."""
 
     def __init__(
-        self, spare: Spare, feed: Feed[Any], streams: Mapping[str, Stream[Any]], watch: Watch
+        self, spare: Spare, watch: Watch, streams: Mapping[str, Stream[Any]], child: Child
     ) -> None:
         self._spare = spare
-        self._feed = feed
         self._watch = watch
+        self._child = child
+        self._feed = feed = watch.feeds[spare.name]
         self._outages = outages = watch.outages
         self._streams = {name: streams[name] for name in spare.heard}
         told = outages.current(feed.name)
@@ -91,6 +96,8 @@ class _Filling:
         until = trio.current_time() + LIMIT_S
         while not self._feed.tally.delivering and trio.current_time() < until:
             await trio.sleep(EVERY_S)
+            if self._child.stopping:
+                return
             await self._take()
         await self._end()
 
@@ -113,8 +120,8 @@ class _Filling:
         told = list(heard.since(self._taken[name]))
         self._taken[name] = heard.end
         for number, record in enumerate(told, 1):
-            if stream.closed:
-                return  # The daemon is stopping; the next one is told by somebody else.
+            if self._child.stopping:
+                return  # Somebody else may lead already, and number by himself.
             if record.id not in stream.seen:
                 found = Record.read(record.json, stream.record)
                 if name in self._whole or self._spare.happened_ms(found) >= self._since_ms:
@@ -167,6 +174,8 @@ class _Filling:
         all_came = await self._spare.leave()
         for stream in self._streams:
             await self._fill(stream)
+        if self._child.stopping:
+            return
         upto_ms = self._upto_ms
         for span in self._spare.spans():
             if upto_ms is not None and span.from_ms <= upto_ms:

@@ -31,13 +31,14 @@ class Watch:
         self._clock = clock
         self._uptime = uptime
         self._started_ms = clock()
-        self._feeds: dict[str, Feed[Any]] = {}
+        self.feeds: dict[str, Feed[Any]] = {}
+        """Those of the sources, by name."""
         self._delivering: set[str] = set()
         self._covered: set[str] = set()
 
     def add(self, feed: Feed[Any]) -> None:
         """Watch over this source's feed too."""
-        self._feeds[feed.name] = feed
+        self.feeds[feed.name] = feed
 
     def resume(self, saved_ms: int | None, covered: Collection[str] = ()) -> None:
         """Take up what the snapshot left, which was saved then if there was one: while the daemon
@@ -46,7 +47,7 @@ class Watch:
         """
         self._covered.update(covered)
         since_ms: dict[str, int | None] = {}
-        for name, feed in self._feeds.items():
+        for name, feed in self.feeds.items():
             alive = self._alive.get(name)
             ended_ms = since_ms[name] = saved_ms if alive is None else alive.time_ms
             if ended_ms is not None:
@@ -55,7 +56,7 @@ class Watch:
 
     def note(self) -> None:
         """Of one instant with what is saved: after a crash, the outage begins here."""
-        for name, feed in self._feeds.items():
+        for name, feed in self.feeds.items():
             time_ms = feed.saved_ms
             if time_ms is not None and not self._alive.closed:
                 self._alive.append(Alive(time_ms), key=name)
@@ -78,7 +79,7 @@ class Watch:
         """This component does not run, or does so anew; it was stopped where there is no other
         reason. Nothing for who is no source, or has a connection still.
         """
-        feed = self._feeds.get(name)
+        feed = self.feeds.get(name)
         if feed is not None and not feed.tally.open:
             from_ms = feed.saved_ms if why is None else feed.ends_ms
             feed.tally.delivering = False
@@ -90,7 +91,7 @@ class Watch:
         loop held; what upstream told meanwhile may be lost.
         """
         while True:
-            self._delivering = {n for n, feed in self._feeds.items() if feed.tally.delivering}
+            self._delivering = {n for n, feed in self.feeds.items() if feed.tally.delivering}
             began_s, began_ms = self._uptime(), self._clock()
             await trio.sleep(BEAT_S)
             took_s = self._uptime() - began_s
@@ -99,14 +100,14 @@ class Watch:
             set_s = (self._clock() - began_ms) / 1000 - took_s
             if abs(set_s) >= SLEPT_S:
                 logger.warning("the clock was set by %+.0fs", set_s)
-                for feed in self._feeds.values():
+                for feed in self.feeds.values():
                     feed.reach.forget()
 
     def _slept(self, seconds: float) -> None:
         why = f"suspended for {seconds:.0f}s"
         logger.warning("%s: stopped, or held by something, or the machine slept", why)
         for name in self._delivering:
-            feed = self._feeds[name]
+            feed = self.feeds[name]
             if feed.tally.delivering:
                 feed.slept()
                 if name not in self._covered:

@@ -460,6 +460,26 @@ async def test_an_upstream_whose_times_lie_far_off_is_filled_too(
             assert outages(daemon) == []
 
 
+async def test_from_the_moment_in_which_the_source_is_to_end_nothing_goes_in(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as two:
+        two.exchange.nursery.start_soon(two.warm.run)
+        async with two.leading():
+            await trio.sleep(20)
+        two.other.reachable = False
+        async with two.taken_over() as daemon:
+            two.exchange.liquidate()
+            await trio.sleep(1)
+            two.exchange.liquidate()
+            await trio.sleep(0.01)
+            assert len(two.warm.spares["orders"].heard["orders"]) == 2
+            daemon.supervisor.stop("orders")
+            await trio.sleep(5)
+
+            assert quantities(daemon) == ["1"]
+
+
 # -- sources that do not stand by
 
 
