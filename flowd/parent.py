@@ -155,7 +155,11 @@ class Parent:
         """All lives of a process, until it is to end."""
         family, wait_s = self._family, AGAIN_S
         while not child.stopping:
-            code = await child.live(family.environment, family.share.inherit, self._is_ready)
+            try:
+                code = await child.live(family.environment, family.share.inherit, self._is_ready)
+                why = how(code)
+            except OSError as error:
+                code, why = 1, f"cannot be started: {error.strerror or error}"
             if child.stopping:
                 break
             if code == CANNOT and not child.ready.is_set():
@@ -164,7 +168,7 @@ class Parent:
                 break
             if trio.current_time() - child.began > WELL_S:
                 wait_s = AGAIN_S
-            child.state, child.error = "backoff", how(code)
+            child.state, child.error = "backoff", why
             logger.error("%s %s; again in %gs", child.name, child.error, wait_s)
             with trio.move_on_after(wait_s):
                 await self._stop.wait()

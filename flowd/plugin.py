@@ -244,6 +244,10 @@ class Sink:
     reads: type | tuple[type, ...] | None = None
     remarks: Callable[[Any], Iterable[str]] | None = None
     """As a source's."""
+    asks: bool = False
+    """Whether it asks writers of its streams for more than they have, by `Input.ask`. Of several
+    processes it is then in the one where they are.
+    """
 
 
 @frozen

@@ -158,8 +158,8 @@ def ingest(config: Config, share: Share, found: Joint) -> Config:
 
 
 def edge(config: Config, share: Share, found: Joint) -> Config:
-    """What an edge is configured with: the ingest's streams, and the sinks that serve and have no
-    task of their own. Those that have one run in the ingest, which is asked for what they serve.
+    """What an edge is configured with: the ingest's streams, and the sinks that need no more to
+    serve. All others are the ingest's, which is asked for what they serve.
 
     All edges together take as many clients, and as much memory for them, as one daemon would.
     """
@@ -178,9 +178,16 @@ def edge(config: Config, share: Share, found: Joint) -> Config:
     source = Component(
         "sources", name, kind.kind, kind, followed, Retain(), AGAIN, read_token=token
     )
-    serving = [part for part in config.of("sinks") if part.definition.run is None]
+    serving = [part for part in config.of("sinks") if _serves_alone(part.definition)]
     parts, tokens = [source, *serving], plan(config).tokens
     return evolve(config, settings=settings, components=parts, tokens=tokens)
+
+
+def _serves_alone(kind: Sink) -> bool:
+    """Whether streams are all that it needs: no task that must run once, and nobody who is asked
+    for more than they have.
+    """
+    return kind.run is None and not kind.asks
 
 
 def followed(streams: list[str]) -> list[str]:

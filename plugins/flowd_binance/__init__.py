@@ -104,4 +104,4 @@ def flowd_sources() -> list[Source]:
 @hookimpl
 def flowd_sinks() -> list[Sink]:
     """The kind `candles`."""
-    return [Sink("candles", page.Config, routes=page.routes, reads=Candle)]
+    return [Sink("candles", page.Config, routes=page.routes, reads=Candle, asks=True)]

@@ -39,4 +39,4 @@ def flowd_transforms() -> list[Transform]:
 @hookimpl
 def flowd_sinks() -> list[Sink]:
     """The kind `traders-http`."""
-    return [Sink("traders-http", sink.Config, hot=sink.hot, live=sink.live)]
+    return [Sink("traders-http", sink.Config, hot=sink.hot, live=sink.live, asks=True)]

@@ -86,6 +86,7 @@ def kinds(beside: Beside | None = JOINED) -> Any:
                 Sink("pipe", Pipe, run=push),
                 Sink("keeper", Nothing, run=push, routes=routes),
                 Sink("page", Nothing, routes=routes),
+                Sink("asking", Nothing, routes=routes, asks=True),
                 Sink("live", Nothing, live=live),
             ],
         )
@@ -104,6 +105,8 @@ read_token = { env = "ORDERS_TOKEN" }
 kind = "keeper"
 [sinks.page]
 kind = "page"
+[sinks.asking]
+kind = "asking"
 [sinks.live]
 kind = "live"
 """
@@ -143,6 +146,7 @@ def test_the_ingest_is_all_of_it_and_feeds_the_edges() -> None:
         ("sources.orders", "orders"),
         ("sinks.keeper", "keeper"),
         ("sinks.page", "page"),
+        ("sinks.asking", "asking"),
         ("sinks.live", "live"),
         ("sinks.edges", "pipe"),
     ]
