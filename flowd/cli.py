@@ -106,6 +106,8 @@ def _run(
     try:
         if among_others:
             told = running.told()
+            if told is None:
+                return True  # Nothing has begun.
             found = _registry(told.text, plugins_dir)
             return running.share(told, found, watchdog)
         command = [*_ourselves(), "run", "-c", str(file)]

@@ -65,9 +65,12 @@ def run(
     )
 
 
-def told() -> Share:
-    """What the parent says, on standard input, that this process is to be."""
-    return Share.read(sys.stdin.buffer.readline())
+def told() -> Share | None:
+    """What the parent says, on standard input, that this process is to be; None where it is gone
+    before it knew.
+    """
+    line = sys.stdin.buffer.readline()
+    return Share.read(line) if line.endswith(b"\n") else None
 
 
 def share(told: Share, registry: Registry, watchdog: Watchdog) -> bool:

@@ -15,7 +15,7 @@ import trio
 from tests.edge.exchange import Exchange
 from tests.edge.followers import Follower
 from tests.edge.peers import Answer
-from tests.edge.process import ADMIN, ADMIN_TOKEN, Flowd, command
+from tests.edge.process import ADMIN, ADMIN_TOKEN, STOP_S, Flowd, command
 from tests.edge.redis import program
 
 EXTRA = """
@@ -50,6 +50,11 @@ class Several(Flowd):
         head, _, body = data.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 "), data
         return body
+
+    async def stop(self, number: int = signal.SIGTERM) -> None:
+        """As any, one after the other."""
+        self.tell(number)
+        assert await self.ended(3 * STOP_S) == 0, self.log
 
     async def get(self, path: str, **headers: str) -> Answer:
         """Who was at an edge that is killed comes back, to another one."""
