@@ -94,8 +94,8 @@ class Beats:
             now, *told = await self._server.ask(self._beat([self._keys.peers], arguments))
             now_ms, self._mute = int(now), None
         except Refused as error:
-            if error.code not in MAY_NOT:
-                raise
+            if error.code not in MAY_NOT or (error.code == "READONLY" and self._server.several):
+                raise  # Of several servers the primary is meant.
             self._warn(f"other daemons are not told of this one: {error}")
             now_ms, told = await self._listen()
         self.clock_ms = (before_ms + self.clock()) // 2 - now_ms

@@ -2,11 +2,13 @@
 flowd.
 """
 
+import inspect
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -24,14 +26,17 @@ T = TypeVar("T")
 HOW = "redis://HOST:6379/0, rediss://HOST:6379/0 with TLS, or unix:///run/redis/redis.sock"
 CONNECTIONS_MAX = 4
 """Connections of one sink or source; requests share them."""
+HOSTS_MAX = 8
+"""Servers that an address may name."""
+ROLE_S = 1.0
+"""Each of several servers says within this what it is, or is taken for dead."""
 
 
 @frozen
 class Address:
-    """Where a server is, without what is secret."""
+    """Where a server is, without what is secret; or several, of which the primary is meant."""
 
-    host: str = ""
-    port: int = 6379
+    hosts: tuple[tuple[str, int], ...] = ()
     db: int = 0
     tls: bool = False
     path: str | None = None
@@ -39,9 +44,7 @@ class Address:
     password: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        if self.path is not None:
-            return self.path
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return self.path or ", ".join(shown(*one) for one in self.hosts)
 
     @classmethod
     def parse(cls, url: str) -> "Address":
@@ -50,17 +53,24 @@ class Address:
         try:
             parts = urlsplit(url)
             unix, path = parts.scheme == "unix", unquote(parts.path)
-            db = parse_qs(parts.query).get("db", ["0" if unix else path.strip("/")])[0]
-            at = parts.hostname or "", parts.port or 6379, int(db or 0)
+            db = int(parse_qs(parts.query).get("db", ["0" if unix else path.strip("/")])[0] or 0)
+            user, secret = parts.username, parts.password
+            named = unquote(user) if user else None, unquote(secret) if secret else None
+            if unix and path.strip("/"):
+                return cls((), db, False, path, *named)
+            each = [urlsplit(f"//{one}") for one in parts.netloc.rpartition("@")[2].split(",")]
+            hosts = tuple((one.hostname or "", one.port or 6379) for one in each)
         except ValueError:
             raise wrong from None
-        user, secret = parts.username, parts.password
-        named = unquote(user) if user else None, unquote(secret) if secret else None
-        if unix and path.strip("/"):
-            return cls("", 6379, at[2], False, path, *named)
-        if parts.scheme not in ("redis", "rediss") or not at[0] or not 0 <= at[2] < 2**16:
+        named_all = all(host for host, _ in hosts) and len(hosts) <= HOSTS_MAX
+        if parts.scheme not in ("redis", "rediss") or not named_all or not 0 <= db < 2**16:
             raise wrong
-        return cls(*at, parts.scheme == "rediss", None, *named)
+        return cls(hosts, db, parts.scheme == "rediss", None, *named)
+
+
+def shown(host: str, port: int) -> str:
+    """One server, as people are told of it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @frozen
@@ -110,10 +120,24 @@ class Server:
     is tried twice here: who asks must find out what came of it.
     """
 
-    def __init__(self, client: "Redis[bytes]", where: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        client: "Redis[bytes]",
+        where: str,
+        timeout_s: float,
+        primary: Callable[[], Awaitable[tuple[str, int]]] | None = None,
+    ) -> None:
         self.client = client
         self.where = where
         self._timeout_s = timeout_s
+        self._primary = primary
+        self._found = primary is None
+        self._finding = trio.Lock()
+
+    @property
+    def several(self) -> bool:
+        """Whether it is the primary of several: then another one may become that."""
+        return self._primary is not None
 
     async def ask(self, request: Awaitable[T], more_s: float = 0.0) -> T:
         """What it answers within the timeout, and `more_s` where it was told to wait;
@@ -121,6 +145,12 @@ class Server:
         """
         from coredis.exceptions import RedisError
 
+        try:
+            await self._find()
+        except UpstreamError:
+            if inspect.iscoroutine(request):
+                request.close()
+            raise
         try:
             with trio.fail_after(self._timeout_s + more_s):
                 return await request
@@ -131,7 +161,24 @@ class Server:
             failed = UpstreamError(why)
         except* (RedisError, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as errors:
             failed = told(unwrap(errors), self.where)
+        if not isinstance(failed, Refused) or failed.code in ELSEWHERE:
+            self._found = self._primary is None
         raise failed
+
+    async def _find(self) -> None:
+        """See that the client dials the primary, where there are several servers."""
+        if self._found or self._primary is None:
+            return
+        from coredis.connection import TCPLocation
+
+        async with self._finding:
+            if self._found:
+                return  # Somebody else did, meanwhile.
+            at = await self._primary()
+            # What is still connected may be to one that is no primary any more.
+            self.client.connection_pool.disconnect()
+            self.client.connection_pool.location = TCPLocation(*at)
+            self.where, self._found = shown(*at), True
 
 
 @asynccontextmanager
@@ -139,44 +186,88 @@ async def dialled(login: Login) -> AsyncIterator[Server]:
     """A server to ask, within this block; UserError when its settings cannot work. Whoever asks in
     further tasks starts them within.
     """
-    from coredis import Redis
-    from coredis.retry import NoRetryPolicy
-
     # It logs each failure with a traceback; all of them are raised too, and told by us.
     logging.getLogger("coredis").setLevel(logging.CRITICAL + 1)
     at = login.address()
-    options: dict[str, Any] = {"host": at.host, "port": at.port}
-    if at.path is not None:
-        options = {"unix_socket_path": at.path}
+    options = _options(login, at)
+    async with _client(options, at.path or at.hosts[0]) as client:
+        primary = partial(_primary, options, at) if len(at.hosts) > 1 else None
+        yield Server(client, str(at), login.timeout_s, primary)
+
+
+async def _primary(options: Mapping[str, Any], at: Address) -> tuple[str, int]:
+    """Which of the servers is the primary: the first, where several take themselves for it.
+    UpstreamError where none does.
+    """
+    found: dict[tuple[str, int], str] = {}
+
+    async def ask(host: tuple[str, int]) -> None:
+        try:
+            async with _client(options, host) as client:
+                role = await Server(client, shown(*host), ROLE_S).ask(client.role())
+            found[host] = role.role
+        except* UpstreamError as errors:
+            found[host] = str(unwrap(errors))
+
+    async with trio.open_nursery() as nursery:
+        for host in at.hosts:
+            nursery.start_soon(ask, host)
+    for host in at.hosts:
+        if found[host] == PRIMARY:
+            return host
+    roles = ("slave", "sentinel")
+    each = [f"{shown(*h)} is a {found[h]}" if found[h] in roles else found[h] for h in at.hosts]
+    raise UpstreamError(f"none of {at} is a primary that answers ({'; '.join(each)[:500]})")
+
+
+def _options(login: Login, at: Address) -> dict[str, Any]:
+    """How a client logs in; UserError when that cannot work."""
+    options: dict[str, Any] = {}
     if at.tls:
         try:
             options |= {"ssl": True, "ssl_context": ssl.create_default_context(cafile=login.ca)}
         except OSError as error:
             raise UserError(f'redis: ca = "{login.ca}": {error}') from None
     secret = at.password if login.password is None else login.password.reveal()
-    client: Redis[bytes] = Redis(
+    return {
         **options,
-        db=at.db,
+        "db": at.db,
         # An ACL user has a name, else the password is that of the user `default`.
-        username=login.username or at.username or ("default" if secret else None),
-        password=secret,
-        connect_timeout=login.timeout_s,
+        "username": login.username or at.username or ("default" if secret else None),
+        "password": secret,
+        "connect_timeout": login.timeout_s,
+    }
+
+
+def _client(options: Mapping[str, Any], at: str | tuple[str, int]) -> "Redis[bytes]":
+    """A client of the server at this path, or host and port."""
+    from coredis import Redis
+    from coredis.retry import NoRetryPolicy
+
+    where: dict[str, Any] = (
+        {"unix_socket_path": at} if isinstance(at, str) else {"host": at[0], "port": at[1]}
+    )
+    return Redis(
+        **where,
+        **options,
         max_connections=CONNECTIONS_MAX,
         client_name="flowd",
         verify_version=False,
         retry_policy=NoRetryPolicy(),
     )
-    async with client:
-        yield Server(client, str(at), login.timeout_s)
 
 
+PRIMARY = "master"
+"""What `ROLE` calls it."""
+ELSEWHERE = ("READONLY", "MASTERDOWN", "LOADING")
+"""What a server says that is no primary, or none yet: another one may be."""
 REFUSALS = {
     "OOM": "its memory is full: raise its maxmemory, or retain less",
     "WRONGTYPE": "a key that is not flowd's is in the way: delete it, or choose another prefix",
     "NOAUTH": "it wants a password: set password, and username for an ACL user",
     "WRONGPASS": "it knows no such user and password: check username and password",
     "NOPERM": "its user may not do that; docs/reference/redis.md says which rights it needs",
-    "READONLY": "it is a replica, which takes nothing: name the master",
+    "READONLY": "it is a replica, which takes nothing: name the primary, or all servers",
     "LOADING": "it is loading its data; trying again",
     "MISCONF": "it takes nothing, since it cannot save its data to disk: see its log",
     "MASTERDOWN": "it is a replica that has lost its master",

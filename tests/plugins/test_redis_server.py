@@ -2,6 +2,7 @@
 
 import builtins
 import ssl
+from typing import Any
 
 import pytest
 from coredis import exceptions
@@ -9,19 +10,28 @@ from flowd_redis import server
 from flowd_redis.server import Address
 
 
+def one(host: str, port: int = 6379, db: int = 0, **more: Any) -> Address:
+    return Address(((host, port),), db, **more)
+
+
 @pytest.mark.parametrize(
     ("url", "address", "shown"),
     [
-        ("redis://redis.example", Address("redis.example"), "redis.example:6379"),
-        ("redis://127.0.0.1:7000/3", Address("127.0.0.1", 7000, 3), "127.0.0.1:7000"),
-        ("rediss://redis.example/0", Address("redis.example", tls=True), "redis.example:6379"),
-        ("redis://[::1]:7000", Address("::1", 7000), "[::1]:7000"),
+        ("redis://redis.example", one("redis.example"), "redis.example:6379"),
+        ("redis://127.0.0.1:7000/3", one("127.0.0.1", 7000, 3), "127.0.0.1:7000"),
+        ("rediss://redis.example/0", one("redis.example", tls=True), "redis.example:6379"),
+        ("redis://[::1]:7000", one("::1", 7000), "[::1]:7000"),
         ("unix:///run/redis.sock", Address(path="/run/redis.sock"), "/run/redis.sock"),
         ("unix:///run/redis.sock?db=2", Address(db=2, path="/run/redis.sock"), "/run/redis.sock"),
         (
             "redis://me:p%40ss@redis.example",
-            Address("redis.example", username="me", password="p@ss"),
+            one("redis.example", username="me", password="p@ss"),
             "redis.example:6379",
+        ),
+        (
+            "rediss://me:p%40ss@one:7000,two.example/3",
+            Address((("one", 7000), ("two.example", 6379)), 3, True, None, "me", "p@ss"),
+            "one:7000, two.example:6379",
         ),
     ],
 )
@@ -33,8 +43,22 @@ def test_an_address_is_read_and_shown_without_what_is_secret(
     assert "p@ss" not in repr(Address.parse(url))
 
 
+def test_no_more_servers_are_named_than_can_be_asked() -> None:
+    assert len(Address.parse(f"redis://{','.join(8 * 'a')}/0").hosts) == 8
+    with pytest.raises(ValueError, match="expected an address"):
+        Address.parse(f"redis://{','.join(9 * 'a')}/0")
+
+
 @pytest.mark.parametrize(
-    "url", ["", "redis.example:6379", "http://redis.example", "redis://", "redis://a:port/0"]
+    "url",
+    [
+        "",
+        "redis.example:6379",
+        "http://redis.example",
+        "redis://",
+        "redis://a:port/0",
+        "redis://a,/0",
+    ],
 )
 def test_what_is_no_address_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(ValueError, match=r"url: expected an address such as redis://") as told:
@@ -47,7 +71,7 @@ def test_what_is_no_address_is_refused_and_not_shown(url: str) -> None:
     [
         (exceptions.ResponseError("OOM command not allowed"), "its memory is full"),
         (exceptions.WrongTypeError("Operation against"), "in the way: delete it"),
-        (exceptions.ReadOnlyError("You can't write"), "name the master"),
+        (exceptions.ReadOnlyError("You can't write"), "name the primary, or all servers"),
         (exceptions.BusyLoadingError("loading"), "it is loading its data"),
         (exceptions.AuthorizationError("no permissions"), "its user may not do that"),
         (exceptions.AuthenticationRequiredError("HELLO must"), "it wants a password"),

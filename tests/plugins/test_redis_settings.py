@@ -43,5 +43,5 @@ def test_a_secret_address_may_hold_a_password() -> None:
     config = Config(Secret("a test", "redis://me:pass@redis.example/1"), LOTS)
 
     assert config.login.address() == Address(
-        "redis.example", 6379, 1, username="me", password="pass"
+        (("redis.example", 6379),), 1, username="me", password="pass"
     )

@@ -1,0 +1,240 @@
+"""A Redis that fails over to its replica: what one daemon writes there and another one reads is on
+both sides the same in the end, each record once.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from attrs import evolve
+from flowd_redis import source
+from flowd_redis.layout import Missing
+from flowd_redis.server import Login, dialled
+
+from flowd import testing
+from flowd.plugin import Gap, Mirrored, Peer, Peers, Seconds, UpstreamError
+from flowd.values.errors import unwrap
+from tests.edge.process import until
+from tests.edge.redis import RedisServer
+from tests.edge.test_redis import Lot, Rig, _collected, as_sent, config, entries, happen, lots
+
+__all__ = ["_collected"]
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function MemoryObject:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+class Edge:
+    """A source that follows, started again whenever it falls, as a daemon does."""
+
+    def __init__(self, url: str, timeout: Seconds, retain: int) -> None:
+        self.config = source.Config(url, ["lots"], timeout=timeout)
+        carries = {"lots": (Mirrored("Lot", "k3v9", retain), Lot)}
+        self.feed = testing.feed(name="upstream", carries=carries)
+        self.feed.peers = Peers(lambda: Peer("edge:1:0"))
+        self.falls: list[str] = []
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await source.follow(self.config, self.feed)
+            except Exception as group:
+                error = unwrap(group) if isinstance(group, ExceptionGroup) else group
+                assert isinstance(error, UpstreamError), error
+                self.falls.append(str(error))
+            self.feed.tally.delivering = False
+            await trio.sleep(0.1)
+
+    @property
+    def stream(self) -> Any:
+        return self.feed.carried["lots"]
+
+    async def has(self, stream: Any) -> None:
+        """Wait until it has all that there is, and all is well."""
+
+        async def asked() -> tuple[bool, int, str | None]:
+            tally = self.feed.tally
+            return tally.delivering, self.stream.seq, tally.problem
+
+        await until(asked, lambda found: found == (True, stream.seq, None), 20)
+        assert [one.json for one in self.stream.after(0)] == [one.json for one in stream.after(0)]
+        assert not self.feed.tally.dropped
+
+    async def problem(self, words: str) -> None:
+        """Wait until it says this is wrong."""
+
+        async def asked() -> str:
+            return "; ".join([*self.falls[-1:], self.feed.tally.problem or ""])
+
+        await until(asked, lambda found: words in found, 20)
+
+
+class Pair:
+    """A primary and its replica."""
+
+    def __init__(self, primary: RedisServer, replica: RedisServer) -> None:
+        self.primary = primary
+        self.replica = replica
+        self.url = f"redis://127.0.0.1:{primary.port},127.0.0.1:{replica.port}/0"
+
+    async def copied(self) -> None:
+        """Wait until the replica has what the primary has."""
+
+        async def offsets() -> list[str]:
+            servers = (self.primary, self.replica)
+            told = [server.answers("INFO", "replication") for server in servers]
+            return [one.partition("master_repl_offset:")[2].split("\r")[0] for one in told]
+
+        await until(offsets, lambda found: found[0] == found[1] != "")
+
+    def cut_off(self) -> None:
+        """The replica gets nothing new, and goes on as one."""
+        self.replica.answers("REPLICAOF", "127.0.0.1", "1")
+
+    def promote(self) -> None:
+        """The replica is the primary now."""
+        assert "OK" in self.replica.answers("REPLICAOF", "NO", "ONE")
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> "AsyncGenerator[Pair, None]":
+    with RedisServer(tmp_path / "one") as one:
+        options = ("--replicaof", f"127.0.0.1 {one.port}", "--repl-diskless-sync-delay", "0")
+        await one.start()
+        one.answers("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+        with RedisServer(tmp_path / "two", *options) as two:
+            await two.start()
+            found = Pair(one, two)
+            await until(partial(_role, two), lambda role: "connected" in role)
+            yield found
+
+
+async def _role(server: RedisServer) -> str:
+    return server.answers("ROLE")
+
+
+@asynccontextmanager
+async def carried(url: str, rig_config: Any, stream: Any) -> AsyncGenerator[tuple[Rig, Edge], None]:
+    """An ingest's sink and an edge's source, both with this address."""
+    async with trio.open_nursery() as nursery:
+        rig = Rig(nursery, evolve(rig_config, url=url), stream)
+        edge = Edge(url, rig_config.timeout, stream.retain.count)
+        rig.desk.peers = Peers(lambda: Peer("ingest:2:0"))
+        rig.start()
+        await rig.caught_up()
+        nursery.start_soon(edge.run)
+        await edge.has(stream)
+        yield rig, edge
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_replica_that_has_everything_goes_on_in_its_primary_s_place(pair: Pair) -> None:
+    stream = lots(retain=100_000)
+    happen(stream, 100)
+    async with carried(pair.url, config(pair.primary), stream) as (rig, edge):
+        await pair.copied()
+        pair.primary.kill()
+        happen(stream, 50)
+        await rig.problem("none of ")
+        assert "is a slave" in str(rig.desk.tally.problem)
+        pair.promote()
+        await rig.caught_up()
+        happen(stream, 10)
+        await rig.caught_up()
+        await edge.has(stream)
+
+    assert await entries(config(pair.replica), stream) == as_sent(stream)
+    assert edge.feed.recoveries
+    assert rig.desk.tally.published == 160
+
+
+async def test_a_replica_that_lacks_the_newest_is_sent_them_again_and_edges_get_nothing_twice(
+    pair: Pair,
+) -> None:
+    stream = lots(retain=100_000)
+    happen(stream, 100)
+    async with carried(pair.url, config(pair.primary), stream) as (rig, edge):
+        await pair.copied()
+        pair.cut_off()
+        happen(stream, 30)
+        await rig.caught_up()
+        await edge.has(stream)
+        taken = edge.feed.tally.published
+        pair.primary.kill()
+        pair.promote()
+        happen(stream, 20)
+        await rig.caught_up()
+        await edge.has(stream)
+
+    assert await entries(config(pair.replica), stream) == as_sent(stream)
+    assert rig.desk.tally.published == 180
+    assert edge.feed.tally.published == taken + 20
+
+
+async def test_what_a_replica_lacks_and_nobody_holds_is_a_gap_for_who_comes_later_only(
+    pair: Pair,
+) -> None:
+    stream = lots(retain=10)
+    happen(stream, 100)
+    async with carried(pair.url, config(pair.primary), stream) as (rig, edge):
+        await pair.copied()
+        pair.cut_off()
+        for _ in range(6):
+            happen(stream, 5)
+            await rig.caught_up()
+        await edge.has(stream)
+        pair.primary.kill()
+        pair.promote()
+        happen(stream)
+        await rig.caught_up()
+        await edge.has(stream)
+        told = await entries(config(pair.replica), stream)
+
+    assert [one for one in told if isinstance(one, Missing)] == [Missing(Gap(101, 121))]
+    assert [one.seq for one in told[-10:]] == list(range(122, 132))
+
+
+async def test_a_primary_that_is_made_a_replica_while_it_runs_is_left(pair: Pair) -> None:
+    stream = lots(retain=100_000)
+    happen(stream, 100)
+    async with carried(pair.url, config(pair.primary), stream) as (rig, edge):
+        await pair.copied()
+        pair.promote()
+        pair.primary.answers("REPLICAOF", "127.0.0.1", str(pair.replica.port))
+        happen(stream, 50)
+        await rig.caught_up()
+        await edge.has(stream)
+
+        async def found() -> str:
+            return pair.replica.answers("CLIENT", "LIST")
+
+        # The edge goes too, though a replica would tell it the same, a little later.
+        await until(found, lambda clients: clients.count("cmd=xread") == 1, 20)
+
+    assert await entries(config(pair.replica), stream) == as_sent(stream)
+
+
+async def test_one_address_of_a_replica_says_what_is_wrong(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+        stream = lots()
+        happen(stream, 3)
+        rig = Rig(nursery, config(pair.replica), stream).start()
+        await rig.problem("it is a replica, which takes nothing: name the primary, or all servers")
+        nursery.cancel_scope.cancel()
+
+
+async def test_that_none_of_them_answers_says_why_of_each() -> None:
+    async def asking() -> None:
+        async with dialled(Login("redis://127.0.0.1:1,127.0.0.1:2/0")) as server:
+            await server.ask(server.client.ping())
+
+    with pytest.raises(BaseExceptionGroup) as told:
+        await asking()
+    why = str(unwrap(told.value))
+    assert why.startswith("none of 127.0.0.1:1, 127.0.0.1:2 is a primary that answers (127.0.0.1:1")
+    assert why.count("cannot be reached: connection refused") == 2
