@@ -86,7 +86,8 @@ $(STAMP)/tools: $(STAMP)/installed
 	@touch $@
 
 $(STAMP)/system:
-	scripts/install-system chromium systemd nginx caddy redis-server prometheus postgresql nats-server
+	scripts/install-system chromium systemd nginx caddy redis-server prometheus postgresql nats-server \
+		iproute2
 	@mkdir -p $(STAMP) && touch $@
 
 # The oldest DuckDB that we work with, beside the newest that the tools bring.

@@ -32,12 +32,17 @@ class RedisServer:
     (`appendfsync always`), unless it is told otherwise.
     """
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(
+        self, folder: Path, *options: str, host: str = "127.0.0.1", within: Sequence[str] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
         self.socket = folder / "redis.sock"
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.host = host
+        self.within = list(within)
+        """What comes before its command, and runs it elsewhere."""
+        self.url = f"redis://{host}:{self.port}/0"
         self.options = list(options)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +59,8 @@ class RedisServer:
 
     async def start(self) -> "RedisServer":
         """Start, and wait until it answers."""
-        line = [program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        line = [*self.within, program(), "--port", str(self.port), "--bind", self.host]
+        line += ["--save", "", "--protected-mode", "no"]
         line += ["--dir", str(self.folder), "--unixsocket", str(self.socket)]
         line += ["--appendonly", "yes", "--appendfsync", "always", "--loglevel", "warning"]
         line += self.options
@@ -72,7 +78,7 @@ class RedisServer:
 
     def answers(self, *command: str) -> str:
         """What it answers to a command, "" when it does not."""
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as found:
+        with suppress(OSError), socket.create_connection((self.host, self.port), 5) as found:
             found.sendall(wire(command))
             return found.recv(65536).decode()
         return ""
@@ -82,7 +88,7 @@ class RedisServer:
         """Somebody else who asks it."""
         import coredis
 
-        async with coredis.Redis("127.0.0.1", self.port) as found:
+        async with coredis.Redis(self.host, self.port) as found:
             yield found
 
     @property

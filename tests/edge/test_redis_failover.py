@@ -1,5 +1,5 @@
-"""A Redis that fails over to its replica: what one daemon writes there and another one reads is on
-both sides the same in the end, each record once.
+"""A Redis that fails over to its replica, is slow, or cannot be reached any more: what one daemon
+writes there and another one reads is on both sides the same in the end, each record once.
 """
 
 from collections.abc import AsyncGenerator
@@ -18,6 +18,7 @@ from flowd_redis.server import Login, dialled
 from flowd import testing
 from flowd.plugin import Gap, Mirrored, Peer, Peers, Seconds, UpstreamError
 from flowd.values.errors import unwrap
+from tests.edge.networks import Network
 from tests.edge.process import until
 from tests.edge.redis import RedisServer
 from tests.edge.test_redis import Lot, Rig, _collected, as_sent, config, entries, happen, lots
@@ -238,3 +239,118 @@ async def test_that_none_of_them_answers_says_why_of_each() -> None:
     why = str(unwrap(told.value))
     assert why.startswith("none of 127.0.0.1:1, 127.0.0.1:2 is a primary that answers (127.0.0.1:1")
     assert why.count("cannot be reached: connection refused") == 2
+
+
+# -- cut off --
+
+
+async def test_a_network_that_is_cut_is_told_and_what_came_meanwhile_comes(tmp_path: Path) -> None:
+    with (
+        Network() as network,
+        RedisServer(tmp_path, host=network.host, within=network.within) as redis,
+    ):
+        await redis.start()
+        stream = lots(retain=100_000)
+        happen(stream, 100)
+        async with carried(redis.url, config(redis), stream) as (rig, edge):
+            network.cut()
+            happen(stream, 200)
+            await rig.problem(f"{network.host}:{redis.port} ")
+            await edge.problem(f"{network.host}:{redis.port} ")
+            happen(stream, 200)
+            network.mend()
+            await rig.caught_up()
+            await edge.has(stream)
+
+        assert await entries(config(redis), stream) == as_sent(stream)
+        assert edge.feed.recoveries
+
+
+# -- slow --
+
+LATE_S = 0.2
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> "AsyncGenerator[RedisServer, None]":
+    with RedisServer(tmp_path / "redis") as server:
+        yield await server.start()
+
+
+async def test_one_that_answers_late_delays_everything_and_loses_nothing(
+    redis: RedisServer, nursery: trio.Nursery
+) -> None:
+    slow = Slow(redis.port, LATE_S)
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, slow.serve, [listener])
+    url = f"redis://127.0.0.1:{listener.socket.getsockname()[1]}/0"
+    stream = lots(retain=100_000)
+    happen(stream, 10)
+    patient = evolve(config(redis), timeout=Seconds(10.0))
+    async with carried(url, patient, stream) as (rig, edge):
+        for _ in range(20):
+            happen(stream, 50)
+            await trio.sleep(LATE_S / 10)
+        await rig.caught_up()
+        await edge.has(stream)
+        assert edge.feed.tally.figures["delay_p99_ms"] >= LATE_S * 1000
+        assert (rig.desk.tally.figures["retries"], edge.falls) == (0, [])
+
+    assert await entries(config(redis), stream) == as_sent(stream)
+    nursery.cancel_scope.cancel()
+
+
+class Slow:
+    """Passes bytes on, answers after so many seconds."""
+
+    def __init__(self, port: int, late_s: float) -> None:
+        self._port = port
+        self._late_s = late_s
+
+    async def serve(self, client: trio.SocketStream) -> None:
+        server = await trio.open_tcp_stream("127.0.0.1", self._port)
+        send, receive = trio.open_memory_channel[tuple[float, bytes]](100)
+        async with client, server, trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask, client, server)
+            nursery.start_soon(self._answer, receive, client)
+            try:
+                async for data in server:
+                    await send.send((trio.current_time() + self._late_s, data))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            nursery.cancel_scope.cancel()
+
+    async def _ask(self, client: trio.SocketStream, server: trio.SocketStream) -> None:
+        try:
+            async for data in client:
+                await server.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        await server.aclose()
+
+    async def _answer(
+        self, answers: trio.MemoryReceiveChannel[tuple[float, bytes]], client: trio.SocketStream
+    ) -> None:
+        async for at, data in answers:
+            await trio.sleep_until(at)
+            try:
+                await client.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+
+
+@pytest.mark.parametrize("mode", ["WRITE", "ALL"])
+async def test_one_that_holds_its_clients_up_is_told_and_caught_up_with(
+    mode: str, redis: RedisServer
+) -> None:
+    stream = lots(retain=100_000)
+    happen(stream, 10)
+    async with carried(redis.url, config(redis), stream) as (rig, edge):
+        redis.answers("CLIENT", "PAUSE", "5000", mode)
+        happen(stream, 50)
+        await rig.problem("does not answer within 1s")
+        await edge.problem("does not answer within 1s")
+        await rig.caught_up()
+        await edge.has(stream)
+
+    assert await entries(config(redis), stream) == as_sent(stream)
