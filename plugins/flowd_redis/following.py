@@ -255,7 +255,8 @@ class Follower:
         else:
             self._feed.problem(problem)
         lag_ms = max(lag_ms, round(figures.get("delay_ms", 0)))
-        self._feed.peers.tell(self._feed.name, EDGE, behind=behind, lag_ms=lag_ms, problem=problem)
+        why = problem or trouble
+        self._feed.peers.tell(self._feed.name, EDGE, behind=behind, lag_ms=lag_ms, problem=why)
 
     def _away(self, why: str, silent_ms: int) -> None:
         from_ms = self._feed.clock() - silent_ms

@@ -377,6 +377,7 @@ async def test_an_ingest_that_is_gone_is_an_outage_within_six_seconds(
     assert "Does it run, and does it reach Redis?" in why
     assert abs(from_ms - fell_ms) <= 10
     assert edge.feed.peers.figures()["lag_ms"] >= 5000
+    assert edge.feed.peers.own.problem == edge.problem
 
 
 async def test_one_that_comes_back_has_cost_nothing_but_time(
