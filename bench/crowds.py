@@ -67,6 +67,7 @@ def idle(run: Run) -> Iterator[Row]:
             if kernel is not None and (now := sockets_bytes()) is not None:
                 # Both ends of each connection are in this kernel.
                 row.add("the kernel's", (now - kernel) / 2 / connected / 1024)
+            run.say(f"{row.what}: {row.columns[1]} beside {row.columns[2]}")
             yield row
         edge.check()
 
@@ -88,6 +89,7 @@ def sizes(run: Run) -> Iterator[Row]:
     for _ in range(run.plan.rounds):
         for size, row in found.items():
             row.add(FLOWD, sized(run.bench, size, min(run.plan.steady_s, 2.0)))
+            run.say(f"{row.what}: {row.columns[1]}")
     yield from found.values()
 
 
