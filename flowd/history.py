@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from attrs import field, frozen
 
+from flowd.market import VenueSum
 from flowd.values import codec
 from flowd.values.errors import UserError
 from flowd.values.filters import Filter
@@ -165,6 +166,29 @@ class Reading(Protocol):
         ...
 
 
+@frozen
+class Volume:
+    """Liquidations of one symbol added up: what each venue told in each span, by the span's
+    beginning; `holes`, between which times records are missing; `since_ms`, when the oldest record
+    of all happened, None where there is none.
+    """
+
+    parts: list[tuple[int, VenueSum]]
+    holes: list[tuple[int, int]]
+    since_ms: int | None
+
+
+class Adding(Reading, Protocol):
+    """A look at a history that lies in a database."""
+
+    def volume(self, streams: Sequence[str], symbol: str, edges: Sequence[int]) -> Volume:
+        """What the liquidations in these streams come to between each two of these times, exactly:
+        of fills the liquidated side, each id once, numbers in their plain form. A venue may have
+        several parts in a span, which differ in what they are worth.
+        """
+        ...
+
+
 class Archive(Protocol):
     """A history for who reads: any number of threads at a time."""
 
@@ -175,6 +199,14 @@ class Archive(Protocol):
 
     def reading(self) -> AbstractContextManager[Reading]:
         """A look at it. `Away` when it cannot be had."""
+        ...
+
+
+class Adds(Archive, Protocol):
+    """One that lies in a database."""
+
+    def reading(self) -> AbstractContextManager[Adding]:
+        """As above."""
         ...
 
 
@@ -200,7 +232,7 @@ class Database:
     """
 
     store: Callable[[str, Settings], Takes]
-    archive: Callable[[str], Archive]
+    archive: Callable[[str], Adds]
     check: Callable[[str], None]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import Factory, field, frozen
 from quart import Blueprint, Response, request
 
+from flowd.history import database
 from flowd.market import Bucket, Fill, Instrument, Liquidation
 from flowd.plugin import (
     BadRequest,
@@ -15,6 +16,7 @@ from flowd.plugin import (
     Desk,
     Live,
     Outage,
+    Secret,
     Session,
     StreamName,
     Streams,
@@ -23,8 +25,9 @@ from flowd.plugin import (
 )
 from flowd_liquidations import shapes
 from flowd_liquidations.backfill import Gaps
+from flowd_liquidations.past import Past, Range
 from flowd_liquidations.precisions import Precisions, Table
-from flowd_liquidations.series import Gap, buckets, frame_of, gaps_of, span
+from flowd_liquidations.series import Gap, Get, buckets, frame_of, gaps_of, span
 from flowd_liquidations.timeframe import STANDARD, Timeframe, Timeframes
 from flowd_liquidations.windows import Windows
 
@@ -40,6 +43,9 @@ class Config:
 
     `precisions` are symbols' numbers of decimals of a quantity, for how it is shown; of others
     `instruments` tell them, tables of what exchanges list.
+
+    `history` is the database in which a daemon keeps the streams `inputs`, of which `volume` is
+    made (by default `orders`): REST ranges older than the buckets are added up there.
     """
 
     orders: StreamName | list[StreamName] = field(metadata={"reads": (Liquidation, Fill)})
@@ -49,16 +55,27 @@ class Config:
     windows_path: str = "/api/v1/liquidation-windows"
     precisions: dict[str, int] = Factory(dict)
     instruments: list[StreamName] = field(factory=list, metadata={"reads": Instrument})
+    history: str | Secret | None = None
+    inputs: list[StreamName] = field(factory=list, metadata={"reads": (Liquidation, Fill)})
 
     def __attrs_post_init__(self) -> None:
         if not self.names:
             raise ValueError("orders = []: name at least one stream of liquidations")
+        if isinstance(self.history, str):
+            database(self.history).check(self.history)
 
     @property
     def names(self) -> list[str]:
         """The streams of orders, each once."""
         orders = self.orders if isinstance(self.orders, list) else [self.orders]
         return list(dict.fromkeys(orders))
+
+    def past(self) -> Past | None:
+        """Where older buckets are, if there are any. UserError when no plugin knows such a
+        database.
+        """
+        address = self.history.reveal() if isinstance(self.history, Secret) else self.history
+        return None if address is None else Past(address, self.inputs or self.names)
 
 
 def symbol_of(text: str) -> str:
@@ -120,8 +137,14 @@ class View:
         offer: Timeframes | None = self._beside("timeframes", "timeframes")
         return offer is not None and offer.filling
 
+    def whole_ms(self, frame: Timeframe) -> int:
+        """From when on all bars are whole: kept, and counted here from their beginning."""
+        from_ms = max(self._clock() - frame.keep_ms, self.since_ms(frame) or 0)
+        first_ms = frame.start(from_ms)
+        return first_ms if first_ms == from_ms else frame.following(first_ms)
+
     def bars(
-        self, symbol: str, frame: Timeframe, start_ms: int, end_ms: int
+        self, symbol: str, frame: Timeframe, start_ms: int, end_ms: int, past: Range | None = None
     ) -> tuple[list[Bucket], list[Gap]]:
         """The bars of a range, and the gaps that overlap it."""
         missed: Gaps | None = self._beside("gaps", f"{symbol}/{frame.name}")
@@ -129,7 +152,9 @@ class View:
         outages, now_ms = self._outages(), self._clock()
         for component in (*self._config.names, self._config.volume):
             gaps = gaps_of(outages, component, start_ms, end_ms, now_ms, gaps)
-        get = self._get(self._config.volume)
+        get: Get = self._get(self._config.volume)
+        if past is not None:
+            get = past.before(get)
         return buckets(get, symbol, frame, start_ms, end_ms, list(gaps)), list(gaps)
 
     def _beside(self, table: str, key: str) -> Any:
@@ -242,6 +267,7 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         return [record.value for record in streams[OUTAGES].read(0).records]
 
     view = View(config, streams, lambda name: streams[name].get, outages, desk.now_ms)
+    older = config.past()
 
     @blueprint.get(rule)
     async def volume(symbol: str, timeframe: str) -> Response:
@@ -251,7 +277,15 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         start, end = (_either(query, parameter) for parameter in ("start", "end"))
         _check(query, ["start", "end", "start_time", "end_time"])
         start_ms, end_ms = span(frame, start, end, desk.now_ms())
-        found, gaps = view.bars(name, frame, start_ms, end_ms)
+        past, since_ms = None, view.since_ms(frame)
+        upto_ms = min(end_ms + 1, view.whole_ms(frame))
+        if older is not None and frame.start(start_ms) < upto_ms:
+            streams[config.volume]  # Which checks that whoever asks may read it.
+            past = await older.range(name, frame, start_ms, upto_ms)
+            since_ms = (
+                min(since_ms or upto_ms, past.since_ms or upto_ms) if past.since_ms else since_ms
+            )
+        found, gaps = view.bars(name, frame, start_ms, end_ms, past)
         body = (
             b'{"symbol":%b,"timeframe":%b,"data":%b,"start_time":%d,"end_time":%d,"gaps":%b,"since":%b,%b}'
             % (
@@ -261,7 +295,7 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
                 start_ms,
                 end_ms,
                 codec.encode(gaps),
-                codec.encode(view.since_ms(frame)),
+                codec.encode(since_ms),
                 codec.encode(shapes.worth(found))[1:-1],
             )
         )

@@ -4,7 +4,7 @@ Psycopg works in the sink's threads. It is imported where it is used, since it i
 keeps no history in PostgreSQL needs none of it.
 """
 
-from flowd.history import Archive, Database, Settings, Takes
+from flowd.history import Adds, Database, Settings, Takes
 
 
 def _store(address: str, settings: Settings) -> Takes:
@@ -13,7 +13,7 @@ def _store(address: str, settings: Settings) -> Takes:
     return PostgresStore(address, settings)
 
 
-def _archive(address: str) -> Archive:
+def _archive(address: str) -> Adds:
     from flowd_postgres.reading import PostgresArchive
 
     return PostgresArchive(address)

@@ -4,7 +4,7 @@ next one.
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from heapq import merge
 from itertools import count as numbers
@@ -13,7 +13,8 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from flowd.history import GAPS_MAX, Away, Columns, Page, Place, Query, gather, span
+from flowd.history import GAPS_MAX, Away, Columns, Page, Place, Query, Volume, gather, span
+from flowd.market import VenueSum, trimmed
 from flowd.plugin import Position, UserError, codec
 from flowd_postgres.connecting import Dropped, Refused, connect, shown, told
 
@@ -28,9 +29,34 @@ GAPS: LiteralString = (
     "AND (%(high)s::bigint IS NULL OR from_ms IS NULL OR from_ms <= %(high)s) "
     "ORDER BY id LIMIT %(limit)s"
 )
+ORDERS: LiteralString = """
+    SELECT r.stream, r.recorded_ms, r.time_ms, v.id, v.side, v.notional,
+        coalesce(v.venue, CASE WHEN v.address IS NULL THEN 'binance' ELSE 'hyperliquid' END)
+            AS venue,
+        coalesce(v.price_kind, 'fill') AS price_kind,
+        coalesce(v.coverage, CASE WHEN v.address IS NULL THEN 'sampled' ELSE 'all' END) AS coverage
+    FROM flowd.records r, json_to_record(r.json->'value') AS v(
+        id text, side text, notional numeric, venue text, price_kind text, coverage text,
+        address text, role text)
+    WHERE r.stream = ANY(%(streams)s) AND r.symbol = %(symbol)s
+        AND r.time_ms >= %(start)s AND r.time_ms < %(end)s
+        AND (v.address IS NULL OR v.role = 'liquidated')"""
+"""Liquidations, and fills, which alone have an address. What was saved before venues were noted has
+those that its class has.
+"""
+ONCE: LiteralString = "SELECT DISTINCT ON (id) * FROM orders ORDER BY id, recorded_ms, stream"
+"""An order that two streams tell."""
+VOLUME: LiteralString = """
+    WITH orders AS ({}), once AS ({})
+    SELECT width_bucket(time_ms, %(edges)s::bigint[]), venue,
+        coalesce(sum(notional) FILTER (WHERE side = 'BUY'), 0),
+        coalesce(sum(notional) FILTER (WHERE side <> 'BUY'), 0),
+        count(*), price_kind, coverage
+    FROM once GROUP BY 1, venue, price_kind, coverage ORDER BY 1, venue, price_kind, coverage"""
 PLANS: tuple[LiteralString, ...] = ("enable_sort", "enable_seqscan", "enable_bitmapscan")
 """Ways to answer that are never ours: rows are read in the order of an index, as far as a page
 goes. The planner knows little of a day that is being written, and would read and sort all of it.
+Where there is no other way, as for sums, it takes that for so dear that it would compile it first.
 """
 BEGIN: LiteralString = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -75,7 +101,7 @@ class PostgresArchive:
         connection = connect(self._address)
         try:
             with told(connection):
-                for plan in PLANS:
+                for plan in (*PLANS, "jit"):
                     connection.execute("SET " + plan + " = off")
         except BaseException:
             connection.close()
@@ -169,6 +195,45 @@ class PostgresReading:
             {"id": self._stream(stream)},
         )
         return sorted(symbol for (symbol,) in found)
+
+    def volume(self, streams: Sequence[str], symbol: str, edges: Sequence[int]) -> Volume:
+        """What liquidations of a symbol come to between each two of these times."""
+        kept = self.kept()
+        ids = [self._stream(name) for name in streams if name in kept]
+        values = {
+            "streams": ids,
+            "symbol": symbol,
+            "start": edges[0],
+            "end": edges[-1],
+            "edges": list(edges),
+        }
+        once = sql.SQL(ONCE if len(ids) > 1 else "SELECT * FROM orders")
+        select = sql.SQL(VOLUME).format(sql.SQL(ORDERS), once)
+        parts = (
+            [
+                (edges[span - 1], VenueSum(venue, trimmed(buy), trimmed(sell), *worth))
+                for span, venue, buy, sell, *worth in self._connection.execute(select, values)
+            ]
+            if ids
+            else []
+        )
+        holes = [hole for id in ids for hole in self._holes(id, edges[0], edges[-1])]
+        oldest = [time_ms for id in ids if (time_ms := self._oldest(id)) is not None]
+        return Volume(parts, holes, min(oldest, default=None))
+
+    def _holes(self, stream: int, low: int, high: int) -> list[tuple[int, int]]:
+        values = {"stream": stream, "low": low, "high": high, "limit": GAPS_MAX}
+        return [
+            (low if from_ms is None else from_ms, high if to_ms is None else to_ms)
+            for _, _, _, from_ms, to_ms, _ in self._connection.execute(GAPS, values)
+        ]
+
+    def _oldest(self, stream: int) -> int | None:
+        select = (
+            "SELECT time_ms FROM flowd.records WHERE stream = %s ORDER BY time_ms, number LIMIT 1"
+        )
+        found = self._connection.execute(select, [stream]).fetchone()
+        return None if found is None else int(found[0])
 
     def _rows(self, stream: int, query: Query) -> Iterator[tuple[int, int, str, bytes]]:
         """Rows in order, each symbol by its index."""

@@ -78,11 +78,13 @@ class Rig:
     def table(self, name: str, record: type) -> Stream[Any]:
         return self.tables.setdefault(name, self.stream(f"volume.{name}", record))
 
-    def run(self, *inputs: str) -> Callable[[], Any]:
+    def run(
+        self, *inputs: str, timeframes: Iterable[str] = timeframe.STANDARD
+    ) -> Callable[[], Any]:
         """The transform over `orders`, or over these inputs."""
         names = inputs or ("orders",)
         found = [self.orders if name == "orders" else self.input(name) for name in names]
-        config = volume.Config(inputs=[StreamName(name) for name in names])
+        config = volume.Config(None, [StreamName(name) for name in names], list(timeframes))
         streams = testing.streams(*found, places=self.places)
         return partial(volume.volume, config, streams, self.feed)
 
