@@ -1,9 +1,9 @@
 """Asking the other daemon: once for all who ask alike, bounded, and what did not change only by its
-name.
+name. Telling it what is to be done: once, for each who wants it.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 from attrs import evolve, field, frozen
@@ -83,6 +83,7 @@ class Asker:
         self._limiter = trio.CapacityLimiter(at_once)
         self._kept: OrderedDict[Target, Told] = OrderedDict()
         self._asking: dict[Target, _Asking] = {}
+        self._telling = 0
         self.kept_bytes = 0
 
     async def ask(self, target: Target) -> Told:
@@ -95,11 +96,10 @@ class Asker:
             if under_way.outcome is not None:
                 self._count("shared")
                 return under_way.outcome
-        if len(self._asking) >= self._limiter.total_tokens + self._waiting_max:
-            raise _later("BUSY", "too many wait for the daemon that is asked for this")
+        self._check_room()
         asking = self._asking[target] = _Asking()
         try:
-            told = asking.outcome = await self._in_turn(target)
+            told = asking.outcome = await self._in_turn(lambda: self._once(target))
         except BadRequest as error:
             asking.outcome = error
             raise
@@ -108,13 +108,42 @@ class Asker:
             asking.done.set()
         return told
 
-    async def _in_turn(self, target: Target) -> Told:
+    async def tell(self, method: str, target: Target, content: bytes) -> Told:
+        """Have something done there, and the answer. It is sent once: without an answer nobody
+        knows whether it was done, as the BadRequest says.
+        """
+        self._count("told")
+        self._check_room()
+        self._telling += 1
+        try:
+            return await self._in_turn(lambda: self._done(method, target, content))
+        finally:
+            self._telling -= 1
+
+    async def _done(self, method: str, target: Target, content: bytes) -> Told:
+        try:
+            answer = await self._answer(method, target, target.headers, content)
+        except NoAnswer as error:
+            raise _later(
+                "UNAVAILABLE",
+                f"the daemon behind this one: {error}. It may have done this, or may do it yet",
+                "looking whether it was done, and asking again if it was not",
+            ) from None
+        return _passed_on(answer)
+
+    def _check_room(self) -> None:
+        """BadRequest when too many wait."""
+        most = self._limiter.total_tokens + self._waiting_max
+        if len(self._asking) + self._telling >= most:
+            raise _later("BUSY", "too many wait for the daemon that is asked for this")
+
+    async def _in_turn(self, act: Callable[[], Awaitable[Told]]) -> Told:
         with trio.move_on_after(self._timeout_s) as waited:
             await self._limiter.acquire()
         if waited.cancelled_caught:
             raise _later("BUSY", "the daemon that is asked for this is slow")
         try:
-            return await self._once(target)
+            return await act()
         finally:
             self._limiter.release()
 
@@ -124,17 +153,35 @@ class Asker:
         if had is not None and had.etag is not None:
             headers["If-None-Match"] = had.etag
         try:
-            answer = await self._desk.http.get(
+            answer = await self._answer("GET", target, headers)
+        except NoAnswer as error:
+            raise _later("UNAVAILABLE", f"the daemon behind this one: {error}") from None
+        if answer.status == 304 and had is not None:
+            self._count("unchanged")
+            self._kept.move_to_end(target)
+            return had
+        return self._keep(target, _passed_on(answer))
+
+    async def _answer(
+        self, method: str, target: Target, headers: dict[str, str], content: bytes | None = None
+    ) -> Answer:
+        """The answer, of any status. NoAnswer, which is counted; BadRequest for one that is too
+        large.
+        """
+        try:
+            return await self._desk.http.request(
+                method,
                 target.url,
+                content=content,
                 headers=headers,
                 timeout_s=self._timeout_s,
                 body_max=self._body_max,
             )
         except RateLimited as error:
-            answer = error.answer
+            return error.answer
         except NoAnswer as error:
             self._desk.drop("unreachable", str(error))
-            raise _later("UNAVAILABLE", f"the daemon behind this one: {error}") from None
+            raise
         except BadBody as error:
             self._desk.drop("bad body", str(error))
             raise BadRequest(
@@ -144,18 +191,11 @@ class Asker:
                 code="BAD_ANSWER",
                 status=502,
             ) from None
-        if answer.status == 304 and had is not None:
-            self._count("unchanged")
-            self._kept.move_to_end(target)
-            return had
-        return self._keep(target, answer)
 
-    def _keep(self, target: Target, answer: Answer) -> Told:
-        headers = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
-        told = Told(answer.status, headers, answer.body)
+    def _keep(self, target: Target, told: Told) -> Told:
         self._forget(target)
         size = len(told.body) + OVERHEAD
-        private = "no-store" in headers.get("cache-control", "")
+        private = "no-store" in told.headers.get("cache-control", "")
         if told.etag is not None and not private and size <= self._cache_max:
             # From which address it was asked for says nothing about it.
             self._kept[evolve(target, sent=())] = told
@@ -174,11 +214,15 @@ class Asker:
         figures[name] = figures.get(name, 0) + 1
 
 
-def _later(code: str, why: str) -> BadRequest:
-    return BadRequest(
-        why,
-        parameter="path",
-        allowed="the same again in a few seconds; all other paths work meanwhile",
-        code=code,
-        status=503,
-    )
+def _passed_on(answer: Answer) -> Told:
+    """An answer as the client gets it."""
+    headers = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
+    return Told(answer.status, headers, answer.body)
+
+
+def _later(
+    code: str,
+    why: str,
+    allowed: str = "the same again in a few seconds; all other paths work meanwhile",
+) -> BadRequest:
+    return BadRequest(why, parameter="path", allowed=allowed, code=code, status=503)

@@ -30,12 +30,15 @@ UNLIMITED = 1_000_000
 class Futures:
     """Open it with `with`. `act` may be called from any thread, and never waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, *symbols: str) -> None:
         self.faults = Faults()
         self.exchange = Binance(
-            1, now_ms, [SYMBOL], rate=0, faults=self.faults, weight_limit=UNLIMITED
+            *(1, now_ms, list(symbols or (SYMBOL,))),
+            rate=0,
+            faults=self.faults,
+            weight_limit=UNLIMITED,
         )
-        self._at: Addresses
+        self.at: Addresses
         self._beside = Beside("futures", self._serve)
 
     def __enter__(self) -> "Futures":
@@ -56,8 +59,8 @@ class Futures:
 kind = "binance-candles"
 interval = "5m"
 symbols = ["{SYMBOL}"]
-url = "{self._at.market}"
-rest_url = "{self._at.rest}"
+url = "{self.at.market}"
+rest_url = "{self.at.rest}"
 history = {history}
 keep = 1000
 restart_delay = "200ms"
@@ -65,7 +68,7 @@ restart_delay = "200ms"
 [sources.open-interest]
 kind = "binance-open-interest"
 symbols = ["{SYMBOL}"]
-rest_url = "{self._at.rest}"
+rest_url = "{self.at.rest}"
 history = {history}
 every = "5s"
 
@@ -79,7 +82,7 @@ open_interest = "open-interest"
 
     async def _serve(self, ready: Callable[[], None]) -> None:
         async with trio.open_nursery() as nursery:
-            self._at = await nursery.start(self.exchange.serve)
+            self.at = await nursery.start(self.exchange.serve)
             ready()
 
 

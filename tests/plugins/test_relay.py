@@ -44,6 +44,7 @@ class Ranges:
         self.asked: list[dict[str, str]] = []
         self.paths: list[str] = []
         self.version = 1
+        self.done: list[tuple[str, str, bytes]] = []
 
     def routes(self, config: NoConfig, streams: Streams) -> Blueprint:
         blueprint = Blueprint("ranges-at-the-ingest", __name__)
@@ -61,6 +62,17 @@ class Ranges:
             body = codec.encode({"of": below, "version": self.version})
             return Response(body, 200, {"ETag": etag}, content_type="application/json")
 
+        @blueprint.route("/lines", methods=["POST"])
+        @blueprint.route("/lines/<id>", methods=["PUT", "DELETE"])
+        async def lines(id: str = "new") -> Response:
+            """What is done."""
+            self.asked.append(dict(request.headers.items()))
+            body = bytes(await request.get_data())
+            if request.headers.get("Authorization") != "Bearer right":
+                return Response(b'{"error":{}}', 401, content_type="application/json")
+            self.done.append((request.method, id, body))
+            return Response(b'{"line":1}', 201, {"Set-Cookie": "a=b", "Cache-Control": "no-store"})
+
         return blueprint
 
 
@@ -73,7 +85,10 @@ class ThroughTheDoor(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         sent = {"host", "accept-encoding", "connection"}
         headers = {k: v for k, v in request.headers.items() if k.lower() not in sent}
-        answer = await self.ingest.get(request.url.raw_path.decode(), headers)
+        body = request.read() or None
+        headers.pop("content-length", None)
+        path = request.url.raw_path.decode()
+        answer = await self.ingest.request(request.method, path, headers=headers, body=body)
         return httpx2.Response(
             answer.status, headers=dict(answer.headers), stream=_Once(answer.body)
         )
@@ -139,6 +154,84 @@ async def test_only_reading_is_relayed(method: str) -> None:
         answer = await edge.request(method, "/ranges/a", body=b"{}")
 
         assert (answer.status, there.asked) == (405, [])
+
+
+WRITES = RELAY + 'writes = ["/lines", "/lines/{id}"]\nwrite_max = "1KiB"\n'
+RIGHT = {"Authorization": "Bearer right", "Content-Type": "application/json", "Cookie": "t=1"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "done"),
+    [
+        ("POST", "/lines", ("POST", "new", b'{"price":"1"}')),
+        ("PUT", "/lines/a", ("PUT", "a", b'{"price":"1"}')),
+        ("DELETE", "/lines/a", ("DELETE", "a", b"")),
+    ],
+)
+async def test_what_is_to_be_done_is_done_there_by_the_rights_of_who_wants_it(
+    method: str, path: str, done: tuple[str, str, bytes]
+) -> None:
+    async with relaying(config=WRITES) as (edge, there):
+        body = done[2] or None
+        refused = await edge.request(
+            method, path, headers={"Authorization": "Bearer wrong"}, body=body
+        )
+        answer = await edge.request(method, path, headers=RIGHT, body=body)
+
+        assert (refused.status, answer.status, answer.json()) == (401, 201, {"line": 1})
+        assert there.done == [done]
+        assert "set-cookie" not in answer.headers
+        assert answer.headers["cache-control"] == "no-store"
+        last = there.asked[-1]
+        assert "Cookie" not in last
+        assert (last["Via"], last["X-Forwarded-For"]) == ("1.1 flowd-relay", "127.0.0.1")
+        assert body is None or last["Content-Type"] == "application/json"
+
+
+async def test_what_is_done_is_done_once_for_each_who_wants_it(nursery: trio.Nursery) -> None:
+    gate = Gate()
+    async with relaying(gate, WRITES + "at_once = 2\nwaiting = 3\n") as (edge, _):
+        statuses: list[int] = []
+
+        async def post() -> None:
+            answer = await edge.request("POST", "/lines", headers=RIGHT, body=b"{}")
+            statuses.append(answer.status)
+
+        for _ in range(6):
+            nursery.start_soon(post)
+        await wait_all_tasks_blocked()
+        assert (gate.requests, statuses) == (2, [503])
+        gate.open.set()
+        await wait_all_tasks_blocked()
+
+        assert sorted(statuses) == [200] * 5 + [503]
+        assert gate.requests == 5
+
+
+async def test_without_an_answer_it_is_not_sent_again_and_said_that_it_may_be_done() -> None:
+    rest = testing.rest({"/lines": turns(OSError("Connection reset"), {"line": 1})})
+    async with relaying(rest, WRITES) as (edge, _):
+        answer = await edge.request("POST", "/lines", headers=RIGHT, body=b"{}")
+
+        assert (answer.status, answer.json()["error"]["code"]) == (503, "UNAVAILABLE")
+        assert "may have done this" in answer.json()["error"]["message"]
+        assert len(rest.requests) == 1
+
+
+async def test_a_body_that_is_too_large_goes_nowhere() -> None:
+    async with relaying(config=WRITES) as (edge, there):
+        answer = await edge.request("POST", "/lines", headers=RIGHT, body=b"x" * 1025)
+
+        assert (answer.status, answer.json()["error"]["code"]) == (413, "BAD_PARAMETER")
+        assert there.asked == []
+
+
+async def test_what_is_done_goes_in_no_circle() -> None:
+    async with relaying(config=WRITES) as (edge, there):
+        headers = {**RIGHT, "Via": "1.1 flowd-relay"}
+        answer = await edge.request("POST", "/lines", headers=headers, body=b"{}")
+
+        assert (answer.status, there.asked) == (508, [])
 
 
 async def test_what_this_daemon_answers_itself_is_not_relayed() -> None:
@@ -358,6 +451,7 @@ async def test_below_a_path_of_a_proxy_the_ingest_is_asked_for_the_path_itself()
         ('url = "http://i"\npaths = ["/a/*/b"]', "expected a path such as"),
         ('url = "http://i"\npaths = ["/a/{1}"]', "is no name"),
         ('url = "http://i"\npaths = ["/a/x{name}"]', "a name is a whole part"),
+        ('url = "http://i"\nwrites = ["lines"]', 'writes: "lines": expected a path'),
         ('url = "http://i"\ntimeout = 0', "timeout"),
         ('url = "http://i"\nat_once = 100', "at_once from 1 to 20"),
     ],
