@@ -88,8 +88,15 @@ MACHINE = {
 WITH_QUART = {"jinja2", "werkzeug"}
 """What Quart is made of, and we use as its documentation does."""
 
-EXTRAS = {"coredis": "redis", "psycopg": "postgres"}
-"""What only one plugin imports, and only when it is configured: it is in an extra of its own."""
+EXTRAS = {
+    "arrow": ("pyarrow", "pyarrow", {"flowd_heatmap"}),
+    "duckdb": ("duckdb", "duckdb", {"flowd_heatmap", "flowd_history"}),
+    "kafka": ("confluent-kafka", "confluent_kafka", {"flowd_kafka"}),
+    "nats": ("pynacl", "nacl", {"flowd_nats"}),
+    "postgres": ("psycopg", "psycopg", {"flowd_postgres"}),
+    "redis": ("coredis", "coredis", {"flowd_redis"}),
+}
+"""What is installed for few plugins alone, how it is imported, and by whom: where it is used."""
 
 LINES_MAX = 400
 LONGER: dict[str, int] = {}
@@ -366,9 +373,19 @@ def dependencies() -> set[str]:
 
 def extras() -> set[str]:
     """What plugins can do without, and import where it is used: `pip install flowd-daemon[…]`."""
-    optional = PYPROJECT["project"]["optional-dependencies"]
-    wanted = [one for extra in optional.keys() - {"test", "bench"} for one in optional[extra]]
-    return {re.split(r"[^\w-]", one)[0].replace("-", "_") for one in wanted}
+    return {module for _, module, _ in EXTRAS.values()}
+
+
+def named(file: Path) -> set[str]:
+    """The packages that a file imports, also those by `import_module("name")`."""
+    late = {
+        node.args[0].value
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("import_module")
+        and isinstance(node.args[0], ast.Constant)
+    }
+    return {module.split(".")[0] for module in (*imports(file), *map(str, late))}
 
 
 def test_what_only_some_install_is_imported_where_it_is_used() -> None:
@@ -398,13 +415,13 @@ def test_what_is_installed_is_imported_and_what_is_imported_is_installed() -> No
 
 
 def test_what_only_some_need_is_in_an_extra() -> None:
-    extras = PYPROJECT["project"]["optional-dependencies"]
+    optional = PYPROJECT["project"]["optional-dependencies"]
 
-    assert all(any(one.startswith(name) for one in extras[e]) for name, e in EXTRAS.items())
-    for name, extra in EXTRAS.items():
-        users = {f.parent.name for f in PLUGINS if name in {m.split(".")[0] for m in imports(f)}}
-        assert users == {f"flowd_{extra}"}
-    assert not any(name in {m.split(".")[0] for m in imports(f)} for f in CORE for name in EXTRAS)
+    assert EXTRAS.keys() == optional.keys() - {"test", "bench"}
+    for extra, (distribution, module, plugins) in EXTRAS.items():
+        assert [re.split(r"[^\w-]", one)[0] for one in optional[extra]] == [distribution]
+        assert {file.parent.name for file in PLUGINS if module in named(file)} == plugins
+    assert not any(extras() & named(file) for file in CORE)
 
 
 def test_the_design_page_says_of_each_dependency_why_it_is_there() -> None:
