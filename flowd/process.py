@@ -127,7 +127,7 @@ async def _live(
             gc.freeze()
             gc.enable()
         if daemon.lead is not None:
-            daemon.lead.serving = True
+            daemon.lead.serve()
         where = where_to_look(one.socket for one in listeners)
         ready(where)
         logger.info("flowd %s serves on %s", __version__, ", ".join(where))

@@ -50,16 +50,14 @@ class Lead:
         self.deposed: str | None = None
         """Why it leads no more; None while it does."""
         self.on_deposed: Callable[[str], None] = lambda why: None
-        self.serving = False
-        """It publishes. Before that its loop may be held for long, which harms nobody."""
         self.follower: Follower | None = None
         """Who stands by, as far as is known."""
         self.handovers = 0
         self._ledger = ledger
         self._watch = watch
-        self._until = (watch() if taken_at is None else taken_at) + ledger.ttl_s
+        self._until = (watch() if taken_at is None else taken_at) + ledger.first_s
         self._trouble: str | None = None
-        self._begun = trio.Event()
+        self._begun, self._serves = trio.Event(), trio.Event()
         self._journal: Journal
         self._store: Store
         self._shipping: Shipping
@@ -81,6 +79,15 @@ class Lead:
         if self.deposed is not None:
             store.disown()
             on_deposed(self.deposed)
+
+    def serve(self) -> None:
+        """It publishes from here on. Before, its loop may be held for long, which harms nobody."""
+        self._serves.set()
+
+    @property
+    def serving(self) -> bool:
+        """Whether it publishes."""
+        return self._serves.is_set()
 
     async def run(self) -> None:
         """Keep the lease, and ship what there is once it has begun, until this is cancelled."""
@@ -129,6 +136,8 @@ class Lead:
 
     async def _renew(self) -> None:
         every_s = self._ledger.ttl_s / RENEWALS
+        with trio.move_on_after(self._ledger.first_s / 2):
+            await self._serves.wait()
         while True:
             try:
                 asked_at = self._watch()

@@ -73,7 +73,9 @@ class Ledger(Protocol):
     """
 
     ttl_s: float
-    """For so long a lease is given."""
+    """For so long a lease is given, …"""
+    first_s: float
+    """… but for the first one of who takes it: it starts meanwhile, and its loop may be held."""
 
     async def take(self, who: Follower, claim: Claim) -> Standing:
         """Say that somebody stands by, and take the lease for it if nobody has it, in one step. Who

@@ -27,6 +27,7 @@ class MemoryLedger:
     """What a server would do, by Trio's clock. While `away` is true nobody reaches it."""
 
     ttl_s: float = 3.0
+    first_s: float = 10.0
     away: bool = False
     delay_s: float = 0.0
     """So long it takes until something is done, and as long until that is known."""
@@ -85,7 +86,7 @@ class MemoryLedger:
             if claim is Claim.ANEW or (known.led if self.life is None else whole):
                 self.token = max(self.token + 1, round(trio.current_time() * 1000))
                 self.leader = who.name
-                self.lease = Lease(self.token, who.name, trio.current_time() + self.ttl_s)
+                self.lease = Lease(self.token, who.name, trio.current_time() + self.first_s)
                 del self.followers[who.name]
                 await self._done()
                 return Standing(self.token, who.name, self.life, self.first, self.last)

@@ -31,6 +31,8 @@ READ_BYTES = 1024 * 1024
 PARTS_MAX = 8
 """Parts of a handover that lie in Redis at once, of about a megabyte each."""
 PARTS_EXPIRE_S = 60
+START_S = 10.0
+"""The first lease of a daemon is so much longer: it starts meanwhile."""
 
 _LEADS = """
 local token, ttl = ARGV[1], ARGV[2]
@@ -66,12 +68,12 @@ if not lease and ARGV[7] ~= 'none' then
     end
 end
 redis.call('HSET', KEYS[4], 'name', name, 'life', life, 'frame', ARGV[4], 'wants', ARGV[6])
-redis.call('PEXPIRE', KEYS[4], ttl)
+redis.call('PEXPIRE', KEYS[4], ARGV[8])
 return {token, lease and (there[4] or '?') or '', there[1] or '', there[2] or '0', there[3] or '0'}
 """
-"""KEYS: lease, token, log, standby. ARGV: how long, name, life, frame, whether it led, the name of
-the handover that it wants or '', its claim. Answers the token or '', who leads or '', whose frames
-there are or '', the first and the last.
+"""KEYS: lease, token, log, standby. ARGV: how long the lease is, name, life, frame, whether it led,
+the name of the handover that it wants or '', its claim, how long it stands by from here on. Answers
+the token or '', who leads or '', whose frames there are or '', the first and the last.
 """
 
 RENEW = (
@@ -190,6 +192,7 @@ class RedisLedger:
 
     def __init__(self, server: Server, keys: Keys, ttl_s: float) -> None:
         self.ttl_s = ttl_s
+        self.first_s = ttl_s + START_S
         self._server = server
         self._keys = keys
         self._ttl_ms = math.ceil(ttl_s * 1000)
@@ -208,7 +211,8 @@ class RedisLedger:
         """The lease, if nobody has it and the claim is good."""
         known, keys = who.known, self._keys.all("lease", "token", "log", "standby")
         told: list[Any] = [who.name, known.life or "", known.frame, int(known.led)]
-        arguments: list[Any] = [self._ttl_ms, *told, who.wants or "", claim.value]
+        first_ms = math.ceil(self.first_s * 1000)
+        arguments: list[Any] = [first_ms, *told, who.wants or "", claim.value, self._ttl_ms]
         found = await self._ask(self._take(keys, arguments))
         token, leader, life, first, last = (one.decode() for one in found)
         if token:

@@ -22,6 +22,7 @@ async def begun(lead: Lead, nursery: trio.Nursery) -> MemoryStore:
     store = MemoryStore()
     await store.load()
     lead.begin(store.journal, store)
+    lead.serve()
     nursery.start_soon(lead.run)
     return store
 
@@ -156,12 +157,32 @@ async def test_who_nothing_ran_in_for_longer_than_its_lease_is_deposed_before_an
     now = 10.0
     watch.after_io_wait(0)
     assert told == [], "it starts, and harms nobody"
-    lead.serving = True
+    lead.serve()
     now = 20.0
     watch.after_io_wait(0)
 
     assert told == ["was suspended for 10.0s, and its lease ran out meanwhile"]
     assert store.led, "nobody may have taken it"
+
+
+async def test_who_starts_has_time_until_it_serves(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    ledger = MemoryLedger()
+    lead = await lead_of(ledger)
+    assert ledger.lease is not None
+    assert ledger.lease.until == ledger.first_s
+    nursery.start_soon(lead.run)
+    await trio.sleep(4)
+    assert ledger.lease.until == ledger.first_s, "it is not renewed before there is a need"
+    assert lead.left_s > 0
+
+    store = MemoryStore()
+    await store.load()
+    lead.begin(store.journal, store)
+    lead.serve()
+    await trio.sleep(1)
+    assert ledger.lease.until <= trio.current_time() + ledger.ttl_s
 
 
 async def begun_only(lead: Lead) -> MemoryStore:

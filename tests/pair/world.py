@@ -87,7 +87,7 @@ class Link:
     def __init__(self, ledger: MemoryLedger) -> None:
         self.cut = False
         self._ledger = ledger
-        self.ttl_s = ledger.ttl_s
+        self.ttl_s, self.first_s = ledger.ttl_s, ledger.first_s
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._ledger, name)
@@ -168,6 +168,7 @@ class Node:
             totals = memory.open("totals", Total, Retain(100))
             memory.journal.flush()
             self.memory = memory
+            lead.serve()
             async with trio.open_nursery() as components:
                 components.start_soon(self._source, memory, orders, totals)
                 components.start_soon(self._save, memory)
