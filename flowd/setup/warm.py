@@ -34,6 +34,10 @@ logger = logging.getLogger("flowd")
 
 LEAVE_S: Final = 5.0
 """How long upstream may take to answer a goodbye."""
+HELD_S: Final = 10.0
+"""So long nothing may be read: a daemon with much state holds the loop for seconds while it starts,
+and what comes meanwhile waits in the socket.
+"""
 EPOCH: Final = "standby"
 
 
@@ -147,7 +151,7 @@ class Warm:
         self._supervisor = Supervisor(machine.random, self._changed)
         self._outages = Outages(self._made(OUTAGES, Outage, Retain()), machine.clock)
         alive = self._made(ALIVE, Alive, Retain())
-        self._watch = Watch(self._outages, alive, machine.clock, machine.uptime)
+        self._watch = Watch(self._outages, alive, machine.clock, machine.uptime, HELD_S)
         self._public: dict[str, Stream[Any]] = {}
         self._private: dict[tuple[str, str], Stream[Any]] = {}
         self._begun = trio.Event()

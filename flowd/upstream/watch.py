@@ -24,12 +24,18 @@ class Watch:
     """Knows of all sources how far their data reaches, also across restarts."""
 
     def __init__(
-        self, outages: Outages, alive: Stream[Alive], clock: Clock, uptime: Stopwatch
+        self,
+        outages: Outages,
+        alive: Stream[Alive],
+        clock: Clock,
+        uptime: Stopwatch,
+        slept_s: float = SLEPT_S,
     ) -> None:
         self.outages = outages
         self._alive = alive
         self._clock = clock
         self._uptime = uptime
+        self._slept_s = slept_s
         self._started_ms = clock()
         self.feeds: dict[str, Feed[Any]] = {}
         """Those of the sources, by name."""
@@ -95,7 +101,7 @@ class Watch:
             began_s, began_ms = self._uptime(), self._clock()
             await trio.sleep(BEAT_S)
             took_s = self._uptime() - began_s
-            if took_s - BEAT_S >= SLEPT_S:
+            if took_s - BEAT_S >= self._slept_s:
                 self._slept(took_s - BEAT_S)
             set_s = (self._clock() - began_ms) / 1000 - took_s
             if abs(set_s) >= SLEPT_S:

@@ -44,6 +44,8 @@ class Side:
 
     def __init__(self, exchange: "Exchange") -> None:
         self.reachable = True
+        self.stood_s = 0.0
+        """For so long nothing was done."""
         self.slow_s = 0.0
         """How long a dial takes."""
         self.late_s = 0.0
@@ -73,7 +75,11 @@ class Side:
             line.stalled = True
 
     def machine(self, seed: int = 0) -> Machine:
-        return Machine(testing.clock, Random(seed), self.dial, trio.current_time, trio.current_time)
+        return Machine(testing.clock, Random(seed), self.dial, trio.current_time, self.uptime)
+
+    def uptime(self) -> float:
+        """By which a standstill is noticed."""
+        return trio.current_time() + self.stood_s
 
 
 class Exchange:
@@ -478,6 +484,25 @@ async def test_from_the_moment_in_which_the_source_is_to_end_nothing_goes_in(
             await trio.sleep(5)
 
             assert quantities(daemon) == ["1"]
+
+
+@pytest.mark.parametrize(("seconds", "lost"), [(8, 0), (12, 1)])
+async def test_a_loop_that_is_held_while_the_daemon_starts_loses_nothing_unless_it_is_for_long(
+    seconds: float, lost: int, autojump_clock: MockClock
+) -> None:
+    async with pair() as two:
+        two.exchange.nursery.start_soon(two.warm.run)
+        async with two.leading():
+            await trio.sleep(20.3)
+        await trio.sleep(2)
+        two.other.stood_s = seconds
+        await trio.sleep(1)
+        async with two.taken_over() as daemon:
+            await trio.sleep(5)
+
+            assert [outage.reason for outage in outages(daemon)] == [
+                f"suspended for {seconds}s"
+            ] * lost
 
 
 # -- sources that do not stand by
