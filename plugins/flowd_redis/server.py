@@ -107,6 +107,12 @@ def check(url: str | Secret) -> None:
         raise ValueError('url: a password does not belong there; say password = { env = "NAME" }')
 
 
+def check_prefix(prefix: str) -> None:
+    """ValueError for what no key of flowd's can begin with."""
+    if not prefix or set(prefix) & set("{} \t\r\n"):
+        raise ValueError(f'prefix = "{prefix}": expected a word, such as "flowd"')
+
+
 class Refused(UpstreamError):
     """It answered, and does not do it: `code` is Redis' word for why, if it is a known one."""
 
@@ -271,6 +277,8 @@ REFUSALS = {
     "LOADING": "it is loading its data; trying again",
     "MISCONF": "it takes nothing, since it cannot save its data to disk: see its log",
     "MASTERDOWN": "it is a replica that has lost its master",
+    "DENIED": "it is in protected mode, in which it lets in nobody from other machines: give it a "
+    "password, or say protected-mode no where nobody else reaches it",
 }
 
 

@@ -27,7 +27,7 @@ from flowd_redis import scripts
 from flowd_redis.beats import Beats
 from flowd_redis.ingest import INGEST
 from flowd_redis.layout import Keys, Meta
-from flowd_redis.server import Login, Server, check, dialled
+from flowd_redis.server import Login, Server, check, check_prefix, dialled
 
 BATCH_MAX = 5000
 FENCED = scripts.FENCED.encode()
@@ -58,8 +58,7 @@ class Config:
         check(self.url)
         if not self.inputs:
             raise ValueError("inputs = []: name at least one stream")
-        if not self.prefix or set(self.prefix) & set("{} \t\r\n"):
-            raise ValueError(f'prefix = "{self.prefix}": expected a word, such as "flowd"')
+        check_prefix(self.prefix)
         if not 1 <= self.batch <= BATCH_MAX:
             raise ValueError(f"batch = {self.batch}: expected 1 to {BATCH_MAX}")
         if self.batch_size < 1024:

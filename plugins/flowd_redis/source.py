@@ -16,10 +16,11 @@ from flowd_redis.following import Follower
 from flowd_redis.ingest import EDGE
 from flowd_redis.layout import Keys, mirrored
 from flowd_redis.reading import RedisReader
-from flowd_redis.server import Login, check, dialled
+from flowd_redis.server import Login, check, check_prefix, dialled
 
 RETRY_S, RETRY_MAX_S = 0.5, 5.0
 """How soon Redis is dialled again, and again."""
+NAMED_MAX = 20
 
 
 @frozen
@@ -38,6 +39,7 @@ class Config:
 
     def __attrs_post_init__(self) -> None:
         check(self.url)
+        check_prefix(self.prefix)
         if not self.streams:
             raise ValueError('streams = []: name at least one, or "*" for all')
         if self.timeout < 0.1:
@@ -75,6 +77,11 @@ async def _discover(config: Config) -> Mapping[str, Mirrored]:
             raise UpstreamError(
                 f"{server.where} has no stream {name!r}{suggestion(name, sorted(names))}"
             )
+    if names and not config.chosen(names):
+        there = ", ".join(sorted(names)[:NAMED_MAX])
+        raise UpstreamError(
+            f"{server.where} has no stream like {config.streams}; there are: {there}"
+        )
     if not found:
         raise UpstreamError(
             f"{server.where} has no streams yet: does another daemon have a sink of kind redis "

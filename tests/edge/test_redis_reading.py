@@ -9,6 +9,7 @@ import trio
 from flowd_redis.layout import Keys, Meta, record_fields
 from flowd_redis.reading import RedisReader
 from flowd_redis.server import Login, dialled
+from flowd_redis.source import Config, discover
 
 from flowd.plugin import Record, Secret, UpstreamError
 from tests.edge.redis import RedisServer
@@ -224,3 +225,12 @@ async def test_a_hash_that_flowd_did_not_write_is_nobody_else_s_trouble(
     assert metas["strange"] is None
     (told,) = [one.message for one in caplog.records if one.levelname == "WARNING"]
     assert "strange: its hash is not as flowd writes it" in told
+
+
+async def test_where_none_is_like_what_is_followed_it_says_which_there_are(
+    server: RedisServer, client: Any
+) -> None:
+    await written(client, "orders", 3)
+
+    with pytest.raises(UpstreamError, match=r"no stream like \['candles-\*'\]; there are: orders"):
+        await discover(Config(server.url, ["candles-*"], prefix=KEYS.prefix))

@@ -77,6 +77,7 @@ def test_what_is_no_address_is_refused_and_not_shown(url: str) -> None:
         (exceptions.AuthenticationRequiredError("HELLO must"), "it wants a password"),
         (exceptions.AuthenticationFailureError("invalid"), "no such user and password"),
         (exceptions.ResponseError("MISCONF Redis is"), "cannot save its data to disk"),
+        (exceptions.ResponseError("DENIED Redis is"), "it is in protected mode, in which"),
         (exceptions.ResponseError("ERR something new"), "r:1 refuses: ERR something new"),
         (exceptions.ConnectionError("Connection lost!"), "cannot be reached: Connection lost!"),
         (ssl.SSLCertVerificationError(1, "certificate verify failed"), "certificate verify failed"),

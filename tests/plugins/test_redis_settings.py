@@ -1,9 +1,10 @@
-"""What a sink for Redis is told in its settings."""
+"""What a sink and a source for Redis are told in their settings."""
 
 import sys
 from typing import Any
 
 import pytest
+from flowd_redis import source
 from flowd_redis.server import Address
 from flowd_redis.sink import Config
 
@@ -30,6 +31,20 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], words: 
     with pytest.raises(ValueError, match=words) as told:
         Config(**{"url": URL, "inputs": LOTS, **settings})
     assert "secret@" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"streams": []}, "name at least one"),
+        ({"prefix": "my {flow}"}, "prefix"),
+        ({"prefix": ""}, "prefix"),
+        ({"timeout": Seconds(0.0)}, "timeout"),
+    ],
+)
+def test_so_are_those_of_an_edge(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        source.Config(**{"url": URL, **settings})
 
 
 def test_without_coredis_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
