@@ -1,12 +1,51 @@
-"""Waiting for a sink that carries streams to a broker, and filling what it carries."""
+"""A sink that carries streams to a broker: at work, waited for, and killed again and again."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import trio
 
+from flowd import testing
 from flowd.plugin import Desk, Stream
-from tests.edge.process import until
+from tests.edge.exchange import Exchange
+from tests.edge.process import Flowd, until
+
+LIVES = 3
+
+
+@asynccontextmanager
+async def at_work(
+    sink: Callable[..., Awaitable[None]], config: Any, *streams: Stream[Any]
+) -> AsyncIterator[Desk]:
+    """The sink at work on these streams; its desk."""
+    desk = testing.desk("carrying")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink, config, testing.streams(*streams), desk)
+        yield desk
+        nursery.cancel_scope.cancel()
+
+
+async def killed_again_and_again(
+    daemon: Flowd, exchange: Exchange, there: Callable[[], Awaitable[list[Any]]]
+) -> None:
+    """A daemon that carries `orders` is killed under way, several times. In the end the broker,
+    which is asked by `there`, has each record once, in order, as the daemon has it.
+    """
+    for _ in range(LIVES):
+        await daemon.start()
+        await daemon.reached(exchange.say(300)[-1])
+        await daemon.kill()
+    await daemon.start()
+    await daemon.reached(exchange.say(1)[-1])
+    served = (await daemon.poll("?limit=5000"))["records"]
+    found = await until(there, lambda found: found and found[-1]["seq"] == served[-1]["seq"])
+    await daemon.stop()
+
+    assert [one["seq"] for one in found] == [*range(1, served[-1]["seq"] + 1)]
+    assert found == served
+    assert "Traceback" not in daemon.log
 
 
 async def sent(desk: Desk, count: int) -> None:

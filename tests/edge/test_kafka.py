@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -10,8 +10,8 @@ import trio
 from flowd_kafka import Config, kafka
 
 from flowd import testing
-from flowd.plugin import Secret, Stream, UserError
-from tests.edge.carrying import figures, fill, problem, sent, well
+from flowd.plugin import Desk, Secret, Stream, UserError
+from tests.edge.carrying import at_work, figures, fill, killed_again_and_again, problem, sent, well
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.mockkafka import (
@@ -34,16 +34,13 @@ def cluster() -> Iterator[MockKafka]:
         yield found
 
 
-@asynccontextmanager
-async def carried(cluster: MockKafka, *streams: Stream[Any], **options: Any) -> Any:
+def carried(
+    cluster: MockKafka, *streams: Stream[Any], **options: Any
+) -> AbstractAsyncContextManager[Desk]:
     """The sink at work on these streams; its desk."""
-    desk = testing.desk("kafka")
     names = [stream.name for stream in streams]
     config = Config(names, cluster.servers, timeout=options.pop("timeout", QUICK), **options)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(kafka, config, testing.streams(*streams), desk)
-        yield desk
-        nursery.cancel_scope.cancel()
+    return at_work(kafka, config, *streams)
 
 
 async def numbers(cluster: MockKafka, topic: str = "flowd.orders") -> list[Any]:
@@ -351,20 +348,8 @@ async def test_a_daemon_that_is_killed_leaves_nothing_out_and_nothing_twice(
     flowd: Start, exchange: Exchange, cluster: MockKafka
 ) -> None:
     sink = f'[sinks.kafka]\nkind = "kafka"\nservers = "{cluster.servers}"\ninputs = ["orders"]\n'
-    with flowd(extra=sink) as daemon:
-        for _ in range(4):
-            await daemon.start()
-            last = exchange.say(300)[-1]
-            await daemon.reached(last)
-            await daemon.kill()
-        await daemon.start()
-        last = exchange.say(1)[-1]
-        found = await daemon.reached(last)
-        head = found["records"][-1]["seq"]
-        await until(lambda: numbers(cluster), lambda numbers: numbers[-1:] == [head])
-        await daemon.stop()
-        kept = {record["seq"]: record["value"] for record in found["records"]}
 
-    messages = [json.loads(one.value or b"") for one in await cluster.read("flowd.orders")]
-    assert [one["seq"] for one in messages] == [*range(1, head + 1)]
-    assert {seq: value for seq, value in kept.items() if messages[seq - 1]["value"] != value} == {}
+    async def there() -> list[Any]:
+        return [json.loads(one.value or b"") for one in await cluster.read("flowd.orders")]
+
+    await killed_again_and_again(flowd(extra=sink), exchange, there)

@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from flowd_nats import Config, nats
 from flowd_nats.credentials import public
 
 from flowd import testing
-from flowd.plugin import Secret, Stream
-from tests.edge.carrying import fill, problem, sent, well
+from flowd.plugin import Desk, Secret, Stream
+from tests.edge.carrying import at_work, fill, killed_again_and_again, problem, sent, well
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.jetstream import JetStreamServer
@@ -34,16 +34,13 @@ def server(tmp_path: Path) -> Iterator[JetStreamServer]:
         yield found.start()
 
 
-@asynccontextmanager
-async def carried(server: JetStreamServer, *streams: Stream[Any], **options: Any) -> Any:
+def carried(
+    server: JetStreamServer, *streams: Stream[Any], **options: Any
+) -> AbstractAsyncContextManager[Desk]:
     """The sink at work on these streams; its desk."""
-    desk = testing.desk("nats")
     names = [stream.name for stream in streams]
     config = Config(names, server.url, timeout=options.pop("timeout", QUICK), **options)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(nats, config, testing.streams(*streams), desk)
-        yield desk
-        nursery.cancel_scope.cancel()
+    return at_work(nats, config, *streams)
 
 
 async def test_each_record_is_a_message_with_its_json_and_its_position(
@@ -337,20 +334,8 @@ async def test_a_daemon_that_is_killed_leaves_nothing_out_and_nothing_twice(
     flowd: Start, exchange: Exchange, server: JetStreamServer
 ) -> None:
     sink = f'[sinks.nats]\nkind = "nats"\nurl = "{server.url}"\ninputs = ["orders"]\n'
-    with flowd(extra=sink) as daemon:
-        for _ in range(4):
-            await daemon.start()
-            last = exchange.say(300)[-1]
-            await daemon.reached(last)
-            await daemon.kill()
-        await daemon.start()
-        last = exchange.say(1)[-1]
-        found = await daemon.reached(last)
-        head = found["records"][-1]["seq"]
-        await until(lambda: server.numbers("flowd.orders"), lambda numbers: numbers[-1:] == [head])
-        await daemon.stop()
-        kept = {record["seq"]: record["value"] for record in found["records"]}
 
-    messages = [json.loads(one.data) for one in await server.read("flowd.orders")]
-    assert [one["seq"] for one in messages] == [*range(1, head + 1)]
-    assert {seq: value for seq, value in kept.items() if messages[seq - 1]["value"] != value} == {}
+    async def there() -> list[Any]:
+        return [json.loads(one.data) for one in await server.read("flowd.orders")]
+
+    await killed_again_and_again(flowd(extra=sink), exchange, there)

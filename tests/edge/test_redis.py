@@ -19,6 +19,7 @@ from flowd import testing
 from flowd.plugin import Gap, Seconds, Secret, Stream, UserError, codec
 from flowd.stream.held import Behind, Retain
 from flowd.values.errors import unwrap
+from tests.edge.carrying import killed_again_and_again
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.process import free_port, until
@@ -571,29 +572,18 @@ async def test_a_daemon_that_is_killed_again_and_again_has_each_record_there_onc
     redis: RedisServer, exchange: Exchange, flowd: Start
 ) -> None:
     extra = f'[sinks.redis]\nkind = "redis"\ninputs = ["orders"]\nurl = "{redis.url}"'
-    daemon = await flowd(extra=extra).start()
-    last = 0
-    for _ in range(3):
-        last = exchange.say(200)[-1]
-        await daemon.reached(last)
-        await daemon.kill()
-        await daemon.start()
-    last = exchange.say(50)[-1]
-    await daemon.reached(last)
-    served = (await daemon.get("/streams/orders?limit=5000")).json
-    there = partial(read_meta, config(redis), "orders")
-    meta = await until(there, lambda meta: str(meta.position) == served["position"])
-    await daemon.stop()
 
-    async with reader(config(redis)) as server:
-        key = KEYS.entries("orders", meta.epoch)
-        found = await server.ask(server.client.xrange(key, "-", "+"))
-    told = [decode(one.identifier, one.field_values) for one in found]
-    carried = [one for one in told if isinstance(one, Carried)]
-    assert [one.seq for one in carried] == list(range(1, len(carried) + 1))
-    assert carried == told
-    assert [codec.decode(one.json) for one in carried] == served["records"]
-    assert "Traceback" not in daemon.log
+    async def there() -> list[Any]:
+        async with reader(config(redis)) as server:
+            meta = await read_meta(config(redis), "orders")
+            assert meta is not None
+            key = KEYS.entries("orders", meta.epoch)
+            found = await server.ask(server.client.xrange(key, "-", "+"))
+        told = [decode(one.identifier, one.field_values) for one in found]
+        assert all(isinstance(one, Carried) for one in told)
+        return [codec.decode(one.json) for one in told if isinstance(one, Carried)]
+
+    await killed_again_and_again(flowd(extra=extra), exchange, there)
 
 
 async def test_it_goes_over_tls_with_a_certificate_that_is_checked(
