@@ -105,10 +105,11 @@ def _run(
 
     try:
         if among_others:
+            first = running.told()
+            found = None if first is None else _registry(first.text, plugins_dir)
             told = running.told()
-            if told is None:
+            if found is None or told is None:
                 return True  # Nothing has begun.
-            found = _registry(told.text, plugins_dir)
             return running.share(told, found, watchdog)
         command = [*_ourselves(), "run", "-c", str(file)]
         command += [] if plugins_dir is None else ["--plugins-dir", str(plugins_dir)]

@@ -7,7 +7,7 @@ import logging
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -75,10 +75,12 @@ class Parent:
     def _child(self, name: str) -> Child:
         share = self._family.share
 
-        async def says() -> bytes:
+        async def says() -> AsyncIterator[bytes]:
+            # Twice: by the first it knows what to load.
+            yield evolve(share, name=name).told()
             if name != INGEST:
                 await self._known.wait()
-            return evolve(share, name=name, streams=self._streams).told()
+            yield evolve(share, name=name, streams=self._streams).told()
 
         return Child(name, share.folder, [*self._family.command, name], says)
 

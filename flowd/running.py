@@ -66,8 +66,8 @@ def run(
 
 
 def told() -> Share | None:
-    """What the parent says, on standard input, that this process is to be; None where it is gone
-    before it knew.
+    """What the parent says next, on standard input, that this process is to be: first what it knows
+    at once, then all. None where it is gone.
     """
     line = sys.stdin.buffer.readline()
     return Share.read(line) if line.endswith(b"\n") else None

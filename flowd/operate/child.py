@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,14 @@ Ready = Callable[["Child"], Awaitable[None]]
 
 @define(eq=False)
 class Child:
-    """One process. `command` is what runs it, `says` what it is told first, once that is known; a
+    """One process. `command` is what runs it, `says` what it is told, as that comes to be known; a
     server, which is told nothing, `listens` there. `folder` is where all have their sockets.
     """
 
     name: str
     folder: Path
     command: Sequence[str]
-    says: Callable[[], Awaitable[bytes]] | None = None
+    says: Callable[[], AsyncIterator[bytes]] | None = None
     listens: Path | None = None
     state: str = "waiting"
     error: str | None = None
@@ -172,7 +172,8 @@ class Child:
         assert self.says is not None
         # Who has ended before it heard all says why by itself.
         with contextlib.suppress(trio.BrokenResourceError):
-            await process.stdin.send_all(await self.says())
+            async for line in self.says():
+                await process.stdin.send_all(line)
 
     async def _close_pipe(self) -> None:
         if self._process is not None and self._process.stdin is not None:

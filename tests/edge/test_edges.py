@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -208,17 +208,11 @@ async def test_whoever_is_killed_is_back_and_readers_miss_nothing(
             for reader in readers:
                 nursery.start_soon(follow, reader)
             await said(20)
-            for process in ("edge-1", "ingest", "server"):
+            for process in ("edge-1", "server"):
                 pid = (await daemon.rows())[process]["pid"]
                 os.kill(pid, signal.SIGKILL)
                 if process == "edge-1":
                     exchange.say(20)
-                if process == "ingest":
-                    # What edges have goes on, what only the ingest has is refused for a while.
-                    assert (await daemon.poll())["records"]
-                    refused = await daemon.get("/streams/orders/history")
-                    assert (refused.status, refused.error["code"]) == (503, "UNAVAILABLE")
-                    assert "ingest" in (await daemon.get("/health")).json["problems"]
                 await daemon.back(process, pid)
                 await daemon.until(
                     partial(daemon.get, "/health"), lambda one: one.status == 200, 60
@@ -226,27 +220,48 @@ async def test_whoever_is_killed_is_back_and_readers_miss_nothing(
                 await said(20)
             nursery.cancel_scope.cancel()
 
-        assert all(list(reader.told) == list(range(1, 101)) for reader in readers)
+        assert all(list(reader.told) == list(range(1, 81)) for reader in readers)
         rows = await daemon.rows()
         assert {name: rows[name]["restarts"] for name in ALL} == {
-            **{"server": 1, "ingest": 1, "edge-1": 1, "edge-2": 0}
+            **{"server": 1, "ingest": 0, "edge-1": 1, "edge-2": 0}
         }
 
 
-async def test_without_their_parent_none_stays(exchange: Exchange, tmp_path: Path) -> None:
-    async with several(exchange, tmp_path) as daemon:
-        last = exchange.say(10)[-1]
-        await daemon.reached(last)
-        pids = children(daemon.pid)
-        folder = daemon.folder_of_sockets
-        assert len(pids) >= 4
-        await daemon.kill()
-        await daemon.until(partial(_alive, pids), lambda left: not left, 20)
-        assert not folder.exists()
+async def test_the_ingest_comes_back_and_without_the_parent_none_stays(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    async with several(exchange, tmp_path, edges=1) as daemon:
+        before = await daemon.reached(exchange.say(10)[-1])
+        pid = (await daemon.rows())["ingest"]["pid"]
+        os.kill(pid, signal.SIGKILL)
 
-        # All was saved as at any end, and its port is free.
-        await daemon.start()
-        assert [row["seq"] for row in (await daemon.poll())["records"]] == list(range(1, 11))
+        # What edges have is served meanwhile; what only the ingest has is refused for a while.
+        assert (await daemon.poll())["records"]
+        refused = await daemon.get("/streams/orders/history")
+        assert (refused.status, refused.error["code"]) == (503, "UNAVAILABLE")
+        await daemon.until(_health(daemon), lambda problems: "ingest" in problems)
+        await daemon.back("ingest", pid)
+        await daemon.until(_health(daemon), lambda problems: not problems)
+        await daemon.reached(exchange.say(10)[-1])
+        after = await daemon.poll(f"?after={before['position']}")
+        assert (after["reset"], after["gap"]) == (False, None)
+        assert [record["seq"] for record in after["records"]] == list(range(11, 21))
+
+        pids, folder = children(daemon.pid), daemon.folder_of_sockets
+        assert len(pids) >= 3
+        await daemon.kill()
+        await daemon.until(partial(_alive, pids), lambda left: not left)
+        assert not folder.exists()
+        with pytest.raises(OSError, match="refused"):
+            await super(Several, daemon).get("/health")
+
+
+def _health(daemon: Flowd) -> Callable[[], Awaitable[dict[str, str]]]:
+    async def problems() -> dict[str, str]:
+        found: dict[str, str] = (await daemon.get("/health")).json["problems"]
+        return found
+
+    return problems
 
 
 async def _post(daemon: Flowd, path: str) -> bytes:
