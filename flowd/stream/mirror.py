@@ -60,6 +60,8 @@ class Mirror(Generic[T]):
         self._stream = stream
         self._on_taken = on_taken
         self._on_lost = on_lost
+        self._since_ms: int | None = None
+        """When the record came that was the newest before the gap that was told last."""
 
     @property
     def name(self) -> str:
@@ -108,9 +110,11 @@ class Mirror(Generic[T]):
         Where there was something before, it is an outage: from the last record until `to_ms`, when
         the next one was appended, or now.
         """
-        first, since_ms = self.head.seq + 1, self.newest_ms
+        first = self.head.seq + 1
         if upto < first:
             return
+        # Of a gap right behind another one, what was before both has fallen off already.
+        since_ms = self._since_ms = self._since_ms if self.newest_ms is None else self.newest_ms
         self._stream.skip(upto)
         if since_ms is not None:
             reason = f"records {first} to {upto} of {self.name} are missing"

@@ -250,6 +250,24 @@ def test_what_is_missing_is_told_with_the_times_between_which_it_was() -> None:
     assert told == [("records 6 to 8 of ticks are missing", 500, 900)]
 
 
+def test_of_two_gaps_one_right_behind_the_other_both_are_told() -> None:
+    told: list[Any] = []
+    mirror = here()
+    mirror._on_lost = lambda *what: told.append(what)
+    mirror.take(b'{"seq":1,"time_ms":500,"value":{}}')
+
+    mirror.skip(4)
+    mirror.skip(6)
+    mirror.take(b'{"seq":7,"time_ms":800,"value":{}}')
+    mirror.skip(9)
+
+    assert told == [
+        ("records 2 to 4 of ticks are missing", 500, None),
+        ("records 5 to 6 of ticks are missing", 500, None),
+        ("records 8 to 9 of ticks are missing", 800, None),
+    ]
+
+
 # -- who comes from another daemon
 
 
