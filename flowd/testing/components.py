@@ -65,12 +65,15 @@ class ScriptedFeed(Feed[T], Generic[T]):
             clock=clock,
             dial=upstream.dial,
             table=self._keep,
+            on_lost=lambda *told: self.losses.append(told),
             on_recovered=lambda *told: self.recoveries.append(told),
             services=Services(clock, rest),
             mirrored=self.carried,
             there={name: there for name, (there, _) in carries.items()},
         )
         self.rest = rest
+        self.losses: list[tuple[str, int, int | None]] = []
+        """What was lost: why, from when, and until when if that is known."""
         self.recoveries: list[tuple[int, int, int]] = []
         """What `recovered` was told."""
         self.stream = stream

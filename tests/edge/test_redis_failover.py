@@ -266,6 +266,38 @@ async def test_a_network_that_is_cut_is_told_and_what_came_meanwhile_comes(tmp_p
         assert edge.feed.recoveries
 
 
+async def test_what_the_ingest_could_not_hold_while_the_network_was_cut_is_an_exact_gap(
+    tmp_path: Path,
+) -> None:
+    with (
+        Network() as network,
+        RedisServer(tmp_path, host=network.host, within=network.within) as redis,
+    ):
+        await redis.start()
+        stream = lots(retain=50, held=100)
+        happen(stream, 50)
+        async with carried(redis.url, config(redis), stream) as (rig, edge):
+            network.cut()
+            happen(stream, 10)
+            await rig.problem(f"{network.host}:{redis.port} ")
+            happen(stream, 1000)
+            assert len(stream) + len(stream.held) <= 150
+            network.mend()
+            await rig.caught_up()
+            await until(partial(_seq, edge), lambda seq: seq == stream.seq, 20)
+
+        # What Redis let go of before the edge was back is missing there too.
+        reasons = [reason.split() for reason, _, _ in edge.feed.losses]
+        missing = [n for told in reasons for n in range(int(told[1]), int(told[3]) + 1)]
+        assert set(missing) >= set(range(51, 911))
+        assert len(missing) == len(set(missing)) == stream.seq - edge.feed.tally.published
+        assert not set(missing) & {one.seq for one in edge.stream.after(0)}
+
+
+async def _seq(edge: Edge) -> int:
+    return int(edge.stream.seq)
+
+
 # -- slow --
 
 LATE_S = 0.2
