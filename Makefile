@@ -12,7 +12,7 @@ FOREIGN := ccxt python-binance binance-futures-connector cryptofeed unicorn-bina
 # What a test process compiles is there for the next one, wherever that is switched off for others.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test lint types unit edge sim week crash bench pages picture clients dist executable clean
+.PHONY: help run test lint types unit edge sim week crash fleet bench pages picture clients dist executable clean
 
 help:            ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -44,6 +44,9 @@ week: $(STAMP)/tools  ## tracking ten thousand traders for a simulated week, wit
 
 crash: $(STAMP)/tools  ## real processes under kill -9, and a referee; CYCLES=n, SEED=n
 	$(BIN)/python -m tests.crash $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))
+
+fleet: $(STAMP)/tools $(STAMP)/system  ## five hundred clients of three daemons behind nginx, while all of it fails; MINUTES=n, SEED=n
+	$(BIN)/python -m tests.fleet $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 lint: $(STAMP)/tools  ## ruff: style and common mistakes
 	$(BIN)/ruff check .

@@ -99,6 +99,16 @@ class Audit:
                 )
             seen[number] = seq
 
+    def gaps(self, retain: int) -> None:
+        """Nobody was told a gap of what was to be retained: so many newer orders had been sent."""
+        lineage = self._referee.lineage
+        for last, told_ms in self._referee.gaps_of_orders.items():
+            newest = lineage[last + retain]
+            if not newest or self._times[newest] > told_ms:
+                self._referee.broken(
+                    "other", f"a gap up to {last}, told at {told_ms}, of what is retained"
+                )
+
     def buckets(self, records: list[dict[str, Any]]) -> None:
         """Each bucket is the sum over the stream, and there is no other."""
         expected: defaultdict[tuple[str, str, int], Sum] = defaultdict(Sum)

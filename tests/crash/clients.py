@@ -188,9 +188,7 @@ class Client:
         if answer["reset"]:
             view.reset(answer["position"])
         if answer["gap"] is not None:
-            view.gap(answer.epoch, answer["gap"]["first"], answer["gap"]["last"])
-            if len(answer.records) < self._referee.retain and not limited:
-                self._referee.broken("other", f"a gap, and {len(answer.records)} records behind it")
+            view.gap(answer.epoch, answer["gap"]["first"], answer["gap"]["last"], wanted=limited)
         for record in answer.records:
             view.record(answer.epoch, record)
         view.position(answer["position"])

@@ -1,7 +1,8 @@
 """An exchange in a process of its own: Binance's combined streams, orders at a varying rate, and a
 ledger.
 
-It prints its port, then waits on standard input: `last` ends the trading with one order that is
+It prints its port, then waits on standard input: where it is `--held`, `begin` begins the trading;
+`last` ends the trading with one order that is
 surely sent, and prints its number; the end of input ends the process. A batch is in the ledger
 before its first byte is on a socket, so that whatever arrived anywhere is in there.
 """
@@ -62,6 +63,7 @@ class Exchange:
 
     def __init__(self, seed: str, ledger: TextIO, delay_ms: int, pace: float) -> None:
         self.orders = 0
+        self.begun = threading.Event()
         self.ending = threading.Event()
         self._random = Random(seed)
         self._ledger = ledger
@@ -97,10 +99,13 @@ class Exchange:
             self._peers.remove(peer)
 
     def trade(self) -> None:
-        """Quiet, steady and wild by turns, from the first subscription until told to end."""
+        """Quiet, steady and wild by turns, from the first subscription or when told to begin until
+        told to end.
+        """
         random = self._random
-        while not self._subscribed.wait(TICK_S):
+        while not (self.begun.is_set() and self._subscribed.is_set()):
             self._companion()
+            time.sleep(TICK_S)
         while not self.ending.is_set():
             mood = random.random()
             if not any(peer.subscribed for peer in list(self._peers)):
@@ -174,6 +179,7 @@ def main() -> None:
     parser.add_argument("--seed", required=True)
     parser.add_argument("--delay-ms", type=int, default=0)
     parser.add_argument("--pace", type=float, default=1.0)
+    parser.add_argument("--held", action="store_true")
     wanted = parser.parse_args()
     # It tells of every peer that was killed in the middle of a word.
     logging.getLogger("websockets").setLevel(logging.CRITICAL + 1)
@@ -184,7 +190,12 @@ def main() -> None:
             trading.start()
             threading.Thread(target=server.serve_forever, daemon=True).start()
             _say(server.socket.getsockname()[1])
+            if not wanted.held:
+                exchange.begun.set()
             for line in sys.stdin:
+                if line.strip() == "begin":
+                    exchange.begun.set()
+                    _say(exchange.orders)
                 if line.strip() == "last":
                     exchange.ending.set()
                     trading.join()

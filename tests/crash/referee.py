@@ -5,6 +5,7 @@ It sees every message of every client as it comes. What it keeps of a record is 
 bytes, and of an order the number that the exchange gave it.
 """
 
+import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -56,9 +57,7 @@ class Told:
 class Referee:
     """Judges all that clients hear. Nothing is raised: a broken promise is counted and noted."""
 
-    def __init__(self, expect_resets: int, retain: int) -> None:
-        self.retain = retain
-        """So many records are retained at least: nothing newer is ever a gap."""
+    def __init__(self, expect_resets: int) -> None:
         self.life = 0
         self.counts: Counter[str] = Counter()
         """What was broken, by kind."""
@@ -67,6 +66,8 @@ class Referee:
         """Records told, to all clients together."""
         self.resets = 0
         self.gaps = 0
+        self.gaps_of_orders: dict[int, int] = {}
+        """When somebody was first told a gap of orders up to this number."""
         self.forgotten: set[int] = set()
         """Lives that began with new epochs."""
         self.lineage = Numbers()
@@ -134,6 +135,12 @@ class Referee:
         numbers = self._told[stream].prints.get(epoch)
         return 0 if numbers is None else numbers[seq]
 
+    def gap(self, stream: str, last: int) -> None:
+        """Somebody was told that all up to this number will not come."""
+        self.gaps += 1
+        if stream == ORDERS:
+            self.gaps_of_orders.setdefault(last, time.time_ns() // 1_000_000)
+
     def _first_shown(self, stream: str, seq: int, record: dict[str, Any]) -> None:
         value = record["value"]
         if stream == OUTAGES and value["component"] == ORDERS and value["to_ms"] is not None:
@@ -192,8 +199,8 @@ class View:
             self._broken("other", f"a snapshot for who holds {self.after}")
         self._forget()
 
-    def gap(self, epoch: str, first: int, last: int) -> None:
-        """These numbers and all between will not come."""
+    def gap(self, epoch: str, first: int, last: int, *, wanted: bool = False) -> None:
+        """These numbers and all between will not come; `wanted` by who asked for the newest few."""
         self._told(epoch)
         if self._seq is None or first > last:
             self._broken("other", f"a gap {first}-{last} for who holds {self.after}")
@@ -201,7 +208,8 @@ class View:
             self._broken("lost", f"a gap {first}-{last} for who holds {self.after}")
         elif first <= self._seq:
             self._broken("other", f"a gap {first}-{last} of what came, at {self.after}")
-        self._referee.gaps += 1
+        if not wanted:
+            self._referee.gap(self.stream, last)
         self._seq = last
 
     def record(self, epoch: str, record: Written) -> None:

@@ -97,7 +97,7 @@ class Run:
         self._seed = seed
         self._delay_ms = delay_ms
         self._random = Random(f"{seed} lives")
-        self._referee = Referee(expect_resets, RETAIN)
+        self._referee = Referee(expect_resets)
         self._lives: list[Ended] = []
         self._clients = [
             Client(f"client {number}", self._referee, Random(f"{seed} client {number}"))
@@ -111,7 +111,8 @@ class Run:
         began = time.monotonic()
         self._folder.mkdir(parents=True, exist_ok=True)
         verdict = Verdict(self.cycles)
-        with trading(self._folder / "ledger", self._seed, self._delay_ms) as exchange:
+        delay = ("--delay-ms", str(self._delay_ms))
+        with trading(self._folder / "ledger", self._seed, *delay) as exchange:
             port = await answer(exchange)
             with self._daemon(port) as daemon:
                 try:
@@ -277,6 +278,7 @@ class Run:
         audit = Audit(self._referee, self._folder / "ledger", head)
         audit.history(self._folder / "history.db")
         audit.stream()
+        audit.gaps(RETAIN)
         audit.buckets([record.found for record in polled[VOLUME].records])
         return audit
 
@@ -330,13 +332,11 @@ def now_ms() -> int:
 
 
 @contextmanager
-def trading(
-    ledger: Path, seed: int, delay_ms: int = 0, pace: float = 1.0
-) -> Iterator[subprocess.Popen[str]]:
+def trading(ledger: Path, seed: int, *options: str) -> Iterator[subprocess.Popen[str]]:
     """The exchange in its process; `answer` is its port, at first."""
     line = [sys.executable, "-m", "tests.crash.exchange", "--ledger", str(ledger)]
     with subprocess.Popen(
-        [*line, "--seed", f"{seed} exchange", "--delay-ms", str(delay_ms), "--pace", str(pace)],
+        [*line, "--seed", f"{seed} exchange", *options],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

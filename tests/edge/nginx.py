@@ -64,8 +64,20 @@ class Nginx:
         await until(self._workers, lambda now: now - before)
 
     async def _workers(self) -> set[str]:
-        file = trio.Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return {*(await file.read_text()).split()}
+        # In one thread: a loop that has much to do comes back to each file after a while.
+        return await trio.to_thread.run_sync(children, self.pid)
+
+
+def children(pid: int) -> set[str]:
+    """The processes whose parent it is."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # Its name, which may have spaces, is in parentheses.
+            _, _, rest = (process / "stat").read_text().rpartition(")")
+            if int(rest.split()[1]) == pid:
+                found.add(process.name)
+    return found
 
 
 def written(folder: Path, example: str) -> Path:

@@ -205,10 +205,11 @@ class WebSocket:
 
     async def text(self, within_s: float = WAIT_S) -> str:
         """The next message as it came."""
-        with trio.fail_after(within_s):
-            while not self._texts:
-                if not await self._read():
-                    raise EOFError(self.protocol.close_code)
+        if not self._texts:
+            with trio.fail_after(within_s):
+                while not self._texts:
+                    if not await self._read():
+                        raise EOFError(self.protocol.close_code)
         return self._texts.popleft()
 
     async def next(self, kind: str, within_s: float = WAIT_S) -> dict[str, Any]:
@@ -407,14 +408,18 @@ class EventStream:
 
     async def event(self, within_s: float = WAIT_S) -> Event:
         """The next event or comment; EOFError when there will be none."""
-        with trio.fail_after(within_s):
-            while b"\n\n" not in self._text:
-                data = await self.stream.receive_some(65536)
-                if not data:
-                    raise EOFError
-                self.take(data)
+        if b"\n\n" not in self._text:
+            with trio.fail_after(within_s):
+                await self._fetch()
         block, _, self._text = self._text.partition(b"\n\n")
         return _event(block.decode())
+
+    async def _fetch(self) -> None:
+        while b"\n\n" not in self._text:
+            data = await self.stream.receive_some(65536)
+            if not data:
+                raise EOFError
+            self.take(data)
 
     async def next(self, name: str = "message", within_s: float = WAIT_S) -> Event:
         """The next event of this name that has data."""

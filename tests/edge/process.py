@@ -17,7 +17,7 @@ import trio
 
 from tests.edge.peers import WAIT_S, Answer, fetch
 
-START_S = 60.0
+START_S = 120.0
 STOP_S = 10.0
 """flowd promises to be gone within so long after SIGTERM, whatever its clients do."""
 COMMAND = (sys.executable, "-m", "flowd.cli")
@@ -151,7 +151,7 @@ class Flowd:
             while not (found := re.search(rf"{words} http://[^ ]*?:(\d+)/", self.log[seen:])):
                 assert self.process is not None
                 assert self.process.poll() is None, self.log[seen:]
-                await trio.sleep(0.01)
+                await trio.sleep(0.05)
             self.port = int(found[1])
         if delivering:
             await self.until(partial(self.get, "/health"), lambda answer: answer.status == 200)
@@ -227,13 +227,16 @@ class Flowd:
 
 
 async def until(
-    ask: Callable[[], Any], good: Callable[[Any], object], within_s: float = WAIT_S
+    ask: Callable[[], Any],
+    good: Callable[[Any], object],
+    within_s: float = WAIT_S,
+    every_s: float = 0.01,
 ) -> Any:
     """Ask another process, which cannot wake us, until its answer is good; that answer."""
     found = None
     with trio.move_on_after(within_s):
         while not good(found := await ask()):  # noqa: ASYNC110
-            await trio.sleep(0.01)
+            await trio.sleep(every_s)
         return found
     raise AssertionError(f"not within {within_s:g}s; last seen: {found}")
 
