@@ -50,6 +50,12 @@ def start(flowd: Flowd) -> None:
         flowd.write()
 
 
+def begin(flowd: Flowd) -> None:
+    """Start it, and wait until all of its sources deliver."""
+    start(flowd)
+    until(lambda: ask(flowd, "/health")["status"] == "ok", "all sources deliver")
+
+
 def stop(flowd: Flowd) -> None:
     """Stop it in order."""
     assert flowd.process is not None

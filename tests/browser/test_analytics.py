@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.kit import PHONE, Witness, ask, start, until
+from tests.browser.kit import PHONE, Witness, ask, begin, until
 from tests.edge.process import Flowd
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -82,8 +82,7 @@ class House(Flowd):
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     with House(tmp_path / "flowd") as house:
-        start(house)
-        until(lambda: ask(house, "/health")["status"] == "ok", "all sources deliver")
+        begin(house)
         yield house
         house.witness.conclude(house)
 

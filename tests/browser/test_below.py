@@ -14,7 +14,7 @@ import pytest
 from attrs import Factory, define
 from playwright.sync_api import Page, Request
 
-from tests.browser.kit import Witness, ask, shows, start, until
+from tests.browser.kit import Witness, ask, begin, shows, until
 from tests.browser.test_heatmap import COLUMNS, MAPS, OBSERVED, SINK, column, told
 from tests.browser.test_traders import account, event, position, standing, who
 from tests.edge.process import COMMAND, Flowd, free_port
@@ -122,8 +122,7 @@ def site(request: pytest.FixtureRequest, program: str, tmp_path: Path) -> Iterat
         arguments=["--plugins-dir", SCRIPTED],
     )
     with daemon:
-        start(daemon)
-        until(lambda: ask(daemon, "/health")["status"] == "ok", "all sources deliver")
+        begin(daemon)
         tell(daemon)
         port = free_port()
         line = command(program, written(tmp_path / "nginx", example(daemon, port, request.param)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.kit import PHONE, Witness, ask, shows, start, stop, until
+from tests.browser.kit import PHONE, Witness, ask, begin, shows, start, stop, until
 from tests.edge.process import Flowd, Raw, toml
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -163,8 +163,7 @@ def bare(tmp_path: Path) -> Iterator[Site]:
 def site(tmp_path: Path) -> Iterator[Site]:
     """A daemon with some hours of one map, and the present of two more."""
     site = Site(tmp_path / "site")
-    start(site)
-    until(lambda: ask(site, "/health")["status"] == "ok", "all is there")
+    begin(site)
     site.tell("columns", *[column(index) for index in range(COLUMNS) if index != MISSING])
     site.tell("columns", column(10, symbol="ETHUSDT"))
     site.tell("heatmap", told("ETHUSDT"), told())
@@ -287,8 +286,7 @@ def test_where_streams_are_locked_a_ticket_opens_the_maps(page: Page, tmp_path: 
     token = site.env["MAPS_READ_TOKEN"] = "open sesame"
     site.settings["read_token"] = Raw('{ env = "MAPS_READ_TOKEN" }')
     site.write()
-    start(site)
-    until(lambda: ask(site, "/health")["status"] == "ok", "all is there")
+    begin(site)
     site.tell("heatmap", told())
     site.tell("observed", told(source="observed"))
     assert "UNAUTHORIZED" in str(ask(site, "/streams/heatmap"))
@@ -413,8 +411,7 @@ path = "{tmp_path / "history.db"}"
 """
     maps = MAPS.replace('kind = "scripted-orders"', 'kind = "scripted-orders"\nretain = 1')
     site = Site(tmp_path / "site", maps + SINK + kept)
-    start(site)
-    until(lambda: ask(site, "/health")["status"] == "ok", "all is there")
+    begin(site)
     site.tell("columns", *[column(index) for index in range(COLUMNS)])
     site.tell("heatmap", told())
     site.tell("orders", {**order(-1), "symbol": "ETHUSDT"})

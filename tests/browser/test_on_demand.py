@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.kit import Witness, ask, shows, start, until
+from tests.browser.kit import Witness, ask, begin, shows, until
 from tests.browser.test_chart import VOLUME, chart_library
 from tests.edge.process import COMMAND, Flowd
 
@@ -64,8 +64,7 @@ def flowd(tmp_path: Path, chart_library: None) -> Iterator[Flowd]:
         extra=EXTRA.format(port=ports[0], rest=ports[1]) + VOLUME,
     )
     try:
-        start(made)
-        until(lambda: ask(made, "/health")["status"] == "ok", "all sources deliver")
+        begin(made)
         yield made
     finally:
         exchange.terminate()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from tests.browser.kit import PHONE, Witness, ask, shows, start, stop, until
+from tests.browser.kit import PHONE, Witness, ask, begin, shows, stop, until
 from tests.edge.process import ADMIN, ADMIN_TOKEN, Flowd
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
@@ -55,8 +55,7 @@ class House(Flowd):
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     with House(tmp_path / "flowd") as house:
-        start(house)
-        until(lambda: ask(house, "/health")["status"] == "ok", "the source delivers")
+        begin(house)
         yield house
         house.witness.conclude(house)
 

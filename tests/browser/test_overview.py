@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 
-from tests.browser.kit import DESKTOP, PHONE, Witness, ask, shows, start, until
+from tests.browser.kit import DESKTOP, PHONE, Witness, ask, begin, shows, until
 from tests.browser.whole import Whole
 from tests.edge.process import Flowd
 
@@ -75,8 +75,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     def made_of(extra: str = ORDERS + SUMS) -> House:
         house = House(tmp_path / "flowd", extra)
         made.append(house)
-        start(house)
-        until(lambda: ask(house, "/health")["status"] == "ok", "all sources deliver")
+        begin(house)
         return house
 
     yield made_of

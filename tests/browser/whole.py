@@ -10,7 +10,7 @@ import flowd_pages
 from playwright.sync_api import Page
 from quart import Quart
 
-from tests.browser.kit import Witness, ask, start, until
+from tests.browser.kit import Witness, ask, begin
 from tests.browser.test_heatmap import OBSERVED, column, told
 from tests.browser.test_traders import account, event, position, standing, who
 from tests.edge.process import ADMIN, ADMIN_TOKEN, Flowd
@@ -148,8 +148,7 @@ class Whole(Flowd):
 
     def begin(self) -> None:
         """Start it, and tell it something for each page."""
-        start(self)
-        until(lambda: ask(self, "/health")["status"] == "ok", "all sources deliver")
+        begin(self)
         self._trades()
         self._forced()
         self._traders()
