@@ -5,6 +5,7 @@ nobody has it.
 import logging
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -61,7 +62,7 @@ class Standby:
         self.name = name
         self.there = Standing()
         """How things stood when last asked."""
-        self.trouble: str | None = "not asked yet"
+        self.trouble: str | None = None
         """Why the ledger cannot be asked, or the state not be kept."""
         self.on_change: Callable[[], None] = lambda: None
         self._ledger = ledger
@@ -77,7 +78,6 @@ class Standby:
         self._free_since: float | None = None
         self._away = False
         self._not_before = 0.0
-        self._told: str | None = None
         self._installing = False
 
     async def run(self) -> Taken:
@@ -94,8 +94,9 @@ class Standby:
             try:
                 await self._apply()
             except (OSError, Unusable) as error:
-                # The lease runs out by itself, and is somebody else's who can.
                 self._tell(f"the state cannot be kept: {error}")
+                with suppress(UpstreamError):
+                    await self._ledger.give_up(taken.token)
                 await trio.sleep(2 * self._ledger.ttl_s)
             else:
                 return taken
@@ -164,9 +165,9 @@ class Standby:
         return f"nobody leads for {self._patience():g}s who knows all that there was"
 
     def _tell(self, why: str | None) -> None:
-        if why is not None and why != self._told:
+        if why is not None and self.trouble is None:
             logger.warning("%s", why)
-        self.trouble = self._told = why
+        self.trouble = why
 
     # -- the frames
 

@@ -7,8 +7,9 @@ from trio.testing import MockClock
 
 from flowd.pair.lead import Lead, Suspension
 from flowd.pair.ledger import Claim, Follower
+from flowd.pair.standby import Standby
 from flowd.stream.handover import Known
-from flowd.stream.volatile import MemoryStore
+from flowd.stream.volatile import MemoryReplica, MemoryStore
 from flowd.testing.ledgers import MemoryLedger
 
 
@@ -221,3 +222,32 @@ async def test_an_end_without_the_ledger_is_told_and_takes_no_longer_than_it_may
     await lead.end()
 
     assert trio.current_time() - began <= 2
+
+
+async def test_who_cannot_keep_what_it_knows_lets_another_one_lead(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    ledger = MemoryLedger()
+    lead = await lead_of(ledger)
+    store = await begun(lead, nursery)
+    change(store)
+    await lead.reached()
+    full = MemoryReplica(MemoryStore("b"))
+    standby = Standby(ledger, full, "b", 1e6, trio.current_time)
+    nursery.start_soon(standby.run)
+    with trio.fail_after(30):
+        while standby.figures()["behind"] != 0:  # noqa: ASYNC110
+            await trio.sleep(0.1)
+
+    async def refuse(frames: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise OSError("No space left on device")
+
+    full.apply = refuse  # type: ignore[method-assign]
+    change(store)
+    await lead.reached()
+    await lead.end()
+    await trio.sleep(3)
+
+    assert ledger.lease is None
+    assert standby.figures()["role"] == "standby"
