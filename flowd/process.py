@@ -17,7 +17,6 @@ from flowd.operate import notify
 from flowd.operate.siblings import Siblings
 from flowd.operate.status import LoopMeter
 from flowd.operate.watchdog import Watchdog
-from flowd.pair.standby import Taken
 from flowd.setup.carried import ASK_S, AllCarried, carriers
 from flowd.setup.checks import ready as asked
 from flowd.setup.config import Config
@@ -66,15 +65,12 @@ async def serve(
     try:
         async with roles.ledger_of(config) as ledger:
             while True:
-                taken: Taken | None = None
-                if ledger is not None:
-                    taken = await roles.stand_by(
-                        config, registry, ledger, state, sockets, stop.leads_to
-                    )
-                    if taken is None:
+                async with roles.turn(
+                    config, registry, ledger, state, sockets, stop.leads_to
+                ) as turn:
+                    if turn is None:
                         return True  # What it has is another one's.
-                async with roles.leading(ledger, taken, sockets.addresses) as lead:
-                    store = await _store(config, state, share, taken)
+                    store = await _store(config, state, share, turn.anew)
                     carried = await discover(config, registry, stop, sockets)
                     if carried is None:
                         await store.close()
@@ -85,7 +81,14 @@ async def serve(
                         for remark in remarks(config, hosts(listening)):
                             logger.warning(remark)
                     settle()
-                    daemon = Daemon(config, registry, store=store, carried=carried, lead=lead)
+                    daemon = Daemon(
+                        config,
+                        registry,
+                        store=store,
+                        carried=carried,
+                        spares=turn.spares,
+                        lead=turn.lead,
+                    )
                     if share is not None:
                         names = [INGEST, *edge_names(share.edges)]
                         daemon.siblings = Siblings(share.name, share.folder, names)
@@ -99,11 +102,10 @@ async def serve(
         sockets.close()
 
 
-async def _store(config: Config, state: Path, share: Share | None, taken: Taken | None) -> Store:
+async def _store(config: Config, state: Path, share: Share | None, anew: str | None) -> Store:
     """Where state is kept. An edge keeps none: what it has is in its server and at the ingest."""
     if share is not None and share.is_edge:
         return NoStore()
-    anew = None if taken is None else taken.anew
     store = SqliteStore(state, durability=config.settings.durability, anew=anew)
     if await trio.Path(state).exists():
         # Before any socket: one who is refused must not have taken another's away.

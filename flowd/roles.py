@@ -2,14 +2,14 @@
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import trio
-from attrs import evolve
+from attrs import Factory, evolve, frozen
 
 from flowd.daemon import Daemon
 from flowd.door.beyond import Nobody
@@ -21,6 +21,7 @@ from flowd.setup.config import Config
 from flowd.setup.machine import Machine
 from flowd.setup.registry import Registry
 from flowd.setup.stages import instrumented
+from flowd.setup.warm import Spare, Warm, warmed
 from flowd.stream.replica import SqliteReplica
 from flowd.stream.stores import boot_id
 from flowd.stream.volatile import MemoryStore
@@ -66,6 +67,7 @@ async def stand_by(
     state: Path,
     sockets: Sockets,
     leads_to: LeadsTo,
+    warm: Warm,
 ) -> Taken | None:
     """Stand by until the lease is ours; None when the process is to end before. Meanwhile who asks
     how it is gets an answer, and who asks for anything else is told who leads.
@@ -82,7 +84,8 @@ async def stand_by(
         async with trio.open_nursery() as nursery:
             # Nothing runs in it; it answers, with all limits that clients have.
             nobody = Daemon(evolve(config, components=[]), registry, store=MemoryStore())
-            nobody.pair.append(standby.figures)
+            nobody.pair += [standby.figures, warm.figures]
+            standby.on_led = warm.begin
             await nursery.start(partial(nobody.run, listeners))
             nobody.door.beyond = Nobody(
                 "this daemon stands by, and serves nobody until the other one of its pair is gone; "
@@ -102,16 +105,46 @@ async def stand_by(
 
 
 @asynccontextmanager
-async def leading(
-    ledger: Ledger | None, taken: Taken | None, addresses: list[str]
-) -> AsyncGenerator[Lead | None]:
-    """The lease, kept within this block; None for a daemon that is alone."""
-    if ledger is None or taken is None:
-        yield None
-        return
+async def leading(ledger: Ledger, taken: Taken, addresses: list[str]) -> AsyncGenerator[Lead]:
+    """The lease, kept within this block."""
     lead = Lead(ledger, taken.token, own_name(addresses), taken_at=taken.at)
     async with trio.open_nursery() as nursery:
         with instrumented(Suspension(lead, ledger.ttl_s)):
             nursery.start_soon(lead.run)
             yield lead
         nursery.cancel_scope.cancel()
+
+
+@frozen
+class Turn:
+    """A time in which this process runs its daemon: alone, or as the one of a pair that leads."""
+
+    lead: Lead | None = None
+    anew: str | None = None
+    """Why all streams begin new epochs; None when they go on."""
+    spares: Mapping[str, Spare] = Factory(dict)
+    """What was told to its sources before."""
+
+
+@asynccontextmanager
+async def turn(
+    config: Config,
+    registry: Registry,
+    ledger: Ledger | None,
+    state: Path,
+    sockets: Sockets,
+    leads_to: LeadsTo,
+) -> AsyncGenerator[Turn | None]:
+    """Wait until it is this process' turn, which it is within the block; None when the process is
+    to end before.
+    """
+    if ledger is None:
+        yield Turn()
+        return
+    async with warmed(config) as warm:
+        taken = await stand_by(config, registry, ledger, state, sockets, leads_to, warm)
+        if taken is None:
+            yield None
+            return
+        async with leading(ledger, taken, sockets.addresses) as lead:
+            yield Turn(lead, taken.anew, warm.ready)

@@ -64,7 +64,8 @@ class Standby:
         """How things stood when last asked."""
         self.trouble: str | None = None
         """Why the ledger cannot be asked, or the state not be kept."""
-        self.on_change: Callable[[], None] = lambda: None
+        self.on_led: Callable[[], None] = lambda: None
+        """Called when another daemon is found to lead."""
         self._ledger = ledger
         self._replica = replica
         self._patience_s = patience_s
@@ -134,6 +135,8 @@ class Standby:
             self._free_since = None
             if there.leader != before:
                 logger.info("%s leads", there.leader)
+                if there.token is None:
+                    self.on_led()
         elif self._free_since is None:
             self._free_since = trio.current_time()
 
