@@ -282,9 +282,8 @@ def routes(config: Config, streams: Streams, desk: Desk) -> Blueprint:
         if older is not None and frame.start(start_ms) < upto_ms:
             streams[config.volume]  # Which checks that whoever asks may read it.
             past = await older.range(name, frame, start_ms, upto_ms)
-            since_ms = (
-                min(since_ms or upto_ms, past.since_ms or upto_ms) if past.since_ms else since_ms
-            )
+            begun = [one for one in (since_ms, past.since_ms) if one is not None]
+            since_ms = min(begun, default=None)
         found, gaps = view.bars(name, frame, start_ms, end_ms, past)
         body = (
             b'{"symbol":%b,"timeframe":%b,"data":%b,"start_time":%d,"end_time":%d,"gaps":%b,"since":%b,%b}'
