@@ -61,7 +61,8 @@ _ELSEWHERE = (
 local epoch, after = ARGV[1], ARGV[2]
 local there = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'keys')
 if there[1] ~= epoch or there[2] ~= after or redis.call('EXISTS', KEYS[2]) == 0 then
-    return 'it is at ' .. (there[1] or 'nothing') .. '.' .. (there[2] or '') .. ', not where it was'
+    if not there[1] then return 'it has nothing of it any more' end
+    return 'it is at ' .. there[1] .. '.' .. (there[2] or '') .. ', not where it was'
 end
 if tonumber(there[3] or '0') ~= redis.call('HLEN', KEYS[3]) then return 'it lost keys' end
 """
