@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HOW = "redis://HOST:6379/0, rediss://HOST:6379/0 with TLS, or unix:///run/redis/redis.sock"
+AT_ONCE = 64
+"""Requests that are under way together; others wait for their turn."""
 CONNECTIONS_MAX = 4
 """Connections of one sink or source; requests share them."""
 HOSTS_MAX = 8
@@ -139,6 +141,8 @@ class Server:
         self._primary = primary
         self._found = primary is None
         self._finding = trio.Lock()
+        # Its time runs from when it is asked: thousands of streams begin at once.
+        self._turns = trio.Semaphore(AT_ONCE)
 
     @property
     def several(self) -> bool:
@@ -149,6 +153,18 @@ class Server:
         """What it answers within the timeout, and `more_s` where it was told to wait;
         UpstreamError, in a sentence, when it refuses or cannot be reached.
         """
+        try:
+            await self._turns.acquire()
+        except trio.Cancelled:
+            if inspect.iscoroutine(request):
+                request.close()
+            raise
+        try:
+            return await self._ask(request, more_s)
+        finally:
+            self._turns.release()
+
+    async def _ask(self, request: Awaitable[T], more_s: float) -> T:
         from coredis.exceptions import RedisError
 
         try:

@@ -2,9 +2,12 @@
 
 import builtins
 import ssl
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from coredis import exceptions
 from flowd_redis import server
 from flowd_redis.server import Address
@@ -88,3 +91,42 @@ def test_an_error_is_a_sentence_with_what_to_do(error: Exception, words: str) ->
     told = str(server.told(error, "r:1"))
     assert words in told
     assert told.startswith("r:1")
+
+
+async def test_of_thousands_who_ask_each_has_its_own_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    asked = server.Server(SimpleNamespace(), "r:1", timeout_s=5.0)  # type: ignore[arg-type]
+    under_way = [0]
+    most = 0
+
+    async def answer() -> bytes:
+        nonlocal most
+        under_way[0] += 1
+        most = max(most, under_way[0])
+        await trio.sleep(1)
+        under_way[0] -= 1
+        return b"OK"
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2000):
+            nursery.start_soon(asked.ask, answer())
+
+    assert most == server.AT_ONCE
+
+
+async def test_who_goes_before_it_is_his_turn_leaves_nothing_behind(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    asked = server.Server(SimpleNamespace(), "r:1", timeout_s=5.0)  # type: ignore[arg-type]
+
+    async def answer() -> bytes:
+        await trio.sleep(3)
+        return b"OK"
+
+    with trio.move_on_after(1):
+        async with trio.open_nursery() as nursery:
+            for _ in range(2 * server.AT_ONCE):
+                nursery.start_soon(asked.ask, answer())
+
+    assert await asked.ask(answer()) == b"OK"
