@@ -64,8 +64,9 @@ def flowd(tmp_path: Path, chart_library: None) -> Iterator[Flowd]:
         extra=EXTRA.format(port=ports[0], rest=ports[1]) + VOLUME,
     )
     try:
-        begin(made)
-        yield made
+        with made:
+            begin(made)
+            yield made
     finally:
         exchange.terminate()
         exchange.wait(10)
