@@ -74,7 +74,10 @@ def run(
         int | None,
         typer.Option("--edges", help="Serve with so many processes, each on a core of its own."),
     ] = None,
-    process: Annotated[str | None, typer.Option("--process", hidden=True)] = None,
+    process: Annotated[
+        str | None,
+        typer.Option("--process", hidden=True, help="For the parent of several processes."),
+    ] = None,
 ) -> None:
     """Run the daemon in the foreground; logs go to standard error.
 

@@ -324,12 +324,12 @@ class Daemon:
         listeners: list[trio.SocketListener],
     ) -> None:
         await nursery.start(self.web.run)
-        nursery.start_soon(self._save)
-        nursery.start_soon(self.observer.run)
-        nursery.start_soon(self.watch.run)
-        nursery.start_soon(notify.beat)
+        for run in (self._save, self.observer.run, self.watch.run, notify.beat):
+            nursery.start_soon(run)
         nursery.start_soon(self.door.serve, listeners)
-        await nursery.start(filling.run, self._spares, self.watch, self.streams, self.supervisor)
+        if self._spares:
+            fill = filling.run, self._spares, self.watch, self.streams, self.supervisor
+            await nursery.start(*fill)
         for part in self.plan.order:
             if part.name in self.supervisor.children:
                 self.supervisor.start(part.name, components)

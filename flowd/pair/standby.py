@@ -4,8 +4,8 @@ nobody has it.
 
 import logging
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 import trio
@@ -256,13 +256,14 @@ class Standby:
             except ValueError as error:
                 raise Unusable(str(error)) from None
             self._installing = True
-            await self._replica.install(Handover(opening, self._parts(name)))
+            async with aclosing(self._parts(name)) as parts:
+                await self._replica.install(Handover(opening, parts))
             self._known = Known(opening.life, opening.frame)
             logger.info("has the state up to frame %d", opening.frame)
         finally:
             self._wants, self._installing = None, False
 
-    async def _parts(self, name: str) -> AsyncIterator[bytes]:
+    async def _parts(self, name: str) -> AsyncGenerator[bytes, None]:
         check = 0
         while True:
             kind, data = await self._part(name)

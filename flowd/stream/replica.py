@@ -4,8 +4,8 @@ import logging
 import os
 import sqlite3
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,7 +38,8 @@ async def copied(state: Path, streams: Callable[[], list[Any]]) -> AsyncGenerato
             return
         opening = Opening(facts["life"], facts["frame"], streams())
         with copy.open("rb") as file:
-            yield Handover(opening, _packed(file))
+            async with aclosing(_packed(file)) as parts:
+                yield Handover(opening, parts)
     finally:
         with suppress(OSError):
             copy.unlink(missing_ok=True)
@@ -57,7 +58,7 @@ def _vacuum(db: sqlite3.Connection, to: Path) -> None:
     db.execute("VACUUM INTO ?", [str(to)])
 
 
-async def _packed(file: BinaryIO) -> AsyncIterator[bytes]:
+async def _packed(file: BinaryIO) -> AsyncGenerator[bytes, None]:
     """A file, compressed, in parts."""
     packer = zlib.compressobj(1)
     ended = False

@@ -1,7 +1,7 @@
 """A store and a journal in memory, for tests: they outlive every daemon, and no process."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -182,12 +182,13 @@ class MemoryStore:
             yield None
             return
 
-        async def parts(data: bytes) -> AsyncIterator[bytes]:
+        async def parts(data: bytes) -> AsyncGenerator[bytes, None]:
             yield data
 
         rows = {name: asdict(one) for name, one in self.rows.items()}
         data = msgspec.msgpack.encode((rows, list(self.places.items()), self.saved_ms))
-        yield Handover(Opening(self.life, self.frame, self.journal.opened), parts(data))
+        async with aclosing(parts(data)) as found:
+            yield Handover(Opening(self.life, self.frame, self.journal.opened), found)
 
     def disown(self) -> None:
         """Another one has gone on."""

@@ -17,10 +17,9 @@ from playwright.sync_api import Page, Request
 from tests.browser.kit import Witness, ask, begin, shows, until
 from tests.browser.test_heatmap import COLUMNS, MAPS, OBSERVED, SINK, column, told
 from tests.browser.test_traders import account, event, position, standing, who
+from tests.edge.nginx import command, written
 from tests.edge.process import COMMAND, Flowd, free_port
-from tests.edge.test_nginx import EXAMPLE, PAGE, command, program, written
-
-__all__ = ["program"]
+from tests.edge.test_nginx import EXAMPLE, PAGE
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -110,7 +109,7 @@ class Site:
 
 
 @pytest.fixture(params=[STRIPPED, KEPT], ids=["stripped", "kept"])
-def site(request: pytest.FixtureRequest, program: str, tmp_path: Path) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """Every page has something to show. nginx takes the path away, or keeps it."""
     extra = SUMS + MAPS + SINK
     extra += "".join(f'[{name}]\nkind = "{kind}"\n' for name, kind in KINDS.items())
@@ -125,7 +124,7 @@ def site(request: pytest.FixtureRequest, program: str, tmp_path: Path) -> Iterat
         begin(daemon)
         tell(daemon)
         port = free_port()
-        line = command(program, written(tmp_path / "nginx", example(daemon, port, request.param)))
+        line = command(written(tmp_path / "nginx", example(daemon, port, request.param)))
         with subprocess.Popen(line, stderr=subprocess.DEVNULL) as nginx:
             try:
                 found = Site(daemon, f"http://127.0.0.1:{port}")

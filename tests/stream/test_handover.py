@@ -3,8 +3,8 @@ after `kill -9`. The contract is one for files and for memory.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -245,12 +245,13 @@ async def test_what_is_damaged_changes_nothing(places: Places) -> None:
     replica = await handed(places, leader, "b")
     known = await replica.known()
 
-    async def parts() -> AsyncIterator[bytes]:
+    async def parts() -> AsyncGenerator[bytes, None]:
         await trio.lowlevel.checkpoint()
         yield b"nonsense"
 
-    with pytest.raises(Unusable):
-        await replica.install(Handover(Opening("x", 3, []), parts()))
+    async with aclosing(parts()) as nonsense:
+        with pytest.raises(Unusable):
+            await replica.install(Handover(Opening("x", 3, []), nonsense))
     with pytest.raises(Unusable, match="never opened"):
         await replica.apply([Frame(known.frame + 1, [[9, 1, 1, None, b"{}", None]], [])])
 
@@ -268,13 +269,16 @@ async def test_a_state_that_ends_too_soon_or_is_another_is_not_taken(tmp_path: P
             assert handover is not None
             found = handover.parts
 
-            async def parts(found: Any = found, change: Any = change) -> AsyncIterator[bytes]:
+            async def parts(
+                found: Any = found, change: Any = change
+            ) -> AsyncGenerator[bytes, None]:
                 async for part in found:
                     yield change(part)
 
             told = evolve(handover.opening, life=opening or handover.opening.life)
-            with pytest.raises(Unusable):
-                await replica.install(Handover(told, parts()))
+            async with aclosing(parts()) as changed:
+                with pytest.raises(Unusable):
+                    await replica.install(Handover(told, changed))
     assert await replica.known() == Known(None, 0, False)
 
 
