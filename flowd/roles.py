@@ -85,6 +85,7 @@ async def stand_by(
             # Nothing runs in it; it answers, with all limits that clients have.
             nobody = Daemon(evolve(config, components=[]), registry, store=MemoryStore())
             nobody.pair += [standby.figures, warm.figures]
+            nobody.peers.tell("pair", "standby")
             standby.on_led = warm.begin
             await nursery.start(partial(nobody.run, listeners))
             nobody.door.beyond = Nobody(

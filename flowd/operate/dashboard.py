@@ -10,6 +10,7 @@ from rich.markup import escape
 from flowd.operate.terminal import (
     age,
     components,
+    pair,
     peers,
     processes,
     state_of,
@@ -30,6 +31,7 @@ def dashboard(found: dict[str, Any], gaps: Sequence[dict[str, Any]] = ()) -> Gro
         verdict(found),
         components(found, "state", "rate/s", "lag", "behind", "record", "restarts"),
         *processes(found),
+        *pair(found),
         *peers(found),
     ]
     parts += [f"[{colour}]{name}[/]: {escape(why)}" for name, colour, why in troubles(found)]

@@ -18,6 +18,7 @@ __all__ = [
     "escape",
     "naming",
     "out",
+    "pair",
     "peers",
     "processes",
     "retained",
@@ -72,6 +73,22 @@ def verdict(found: dict[str, Any]) -> str:
 
 def _health(found: Mapping[str, Any]) -> str:
     return "[green]healthy[/]" if found["healthy"] else "[red]degraded[/]"
+
+
+def pair(found: dict[str, Any]) -> list[str]:
+    """A line on the two daemons of a pair; none where there is no second one."""
+    told = found.get("pair")
+    if not told:  # As of a daemon that is older than this command.
+        return []
+    if told["role"] == "leader":
+        other, behind = told["standby"], _frames(told["standby_behind"])
+        return [f"leads; {escape(other)} stands by{behind}" if other else "leads; nobody stands by"]
+    leader, behind = told["leader"], _frames(told["behind"])
+    return [f"stands by{behind}; {f'{escape(leader)} leads' if leader else 'nobody leads'}"]
+
+
+def _frames(behind: int | None) -> str:
+    return ", and does not follow yet" if behind is None else f", {behind} frames behind"
 
 
 def peers(found: dict[str, Any]) -> list[Table]:
@@ -165,6 +182,7 @@ def status(found: dict[str, Any]) -> Group:
         verdict(found),
         components(found, "state", "rate/s", "lag", "last", "published", "dropped"),
         *processes(found),
+        *pair(found),
         *peers(found),
         *(f"[{colour}]{name}[/]: {escape(why)}" for name, colour, why in troubles(found)),
         f"{clients['live']} live clients ({clients['behind']} behind), "
@@ -186,6 +204,8 @@ def troubles(found: dict[str, Any]) -> list[tuple[str, str, str]]:
             )
     if (trouble := trouble_with(found["snapshot"])) is not None:
         told.append(("state", "red", trouble))
+    if why := found.get("pair", {}).get("problem"):
+        told.append(("pair", "red", why))
     for one in found.get("processes", ()):
         if one["error"]:
             told.append((one["name"], "red", one["error"]))

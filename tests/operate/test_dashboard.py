@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from flowd.operate import dashboard
@@ -153,3 +154,32 @@ def test_of_several_processes_each_has_a_row() -> None:
     assert ["edge-1", "71", "running", "400", "9000", "3ms", "84", "4ms", "1"] in words
     assert ["edge-2", "-", "backoff", "-", "-", "-", "-", "-", "4"] in words
     assert "edge-2: was ended by SIGKILL" in lines
+
+
+@pytest.mark.parametrize(
+    ("pair", "line"),
+    [
+        ({"role": "leader", "standby": None, "standby_behind": None}, "leads; nobody stands by"),
+        (
+            {"role": "leader", "standby": "b:7", "standby_behind": 3},
+            "leads; b:7 stands by, 3 frames behind",
+        ),
+        (
+            {"role": "leader", "standby": "b:7", "standby_behind": None},
+            "leads; b:7 stands by, and does not follow yet",
+        ),
+        (
+            {"role": "standby", "leader": "a:7", "behind": 0},
+            "stands by, 0 frames behind; a:7 leads",
+        ),
+        (
+            {"role": "standby", "leader": None, "behind": None},
+            "stands by, and does not follow yet; nobody leads",
+        ),
+    ],
+)
+def test_of_a_pair_it_is_told_who_leads_and_what_is_wrong(pair: dict[str, Any], line: str) -> None:
+    lines = shown(status(pair={**pair, "problem": "the lease ran out 4s ago"}))
+
+    assert line in lines
+    assert "pair: the lease ran out 4s ago" in lines
