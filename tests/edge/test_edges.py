@@ -155,8 +155,11 @@ async def test_two_edges_are_one_daemon(exchange: Exchange, tmp_path: Path) -> N
         await daemon.until(connected, lambda hot: min(hot) > 3)
 
         # What only the ingest has is asked of it.
-        history = (await daemon.get("/streams/orders/history?limit=100")).json
-        assert [one["seq"] for one in history["records"]] == list(range(1, 51))
+        async def written() -> list[int]:
+            history = (await daemon.get("/streams/orders/history?limit=100")).json
+            return [one["seq"] for one in history["records"]]
+
+        await daemon.until(written, lambda seqs: seqs == list(range(1, 51)))
         assert "/streams/{name}/history" in (await daemon.get("/openapi.json")).json["paths"]
         assert (await daemon.get("/health/orders")).json["delivering"]
         assert (await daemon.get("/health/edge-1")).json["clients"] == 0
