@@ -11,7 +11,9 @@ from tests.fleet.run import CLIENTS, Run
 
 LONG_S = 600.0
 """A minute on two processors that have nothing else to do."""
-SCENES = ("edge killed", "redis restarted", "nginx reloaded", "ingest killed", "two edges killed")
+SCENES = (
+    *("edge killed", "redis restarted", "nginx reloaded", "ingest fails over", "two edges killed"),
+)
 
 
 @pytest.mark.timeout(LONG_S)

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,17 @@ from tests.edge.process import Flowd, free_port, until
 from tests.edge.redis import RedisServer
 
 EDGES = 3
+LEADS, FOLLOWS = "leads", "follows"
 RETAIN = 400
 """More than come while Redis is restarted: else all edges lack the same, and nobody is shown it."""
 WELL_S = 120.0
 """Everything is well so soon after whatever failed, on a machine with much else to do."""
 LOOK_S = 0.1
 INGEST = """
+[pair]
+kind = "redis"
+url = "{url}"
+
 [transforms.{volume}]
 kind = "liquidation-volume"
 input = "{orders}"
@@ -47,13 +52,15 @@ restart_delay_max = "1s"
 
 @define
 class Fleet:
-    """One ingest daemon, Redis, edges, and nginx in front. Each scene takes something away, and
-    brings it back after a while.
+    """Two ingest daemons of which one leads, Redis, edges, and nginx in front. Each scene takes
+    something away, and brings it back after a while.
     """
 
     random: Random
     redis: RedisServer
     ingest: Flowd
+    """The one that leads."""
+    standby: Flowd
     edges: list[Flowd]
     nginx: Nginx
     life: Life
@@ -61,11 +68,14 @@ class Fleet:
 
     @property
     def daemons(self) -> list[Flowd]:
-        """All of them."""
-        return [self.ingest, *self.edges]
+        """All of them, in the order in which they end."""
+        return [self.standby, self.ingest, *self.edges]
 
     async def well(self) -> None:
-        """Wait until everybody says so."""
+        """Wait until everybody says so, and one leads whom the other one follows."""
+        pair = self.ingest, self.standby
+        roles = await until(partial(_roles, pair), {LEADS, FOLLOWS}.issubset, WELL_S, LOOK_S)
+        self.ingest, self.standby = (pair[roles.index(role)] for role in (LEADS, FOLLOWS))
         for daemon in self.daemons:
             await until(partial(_well, daemon), bool, WELL_S, LOOK_S)
 
@@ -97,16 +107,36 @@ class Fleet:
         await self._while(4.0)
         edge.tell(signal.SIGCONT)
 
+    async def ingest_fails_over(self) -> None:
+        """`kill -9`; the other one leads, and it stands by when it is back."""
+        gone, self.ingest, self.standby = self.ingest, self.standby, self.ingest
+        await gone.kill()
+        await until(partial(_roles, [self.ingest]), [LEADS].__eq__, WELL_S, LOOK_S)
+        await self._while(3.0)
+        await self._back(gone)
+
     async def ingest_killed(self) -> None:
-        """`kill -9`; it goes on in its epoch."""
+        """`kill -9`, and back so soon that either may lead; the epoch goes on."""
         await self.ingest.kill()
         await self._while(3.0)
-        await self.ingest.start(delivering=False)
+        await self._back(self.ingest)
 
     async def ingest_renewed(self) -> None:
         """It ends in order and is started again."""
         await self.ingest.stop()
-        await self.ingest.start()
+        await self._back(self.ingest)
+
+    async def standby_killed(self) -> None:
+        """Nobody notices, and it is given what it lacks."""
+        await self.standby.kill()
+        await self._while(3.0)
+        await self._back(self.standby)
+
+    async def ingest_suspended(self) -> None:
+        """For longer than its lease: it finds itself deposed."""
+        self.ingest.tell(signal.SIGSTOP)
+        await self._while(10.0)
+        self.ingest.tell(signal.SIGCONT)
 
     async def redis_restarted(self) -> None:
         """Killed, and started with its data."""
@@ -132,7 +162,7 @@ class Fleet:
         self.redis.kill()
         await self.ingest.kill()
         await self._while(2.0)
-        await self.ingest.start(delivering=False)
+        self.ingest.spawn()
         await self.redis.start()
 
     async def redis_and_edge_killed(self) -> None:
@@ -148,6 +178,10 @@ class Fleet:
         """Its old workers stay until their clients have left."""
         await self.nginx.reload()
 
+    async def _back(self, daemon: Flowd) -> None:
+        """It stands by at least, whoever leads."""
+        await daemon.start(words="stands by on", delivering=False)
+
     async def _while(self, most_s: float) -> None:
         await trio.sleep(self.random.uniform(0.0, most_s))
 
@@ -159,8 +193,11 @@ SCENES: dict[str, tuple[Scene, int]] = {
     "all edges killed": (Fleet.all_edges_killed, 5),
     "edges renewed": (Fleet.edges_renewed, 5),
     "edge suspended": (Fleet.edge_suspended, 5),
-    "ingest killed": (Fleet.ingest_killed, 15),
+    "ingest fails over": (Fleet.ingest_fails_over, 10),
+    "ingest killed": (Fleet.ingest_killed, 10),
     "ingest renewed": (Fleet.ingest_renewed, 5),
+    "ingest suspended": (Fleet.ingest_suspended, 5),
+    "standby killed": (Fleet.standby_killed, 5),
     "redis restarted": (Fleet.redis_restarted, 10),
     "redis emptied": (Fleet.redis_emptied, 5),
     "redis suspended": (Fleet.redis_suspended, 5),
@@ -180,15 +217,18 @@ async def fleet(folder: Path, exchange_port: int, random: Random) -> AsyncIterat
         text = INGEST.format(
             orders=ORDERS, volume=VOLUME, timeframes=json.dumps(list(WIDTHS_MS)), url=redis.url
         )
-        ingest = Flowd(
-            folder / "ingest",
-            f"ws://127.0.0.1:{exchange_port}/market",
-            settings={"listen": f"127.0.0.1:{free_port()}"},
-            source={"symbols": ["*"], "retain": RETAIN},
-            extra=text,
-            env={"LIQUIDATION_API_BASE_URL": ""},
-        )
-        await stack.enter_context(ingest).start()
+        pair: list[Flowd] = []
+        for name in ("ingest", "standby"):
+            ingest = Flowd(
+                folder / name,
+                f"ws://127.0.0.1:{exchange_port}/market",
+                settings={"listen": f"127.0.0.1:{free_port()}"},
+                source={"symbols": ["*"], "retain": RETAIN},
+                extra=text,
+                env={"LIQUIDATION_API_BASE_URL": ""},
+            )
+            stack.enter_context(ingest)
+            pair.append(await ingest.start(words="stands by on", delivering=False))
         edges: list[Flowd] = []
         for number in range(1, EDGES + 1):
             settings = {
@@ -203,7 +243,9 @@ async def fleet(folder: Path, exchange_port: int, random: Random) -> AsyncIterat
         nginx = await stack.enter_async_context(
             running(SEVERAL, ports, folder / "nginx", "backlog=1024")
         )
-        yield Fleet(random, redis, ingest, edges, nginx, Life(nginx.port))
+        found = Fleet(random, redis, *pair, edges, nginx, Life(nginx.port))
+        await found.well()
+        yield found
 
 
 async def _well(daemon: Flowd) -> bool:
@@ -211,3 +253,18 @@ async def _well(daemon: Flowd) -> bool:
         return (await daemon.get("/health")).status == 200
     except GONE:
         return False
+
+
+async def _roles(pair: Sequence[Flowd]) -> list[str]:
+    """What each of them is, as far as it knows: empty when it is neither yet."""
+    return [await _role(daemon) for daemon in pair]
+
+
+async def _role(daemon: Flowd) -> str:
+    try:
+        pair = (await daemon.status())["pair"]
+    except GONE:
+        return ""
+    if pair.get("role") == "leader":
+        return LEADS
+    return FOLLOWS if pair.get("behind") is not None else ""
