@@ -216,6 +216,21 @@ class Flowd:
         """Wait until `/status` is as wanted; that status."""
         return await self.until(self.status, good, within_s)
 
+    async def paired(
+        self, good: Callable[[dict[str, Any]], object], within_s: float = 30.0
+    ) -> dict[str, Any]:
+        """Wait until what it tells of its pair is as wanted; that. Who asks in the moment in which
+        it turns from standby to leader, or back, gets no answer.
+        """
+
+        async def told() -> dict[str, Any]:
+            try:
+                return dict((await self.status())["pair"])
+            except (OSError, EOFError, trio.BrokenResourceError):
+                return {}
+
+        return dict(await self.until(told, good, within_s))
+
     def memory(self) -> int:
         """Resident bytes."""
         with open(f"/proc/{self.pid}/statm") as statm:

@@ -67,18 +67,16 @@ class Pair:
 
     async def follows(self) -> None:
         """The standby knows what the leader does."""
-        await self.standby.settled(
-            lambda found: (
-                found["pair"].get("role") == "standby"
-                and found["pair"]["behind"] is not None
-                and found["pair"]["behind"] < 10
+        await self.standby.paired(
+            lambda pair: (
+                pair.get("role") == "standby" and pair["behind"] is not None and pair["behind"] < 10
             )
         )
 
     async def leads(self, daemon: Flowd) -> float:
         """Wait until a daemon leads; how long that took."""
         began = trio.current_time()
-        await daemon.settled(lambda found: found["pair"].get("role") == "leader", 30)
+        await daemon.paired(lambda pair: pair.get("role") == "leader")
         return trio.current_time() - began
 
     async def whole(self) -> None:

@@ -50,13 +50,13 @@ async def test_what_flows_while_the_leader_ends_is_at_an_edge_once_and_nothing_i
         await second.start(words="stands by on", delivering=False)
         edge = Flowd(tmp_path / "edge", None, extra=EDGE.format(url=redis.url))
         await stack.enter_context(edge).start()
-        await second.settled(connected)
+        await second.paired(connected)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flow, exchange)
             await edge.reached(50)
             before = exchange.orders
             first.tell(end)
-            await second.settled(leads, 30)
+            await second.paired(leads)
             meanwhile = exchange.orders - before
             await second.settled(lambda found: found["healthy"], 30)
             nursery.cancel_scope.cancel()
@@ -74,15 +74,14 @@ async def test_what_flows_while_the_leader_ends_is_at_an_edge_once_and_nothing_i
     assert [one["value"] for one in outages["records"] if one["value"]["recovered"] is None] == []
 
 
-def connected(status: dict[str, Any]) -> bool:
+def connected(pair: dict[str, Any]) -> bool:
     """The standby knows what the leader does, and is told what that is told."""
-    pair = status["pair"]
     told = [one["delivering"] for one in pair.get("sources", {}).values()]
     return pair.get("behind") is not None and told == [True]
 
 
-def leads(status: dict[str, Any]) -> bool:
-    return status["pair"].get("role") == "leader"
+def leads(pair: dict[str, Any]) -> bool:
+    return pair.get("role") == "leader"
 
 
 async def flow(exchange: Exchange) -> None:
