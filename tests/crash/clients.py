@@ -8,20 +8,13 @@ from collections import Counter
 from collections.abc import Mapping
 from random import Random
 
-import h11
 import trio
 from attrs import define, field, frozen
-from websockets.exceptions import InvalidHandshake, InvalidState, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from tests.crash.referee import ORDERS, STREAMS, TABLES, Referee, View
 from tests.crash.told import Told, told, written
-from tests.edge.peers import http, sse, websocket
-
-GONE = (
-    *(OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError),
-    *(h11.RemoteProtocolError, InvalidHandshake, InvalidState),
-)
-"""What a connection ends with when the process at its other end is killed."""
+from tests.edge.peers import GONE, http, sse, websocket
 
 
 @frozen

@@ -6,8 +6,7 @@ from typing import Any
 
 from attrs import define, field
 
-from tests.crash.clients import GONE
-from tests.edge.peers import sse, websocket
+from tests.edge.peers import GONE, sse, websocket
 
 
 @define

@@ -13,11 +13,17 @@ import h11
 import trio
 from attrs import define, field, frozen
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidHandshake, InvalidState, InvalidStatus
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
+
+GONE = (
+    *(OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError),
+    *(h11.RemoteProtocolError, InvalidHandshake, InvalidState),
+)
+"""What a connection ends with when the process at its other end is killed."""
 
 WAIT_S = 30.0
 """How long a test waits for what comes at once, on a machine that has much else to do."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from tests.edge.peers import WAIT_S, Answer, fetch
+from tests.edge.peers import GONE, WAIT_S, Answer, fetch
 
 START_S = 120.0
 STOP_S = 10.0
@@ -219,17 +219,17 @@ class Flowd:
     async def paired(
         self, good: Callable[[dict[str, Any]], object], within_s: float = 30.0
     ) -> dict[str, Any]:
-        """Wait until what it tells of its pair is as wanted; that. Who asks in the moment in which
-        it turns from standby to leader, or back, gets no answer.
+        """Wait until what it tells of its pair is as wanted; that."""
+        return dict(await self.until(self.pair, good, within_s))
+
+    async def pair(self) -> dict[str, Any]:
+        """What it tells of its pair. Nothing where it gives no answer, as in the moment in which it
+        turns from standby to leader, or back.
         """
-
-        async def told() -> dict[str, Any]:
-            try:
-                return dict((await self.status())["pair"])
-            except (OSError, EOFError, trio.BrokenResourceError):
-                return {}
-
-        return dict(await self.until(told, good, within_s))
+        try:
+            return dict((await self.status())["pair"])
+        except GONE:
+            return {}
 
     def memory(self) -> int:
         """Resident bytes."""

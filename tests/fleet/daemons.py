@@ -12,9 +12,10 @@ import trio
 from attrs import define
 
 from tests.crash.audit import WIDTHS_MS
-from tests.crash.clients import GONE, Life
+from tests.crash.clients import Life
 from tests.crash.referee import ORDERS, VOLUME
 from tests.edge.nginx import SEVERAL, Nginx, running, three
+from tests.edge.peers import GONE
 from tests.edge.process import Flowd, free_port, until
 from tests.edge.redis import RedisServer
 
@@ -261,10 +262,7 @@ async def _roles(pair: Sequence[Flowd]) -> list[str]:
 
 
 async def _role(daemon: Flowd) -> str:
-    try:
-        pair = (await daemon.status())["pair"]
-    except GONE:
-        return ""
+    pair = await daemon.pair()
     if pair.get("role") == "leader":
         return LEADS
     return FOLLOWS if pair.get("behind") is not None else ""
