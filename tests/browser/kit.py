@@ -2,6 +2,7 @@
 what the browser complained of.
 """
 
+import contextlib
 import json
 import time
 import urllib.error
@@ -20,12 +21,14 @@ PATIENCE_S = 20.0
 
 
 def until(good: Callable[[], Any], what: str) -> Any:
-    """Ask until the answer is good; that answer."""
+    """Ask until the answer is good; that answer. One that lacks what is looked for, as an error
+    does, is not good yet.
+    """
     ends = time.monotonic() + PATIENCE_S
     while time.monotonic() < ends:
-        found = good()
-        if found:
-            return found
+        with contextlib.suppress(LookupError):
+            if found := good():
+                return found
         time.sleep(0.05)
     raise AssertionError(f"not within {PATIENCE_S:g}s: {what}")
 

@@ -1,5 +1,6 @@
 """The real `flowd` as a child process: started, waited for, asked, stopped and killed by its id."""
 
+import contextlib
 import json
 import os
 import re
@@ -247,12 +248,17 @@ async def until(
     within_s: float = WAIT_S,
     every_s: float = 0.01,
 ) -> Any:
-    """Ask another process, which cannot wake us, until its answer is good; that answer."""
+    """Ask another process, which cannot wake us, until its answer is good; that answer. One that
+    lacks what is looked for, as an error does, is not good yet.
+    """
     found = None
     with trio.move_on_after(within_s):
-        while not good(found := await ask()):  # noqa: ASYNC110
+        while True:
+            with contextlib.suppress(LookupError):
+                found = await ask()
+                if good(found):
+                    return found
             await trio.sleep(every_s)
-        return found
     raise AssertionError(f"not within {within_s:g}s; last seen: {found}")
 
 
