@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .stamps
 PARALLEL := -n auto --dist worksteal
-# Servers and browsers share two cores with whatever else the machine does. A test of them that fails
+# Servers, browsers and threads share two cores with whatever else the machine does. A test that fails
 # is tried a second time, and named at the end: each of those is a bug to look for, ours or the test's.
 AGAIN := --reruns 1 -r R
 DUCKDB := 1.4
@@ -24,7 +24,7 @@ run: $(STAMP)/installed $(STAMP)/pages  ## the daemon on a demo configuration, f
 	@exec $(BIN)/python demo/run.py $(if $(PORT),--port $(PORT))
 
 test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages $(STAMP)/duckdb-$(DUCKDB)/stamp clients lint types  ## everything that must be true, as CI checks it
-	$(BIN)/python -m pytest $(PARALLEL) -m "not edge and not browser"
+	$(BIN)/python -m pytest $(PARALLEL) $(AGAIN) -m "not edge and not browser"
 	$(BIN)/python -m pytest $(AGAIN) -m "edge or browser"
 	PYTHONPATH=$(STAMP)/duckdb-$(DUCKDB) $(BIN)/python -m pytest $(PARALLEL) -m duckdb --duckdb=$(DUCKDB) $$(grep -lE "DUCKDB|mark.duckdb" tests/plugins/test_*.py)
 	$(MAKE) executable
