@@ -5,11 +5,12 @@ import logging
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import trio
+from attrs import frozen
 
 from flowd import __version__, roles
 from flowd.daemon import Daemon
@@ -17,6 +18,8 @@ from flowd.operate import notify
 from flowd.operate.siblings import Siblings
 from flowd.operate.status import LoopMeter
 from flowd.operate.watchdog import Watchdog
+from flowd.pair.ledger import Ledger
+from flowd.roles import Turn
 from flowd.setup.carried import ASK_S, AllCarried, carriers
 from flowd.setup.checks import ready as asked
 from flowd.setup.config import Config
@@ -24,7 +27,7 @@ from flowd.setup.registry import Registry
 from flowd.setup.remarks import remarks
 from flowd.setup.shares import INGEST, Share
 from flowd.setup.shares import names as edge_names
-from flowd.sockets import Sockets, hosts, where_to_look
+from flowd.sockets import Bound, Sockets, hosts, where_to_look
 from flowd.stream.snapshot import Store
 from flowd.stream.stores import SqliteStore
 from flowd.stream.unkept import NoStore
@@ -61,45 +64,71 @@ async def serve(
     """
     raise_file_limit(config.settings.max_clients + FILES_SPARE)
     sockets = Sockets(config, share)
-    stop = Stop(watchdog, sockets.close)
+    turns = _Turns(config, registry, state, share, ready, sockets, Stop(watchdog, sockets.close))
     try:
         async with roles.ledger_of(config) as ledger:
-            while True:
-                async with roles.turn(
-                    config, registry, ledger, state, sockets, stop.leads_to
-                ) as turn:
-                    if turn is None:
-                        return True  # What it has is another one's.
-                    store = await _store(config, state, share, turn.anew)
-                    carried = await discover(config, registry, stop, sockets)
-                    if carried is None:
-                        await store.close()
-                        return True  # There was nothing to save since.
-                    listeners = await sockets.listeners()
-                    listening = [one.socket for one in listeners]
-                    if share is None:
-                        for remark in remarks(config, hosts(listening)):
-                            logger.warning(remark)
-                    settle()
-                    daemon = Daemon(
-                        config,
-                        registry,
-                        store=store,
-                        carried=carried,
-                        spares=turn.spares,
-                        lead=turn.lead,
-                    )
-                    if share is not None:
-                        names = [INGEST, *edge_names(share.edges)]
-                        daemon.siblings = Siblings(share.name, share.folder, names)
-                    daemon.addresses += where_to_look(listening, daemon.machine.host)
-                    stop.leads_to(daemon.stop, daemon.loop)
-                    await _live(daemon, listeners, ready)
-                if daemon.again is None or stop.asked:
-                    return daemon.saved
+            while (saved := await turns.take(ledger)) is None:
                 sockets.unattended()
+            return saved
     finally:
         sockets.close()
+
+
+@frozen
+class _Turns:
+    """What this process runs, one after the other: a daemon in each of its turns."""
+
+    config: Config
+    registry: Registry
+    state: Path
+    share: Share | None
+    ready: Callable[[list[str]], None]
+    sockets: Sockets
+    stop: "Stop"
+
+    async def take(self, ledger: Ledger | None) -> bool | None:
+        """Wait for a turn, and run a daemon until it has ended: whether its state was saved; None
+        when another turn is to follow.
+        """
+        config, registry, stop = self.config, self.registry, self.stop
+        async with roles.turn(
+            config, registry, ledger, self.state, self.sockets, stop.leads_to
+        ) as turn:
+            if turn is None:
+                return True  # What it has is another one's.
+            store = await _store(config, self.state, self.share, turn.anew)
+            carried = await discover(config, registry, stop, self.sockets)
+            if carried is None:
+                await store.close()
+                return True  # There was nothing to save since.
+            listeners = await self.sockets.listeners()
+            daemon = self._daemon(turn, store, carried, [one.socket for one in listeners])
+            stop.leads_to(daemon.stop, daemon.loop)
+            await _live(daemon, listeners, self.ready)
+        return daemon.saved if daemon.again is None or stop.asked else None
+
+    def _daemon(
+        self, turn: Turn, store: Store, carried: AllCarried, listening: Sequence[Bound]
+    ) -> Daemon:
+        """The daemon of one turn, which knows where it serves."""
+        config, share = self.config, self.share
+        if share is None:
+            for remark in remarks(config, hosts(listening)):
+                logger.warning(remark)
+        settle()
+        daemon = Daemon(
+            config,
+            self.registry,
+            store=store,
+            carried=carried,
+            spares=turn.spares,
+            lead=turn.lead,
+        )
+        if share is not None:
+            names = [INGEST, *edge_names(share.edges)]
+            daemon.siblings = Siblings(share.name, share.folder, names)
+        daemon.addresses += where_to_look(listening, daemon.machine.host)
+        return daemon
 
 
 async def _store(config: Config, state: Path, share: Share | None, anew: str | None) -> Store:
