@@ -15,7 +15,7 @@ import trio
 from attrs import evolve, frozen
 
 from flowd.operate import notify
-from flowd.operate.child import Child, how
+from flowd.operate.child import Child, Member, Server, how
 from flowd.operate.siblings import CONTROL, Siblings
 from flowd.setup.shares import INGEST, SERVER, Share, followed, names
 from flowd.values import codec
@@ -63,16 +63,16 @@ class Parent:
         self._failed: str | None = None
         self._began, self._began_ms = 0.0, clock()
         share = family.share
-        self.servers: list[Child] = []
+        self.servers: list[Server] = []
         """The one between them, if it is ours."""
         if family.server is not None:
             at = share.socket(SERVER)
-            self.servers.append(Child(SERVER, share.folder, family.server, listens=at))
-        self.ingest = self._child(INGEST)
-        self.edges = [self._child(name) for name in names(share.edges)]
-        self.children = [*self.servers, self.ingest, *self.edges]
+            self.servers.append(Server(SERVER, share.folder, family.server, at))
+        self.ingest = self._member(INGEST)
+        self.edges = [self._member(name) for name in names(share.edges)]
+        self.children: list[Child] = [*self.servers, self.ingest, *self.edges]
 
-    def _child(self, name: str) -> Child:
+    def _member(self, name: str) -> Member:
         share = self._family.share
 
         async def says() -> AsyncIterator[bytes]:
@@ -82,7 +82,7 @@ class Parent:
                 await self._known.wait()
             yield evolve(share, name=name, streams=self._streams).told()
 
-        return Child(name, share.folder, [*self._family.command, name], says)
+        return Member(name, share.folder, [*self._family.command, name], says)
 
     def stop(self) -> None:
         """Ask for an orderly end; `run` returns when it is done."""

@@ -11,7 +11,9 @@ import os
 import signal
 import socket
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,28 +35,32 @@ GUARDED = ("/bin/sh", "-c", _GUARD, "flowd")
 """A shell that becomes a server, and has beside it who ends that with the pipe."""
 
 Ready = Callable[["Child"], Awaitable[None]]
+"""Is told that a process is ready."""
 
 
 @define(eq=False)
-class Child:
-    """One process. `command` is what runs it, `says` what it is told, as that comes to be known; a
-    server, which is told nothing, `listens` there. `folder` is where all have their sockets.
-    """
+class Child(ABC):
+    """One process, which `command` runs. `folder` is where all have their sockets."""
 
     name: str
     folder: Path
     command: Sequence[str]
-    says: Callable[[], AsyncIterator[bytes]] | None = None
-    listens: Path | None = None
-    state: str = "waiting"
-    error: str | None = None
-    restarts: int = 0
-    stopping: bool = False
-    ready: trio.Event = field(factory=trio.Event)
-    ended: trio.Event = field(factory=trio.Event)
-    began: float = 0.0
-    _process: trio.Process | None = None
-    _heard: float = 0.0
+    state: str = field(default="waiting", init=False)
+    error: str | None = field(default=None, init=False)
+    restarts: int = field(default=0, init=False)
+    stopping: bool = field(default=False, init=False)
+    ready: trio.Event = field(factory=trio.Event, init=False)
+    ended: trio.Event = field(factory=trio.Event, init=False)
+    began: float = field(default=0.0, init=False)
+    _process: trio.Process | None = field(default=None, init=False)
+
+    @abstractmethod
+    async def tell_to_end(self) -> None:
+        """Have it end in order."""
+
+    @abstractmethod
+    def look(self) -> None:
+        """End it if it is stuck."""
 
     @property
     def code(self) -> int | None:
@@ -82,65 +88,88 @@ class Child:
         if self._process is not None:
             self._process.send_signal(number)
 
-    async def tell_to_end(self) -> None:
-        """Have it end in order."""
-        if self.listens is None:
-            self.signal(signal.SIGTERM)
-        else:
-            await self._close_pipe()
-
-    def look(self) -> None:
-        """End it if it is stuck: first so that it says where."""
-        silent_s = trio.current_time() - self._heard
-        if self.listens is None and self.state == "running" and silent_s > SILENT_S:
-            logger.error("%s has said nothing for %.0fs: it is ended", self.name, silent_s)
-            self.state = "stuck"
-            self.signal(signal.SIGABRT)
-        elif self.state == "stuck" and silent_s > SILENT_S + ABORT_S:
-            self.signal(signal.SIGKILL)
-
     async def live(
         self, environment: Mapping[str, str], inherit: Sequence[int], on_ready: Ready
     ) -> int:
         """One life: its exit code, that of a signal negative. OSError when it cannot be started."""
         self.state, self.began = "starting", trio.current_time()
-        with self._ear() as ear:
-            guard: Sequence[str] = () if self.listens is None else GUARDED
-            said = None if self.listens is None else subprocess.PIPE
-            # A group of its own: Ctrl-C is for the parent, which ends them in order.
-            process = self._process = await trio.lowlevel.open_process(
-                [*guard, *self.command],
-                stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=None if said is None else subprocess.STDOUT,
-                pass_fds=inherit,
-                env={
-                    **environment,
-                    "NOTIFY_SOCKET": str(self._ear_at),
-                    "WATCHDOG_USEC": str(round(SILENT_S * 1e6)),
-                },
-                process_group=0,
-            )
-            self._heard = trio.current_time()
-            try:
-                async with trio.open_nursery() as nursery:
-                    if self.listens is None:
-                        nursery.start_soon(self._hear, ear, on_ready)
-                        nursery.start_soon(self._say, process)
-                    else:
-                        nursery.start_soon(self._relay, process)
-                        nursery.start_soon(self._wait_for_it, self.listens, on_ready)
-                    code = await process.wait()
-                    nursery.cancel_scope.cancel()
-            finally:
-                with trio.CancelScope(shield=True):
-                    await self._close_pipe()
-                # Who is beside a server: the group has its number for as long as somebody is there.
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
+        return await self._live(environment, inherit, on_ready)
+
+    @abstractmethod
+    async def _live(
+        self, environment: Mapping[str, str], inherit: Sequence[int], on_ready: Ready
+    ) -> int:
+        """The life of its kind."""
+
+    async def _run(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        inherit: Sequence[int],
+        attend: Callable[[trio.Process], Awaitable[None]],
+        output: int | None = None,
+    ) -> int:
+        """Run a process to its end, and `attend` to it meanwhile; its exit code."""
+        # A group of its own: Ctrl-C is for the parent, which ends them in order.
+        process = self._process = await trio.lowlevel.open_process(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=None if output is None else subprocess.STDOUT,
+            pass_fds=inherit,
+            env=environment,
+            process_group=0,
+        )
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(attend, process)
+                code = await process.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._close_pipe()
+            # Who is beside a server: the group has its number for as long as somebody is there.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
         return code
 
-    # -- what it says, and is told
+    async def _close_pipe(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            await self._process.stdin.aclose()
+
+
+@define(eq=False)
+class Member(Child):
+    """A process that is a flowd. It `says` what that is told, as it comes to be known."""
+
+    says: Callable[[], AsyncIterator[bytes]]
+    _heard: float = field(default=0.0, init=False)
+
+    async def _live(
+        self, environment: Mapping[str, str], inherit: Sequence[int], on_ready: Ready
+    ) -> int:
+        with self._ear() as ear:
+            told = {
+                **environment,
+                "NOTIFY_SOCKET": str(self._ear_at),
+                "WATCHDOG_USEC": str(round(SILENT_S * 1e6)),
+            }
+            attend = partial(self._attend, ear, on_ready)
+            return await self._run(self.command, told, inherit, attend)
+
+    async def tell_to_end(self) -> None:
+        """Have it end in order."""
+        self.signal(signal.SIGTERM)
+
+    def look(self) -> None:
+        """End it if it has been silent for too long: first so that it says where it is."""
+        silent_s = trio.current_time() - self._heard
+        if self.state == "running" and silent_s > SILENT_S:
+            logger.error("%s has said nothing for %.0fs: it is ended", self.name, silent_s)
+            self.state = "stuck"
+            self.signal(signal.SIGABRT)
+        elif self.state == "stuck" and silent_s > SILENT_S + ABORT_S:
+            self.signal(signal.SIGKILL)
 
     @property
     def _ear_at(self) -> Path:
@@ -153,6 +182,14 @@ class Child:
         ear.bind(str(self._ear_at))
         ear.setblocking(False)
         return trio.socket.from_stdlib_socket(ear)
+
+    async def _attend(
+        self, ear: trio.socket.SocketType, on_ready: Ready, process: trio.Process
+    ) -> None:
+        self._heard = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._hear, ear, on_ready)
+            nursery.start_soon(self._say, process)
 
     async def _hear(self, ear: trio.socket.SocketType, on_ready: Ready) -> None:
         while True:
@@ -169,15 +206,36 @@ class Child:
     async def _say(self, process: trio.Process) -> None:
         """Say what it is to be; the pipe stays open for as long as there is a parent."""
         assert process.stdin is not None
-        assert self.says is not None
         # Who has ended before it heard all says why by itself.
         with contextlib.suppress(trio.BrokenResourceError):
             async for line in self.says():
                 await process.stdin.send_all(line)
 
-    async def _close_pipe(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            await self._process.stdin.aclose()
+
+@define(eq=False)
+class Server(Child):
+    """A process that is told nothing, and `listens` at a path."""
+
+    listens: Path
+
+    async def _live(
+        self, environment: Mapping[str, str], inherit: Sequence[int], on_ready: Ready
+    ) -> int:
+        attend = partial(self._attend, on_ready)
+        command = [*GUARDED, *self.command]
+        return await self._run(command, environment, inherit, attend, subprocess.PIPE)
+
+    async def tell_to_end(self) -> None:
+        """Have it ended by who is beside it."""
+        await self._close_pipe()
+
+    def look(self) -> None:
+        """It says nothing of itself: whether it is stuck is not known."""
+
+    async def _attend(self, on_ready: Ready, process: trio.Process) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._relay, process)
+            nursery.start_soon(self._wait_for_it, on_ready)
 
     async def _relay(self, process: trio.Process) -> None:
         """What a server says goes into our log."""
@@ -189,10 +247,10 @@ class Child:
                 logger.info("%s: %s", self.name, line.decode(errors="replace")[:LINE_MAX])
             rest = rest[-LINE_MAX:]
 
-    async def _wait_for_it(self, path: Path, on_ready: Ready) -> None:
+    async def _wait_for_it(self, on_ready: Ready) -> None:
         """A server is ready when it listens. One that does not is ended."""
         with trio.move_on_after(SERVER_UP_S):
-            while not await _listens(path):  # noqa: ASYNC110  # it cannot wake us
+            while not await _listens(self.listens):  # noqa: ASYNC110  # it cannot wake us
                 await trio.sleep(0.02)
             await on_ready(self)
             return
