@@ -127,6 +127,7 @@ class _Turns:
         if share is not None:
             names = [INGEST, *edge_names(share.edges)]
             daemon.siblings = Siblings(share.name, share.folder, names)
+            daemon.peers.ours = daemon.siblings.have
         daemon.addresses += where_to_look(listening, daemon.machine.host)
         return daemon
 

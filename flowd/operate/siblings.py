@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from flowd.door.beyond import Beyond
 from flowd.setup.shares import INGEST, SERVER
 from flowd.values import codec
+from flowd.values.peers import Peer
 
 ASK_S = 3.0
 """A process that has not told by then is told of as one that does not answer."""
@@ -44,6 +45,12 @@ class Siblings:
     def whole(self) -> bool:
         """Whether this one has all that is configured, and knows of all paths."""
         return self.name == INGEST
+
+    def have(self, peer: Peer) -> bool:
+        """Whether a daemon that was heard of is one of these processes, or was: nobody else listens
+        in their folder.
+        """
+        return any(one.startswith(f"unix:{self.folder}/") for one in peer.addresses)
 
     async def rows(self) -> Told:
         """What the parent says of them: `uptime_s`, `started_ms`, and `processes`, each with its

@@ -70,9 +70,12 @@ class _Told:
 class Peers:
     """This daemon among others: its plugins tell what it is and whom they heard of. Nothing here
     waits; what is told stays until it is told anew by the same component.
+
+    Where several processes are this daemon, `ours` says of whom was heard whether he is one.
     """
 
     _own: Callable[[], Peer] = Peer
+    ours: Callable[[Peer], bool] = lambda peer: False
     _told: dict[str, _Told] = field(factory=dict)
     _heard: dict[str, tuple[float, list[Peer]]] = field(factory=dict)
 
@@ -90,7 +93,8 @@ class Peers:
 
     def heard(self, component: str, others: Iterable[Peer]) -> None:
         """These are all others whom this component knows of, at this instant."""
-        self._heard[component] = (trio.current_time(), list(others)[:PEERS_MAX])
+        found = [one for one in others if not self.ours(one)]
+        self._heard[component] = (trio.current_time(), found[:PEERS_MAX])
 
     @property
     def own(self) -> Peer:

@@ -16,7 +16,8 @@ from tests.edge.exchange import Exchange
 from tests.edge.followers import Follower
 from tests.edge.peers import Answer
 from tests.edge.process import ADMIN, ADMIN_TOKEN, STOP_S, Flowd, command
-from tests.edge.redis import program
+from tests.edge.redis import RedisServer, program
+from tests.edge.test_redis_edges import EDGE
 
 EXTRA = """
 [transforms.volume]
@@ -27,6 +28,12 @@ input = "orders"
 kind = "history"
 inputs = ["orders"]
 path = "{folder}/history.db"
+"""
+SINK = """
+[sinks.redis]
+kind = "redis"
+url = "{url}"
+inputs = ["*"]
 """
 EDGES = ("edge-1", "edge-2")
 ALL = ("server", "ingest", *EDGES)
@@ -109,10 +116,12 @@ async def _alive(pids: set[int]) -> set[int]:
 
 
 @asynccontextmanager
-async def several(exchange: Exchange, folder: Path, **settings: Any) -> AsyncIterator[Several]:
+async def several(
+    exchange: Exchange, folder: Path, extra: str = "", **settings: Any
+) -> AsyncIterator[Several]:
     """It runs; at the end it is stopped, in order, and leaves nothing."""
     program()
-    extra = EXTRA.format(folder=folder)
+    extra = EXTRA.format(folder=folder) + extra
     made = Several(
         folder / "flowd",
         exchange.url,
@@ -185,6 +194,30 @@ async def test_two_edges_are_one_daemon(exchange: Exchange, tmp_path: Path) -> N
             'flowd_component_published_total{component="orders",process="ingest"} 50.0' in metrics
         )
         assert metrics.count("# TYPE flowd_up gauge") == 1
+
+
+async def test_its_own_processes_are_no_peers_and_another_daemon_is(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    with RedisServer(tmp_path / "redis") as redis:
+        await redis.start()
+        async with several(exchange, tmp_path, SINK.format(url=redis.url)) as daemon:
+            with Flowd(tmp_path / "other", None, extra=EDGE.format(url=redis.url)) as other:
+                await other.start()
+                heard = await other.settled(lambda status: len(status["peers"]) == 3)
+                await daemon.settled(lambda status: status["peers"])
+                all_say = [await daemon.get(f"/status?process={one}") for one in ALL[1:]]
+                told = await daemon.status()
+                metrics = (await daemon.get("/metrics")).body.decode()
+                await other.stop()
+
+    pids = {row["pid"] for row in told["processes"]}
+    assert {peer["pid"] for peer in heard["peers"]} == pids
+    for said in [told, *(one.json for one in all_say)]:
+        assert not pids & {peer["pid"] for peer in said["peers"]}
+    (peer,) = told["peers"]
+    assert peer["addresses"] == [f"http://127.0.0.1:{other.port}/"]
+    assert 'flowd_peers{process="ingest",role="edge"} 1.0' in metrics
 
 
 async def test_whoever_is_killed_is_back_and_readers_miss_nothing(

@@ -1,9 +1,11 @@
 """Several processes, told as one: health, status and metrics."""
 
+from pathlib import Path
 from typing import Any
 
 from flowd.operate import siblings
-from flowd.operate.siblings import summed
+from flowd.operate.siblings import Siblings, summed
+from flowd.plugin import Peer
 
 
 def row(name: str, state: str = "running", error: str | None = None) -> dict[str, Any]:
@@ -145,6 +147,15 @@ def test_figures_of_one_shape_are_added_up() -> None:
     }
     assert summed([{"a": 1}, {"b": 2}]) == {"a": 1, "b": 2}
     assert summed([[], []]) == []
+
+
+def test_who_listens_in_their_folder_is_one_of_them_or_was() -> None:
+    those = Siblings("ingest", Path("/run/flowd/flowd-a1"), ["ingest", "edge-1"])
+    edge = Peer(addresses=("unix:/run/flowd/flowd-a1/edge-1.sock", "http://127.0.0.1:4200/"))
+
+    assert those.have(edge)
+    for addresses in (edge.addresses[1:], ("unix:/run/flowd/flowd-a10/edge-1.sock",), ()):
+        assert not those.have(Peer(addresses=addresses))
 
 
 # -- metrics

@@ -75,3 +75,12 @@ async def test_no_more_are_known_than_can_be_shown(autojump_clock: Clock) -> Non
     peers.heard("upstream", (evolve(EDGE, id=str(number)) for number in range(1000)))
 
     assert len(peers.others) == PEERS_MAX
+
+
+async def test_a_process_of_this_very_daemon_is_no_other_one(autojump_clock: Clock) -> None:
+    peers = Peers()
+    peers.ours = lambda peer: peer.host == "here"
+    crowd = [evolve(EDGE, id=str(number)) for number in range(PEERS_MAX)]
+    peers.heard("upstream", [*crowd, evolve(EDGE, id="other", host="there")])
+
+    assert [one.id for one in peers.others] == ["other"]
