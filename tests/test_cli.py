@@ -23,6 +23,7 @@ from flowd import __version__, cli
 from flowd.operate import terminal
 from tests.edge.exchange import Exchange
 from tests.edge.process import Flowd, command, free_port
+from tests.edge.redis import program
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "flowd.toml.example"
@@ -210,6 +211,17 @@ def test_check_refuses_what_does_not_fit_together(text: str, told: str, tmp_path
 
     assert found.exit_code == 2
     assert told in found.stderr
+
+
+def test_check_finds_several_processes_good_that_can_be_joined(tmp_path: Path) -> None:
+    program()
+    file = written(tmp_path, "[flowd]\nedges = 2\n" + SOURCE + SINKS)
+
+    found = flowd("check", "-c", file)
+
+    assert found.exit_code == 0, found.output
+    assert "serves with 2 edges" in words(found.stdout)
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_check_tells_all_mistakes_at_once_and_which_secrets_are_missing(tmp_path: Path) -> None:

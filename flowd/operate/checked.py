@@ -15,6 +15,9 @@ from flowd.upstream.http import Services
 from flowd.values.clock import system_clock
 from flowd.values.errors import Mistakes, UserError
 
+SOCKET = Path(f"/run/flowd/{shares.SERVER}.sock")
+"""Where a server between processes would listen: some such path, at which nobody looks."""
+
 
 def check(file: Path, registry: Registry, *, probe: bool) -> None:
     """Show what would run; UserError with all that is wrong. `probe` asks upstreams, too."""
@@ -31,7 +34,7 @@ def check(file: Path, registry: Registry, *, probe: bool) -> None:
         mistakes += wrong.found
     if (edges := found.config.settings.edges) is not None and not mistakes:
         with wrong.noted():
-            shares.joint(found.config, registry, edges, Path(shares.SERVER))
+            shares.joint(found.config, registry, edges, SOCKET)
         mistakes += wrong.found
     if mistakes or plan is None:
         raise UserError(checks.told(file, mistakes))
