@@ -26,7 +26,6 @@ from flowd.setup.machine import Machine
 from flowd.setup.registry import Registry
 from flowd.setup.remarks import remarks
 from flowd.setup.shares import SERVER, Share
-from flowd.values.errors import UserError
 
 logger = logging.getLogger("flowd")
 
@@ -51,11 +50,6 @@ def run(
     text = checks.read(file)
     loaded = checks.load(file, registry)
     edges = loaded.settings.edges if edges is None else edges
-    if edges is not None and loaded.pair is not None:
-        raise UserError(
-            f"{file}: edges = {edges}: an ingest with a [pair] serves nobody while it stands by; "
-            "run edges as daemons of their own, with a source of kind redis"
-        )
     if edges is not None:
         return _several(text, loaded, registry, watchdog, command, edges)
     _log(loaded)

@@ -429,6 +429,26 @@ def test_run_exits_2_on_a_mistake_in_the_configuration(tmp_path: Path) -> None:
     assert 'Did you mean "listen"?' in found.stderr
 
 
+PAIR = '[pair]\nkind = "redis"\nurl = "redis://127.0.0.1:6379/0"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("[flowd]\nedges = 2\n", ["check"]),
+        ("[flowd]\nedges = 2\n", ["run"]),
+        ("", ["run", "--edges", "2"]),
+    ],
+)
+def test_edges_have_no_ingest_that_stands_by(text: str, command: list[str], tmp_path: Path) -> None:
+    found = flowd(*command, "-c", written(tmp_path, text + PAIR + SOURCE + SINKS))
+
+    assert found.exit_code == 2
+    assert "edges = 2: an ingest with a [pair] serves nobody while it stands by" in found.stderr
+    assert "run edges as daemons of their own" in found.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "flowd.toml"]
+
+
 @pytest.mark.edge
 def test_run_exits_2_when_its_address_is_taken(tmp_path: Path) -> None:
     with socket.socket() as taken:

@@ -96,6 +96,11 @@ def joint(config: Config, registry: Registry, edges: int, server: Path) -> Joint
     """
     if not 1 <= edges <= EDGES_MAX:
         raise UserError(f"flowd.edges = {edges}: expected a number from 1 to {EDGES_MAX}")
+    if config.pair is not None:
+        raise UserError(
+            f"flowd.edges = {edges}: an ingest with a [pair] serves nobody while it stands by; "
+            "run edges as daemons of their own, with a source of kind redis"
+        )
     taken = {part.name for part in config.components} & {INGEST, SERVER, *names(edges)}
     if taken:
         raise UserError(
