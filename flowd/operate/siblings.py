@@ -176,6 +176,7 @@ def _row(row: Told, all_told: Mapping[str, Told]) -> dict[str, Any]:
     return {
         **made,
         "healthy": made["healthy"] and told["healthy"],
+        "role": told["role"],
         "clients": told["clients"]["live"],
         "delivered": told["clients"]["delivered"],
         "rss_bytes": told["memory"]["rss_bytes"],

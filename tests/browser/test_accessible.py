@@ -11,7 +11,15 @@ from flowd_pages import fetch
 from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.browser.kit import DESKTOP, PHONE
-from tests.browser.whole import ADDRESSES, BESIDES, ERRORS, Whole, rules
+from tests.browser.whole import (
+    ADDRESSES,
+    BESIDES,
+    ERRORS,
+    PROCESSES,
+    Whole,
+    as_several,
+    rules,
+)
 from tests.needed import lacking
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -84,6 +92,16 @@ def test_a_page_with_data_in_it_breaks_no_rule(
             page.evaluate(OPEN)
         page.context.close()
     assert found == []
+
+
+def test_several_processes_are_told_by_the_same_rules(
+    browser: Browser, whole: Whole, axe: str
+) -> None:
+    for theme, viewport in LOOKS:
+        page = whole.open(as_several(look(browser, axe, theme, viewport)), "/operate")
+        assert page.locator("#processes tbody tr").count() == len(PROCESSES)
+        assert violations(page) == [], (theme, viewport)
+        page.context.close()
 
 
 @pytest.mark.parametrize("name", ERRORS)

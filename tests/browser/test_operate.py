@@ -1,6 +1,8 @@
 """The operator's dashboard in a real browser, on a real daemon whose sources a test can end."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +10,13 @@ import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.kit import PHONE, Witness, ask, begin, shows, stop, until
+from tests.browser.whole import as_several
 from tests.edge.process import ADMIN, ADMIN_TOKEN, Flowd
+from tests.edge.redis import program
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
+NONE = "\N{EN DASH}"
 SCRIPTED = str(Path(__file__).parent / "scripted")
 EXTRA = """
 [sources.all-fills]
@@ -33,12 +38,12 @@ kind = "pages"
 class House(Flowd):
     """The daemon and what the browser said of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: object) -> None:
         self.witness = Witness(("WebSocket", "ERR_", "status of 401"))
         super().__init__(
             folder,
             None,
-            settings={"admin_token": ADMIN_TOKEN},
+            settings={"admin_token": ADMIN_TOKEN, **settings},
             extra=EXTRA,
             env=ADMIN,
             arguments=["--plugins-dir", SCRIPTED],
@@ -60,9 +65,19 @@ def house(tmp_path: Path) -> Iterator[House]:
         house.witness.conclude(house)
 
 
-def row(page: Page, name: str) -> str:
-    """All that a component's row says."""
-    return page.locator(f"#components tr:has(th:has-text('{name}'))").inner_text()
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[House]:
+    """The same, of a process that serves and one that does the rest, with a server between."""
+    program()
+    with House(tmp_path / "flowd", edges=1) as house:
+        begin(house)
+        yield house
+        house.witness.conclude(house)
+
+
+def row(page: Page, name: str, table: str = "components") -> str:
+    """All that a row says, such as that of a component."""
+    return page.locator(f"#{table} tr:has(th:has-text('{name}'))").inner_text()
 
 
 def test_each_component_has_a_row_with_how_it_does(page: Page, house: House) -> None:
@@ -75,6 +90,48 @@ def test_each_component_has_a_row_with_how_it_does(page: Page, house: House) -> 
     assert page.evaluate("document.querySelectorAll('h1').length") == 1
     assert "of a budget of 256 MiB" in page.inner_text("#machine")
     assert page.inner_text("#saved").endswith("ago")
+
+
+def test_one_process_has_no_table_of_processes(page: Page, house: House) -> None:
+    house.open(page)
+
+    assert page.is_hidden("#processes-panel")
+
+
+def test_each_process_has_a_row_and_who_is_killed_says_so(page: Page, several: House) -> None:
+    several.open(page)
+    told = {one["name"]: one for one in ask(several, "/status")["processes"]}
+
+    assert page.locator("#processes tbody th").all_inner_texts() == ["server", "ingest", "edge-1"]
+    name, role, state, lag, clients, memory, up, restarts, pid = cells(page, "edge-1")
+    assert (name, role, state, restarts) == ("edge-1", "edge", "●running", "0")
+    assert pid == str(told["edge-1"]["pid"])
+    assert lag.endswith(" ms")
+    assert int(clients) >= 1, "the page itself"
+    assert memory.endswith(" MiB")
+    assert up.endswith(" s")
+    assert cells(page, "ingest")[1] == "ingest"
+    assert cells(page, "server")[1:4] == [NONE, "●running", NONE]
+    assert page.is_hidden("#peers-panel"), "each is told of once"
+
+    os.kill(told["ingest"]["pid"], signal.SIGKILL)
+
+    until(lambda: "was ended by SIGKILL" in looked(page), "its row says why")
+    until(lambda: cells(page, "ingest")[7] == "1", "it is started again")
+    until(lambda: "●running" in cells(page, "ingest"), "it is back")
+    until(lambda: "All works" in page.inner_text("#health"), "all is well again")
+
+
+def looked(page: Page) -> str:
+    """What the ingest's row says, asked for now: it may be back before the page asks by itself."""
+    page.evaluate("flowdOperate.look()")
+    return row(page, "ingest", "processes")
+
+
+def cells(page: Page, name: str) -> list[str]:
+    """What is in each cell of a process' row."""
+    texts = page.locator(f"#processes tr:has(th:has-text('{name}')) > *").all_inner_texts()
+    return ["".join(text.split("\n")) for text in texts]
 
 
 def test_a_source_that_failed_says_why_and_left_a_gap(page: Page, house: House) -> None:
@@ -190,12 +247,24 @@ def test_what_is_focused_stays_when_the_table_is_written_anew(page: Page, house:
     assert page.evaluate(name) == "reconnect analytics"
 
 
+def test_what_does_not_work_of_several_is_said_first_of_whole_processes(
+    page: Page, house: House
+) -> None:
+    house.open(as_several(page))
+
+    until(lambda: "3 processes not working" in page.inner_text("#health"), "they are counted")
+    assert "not all works" in row(page, "edge-1", "processes")
+    assert "does not answer" in row(page, "edge-2", "processes")
+    assert "backoff\ncannot be started: Resource" in row(page, "edge-4", "processes")
+
+
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_on_a_phone_nothing_is_wider_than_the_screen(
     browser: Browser, house: House, scheme: str
 ) -> None:
     context = browser.new_context(viewport=PHONE, color_scheme=scheme)  # type: ignore[arg-type]
-    page = house.open(context.new_page())
+    page = house.open(as_several(context.new_page()))
 
+    assert page.is_visible("#processes")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     context.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import flowd_pages
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 from quart import Quart
 
 from tests.browser.kit import Witness, ask, begin
@@ -121,6 +121,33 @@ READY = {
 """What is there once a page shows its data."""
 LOADED = {"/chart/<symbol>": "flowdChart.ready()", "/heatmap/<symbol>": "flowdHeatmap.ready()"}
 """What the two that draw promise."""
+_WORDS = {"role": "edge", "clients": 1203, "rss_bytes": 171_000_000, "behind": 0, "lag_ms": 14}
+_RUNS = {"state": "running", "error": None, "restarts": 0, "uptime_s": 7260.0, "healthy": True}
+_ENDS = {"pid": None, "uptime_s": None, "healthy": False, "restarts": 12}
+PROCESSES = [
+    {**_RUNS, "name": "server", "pid": 4242},
+    {**_RUNS, **_WORDS, "name": "ingest", "pid": 4243, "role": "ingest+edge", "clients": 0},
+    {**_RUNS, **_WORDS, "name": "edge-1", "pid": 4244, "healthy": False},
+    {**_RUNS, "name": "edge-2", "pid": 4245, "healthy": False},
+    {**_RUNS, **_ENDS, "name": "edge-3", "state": "starting", "error": "was ended by SIGKILL"},
+    {
+        **{**_RUNS, **_ENDS, "name": "edge-4", "state": "backoff"},
+        "error": "cannot be started: Resource temporarily unavailable",
+    },
+]
+"""How several processes may be, in `/status`."""
+
+
+def as_several(page: Page) -> Page:
+    """From now on this page is told that the daemon is several processes, not all of them well."""
+
+    def told(route: Route) -> None:
+        answer = route.fetch()
+        status = answer.json() | {"healthy": False, "processes": PROCESSES}
+        route.fulfill(response=answer, json=status)
+
+    page.route("**/status?*", told)
+    return page
 
 
 def rules() -> set[str]:

@@ -43,6 +43,7 @@ def status(*components: dict[str, Any], live: int = 0, hold: float = 1.0) -> dic
             **{"max_clients": 500, "memory_budget": 10, "outgoing_bytes": 1, "prepared_bytes": 2},
             "requests_per_s": 200,
         },
+        "role": "edge",
         "behind": 2,
         "lag_ms": 30,
     }
@@ -100,6 +101,7 @@ def test_clients_are_counted_together_and_each_process_has_a_row() -> None:
     assert [one["name"] for one in found["processes"]] == ["server", "ingest", "edge-1", "edge-2"]
     edge = found["processes"][2]
     assert (edge["clients"], edge["delivered"], edge["lag_ms"]) == (3, 30, 30)
+    assert edge["role"] == "edge"
     assert found["healthy"]
 
 

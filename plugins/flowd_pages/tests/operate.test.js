@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { addressOf, behindOf, bytes, fateOf, lagOf, peerState, placeOf, points, stateOf, troubleOf } from '../static/operate/words.js';
+import { addressOf, behindOf, bytes, fateOf, lagOf, peerState, placeOf, points, processState, stateOf, troubleOf, verdictOf } from '../static/operate/words.js';
 
 const RUNS = { table: 'sources', state: 'running', delivering: true, problem: null, overtaken: null, loop_held_s: null, error: null };
 
@@ -36,6 +36,30 @@ test('another daemon is well while it is heard of and says so', () => {
   assert.deepEqual(peerState({ ...peer, age_ms: 6001 }), { glyph: '✕', tone: 'bad', word: 'silent' });
   assert.equal(addressOf(peer), 'edge-1:4200');
   assert.equal(addressOf({ ...peer, addresses: [] }), 'edge-1, process 7');
+});
+
+test('a process is well when it runs, answers and all in it works', () => {
+  const row = { name: 'edge-1', state: 'running', healthy: true, role: 'edge' };
+  assert.deepEqual(processState(row), { glyph: '●', tone: 'good', word: 'running' });
+  assert.equal(processState({ ...row, healthy: false }).word, 'not all works');
+  assert.deepEqual(processState({ ...row, healthy: false, role: undefined }), { glyph: '✕', tone: 'bad', word: 'does not answer' });
+  assert.equal(processState({ name: 'server', state: 'running', healthy: true }).tone, 'good', 'a server is not asked');
+  assert.deepEqual(processState({ ...row, state: 'starting', healthy: false }), { glyph: '◐', tone: 'waiting', word: 'starting' });
+  assert.equal(processState({ ...row, state: 'backoff', healthy: false }).tone, 'bad');
+});
+
+test('in a few words it says what does not work', () => {
+  const edge = { name: 'edge-1', state: 'running', healthy: true, role: 'edge' };
+  const unwell = { ...edge, healthy: false };
+  const away = { ...unwell, state: 'backoff' };
+  const status = { healthy: false, components: [RUNS], snapshot: {} };
+  assert.equal(verdictOf({ ...status, healthy: true }), 'All works');
+  assert.equal(verdictOf({ ...status, components: [{ ...RUNS, state: 'failed' }] }), '1 not working');
+  assert.equal(verdictOf({ ...status, snapshot: { error: 'the disk is full' } }), 'State is not kept');
+  assert.equal(verdictOf({ ...status, processes: [edge, unwell] }), 'Not all works at edge-1');
+  assert.equal(verdictOf({ ...status, components: [{ ...RUNS, state: 'failed' }], processes: [away] }), '1 process not working');
+  assert.equal(verdictOf({ ...status, processes: [away, { ...away, name: 'edge-2' }] }), '2 processes not working');
+  assert.equal(verdictOf({ ...status, pair: { problem: 'the lease ran out' } }), 'Not all works');
 });
 
 test('it says in a sentence what this daemon is among others', () => {

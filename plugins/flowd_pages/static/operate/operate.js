@@ -12,8 +12,8 @@ import { NOTHING, count, moment, rate, span } from '../format.js';
 import { Table } from '../rows.js';
 import { connectionBadge, themeButton } from '../shell.js';
 import { Reconnect } from './reconnect.js';
-import { budgetRow, componentRow, gapRow, peerRow, spark, streamRow } from './rows.js';
-import { bytes, fateOf, placeOf, stateOf } from './words.js';
+import { budgetRow, componentRow, gapRow, peerRow, processRow, spark, streamRow } from './rows.js';
+import { bytes, fateOf, placeOf, verdictOf } from './words.js';
 
 /** How often the daemon is asked. */
 const EVERY_MS = 2_000;
@@ -29,6 +29,7 @@ class OperatePage {
   #streams = new Table('streams', streamRow);
   #budgets = new Table('budgets', budgetRow);
   #gaps = new Table('gaps', gapRow);
+  #processes = new Table('processes', processRow);
   #peers = new Table('peers', peerRow);
   #rate = spark('records per second');
   #memory = spark('memory in MiB');
@@ -87,9 +88,7 @@ class OperatePage {
 
   #draw() {
     const { components, streams, clients, snapshot, memory, limits, loop } = this.status;
-    const unwell = components.filter((/** @type {any} */ part) => ['bad', 'waiting'].includes(stateOf(part).tone));
-    const words = this.status.healthy ? 'All works' : unwell.length ? `${unwell.length} not working` : 'State is not kept';
-    health(this.status.healthy ? 'good' : 'waiting', this.status.healthy ? '●' : '◐', words);
+    health(this.status.healthy ? 'good' : 'waiting', this.status.healthy ? '●' : '◐', verdictOf(this.status));
     write(byId('uptime'), span(this.status.uptime_s * 1000));
     // Sources only: what transforms make of it would be counted twice.
     const sources = components.filter((/** @type {any} */ part) => part.table === 'sources');
@@ -106,7 +105,9 @@ class OperatePage {
     this.#components.show(components);
     // A name with a slash is a component's own table, which nobody else can read.
     this.#streams.show(streams.filter((/** @type {any} */ stream) => !stream.name.includes('/')));
-    const { peers = [], time_ms } = this.status;
+    const { processes = [], peers = [], time_ms } = this.status;
+    byId('processes-panel').hidden = processes.length === 0;
+    this.#processes.show(processes);
     byId('peers-panel').hidden = peers.length === 0;
     this.#peers.show(peers.map((/** @type {any} */ peer) => ({ ...peer, name: peer.id, now_ms: time_ms })));
     if (peers.length > 0) write(byId('place'), placeOf(this.status));

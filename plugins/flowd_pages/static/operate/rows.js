@@ -7,7 +7,7 @@
 import { at, h } from '../dom.js';
 import { write } from '../feed/facts.js';
 import { NOTHING, count, rate, span } from '../format.js';
-import { addressOf, behindOf, lagOf, peerState, points, stateOf, troubleOf } from './words.js';
+import { addressOf, behindOf, bytes, lagOf, peerState, points, processState, stateOf, troubleOf } from './words.js';
 
 /** Points that a small line has: one for each look, about five minutes. */
 export const SPARK_POINTS = 150;
@@ -114,6 +114,32 @@ export function budgetRow(name) {
       write(waiting, count(budget.waiting));
       write(refused, count(budget.refused));
       write(closed, budget.closed_s > 0 ? `for ${span(budget.closed_s * 1000)}` : 'open');
+    },
+  };
+}
+
+/** One of several processes. @param {string} name @returns {Row} */
+export function processRow(name) {
+  const role = h('td');
+  const [glyph, word, why] = [h('span', { class: 'glyph', 'aria-hidden': 'true' }), h('span'), h('span', { class: 'quiet reason' })];
+  const state = h('span', { class: 'state' }, glyph, word);
+  const cells = Array.from({ length: 6 }, () => h('td', { class: 'end' }));
+  const [lag, clients, memory, up, restarts, pid] = cells;
+  return {
+    element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, name), role, h('td', { class: 'state-cell' }, state, why), ...cells),
+    write(row) {
+      const found = processState(row);
+      state.className = `state ${found.tone}`;
+      write(glyph, found.glyph);
+      write(word, found.word);
+      write(why, row.error ?? '');
+      write(role, (row.role ?? NOTHING).replaceAll('+', ' and '));
+      write(lag, lagOf(row));
+      write(clients, count(row.clients));
+      write(memory, row.rss_bytes ? bytes(row.rss_bytes) : NOTHING);
+      write(up, typeof row.uptime_s === 'number' ? span(row.uptime_s * 1000) : NOTHING);
+      write(restarts, count(row.restarts));
+      write(pid, String(row.pid ?? NOTHING));
     },
   };
 }

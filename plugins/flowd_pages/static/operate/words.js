@@ -33,6 +33,29 @@ export function peerState(peer) {
   return peer.healthy ? { glyph: '●', tone: 'good', word: 'all works' } : { glyph: '◐', tone: 'waiting', word: 'not all works' };
 }
 
+/** One of several processes, as far as the parent and it say. @param {any} row of `/status` @returns {State} */
+export function processState(row) {
+  if (PASSING.includes(row.state)) return { glyph: '◐', tone: 'waiting', word: row.state };
+  if (row.state !== 'running') return { glyph: '✕', tone: 'bad', word: row.state };
+  if (row.healthy) return { glyph: '●', tone: 'good', word: 'running' };
+  return row.role === undefined ? { glyph: '✕', tone: 'bad', word: 'does not answer' } : { glyph: '◐', tone: 'waiting', word: 'not all works' };
+}
+
+/** How a process is only for a while. */
+const PASSING = ['waiting', 'starting', 'stopping'];
+
+/** How all of it is, in a few words. @param {any} status */
+export function verdictOf({ healthy, components, processes = [], snapshot }) {
+  if (healthy) return 'All works';
+  const away = processes.filter((/** @type {any} */ row) => row.state !== 'running' || processState(row).tone === 'bad');
+  if (away.length > 0) return `${away.length} ${away.length === 1 ? 'process' : 'processes'} not working`;
+  const unwell = components.filter((/** @type {any} */ part) => ['bad', 'waiting'].includes(stateOf(part).tone));
+  if (unwell.length > 0) return `${unwell.length} not working`;
+  const partly = processes.filter((/** @type {any} */ row) => !row.healthy).map((/** @type {any} */ row) => row.name);
+  if (partly.length > 0) return `Not all works at ${partly.join(', ')}`;
+  return snapshot.error || snapshot.journal_error || snapshot.kept_bytes ? 'State is not kept' : 'Not all works';
+}
+
 /** Where another daemon is, for people. @param {any} peer */
 export function addressOf(peer) {
   const [address] = peer.addresses;
