@@ -154,7 +154,7 @@ def hosts(sockets: Iterable[Bound]) -> list[tuple[str, int]]:
 
 def where_to_look(sockets: Iterable[Bound], any_host: str | None = None) -> list[str]:
     """The addresses of the pages, for a person to open: at `any_host`, or on this machine, where
-    all of its addresses are listened on.
+    all of its addresses are listened on. Those of this machine alone are last.
     """
     found: list[str] = []
     for one in sockets:
@@ -168,7 +168,7 @@ def where_to_look(sockets: Iterable[Bound], any_host: str | None = None) -> list
             )
         else:
             found.append(f"unix:{name}")
-    return found
+    return sorted(found, key=lambda one: one.startswith("unix:"))
 
 
 def reserve(addresses: Iterable[str]) -> tuple[list[socket.socket], list[socket.socket]]:

@@ -213,6 +213,8 @@ async def test_its_own_processes_are_no_peers_and_another_daemon_is(
 
     pids = {row["pid"] for row in told["processes"]}
     assert {peer["pid"] for peer in heard["peers"]} == pids
+    edges = [peer["addresses"][0] for peer in heard["peers"] if peer["role"] == "edge"]
+    assert edges == 2 * [f"http://127.0.0.1:{daemon.port}/"], "where others can reach them"
     for said in [told, *(one.json for one in all_say)]:
         assert not pids & {peer["pid"] for peer in said["peers"]}
     (peer,) = told["peers"]
