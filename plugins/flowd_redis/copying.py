@@ -31,6 +31,8 @@ PORTION = 100
 """Entries that are taken before others are let run."""
 FILLS_MAX = 5
 """What Redis lets go of faster than it can be read is not filled for ever."""
+LARGE_KEYS = 2000
+"""A table with more is filled while no other such one is, since all of it is held meanwhile."""
 
 Entries = Sequence[tuple[bytes, Fields]]
 """Ids and fields, in order."""
@@ -85,9 +87,10 @@ class Copying:
         """In which it is numbered."""
         return self.mirror.head.epoch
 
-    async def fill(self, reader: Reader) -> None:
-        """Take all that Redis has, from the head on. Where it has less than is here, as after its
-        data was lost, what is here stays, and nothing is taken twice.
+    async def fill(self, reader: Reader, large: trio.Lock | None = None) -> None:
+        """Take all that Redis has as this begins, from the head on. Where it has less than is here,
+        as after its data was lost, what is here stays, and nothing is taken twice. Of many
+        keys `large` is held meanwhile.
         """
         why = ""
         for _ in range(FILLS_MAX):
@@ -96,10 +99,17 @@ class Copying:
                 return
             self.check(meta)
             try:
-                if meta.table:
+                if meta.table and meta.keys > LARGE_KEYS and large is not None:
+                    async with large:
+                        await self._fill_table(reader, await self._now(reader))
+                elif meta.table:
                     await self._fill_table(reader, meta)
                 self._go_on()
-                while entries := await reader.page(self.name, self.epoch, self.at):
+                # No further: of one that is busy there would be no end.
+                while self.mirror.head.seq < meta.seq:
+                    entries = await reader.page(self.name, self.epoch, self.at)
+                    if not entries:
+                        break
                     await self.apply(entries)
             except Hole as hole:
                 why = str(hole)
@@ -110,6 +120,12 @@ class Copying:
                 self._go_on()
             return
         raise UpstreamError(f"{self.name} cannot be read whole: {why}")
+
+    async def _now(self, reader: Reader) -> Meta:
+        meta = await reader.meta(self.name)
+        if meta is None or meta.epoch != self.epoch:
+            raise Hole(f"{self.name}: it was taken away while it was read")
+        return meta
 
     def astray(self, meta: Meta) -> bool:
         """Whether an entry that is not flowd's was read, behind which none of flowd's will come."""
@@ -181,9 +197,7 @@ class Copying:
         """
         upto = before.seq
         found = dict(await reader.table(self.name, self.epoch))
-        meta = await reader.meta(self.name)
-        if meta is None or meta.epoch != self.epoch:
-            raise Hole(f"{self.name}: it was taken away while it was read")
+        meta = await self._now(reader)
         if meta == before and meta.keys != len(found):
             raise Hole(f"{self.name}: its table has {len(found)} keys, and should have {meta.keys}")
         at = b"%d-0" % upto

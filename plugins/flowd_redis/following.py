@@ -1,5 +1,5 @@
-"""All streams of an edge as they are followed: filled, then read together as they come, compared
-with what Redis says of them, and told about.
+"""All streams of an edge as they are followed: read together as they come once they are filled,
+compared with what Redis says of them, and told about.
 """
 
 from collections import deque
@@ -12,11 +12,14 @@ from attrs import frozen
 from flowd.plugin import Feed
 from flowd_redis.beats import BEAT_S, Heard
 from flowd_redis.copying import Anew, Copying, Entries, Hole, Reader
+from flowd_redis.filling import Filling
 from flowd_redis.ingest import EDGE, Ingest
 from flowd_redis.layout import Meta
 
 BLOCK_MS = 1000
-"""How long Redis is asked to wait for news."""
+"""How long Redis is asked to wait for news, and …"""
+BLOCK_FILLING_MS = 200
+"""… while some are filled, which are then to be asked for too."""
 LOOK_S = 1.0
 """How often what is here is compared with what Redis says there is."""
 BEHIND_S = 5.0
@@ -117,7 +120,7 @@ class Follower:
         self._chosen = chosen
         self._stale: set[str] = set()
         """Streams of which Redis had less than is here: what it forgot meanwhile is not known."""
-        self._refill: set[str] = set()
+        self._filling = Filling(reader, self.copies)
         self._beats = beats
         self._ingest = Ingest(where)
         self._owed: Owed | None = None
@@ -129,25 +132,29 @@ class Follower:
         self._anew: str | None = None
 
     async def run(self) -> None:
-        """Fill all, then follow. UpstreamError when Redis fails, Anew as in `Copying`."""
+        """Fill all, and follow what is filled. UpstreamError when Redis fails, Anew as in
+        `Copying`.
+        """
         since_ms = self._feed.ends_ms
         if since_ms is not None and any(copy.mirror.head.seq for copy in self.copies.values()):
             self._owed = Owed.by(self._feed, since_ms)
-        for copy in self.copies.values():
-            await copy.fill(self._reader)
+        self._filling.want(self.copies)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._follow)
+            nursery.start_soon(self._follow, nursery)
             nursery.start_soon(self._watch)
 
-    async def _follow(self) -> None:
+    async def _follow(self, nursery: trio.Nursery) -> None:
         while True:
-            while self._refill:
-                await self.copies[self._refill.pop()].fill(self._reader)
-            places = {(copy.name, copy.epoch): copy.at for copy in self.copies.values()}
-            found = await self._reader.news(places, BLOCK_MS)
-            for name, entries in found.items():
+            # Between two answers, so that nobody fills what one is applied to.
+            self._filling.start(nursery)
+            copies = [copy for name, copy in self.copies.items() if self._filling.follows(name)]
+            block_ms = BLOCK_FILLING_MS if self._filling.left else BLOCK_MS
+            if not copies:
+                await self._filling.pause(block_ms / 1000)
+                continue
+            places = {(copy.name, copy.epoch): copy.at for copy in copies}
+            for name, entries in (await self._reader.news(places, block_ms)).items():
                 await self._apply(self.copies[name], entries)
-            if found:
                 self._ingest.came()
             if self._feed.tally.delivering:
                 self._feed.delivering()
@@ -158,7 +165,7 @@ class Follower:
             await copy.apply(entries)
         except Hole as hole:
             self._feed.log.info("%s; it is filled again", hole)
-            await copy.fill(self._reader)
+            self._filling.want([copy.name])
         if copy.last_ms is not None and copy.at != before:
             ahead_ms = self._beats.clock_ms - self._ingest.clock_ms
             delay_ms = max(0, self._feed.clock() - ahead_ms - copy.last_ms)
@@ -176,7 +183,7 @@ class Follower:
             # Both go on while the answer is under way.
             had = {name: copy.mirror.head.seq for name, copy in self.copies.items()}
             self.look(await self._reader.metas({*names, *self.copies}), had)
-            await trio.sleep(LOOK_S)
+            await self._filling.pause(LOOK_S)
 
     def look(self, found: Mapping[str, Meta | None], had: Mapping[str, int]) -> None:
         """Compare what Redis says of these streams, all of ours among them, with what we `had` when
@@ -193,15 +200,16 @@ class Follower:
         away = [name for name, meta in metas.items() if self._lacks(name, meta, had[name])]
         back = [name for name in self._stale if name not in away]
         self._stale = set(away)
-        self._refill |= {name for name in back if self.copies[name].mirror.table}
-        self._refill |= {n for n, meta in metas.items() if meta and self.copies[n].astray(meta)}
+        filling = self._filling
+        filling.want([name for name in back if self.copies[name].mirror.table])
+        filling.want([n for n, meta in metas.items() if meta and self.copies[n].astray(meta)])
         self._notice(metas)
         self._tell(metas, away)
 
     def _notice(self, metas: Mapping[str, Meta | None]) -> None:
         """Whether something is delivered. What came to Redis during an outage is here first."""
         feed = self._feed
-        if self._ingest.publishes and not feed.tally.delivering:
+        if self._ingest.publishes and not feed.tally.delivering and not self._filling.left:
             now = trio.current_time()
             if self._upto is None:
                 self._upto = {n: meta.seq for n, meta in metas.items() if meta is not None}
@@ -238,6 +246,7 @@ class Follower:
                 lag_ms = max(lag_ms, meta.time_ms - (copy.last_ms or meta.time_ms))
         figures = self._feed.tally.figures
         figures["behind"], figures["lag_ms"] = behind, lag_ms
+        figures["filling"] = self._filling.left
         figures["left_out"] = len(self._feed.left_out)
         figures["malformed"] = sum(copy.malformed for copy in self.copies.values())
         figures["clock_ms"] = self._beats.clock_ms - self._ingest.clock_ms
@@ -272,6 +281,9 @@ class Follower:
                 f"{' and others' if missing[5:] else ''}: what is here is served, and the ingest "
                 "daemon has to send it again"
             )
+        if self._filling.lasts_s >= LOOK_S:
+            here = len(self.copies) - self._filling.left
+            return f"{here} of {len(self.copies)} streams are filled from Redis so far"
         if self._behind_since is not None and now - self._behind_since >= BEHIND_S:
             return (
                 f"{behind} records behind the ingest daemon, {lag_ms / 1000:.1f}s: is this machine "

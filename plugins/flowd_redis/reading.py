@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 
 from flowd.plugin import UpstreamError
 from flowd_redis.copying import Entries
@@ -18,6 +18,8 @@ NEWS_MAX = 100
 """Entries of one stream that are asked for at once, where all streams are."""
 TARGET_BYTES = 1024 * 1024
 """About so many bytes of entries are asked for at once."""
+PAGE_BYTES = 256 * 1024
+"""The same, of one stream that is filled: several are, and all have the time of one answer."""
 TABLE_COUNT = 500
 """Keys of a hash that are asked for at once."""
 
@@ -26,12 +28,16 @@ TABLE_COUNT = 500
 class Portions:
     """How many entries to ask for, so that an answer has about the bytes that are wanted."""
 
-    each: float = 64 * 1024.0
+    target: int = TARGET_BYTES
+    each: float = field(init=False)
     """Bytes of an entry, as they were of late."""
+
+    def __attrs_post_init__(self) -> None:
+        self.each = self.target / 16
 
     def count(self, streams: int = 1) -> int:
         """Entries of each of so many streams."""
-        return max(1, min(COUNT_MAX, int(TARGET_BYTES / self.each / streams)))
+        return max(1, min(COUNT_MAX, int(self.target / self.each / streams)))
 
     def note(self, entries: Entries) -> None:
         """What came. Small ones are believed slowly: a large one may follow."""
@@ -86,8 +92,8 @@ class RedisReader:
         return self._meta(stream, found)
 
     async def page(self, stream: str, epoch: str, after: bytes) -> Entries:
-        """The entries behind this id, about a megabyte of them."""
-        portions = self._portions.setdefault(stream, Portions())
+        """The entries behind this id, so many that others can be asked for at the same time."""
+        portions = self._portions.setdefault(stream, Portions(PAGE_BYTES))
         key, count = self._keys.entries(stream, epoch), portions.count()
         found = await self._server.ask(self._client.xrange(key, b"(" + after, b"+", count=count))
         entries = [_entry(one) for one in found]

@@ -122,6 +122,9 @@ class Shelf:
 
     async def page(self, stream: str, epoch: str, after: bytes) -> Entries:
         await self._answer("page")
+        return await self._entries(stream, epoch, after)
+
+    async def _entries(self, stream: str, epoch: str, after: bytes) -> Entries:
         kept = self.kept.get(stream)
         if kept is None or kept.meta.epoch != epoch:
             return []
@@ -142,10 +145,11 @@ class Shelf:
     async def news(
         self, places: Mapping[tuple[str, str], bytes], block_ms: int
     ) -> dict[str, Entries]:
+        assert places, "XREAD of nothing is an error"
         if self.held:
             await trio.sleep(block_ms / 1000)
             return {}
-        found = {at[0]: await self.page(*at, id) for at, id in places.items()}
+        found = {at[0]: await self._entries(*at, id) for at, id in places.items()}
         found = {name: entries for name, entries in found.items() if entries}
         if not found:
             await trio.sleep(block_ms / 1000)
