@@ -39,7 +39,9 @@ Entries = Sequence[tuple[bytes, Fields]]
 
 
 class Reader(Protocol):
-    """What is asked of Redis about one stream at a time. UpstreamError where it does not answer."""
+    """What is asked of Redis about one stream at a time. UpstreamError where it does not answer,
+    Unreadable where that stream alone cannot be read.
+    """
 
     async def meta(self, stream: str) -> Meta | None:
         """What its hash says; None where there is none."""
@@ -49,9 +51,19 @@ class Reader(Protocol):
         """The entries behind this id, as many as go at once; none at the end."""
         ...
 
+    async def gone(self, stream: str, epoch: str) -> bool:
+        """Whether its entries were taken away, which is not the same as that there are none."""
+        ...
+
     async def table(self, stream: str, epoch: str) -> Mapping[bytes, bytes]:
         """The JSON of each key, each as it was at some time while this was read."""
         ...
+
+
+class Unreadable(UpstreamError):
+    """One stream cannot be read as it is there; the others can. The message says why, and what to
+    do.
+    """
 
 
 class Anew(Exception):
@@ -89,8 +101,8 @@ class Copying:
 
     async def fill(self, reader: Reader, large: trio.Lock | None = None) -> None:
         """Take all that Redis has as this begins, from the head on. Where it has less than is here,
-        as after its data was lost, what is here stays, and nothing is taken twice. Of many
-        keys `large` is held meanwhile.
+        as after its data was lost, what is here stays, and nothing is taken twice. Unreadable where
+        that goes for this stream alone. Of many keys `large` is held meanwhile.
         """
         why = ""
         for _ in range(FILLS_MAX):
@@ -114,12 +126,17 @@ class Copying:
             except Hole as hole:
                 why = str(hole)
                 continue  # It was let go of while it was read: once more, from further on.
-            if not self.mirror.table:
+            if not self.mirror.table and meta.seq > self.mirror.head.seq:
+                if await reader.gone(self.name, self.epoch):
+                    raise Unreadable(
+                        f"Redis lost the entries of {self.name}: the ingest daemon has to send "
+                        "them again"
+                    )
                 # Its entries are too old, and there are none any more; the newest are here.
                 self.mirror.skip(meta.seq)
                 self._go_on()
             return
-        raise UpstreamError(f"{self.name} cannot be read whole: {why}")
+        raise Unreadable(f"{self.name} cannot be read whole: {why}")
 
     async def _now(self, reader: Reader) -> Meta:
         meta = await reader.meta(self.name)
@@ -222,7 +239,7 @@ class Copying:
         try:
             await self.mirror.fill([(json, None) for json in found.values()], upto)
         except ValueError as error:
-            raise UpstreamError(
+            raise Unreadable(
                 f"{self.name}: what is in Redis does not fit here: {error}. "
                 "Is it the same flowd, with the same plugins, on both sides?"
             ) from None

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from flowd.plugin import Feed
 from flowd_redis.beats import BEAT_S, Heard
-from flowd_redis.copying import Anew, Copying, Entries, Hole, Reader
+from flowd_redis.copying import Anew, Copying, Entries, Hole, Reader, Unreadable
 from flowd_redis.filling import Filling
 from flowd_redis.ingest import EDGE, Ingest
 from flowd_redis.layout import Meta
@@ -35,13 +35,13 @@ class News(Reader, Protocol):
         """All streams that there are."""
         ...
 
-    async def metas(self, streams: Iterable[str]) -> dict[str, Meta | None]:
+    async def metas(self, streams: Iterable[str]) -> dict[str, Meta | Unreadable | None]:
         """What the hashes of these say."""
         ...
 
     async def news(
         self, places: Mapping[tuple[str, str], bytes], block_ms: int
-    ) -> dict[str, Entries]:
+    ) -> dict[str, Entries | Unreadable]:
         """What came behind these ids, by stream, as soon as something comes."""
         ...
 
@@ -121,6 +121,8 @@ class Follower:
         self._stale: set[str] = set()
         """Streams of which Redis had less than is here: what it forgot meanwhile is not known."""
         self._filling = Filling(reader, self.copies)
+        self._unreadable: dict[str, str] = {}
+        """Why these cannot be read, as of the last look."""
         self._beats = beats
         self._ingest = Ingest(where)
         self._owed: Owed | None = None
@@ -154,8 +156,11 @@ class Follower:
                 continue
             places = {(copy.name, copy.epoch): copy.at for copy in copies}
             for name, entries in (await self._reader.news(places, block_ms)).items():
-                await self._apply(self.copies[name], entries)
-                self._ingest.came()
+                if isinstance(entries, Unreadable):
+                    self._filling.refuse(name, entries)
+                else:
+                    await self._apply(self.copies[name], entries)
+                    self._ingest.came()
             if self._feed.tally.delivering:
                 self._feed.delivering()
 
@@ -185,11 +190,12 @@ class Follower:
             self.look(await self._reader.metas({*names, *self.copies}), had)
             await self._filling.pause(LOOK_S)
 
-    def look(self, found: Mapping[str, Meta | None], had: Mapping[str, int]) -> None:
+    def look(self, told: Mapping[str, Meta | Unreadable | None], had: Mapping[str, int]) -> None:
         """Compare what Redis says of these streams, all of ours among them, with what we `had` when
         it was asked. Anew when it says so twice: a daemon that begins tells of its streams one by
         one.
         """
+        found = {n: None if isinstance(meta, Unreadable) else meta for n, meta in told.items()}
         metas = {name: found[name] for name in self.copies}
         known = metas.keys() | self._feed.left_out.keys()
         new = sorted(name for name, meta in found.items() if meta and name not in known)
@@ -203,8 +209,13 @@ class Follower:
         filling = self._filling
         filling.want([name for name in back if self.copies[name].mirror.table])
         filling.want([n for n, meta in metas.items() if meta and self.copies[n].astray(meta)])
+        filling.again(lambda name: metas[name] is not None)
+        wrong = {name: str(one) for name, one in told.items() if isinstance(one, Unreadable)}
+        left_out = self._feed.left_out
+        self._unreadable = {n: why for n, why in wrong.items() if n not in left_out}
+        self._unreadable |= {n: w for n, w in filling.unreadable.items() if n not in wrong}
         self._notice(metas)
-        self._tell(metas, away)
+        self._tell(metas, [name for name in away if name not in self._unreadable])
 
     def _notice(self, metas: Mapping[str, Meta | None]) -> None:
         """Whether something is delivered. What came to Redis during an outage is here first."""
@@ -214,11 +225,12 @@ class Follower:
             if self._upto is None:
                 self._upto = {n: meta.seq for n, meta in metas.items() if meta is not None}
                 self._back_at = now
-            level = all(self.copies[n].mirror.head.seq >= seq for n, seq in self._upto.items())
+            missing = {n for n, seq in self._upto.items() if self.copies[n].mirror.head.seq < seq}
+            level = missing <= self._unreadable.keys()
             # Who stays behind is told so by other words.
             if level or now - self._back_at >= BEHIND_S:
                 feed.delivering()
-                if self._owed is not None:
+                if self._owed is not None and not self._unreadable:
                     self._owed.settle(feed)
                 self._owed = None
         elif not self._ingest.publishes:
@@ -274,6 +286,9 @@ class Follower:
         self._feed.away(why, from_ms)
 
     def _problem(self, behind: int, lag_ms: int, away: list[str], now: float) -> str | None:
+        if self._unreadable:
+            why, others = self._unreadable[min(self._unreadable)], len(self._unreadable) - 1
+            return f"{why} ({others} more cannot be read)" if others else why
         missing = [name for name in away if self.copies[name].mirror.head.seq]
         if missing:
             return (

@@ -11,10 +11,10 @@ from attrs import field, frozen
 
 from flowd.plugin import Feed, Mirrored, Seconds, Secret, UpstreamError, suggestion
 from flowd_redis.beats import Beats
-from flowd_redis.copying import Anew
+from flowd_redis.copying import Anew, Unreadable
 from flowd_redis.following import Follower
 from flowd_redis.ingest import EDGE
-from flowd_redis.layout import Keys, mirrored
+from flowd_redis.layout import Keys, Meta, mirrored
 from flowd_redis.reading import RedisReader
 from flowd_redis.server import Login, check, check_prefix, dialled
 
@@ -71,8 +71,11 @@ async def _discover(config: Config) -> Mapping[str, Mirrored]:
         reader = RedisReader(server, Keys(config.prefix))
         names = await reader.names()
         metas = await reader.metas(sorted(config.chosen(names)))
-    found = {name: mirrored(meta) for name, meta in metas.items() if meta is not None}
+    found = {name: mirrored(meta) for name, meta in metas.items() if isinstance(meta, Meta)}
+    unreadable = {name: one for name, one in metas.items() if isinstance(one, Unreadable)}
     for name in config.streams:
+        if name in unreadable:
+            raise unreadable[name]
         if "*" not in name and name not in found:
             raise UpstreamError(
                 f"{server.where} has no stream {name!r}{suggestion(name, sorted(names))}"
@@ -82,6 +85,8 @@ async def _discover(config: Config) -> Mapping[str, Mirrored]:
         raise UpstreamError(
             f"{server.where} has no stream like {config.streams}; there are: {there}"
         )
+    if not found and unreadable:
+        raise unreadable[min(unreadable)]
     if not found:
         raise UpstreamError(
             f"{server.where} has no streams yet: does another daemon have a sink of kind redis "

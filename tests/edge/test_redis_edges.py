@@ -57,9 +57,9 @@ class Fleet:
         for daemon in self.daemons:
             await daemon.reached(last)
 
-    async def alike(self) -> None:
-        """Every stream is the same everywhere, byte by byte."""
-        for stream in STREAMS:
+    async def alike(self, *streams: str) -> None:
+        """Every stream, or each of these, is the same everywhere, byte by byte."""
+        for stream in streams or STREAMS:
             for edge in self.edges:
 
                 async def both(edge: Flowd = edge, stream: str = stream) -> list[bytes]:
@@ -273,3 +273,43 @@ async def test_an_edge_waits_for_a_redis_that_is_not_there(
 async def _log(daemon: Flowd) -> str:
     await trio.lowlevel.checkpoint()
     return daemon.log
+
+
+IN_THE_WAY = {
+    "hash": ("orders", "flowd:{{orders}}"),
+    "entries": ("orders", "flowd:{{orders}}:{epoch}"),
+    "table": ("volume", "flowd:{{volume}}:{epoch}:table"),
+}
+"""Keys of a stream that somebody writes a string over."""
+
+
+@pytest.mark.parametrize("what", IN_THE_WAY)
+async def test_a_key_in_the_way_of_one_stream_is_no_other_one_s_trouble(
+    what: str, exchange: Exchange, tmp_path: Path
+) -> None:
+    stream, pattern = IN_THE_WAY[what]
+    (other,) = {"orders", "volume"} - {stream}
+    async with fleet(exchange, tmp_path) as all_of_them:
+        ingest, new = all_of_them.ingest, all_of_them.edges[1]
+        await all_of_them.say(20)
+        await new.stop()
+        for file in new.folder.glob("flowd.db*"):
+            file.unlink()
+        key = pattern.format(epoch=(await ingest.poll("", stream))["position"].partition(".")[0])
+        all_of_them.redis.answers("SET", key, "by hand")
+
+        await new.start(delivering=False)
+        last = exchange.say(10)[-1]
+        await ingest.reached(last)
+
+        async def problem() -> str:
+            return str((await new.get("/health")).json["problems"].get("upstream", ""))
+
+        said = await new.until(problem, lambda words: key in words)
+        await all_of_them.alike(other)
+        all_of_them.redis.answers("DEL", key)
+        await all_of_them.alike()
+        for edge in all_of_them.edges:
+            await edge.until(partial(edge.get, "/health"), lambda answer: answer.status == 200)
+
+    assert f"the key {key} is a string, and not flowd's: delete it" in said

@@ -1,11 +1,14 @@
 """What an edge asks Redis, asked of a real one that is killed, paused and filled with anything."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from flowd_redis.copying import Unreadable
 from flowd_redis.layout import Keys, Meta, record_fields
 from flowd_redis.reading import RedisReader
 from flowd_redis.server import Login, dialled
@@ -221,8 +224,8 @@ async def test_a_hash_that_flowd_did_not_write_is_nobody_else_s_trouble(
         for _ in range(2):
             metas = await reader.metas(["orders", "strange"])
 
-    assert metas["orders"] is not None
-    assert metas["strange"] is None
+    assert isinstance(metas["orders"], Meta)
+    assert isinstance(metas["strange"], Unreadable)
     (told,) = [one.message for one in caplog.records if one.levelname == "WARNING"]
     assert "strange: its hash is not as flowd writes it" in told
 
@@ -234,3 +237,69 @@ async def test_where_none_is_like_what_is_followed_it_says_which_there_are(
 
     with pytest.raises(UpstreamError, match=r"no stream like \['candles-\*'\]; there are: orders"):
         await discover(Config(server.url, ["candles-*"], prefix=KEYS.prefix))
+
+
+async def test_a_key_in_the_way_is_told_of_its_stream_alone(
+    server: RedisServer, client: Any
+) -> None:
+    for name in ("orders", "hash", "entries", "table"):
+        await written(client, name, 3)
+    for key in (KEYS.meta("hash"), KEYS.entries("entries", "e1"), KEYS.table("table", "e1")):
+        await client.set(key, b"by hand")
+
+    async with dialled(Login(server.url)) as mine:
+        reader = RedisReader(mine, KEYS)
+        metas = await reader.metas(["hash", "orders"])
+        places = {(name, "e1"): b"0-0" for name in ("orders", "entries", "table")}
+        news = await reader.news(places, 5000)
+        asked = {
+            KEYS.entries("entries", "e1"): partial(reader.page, "entries", "e1", b"0-0"),
+            KEYS.table("table", "e1"): partial(reader.table, "table", "e1"),
+            KEYS.meta("hash"): partial(reader.meta, "hash"),
+        }
+        for key, ask in asked.items():
+            with pytest.raises(Unreadable, match=re.escape(f"the key {key} is a string")):
+                await ask()
+        gone = [await reader.gone(name, "e1") for name in ("orders", "nope")]
+
+    assert isinstance(metas["orders"], Meta)
+    assert "test:{hash} is a string, and not flowd's: delete it" in str(metas["hash"])
+    assert list(news) == ["entries"]
+    assert "test:{entries}:e1 is a string" in str(news["entries"])
+    assert gone == [False, True]
+
+
+async def test_who_may_not_ask_what_a_key_is_is_told_which_it_is(
+    server: RedisServer, client: Any
+) -> None:
+    await client.set(KEYS.meta("orders"), b"by hand")
+    rights = ("on", ">right", "~test:*", "+@all", "-type")
+    assert server.answers("ACL", "SETUSER", "reader", *rights).startswith("+OK")
+
+    async with dialled(Login(server.url, "reader", Secret("a test", "right"))) as mine:
+        reader = RedisReader(mine, KEYS)
+        metas = await reader.metas(["orders"])
+        gone = await reader.gone("orders", "e1")
+
+    assert "the key test:{orders} is something else, and not flowd's" in str(metas["orders"])
+    assert not gone
+
+
+async def test_where_the_set_of_names_is_none_it_says_which_key_that_is(
+    server: RedisServer, client: Any
+) -> None:
+    await client.set(KEYS.streams, b"by hand")
+
+    with pytest.raises(UpstreamError, match="the key test:streams is a string, and not flowd's"):
+        await discover(Config(server.url, prefix=KEYS.prefix))
+
+
+@pytest.mark.parametrize("streams", [["*"], ["orders"]])
+async def test_who_begins_where_nothing_can_be_read_is_told_why(
+    streams: list[str], server: RedisServer, client: Any
+) -> None:
+    await written(client, "orders", 3)
+    await client.set(KEYS.meta("orders"), b"by hand")
+
+    with pytest.raises(UpstreamError, match=r"the key test:\{orders\} is a string"):
+        await discover(Config(server.url, streams, prefix=KEYS.prefix))

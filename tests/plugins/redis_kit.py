@@ -8,7 +8,7 @@ from typing import Any
 import trio
 from attrs import define, evolve, field
 from flowd_redis.beats import Heard
-from flowd_redis.copying import Entries
+from flowd_redis.copying import Entries, Unreadable
 from flowd_redis.layout import Meta, decode_id, record_fields
 
 from flowd.plugin import Peer, Record
@@ -45,6 +45,10 @@ class Shelf:
         self.held = False
         """Whether what is new is kept from who follows."""
         self.error: Exception | None = None
+        self.strange: set[tuple[str, str]] = set()
+        """What somebody else wrote a string over: the hash, entries or table of these streams."""
+        self.lost: set[str] = set()
+        """Streams whose entries were taken away."""
         self.ingest = Peer("one:7:0", "ingest", "one", 7, "1", ("http://one:4200/",))
         self.silent_since: float | None = None
         """Since when the ingest daemon says nothing; None while it does."""
@@ -112,16 +116,22 @@ class Shelf:
         await self._answer("names")
         return set(self.kept)
 
-    async def metas(self, streams: Iterable[str]) -> dict[str, Meta | None]:
+    async def metas(self, streams: Iterable[str]) -> dict[str, Meta | Unreadable | None]:
         await self._answer("metas")
-        return {name: self.kept[name].meta if name in self.kept else None for name in streams}
+        return {
+            name: self._unreadable("hash", name)
+            or (self.kept[name].meta if name in self.kept else None)
+            for name in streams
+        }
 
     async def meta(self, stream: str) -> Meta | None:
         await self._answer("meta")
+        self._read("hash", stream)
         return self.kept[stream].meta if stream in self.kept else None
 
     async def page(self, stream: str, epoch: str, after: bytes) -> Entries:
         await self._answer("page")
+        self._read("entries", stream)
         return await self._entries(stream, epoch, after)
 
     async def _entries(self, stream: str, epoch: str, after: bytes) -> Entries:
@@ -131,8 +141,13 @@ class Shelf:
         newer = [entry for entry in kept.entries if decode_id(entry[0]) > decode_id(after)]
         return newer[: self.pages]
 
+    async def gone(self, stream: str, epoch: str) -> bool:
+        await self._answer("gone")
+        return stream in self.lost
+
     async def table(self, stream: str, epoch: str) -> Mapping[bytes, bytes]:
         await self._answer("table")
+        self._read("table", stream)
         keys = list(self.kept[stream].table) if stream in self.kept else []
         found: dict[bytes, bytes] = {}
         for number, key in enumerate(keys):
@@ -144,16 +159,27 @@ class Shelf:
 
     async def news(
         self, places: Mapping[tuple[str, str], bytes], block_ms: int
-    ) -> dict[str, Entries]:
+    ) -> dict[str, Entries | Unreadable]:
         assert places, "XREAD of nothing is an error"
+        wrong = {at[0]: self._unreadable("entries", at[0]) for at in places}
+        if any(wrong.values()):
+            return {name: why for name, why in wrong.items() if why is not None}
         if self.held:
             await trio.sleep(block_ms / 1000)
             return {}
-        found = {at[0]: await self._entries(*at, id) for at, id in places.items()}
-        found = {name: entries for name, entries in found.items() if entries}
+        pages = {at[0]: await self._entries(*at, id) for at, id in places.items()}
+        found = {name: entries for name, entries in pages.items() if entries}
         if not found:
             await trio.sleep(block_ms / 1000)
-        return found
+        return {**found}
+
+    def _unreadable(self, what: str, stream: str) -> Unreadable | None:
+        why = f"{stream} cannot be read: its {what} is a string"
+        return Unreadable(why) if (what, stream) in self.strange else None
+
+    def _read(self, what: str, stream: str) -> None:
+        if (why := self._unreadable(what, stream)) is not None:
+            raise why
 
     async def _answer(self, what: str) -> None:
         self.asked.append(what)

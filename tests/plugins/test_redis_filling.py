@@ -1,4 +1,6 @@
-"""Streams of an edge as they are filled: several at once, each in its own order."""
+"""Streams of an edge as they are filled: several at once, each in its own order, and one that
+cannot be read is no other one's trouble.
+"""
 
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -8,7 +10,7 @@ import pytest
 import trio
 from flowd_redis import copying
 from flowd_redis.copying import Entries
-from flowd_redis.filling import AT_ONCE
+from flowd_redis.filling import AGAIN_S, AT_ONCE
 
 from flowd.plugin import Gap, UpstreamError
 from tests.plugins.redis_kit import Shelf
@@ -166,3 +168,111 @@ async def test_a_redis_that_fails_while_several_are_filled_is_one_failure(
         await edge.follower().run()
 
     assert str(caught.value.exceptions[0]) == "Redis is gone"
+
+
+# -- one that cannot be read --
+
+
+@pytest.mark.parametrize("begins", [False, True], ids=["followed", "filled"])
+@pytest.mark.parametrize("what", ["hash", "entries", "table"])
+async def test_a_key_in_the_way_of_one_stream_leaves_the_others_alone(
+    what: str, begins: bool, autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf = Shelf()
+    trades, board = filled(shelf, "trades", 5), filled(shelf, "board", 9, keys=3)
+    edge = Edge(shelf)
+    if begins:
+        shelf.strange.add((what, "board"))
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(3)
+    shelf.strange.add((what, "board"))
+    more(trades, 4)
+    shelf.carry(trades, after=5)
+    await trio.sleep(2 * AGAIN_S)
+
+    assert told(edge.streams["trades"]) == told(trades)
+    assert edge.feed.tally.delivering
+    # Of a table that is filled nobody reads the hash any more.
+    unread = what == "table" and not begins
+    assert edge.problem == (None if unread else f"board cannot be read: its {what} is a string")
+
+    shelf.strange.clear()
+    more(board, 4, 3)
+    shelf.carry(board, after=9)
+    await trio.sleep(2 * AGAIN_S)
+    assert told(edge.streams["board"]) == told(board)
+    assert (edge.problem, edge.lost) == (None, [])
+
+
+async def test_of_several_that_cannot_be_read_one_is_told_and_how_many_more(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf = Shelf()
+    for name in ("a", "b", "c"):
+        filled(shelf, name)
+    edge = Edge(shelf)
+    shelf.strange |= {("hash", "b"), ("entries", "c")}
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(3)
+
+    assert edge.problem == "b cannot be read: its hash is a string (1 more cannot be read)"
+
+
+async def test_a_table_of_which_keys_were_lost_waits_for_them_and_others_do_not(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf = Shelf()
+    trades, board = filled(shelf, "trades", 5), filled(shelf, "board", 9, keys=3)
+    lost = shelf.kept["board"].table.popitem()
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(3)
+
+    assert told(edge.streams["trades"]) == told(trades)
+    assert "its table has 2 keys, and should have 3" in str(edge.problem)
+    shelf.kept["board"].table |= dict([lost])
+    await trio.sleep(2 * AGAIN_S)
+    assert told(edge.streams["board"]) == told(board)
+    assert edge.problem is None
+
+
+async def test_entries_that_were_taken_away_are_awaited_and_no_gap(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf = Shelf()
+    trades = filled(shelf, "trades", 5)
+    entries, shelf.kept["trades"].entries = shelf.kept["trades"].entries, []
+    shelf.lost.add("trades")
+    edge = Edge(shelf)
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(3)
+
+    assert edge.problem == (
+        "Redis lost the entries of trades: the ingest daemon has to send them again"
+    )
+    shelf.lost.clear()
+    shelf.kept["trades"].entries = entries
+    await trio.sleep(2 * AGAIN_S)
+    assert told(edge.streams["trades"]) == told(trades)
+    assert (edge.problem, edge.lost) == (None, [])
+
+
+async def test_who_cannot_read_a_stream_after_an_outage_does_not_say_that_all_has_come(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    shelf = Shelf()
+    trades, orders = filled(shelf, "trades", 5), filled(shelf, "orders", 5)
+    edge = Edge(shelf)
+    with trio.move_on_after(5):
+        await edge.follower().run()
+    edge.feed.tally.delivering = False
+    for one in (trades, orders):
+        more(one, 7)
+        shelf.carry(one, after=5)
+    shelf.strange.add(("entries", "orders"))
+    nursery.start_soon(edge.follower().run)
+    await trio.sleep(3)
+
+    assert edge.feed.tally.delivering
+    assert told(edge.streams["trades"]) == told(trades)
+    assert edge.recovered == []
