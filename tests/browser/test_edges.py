@@ -87,3 +87,30 @@ def test_what_did_not_come_is_among_the_gaps(edge: Flowd, way: Path, browser: Br
     shows(page, "document.querySelector('#gaps tbody').innerText.includes('the test cut the way')")
     assert page.is_hidden("#gaps-empty")
     shows(page, f"{BADGE} === 'silent'")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/all-fills", "flowd.toml of the ingest daemon, which this one follows, add it:"),
+        ("/analytics", "flowd.toml of the ingest daemon, which this one follows, add it:"),
+        ("/", "sources and transforms in flowd.toml of the ingest daemon"),
+        ("/heatmap", "in flowd.toml of the ingest daemon, which this one follows"),
+        ("/chart", "the configuration of the ingest daemon, which this one follows"),
+    ],
+)
+def test_what_is_not_configured_is_to_be_added_at_the_other_daemon(
+    path: str, words: str, edge: Flowd, browser: Browser
+) -> None:
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{edge.port}{path}")
+
+    shows(page, f"document.querySelector('#main').innerText.includes({words!r})")
+
+
+def test_lines_of_more_venues_are_for_the_other_daemon_too(edge: Flowd, browser: Browser) -> None:
+    page = browser.new_page()
+    open_page(edge, page, "/")
+    page.click("#more summary")
+
+    shows(page, "document.querySelector('#more p').innerText.includes('of the ingest daemon')")

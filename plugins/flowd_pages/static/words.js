@@ -128,3 +128,37 @@ export function symbolOf(coin) {
 export function chartSymbol(venue, symbol) {
   return venue === 'hyperliquid' ? symbolOf(symbol) : symbol;
 }
+
+/** Whether this daemon follows another one, from which it has its streams: an edge. */
+const follows = () => Boolean(globalThis.document?.documentElement.dataset.way);
+
+/** Whose lines these are: an edge has sinks of its own. @param {string} lines @param {boolean} edge @returns {'here' | 'there' | 'both'} */
+function whose(lines, edge) {
+  const there = /^\[(sources|transforms)\./m.test(lines);
+  return !edge || !there ? 'here' : /^\[sinks\./m.test(lines) ? 'both' : 'there';
+}
+
+/**
+ * Where lines of the configuration are to be added, before them: what comes from upstream or is calculated an edge has from
+ * the ingest daemon, the one that it follows.
+ *
+ * @param {string} lines
+ * @param {string} [what] they add
+ * @param {boolean} [edge] whether this daemon is one
+ */
+export function adding(lines, what = 'it', edge = follows()) {
+  return {
+    here: `These lines in flowd.toml add ${what}:`,
+    there: `These lines in flowd.toml of the ingest daemon, which this one follows, add ${what}:`,
+    both: `These lines add ${what}: sources and transforms in flowd.toml of the ingest daemon, which this one follows, sinks in this one's:`,
+  }[whose(lines, edge)];
+}
+
+/** The same where something has to be restarted. @param {string} lines @param {boolean} [edge] */
+export function restarting(lines, edge = follows()) {
+  return {
+    here: 'Add these lines to the configuration and restart the daemon:',
+    there: 'Add these lines to the configuration of the ingest daemon, which this one follows, and restart that one:',
+    both: 'Add sources and transforms to the configuration of the ingest daemon, which this one follows, sinks to that of this one, and restart both:',
+  }[whose(lines, edge)];
+}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { atLeast, doubts, exactness, liquidated, since, traded, when } from '../static/words.js';
+import { adding, atLeast, doubts, exactness, liquidated, restarting, since, traded, when } from '../static/words.js';
 
 const NOW = Date.UTC(2023, 10, 14, 22, 13, 21);
 const HOUR = 3_600_000;
@@ -52,4 +52,20 @@ test('sides are words, and unknown ones are shown as they are', () => {
   assert.deepEqual(liquidated('<b>'), { text: '<b>', arrow: '', tone: '', why: 'unknown side' });
   assert.equal(traded('BUY').text, 'Buy');
   assert.equal(traded(null).text, '');
+});
+
+test('where lines of the configuration belong depends on what they are and on which daemon says so', () => {
+  const source = '[sources.force-orders]\nkind = "binance-force-order"';
+  const sink = '[sinks.charts]\nkind = "liquidation-websocket"';
+  for (const lines of [source, sink, `${source}\n\n${sink}`]) {
+    assert.equal(adding(lines, 'it', false), 'These lines in flowd.toml add it:');
+    assert.equal(restarting(lines, false), 'Add these lines to the configuration and restart the daemon:');
+  }
+  assert.equal(adding(source, 'it', true), 'These lines in flowd.toml of the ingest daemon, which this one follows, add it:');
+  assert.equal(adding(sink, 'them', true), 'These lines in flowd.toml add them:');
+  assert.match(adding(`${source}\n\n${sink}`, 'it', true), /^These lines add it: sources and transforms in flowd.toml of the ingest daemon, .* sinks in this one's:$/);
+  assert.match(restarting('[transforms.volume]\nkind = "liquidation-volume"', true), /configuration of the ingest daemon, .* and restart that one:$/);
+  assert.match(restarting(`${source}\n\n${sink}`, true), /restart both:$/);
+  // Where no page is, as here, nobody follows another one.
+  assert.equal(adding(source), 'These lines in flowd.toml add it:');
 });

@@ -11,7 +11,7 @@ import { NOTHING, dollars, plus } from '../format.js';
 import { againstUsual, found, ratioOf, sumLines, unnamed } from '../overview/model.js';
 import { amount } from '../overview/tables.js';
 import { Sorting, Table } from '../rows.js';
-import { exactness, since, venueName } from '../words.js';
+import { adding, exactness, since, venueName } from '../words.js';
 import { SPANS } from './model.js';
 
 /** @typedef {import('./model.js').Sided} Sided */
@@ -81,7 +81,7 @@ export class Windows {
     const empty = byId('windows-empty');
     if (!this.said) {
       const lines = this.#has && sumLines(this.#has);
-      if (lines && empty.hidden) fill(empty, h('strong', {}, 'Not configured'), h('span', {}, 'These lines in flowd.toml add it:'), h('pre', { class: 'lines', tabindex: 0 }, lines));
+      if (lines && empty.hidden) fill(empty, h('strong', {}, 'Not configured'), h('span', {}, adding(lines)), h('pre', { class: 'lines', tabindex: 0 }, lines));
       empty.hidden = !lines;
       return;
     }

@@ -11,6 +11,7 @@ import { RequestError, ask, candleHistory, intervals, sources, symbols, tickOf, 
 import { Gaps } from './gaps.js';
 import { TIMEFRAMES, Timeline, barOfPoint, barOfRecord, candle, choice, timeframes } from './model.js';
 import { ORDERS_MAX } from './orders.js';
+import { restarting } from '../words.js';
 import { ORDER_LINES, VOLUME_LINES, candleLines } from './words.js';
 
 /** @typedef {import('../flowd-client.js').FlowdClient} FlowdClient */
@@ -193,7 +194,7 @@ export class Loading {
       if (signal.aborted) return;
       this.#follow(found);
       if (!found.volume) {
-        this.#missing('Liquidation volume is not configured', 'Add these lines to the configuration and restart the daemon:', VOLUME_LINES);
+        this.#missing('Liquidation volume is not configured', restarting(VOLUME_LINES), VOLUME_LINES);
         return;
       }
       if (!this.#charts) {
@@ -202,7 +203,7 @@ export class Loading {
       }
       this.library ??= /** @type {typeof import('lightweight-charts')} */ (await import(this.#charts));
       if (signal.aborted) return;
-      if (found.candles.length === 0) this.#told.lacking('No source of candles is configured. Add these lines to the configuration and restart the daemon:', this.#candleLines());
+      if (found.candles.length === 0) this.#told.lacking(`No source of candles is configured. ${restarting(this.#candleLines())}`, this.#candleLines());
       const step = tickOf(found, this.symbol);
       await Promise.all([this.#loadVolume(signal), found.candles.length > 0 && this.#loadCandles(signal)]);
       if (signal.aborted) return;
@@ -293,7 +294,7 @@ export class Loading {
       if (error.status === 429 || error.status === 503) this.#retry = setTimeout(() => this.#loadCandles(signal).catch(() => {}), error.status === 429 ? ROOM_AFTER_MS : RETRY_AFTER_MS);
       if (error.code === 'NOT_FOUND') {
         this.noCandles = 'candles are not served';
-        this.#told.lacking('Candles come in, but nothing serves their history. Add these lines to the configuration and restart the daemon:', this.#candleLines());
+        this.#told.lacking(`Candles come in, but nothing serves their history. ${restarting(this.#candleLines())}`, this.#candleLines());
       }
     }
     if (!this.loaded) return;
@@ -360,7 +361,7 @@ export class Loading {
         error: (mistake) => orders.none('No orders', mistake.message),
       });
     }
-    if (found.tapes.length === 0) orders.none('No forced orders here', 'Add a source of them to the configuration:', ORDER_LINES);
+    if (found.tapes.length === 0) orders.none('No forced orders here', restarting(ORDER_LINES), ORDER_LINES);
     if (found.volume) {
       this.#set(found.volume, { filter: { symbol: this.symbol, timeframe: this.frame.name }, limit: 200 }, {
         records: (records) => this.#takeBars(records.filter(({ value }) => this.#shown(value, value.timeframe)).map(({ value }) => barOfRecord(value))),

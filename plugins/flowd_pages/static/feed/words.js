@@ -5,6 +5,7 @@
  */
 
 import { h } from '../dom.js';
+import { adding } from '../words.js';
 
 /** @typedef {import('../flowd-client.js').Mistake} Mistake */
 
@@ -84,7 +85,7 @@ export function notConfigured(stream, lines, key, mistake) {
   const there = others(mistake);
   return [
     h('strong', {}, 'Not configured'),
-    h('span', {}, 'This daemon has no stream ', h('code', {}, stream), '. These lines in flowd.toml add it:'),
+    h('span', {}, 'This daemon has no stream ', h('code', {}, stream), `. ${adding(lines)}`),
     h('pre', { class: 'lines' }, lines),
     there.length > 0 && h('span', {}, 'Or name one that it has, ', h('code', {}, there.slice(0, 8).join(', ')), ', as ', h('code', {}, `${key} = "…"`), ' below ', h('code', {}, '[sinks.pages]'), '.'),
   ];

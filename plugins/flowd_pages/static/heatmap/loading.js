@@ -6,9 +6,11 @@
 
 import { RequestError, ask, live, sources } from '../chart/data.js';
 import { Candles } from '../traders/candles.js';
+import { adding } from '../words.js';
 import { firstOf } from './choices.js';
 import { Dots } from './dots.js';
 import { Picture } from './picture.js';
+import { SINK_LINES } from './words.js';
 
 /** @typedef {import('../flowd-client.js').FlowdClient} FlowdClient */
 /** @typedef {import('../flowd-heatmap.js').HeatmapWebSocket} HeatmapWebSocket */
@@ -130,7 +132,7 @@ export class Loading {
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof RequestError)) throw error;
-      if (error.status === 404) this.told.missing('Not configured', 'This daemon draws no liquidation maps. These lines in flowd.toml add them:', '');
+      if (error.status === 404) this.told.missing('Not configured', `This daemon draws no liquidation maps. ${adding(SINK_LINES, 'them')}`, '');
       else if (!this.picture) this.told.missing('The map could not be loaded', `${error.message}. It is asked for again.`, ' ');
       if (error.status !== 404) this.#soon(AGAIN_MS);
     }

@@ -12,7 +12,7 @@ import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, count, dollars, plus, span } from '../format.js';
 import { Sorting, Table } from '../rows.js';
 import { connectionBadge, themeButton } from '../shell.js';
-import { atLeast, exactness, venueName } from '../words.js';
+import { adding, atLeast, exactness, venueName } from '../words.js';
 import { Kept, WINDOWS, againstUsual, eventOf, found, knownFrom, knownInFull, largestFirst, newestFirst, ratioOf, sumLines, totalOf, unknownMs, unnamed, widthMs } from './model.js';
 import { Prices } from './prices.js';
 import { amount, eventRow, moverRow, sumRow, symbolRow, venueRow } from './tables.js';
@@ -30,6 +30,8 @@ const MOVERS = 12;
 const FIRST = 60;
 /** From so much on, the largest are looked for among what a stream holds; less where that is too few. */
 const LEASTS = [100_000, 10_000, 0];
+/** What brings prices. */
+const CANDLE_LINES = '[sources.candles-5m]\nkind = "binance-candles"\ninterval = "5m"\nsymbols = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]\n\n[sinks.candles]\nkind = "candles"\ninputs = ["candles-5m"]';
 
 class OverviewPage {
   client = new FlowdClient();
@@ -304,7 +306,8 @@ class OverviewPage {
     const words = `Lines that add ${this.has.missing.map(({ venue }) => venue).join(', ')}`;
     if (more.dataset.words === words) return;
     more.dataset.words = words;
-    fill(more, h('summary', {}, words), h('pre', { class: 'lines', tabindex: 0 }, this.has.missing.map(({ lines }) => lines).join('\n\n')));
+    const lines = this.has.missing.map((one) => one.lines).join('\n\n');
+    fill(more, h('summary', {}, words), h('p', {}, adding(lines, 'them')), h('pre', { class: 'lines', tabindex: 0 }, lines));
   }
 }
 
@@ -318,14 +321,14 @@ function said(id, empty, ...words) {
 /** Why there are no sums, and which lines add them. @param {ReturnType<typeof found>} has */
 function lacking(has) {
   const lines = sumLines(has);
-  return lines ? [h('strong', {}, 'Not configured'), h('span', {}, 'These lines in flowd.toml add it:'), h('pre', { class: 'lines', tabindex: 0 }, lines)] : [h('strong', {}, 'Not known yet'), h('span', {}, 'The daemon has not answered.')];
+  return lines ? [h('strong', {}, 'Not configured'), h('span', {}, adding(lines)), h('pre', { class: 'lines', tabindex: 0 }, lines)] : [h('strong', {}, 'Not known yet'), h('span', {}, 'The daemon has not answered.')];
 }
 
 /** Why nothing moves. @param {ReturnType<typeof found>} has */
 function noMovers(has) {
   return has.candles.length
     ? [h('strong', {}, 'Not known yet'), h('span', {}, 'None of these symbols has candles that reach back so far, or a usual to compare with.')]
-    : [h('strong', {}, 'No prices'), h('span', {}, 'These lines in flowd.toml add them:'), h('pre', { class: 'lines', tabindex: 0 }, '[sources.candles-5m]\nkind = "binance-candles"\ninterval = "5m"\nsymbols = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]\n\n[sinks.candles]\nkind = "candles"\ninputs = ["candles-5m"]')];
+    : [h('strong', {}, 'No prices'), h('span', {}, adding(CANDLE_LINES, 'them')), h('pre', { class: 'lines', tabindex: 0 }, CANDLE_LINES)];
 }
 
 Object.assign(window, { flowdOverview: new OverviewPage() });

@@ -14,6 +14,7 @@ import { accountLines, refused } from '../feed/words.js';
 import { FlowdClient } from '../flowd-client.js';
 import { NOTHING, clock, count, moment, money, span, stamp } from '../format.js';
 import { connectionBadge, themeButton } from '../shell.js';
+import { adding } from '../words.js';
 import { STALE_MS, byCoin, samples, unrealized } from './account.js';
 import { EquityCurve } from './equity.js';
 import { EventChart } from './eventchart.js';
@@ -163,7 +164,7 @@ class TraderPage {
   #lacking(wanted, mistake, brief = false) {
     if (mistake.code !== 'UNKNOWN_STREAM') return refused(mistake);
     const lines = missingLines(wanted, NAMES, mistake);
-    return [h('strong', {}, 'Not configured'), h('span', {}, brief ? 'The lines below Positions add it.' : 'These lines in flowd.toml add it:'), !brief && h('pre', { class: 'lines' }, lines)];
+    return [h('strong', {}, 'Not configured'), h('span', {}, brief ? 'The lines below Positions add it.' : adding(lines)), !brief && h('pre', { class: 'lines' }, lines)];
   }
 
   // -- drawing
