@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import trio
-from attrs import frozen
+from attrs import define
 
 from flowd import __version__, roles
 from flowd.daemon import Daemon
@@ -74,7 +74,7 @@ async def serve(
         sockets.close()
 
 
-@frozen
+@define
 class _Turns:
     """What this process runs, one after the other: a daemon in each of its turns."""
 
@@ -85,6 +85,8 @@ class _Turns:
     ready: Callable[[list[str]], None]
     sockets: Sockets
     stop: "Stop"
+    takeovers: int = 0
+    """How often it took the lease of a pair."""
 
     async def take(self, ledger: Ledger | None) -> bool | None:
         """Wait for a turn, and run a daemon until it has ended: whether its state was saved; None
@@ -92,10 +94,12 @@ class _Turns:
         """
         config, registry, stop = self.config, self.registry, self.stop
         async with roles.turn(
-            config, registry, ledger, self.state, self.sockets, stop.leads_to
+            config, registry, ledger, self.state, self.sockets, stop.leads_to, self.takeovers
         ) as turn:
             if turn is None:
                 return True  # What it has is another one's.
+            if turn.lead is not None:
+                self.takeovers = turn.lead.takeovers
             store = await _store(config, self.state, self.share, turn.anew)
             carried = await discover(config, registry, stop, self.sockets)
             if carried is None:

@@ -68,6 +68,7 @@ async def stand_by(
     sockets: Sockets,
     leads_to: LeadsTo,
     warm: Warm,
+    takeovers: int,
 ) -> Taken | None:
     """Stand by until the lease is ours; None when the process is to end before. Meanwhile who asks
     how it is gets an answer, and who asks for anything else is told who leads.
@@ -81,6 +82,7 @@ async def stand_by(
         listeners = await sockets.listeners()
         name = own_name(sockets.addresses)
         standby = Standby(ledger, replica, name, config.pair.patience_s)
+        standby.takeovers = takeovers
         async with trio.open_nursery() as nursery:
             # Nothing runs in it; it answers, with all limits that clients have.
             nobody = Daemon(evolve(config, components=[]), registry, store=MemoryStore())
@@ -135,17 +137,19 @@ async def turn(
     state: Path,
     sockets: Sockets,
     leads_to: LeadsTo,
+    takeovers: int = 0,
 ) -> AsyncGenerator[Turn | None]:
     """Wait until it is this process' turn, which it is within the block; None when the process is
-    to end before.
+    to end before. It took the lease so often before.
     """
     if ledger is None:
         yield Turn()
         return
     async with warmed(config) as warm:
-        taken = await stand_by(config, registry, ledger, state, sockets, leads_to, warm)
+        taken = await stand_by(config, registry, ledger, state, sockets, leads_to, warm, takeovers)
         if taken is None:
             yield None
             return
         async with leading(ledger, taken, sockets.addresses) as lead:
+            lead.takeovers = takeovers + 1
             yield Turn(lead, taken.anew, warm.ready)

@@ -50,7 +50,7 @@ operate   log notify status terminal watchdog
           / checked child dashboard follow logs metrics openapi siblings
           / ask observe telling web
 testing   ledgers rest scripts / clients components / daemons
-pair      ledger / shipping / lead / standby
+pair      ledger trail / shipping / lead / standby
 """
 """Within each folder: who stands further right may import who stands further left."""
 

@@ -10,6 +10,7 @@ import trio
 
 from flowd.pair.ledger import Deposed, Follower, Ledger
 from flowd.pair.shipping import Shipping
+from flowd.pair.trail import Trail
 from flowd.stream.journal import Journal
 from flowd.stream.snapshot import Store
 from flowd.values.clock import Stopwatch, uptime
@@ -53,6 +54,8 @@ class Lead:
         self.follower: Follower | None = None
         """Who stands by, as far as is known."""
         self.handovers = 0
+        self.takeovers = 1
+        """How often this process took the lease."""
         self._ledger = ledger
         self._watch = watch
         self._until = (watch() if taken_at is None else taken_at) + ledger.first_s
@@ -61,6 +64,7 @@ class Lead:
         self._journal: Journal
         self._store: Store
         self._shipping: Shipping
+        self._trail = Trail()
         self._handing: str | None = None
         self._handed = 0
         """The frame that the newest handover contains."""
@@ -171,11 +175,21 @@ class Lead:
             logger.info("the lease is renewed again")
         self._trouble, self._until = None, at + self._ledger.ttl_s
         before, self.follower = self.follower, follower
+        if self._follows():
+            self._trail.note(self._journal.frame, trio.current_time())
+        else:
+            self._trail.clear()
         if (before is None) != (follower is None):
             logger.info(
                 "%s stands by" if follower is not None else "%s does not stand by any more",
                 (follower or before or Follower("", None)).name,  # type: ignore[arg-type]  # one of two
             )
+
+    def _follows(self) -> bool:
+        """Whether there is one who stands by and goes on from what it knows."""
+        if self.follower is None or not self._begun.is_set():
+            return False
+        return self.follower.known.life == self._journal.lineage
 
     def _away(self, why: str) -> None:
         if self._trouble is None:
@@ -230,9 +244,10 @@ class Lead:
     def figures(self) -> dict[str, Any]:
         """How the pair is, for `/status`."""
         follower = self.follower
-        behind = None
-        if follower is not None and follower.known.life == self._journal.lineage:
+        behind, behind_s = None, None
+        if follower is not None and self._follows():
             behind = max(0, self._journal.frame - follower.known.frame)
+            behind_s = round(self._trail.behind_s(follower.known.frame, trio.current_time()), 1)
         return {
             "role": "leader",
             "name": self.name,
@@ -242,6 +257,8 @@ class Lead:
             "problem": self.trouble(),
             "standby": None if follower is None else follower.name,
             "standby_behind": behind,
+            "standby_behind_s": behind_s,
+            "takeovers": self.takeovers,
             "handovers": self.handovers,
             "frames_bytes_max": self._shipping.limit_bytes,
             **self._shipping.figures(),

@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 
 from flowd.pair.lead import END, NONE, OPENING, PART
 from flowd.pair.ledger import Claim, Follower, Ledger, Shipped, Standing
+from flowd.pair.trail import Trail
 from flowd.stream.frames import Frame, unpacked
 from flowd.stream.handover import Handover, Known, Opening, Replica, Unusable
 from flowd.values.clock import Stopwatch, token, uptime
@@ -64,6 +65,8 @@ class Standby:
         """How things stood when last asked."""
         self.trouble: str | None = None
         """Why the ledger cannot be asked, or the state not be kept."""
+        self.takeovers = 0
+        """How often this process took the lease before."""
         self.on_led: Callable[[], None] = lambda: None
         """Called when another daemon is found to lead."""
         self._ledger = ledger
@@ -71,6 +74,7 @@ class Standby:
         self._patience_s = patience_s
         self._watch = watch
         self._known = Known()
+        self._trail = Trail()
         self._wants: str | None = None
         self._held: list[Frame] = []
         """Frames that are known, and not applied yet."""
@@ -131,6 +135,10 @@ class Standby:
 
     def _note(self, there: Standing) -> None:
         before, self.there = self.there.leader, there
+        if self._follows():
+            self._trail.note(there.last, trio.current_time())
+        else:
+            self._trail.clear()
         if there.leader is not None:
             self._free_since = None
             if there.leader != before:
@@ -199,6 +207,11 @@ class Standby:
         if there.life is None or there.leader is None:
             return True
         return self._known.life == there.life and self._known.frame + 1 >= there.first
+
+    def _follows(self) -> bool:
+        """Whether it goes on from what it knows."""
+        life = self.there.life
+        return life is not None and life == self._known.life and self._can_follow()
 
     async def _read(self) -> None:
         found = await self._ledger.read(self._known.frame, READ_S)
@@ -288,14 +301,16 @@ class Standby:
 
     def figures(self) -> dict[str, Any]:
         """How it stands by, for `/status`."""
-        there = self.there
-        follows = there.life == self._known.life and there.life is not None and self._can_follow()
+        there, known, follows = self.there, self._known, self._follows()
+        now = trio.current_time()
         return {
             "role": "standby",
             "name": self.name,
             "leader": there.leader,
-            "frame": self._known.frame,
-            "behind": max(0, there.last - self._known.frame) if follows else None,
+            "frame": known.frame,
+            "behind": max(0, there.last - known.frame) if follows else None,
+            "behind_s": round(self._trail.behind_s(known.frame, now), 1) if follows else None,
+            "takeovers": self.takeovers,
             "handover": self._wants is not None,
             "problem": self.problem(),
         }

@@ -170,7 +170,7 @@ async def test_who_stands_by_serves_nobody_and_says_who_leads(
         )
         status = await both.standby.status()
         metrics = await both.standby.get("/metrics")
-        there = await both.leader.settled(lambda found: found["pair"]["standby"] is not None)
+        there = await both.leader.settled(lambda found: found["pair"]["standby_behind_s"] == 0)
 
     assert refused.status == 503
     assert refused.json["error"]["code"] == "STANDBY"
@@ -207,6 +207,8 @@ async def test_a_leader_that_was_suspended_finds_itself_deposed_and_publishes_no
         both.standby.tell(signal.SIGCONT)
         await both.follows()
         assert "deposed" in both.standby.log
+        for daemon in (both.leader, both.standby):
+            assert (await daemon.pair())["takeovers"] == 1
         assert both.redis.answers("HGET", "flowd:{orders}", "fence") == fence
         await both.say(20)
         await both.whole()

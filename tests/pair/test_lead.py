@@ -56,6 +56,34 @@ async def test_what_is_to_be_published_waits_until_it_is_shipped(
     await lead.reached()
 
 
+async def test_for_how_long_who_stands_by_has_been_behind_is_told(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    ledger = MemoryLedger()
+    lead = await lead_of(ledger)
+    store = await begun(lead, nursery)
+    change(store)
+    await lead.reached()
+    assert lead.figures()["standby_behind_s"] is None, "nobody stands by"
+    known = Known(store.journal.lineage, store.journal.frame)
+
+    async def heard_of_for(seconds: int) -> None:
+        for _ in range(4 * seconds):
+            await ledger.take(Follower("b", known), Claim.KNOWING)
+            await trio.sleep(0.25)
+
+    await heard_of_for(5)
+    assert lead.figures()["standby_behind_s"] == 0
+    change(store)
+    await heard_of_for(20)
+
+    assert lead.figures()["standby_behind"] == 1
+    assert 18 < lead.figures()["standby_behind_s"] <= 20
+    known = Known(store.journal.lineage, store.journal.frame)
+    await heard_of_for(2)
+    assert lead.figures()["standby_behind_s"] == 0
+
+
 async def test_frames_that_wait_for_too_long_are_let_go_of_and_the_rest_begins_anew(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
