@@ -1,7 +1,7 @@
 """The status as Prometheus text. docs/reference/metrics.md lists all of it."""
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -37,6 +37,7 @@ class _Metrics(Collector):
         yield _gauge("flowd_up", "1 while everything does what it is for", [((), status.healthy)])
         yield _gauge("flowd_uptime_seconds", "Since the start", [((), status.uptime_s)])
         yield from _among_others(status)
+        yield from _pair(status.pair)
         parts = status.components
         yield _gauge(
             "flowd_component_healthy",
@@ -145,6 +146,54 @@ def _among_others(status: Status) -> Iterator[Any]:
             "flowd_lag_seconds",
             "How much later than the ingest's its readers get what comes, or others what it sends",
             [((), status.lag_ms / 1000)],
+        )
+
+
+def _pair(told: Mapping[str, Any]) -> Iterator[Any]:
+    """The lease, and how far who stands by is; nothing where there is no pair. Much of it only the
+    one that leads knows.
+    """
+    if not told:
+        return
+    leads = told["role"] == "leader"
+    whose = "standby_behind" if leads else "behind"
+    gauges = [
+        ("leading", "1 while it leads, 0 while it stands by", leads),
+        ("behind_frames", "Frames that who stands by does not know", told[whose]),
+        ("behind_seconds", "How long there has been such a frame", told[f"{whose}_s"]),
+    ]
+    counters = [("takeovers", "Times that this process took the lease", told["takeovers"])]
+    if leads:
+        gauges += [
+            ("standby", "1 while another daemon stands by", told["standby"] is not None),
+            ("lease_left_seconds", "How long the lease lasts", told["lease_left_s"]),
+            ("token", "What fences off who led before", told["token"]),
+            ("waiting_bytes", "Frames that wait to be shipped", told["frames_waiting_bytes"]),
+            ("kept_bytes", "Frames that are kept for who stands by", told["frames_kept_bytes"]),
+            ("max_bytes", "How much of either there may be", told["frames_bytes_max"]),
+        ]
+        counters += [
+            ("shipped", "Frames shipped", told["frames_shipped"]),
+            ("begun_anew", "Times that frames began anew", told["frames_begun_anew"]),
+            ("handovers", "Times that the whole state was given away", told["handovers"]),
+        ]
+    for name, words, number in gauges:
+        if number is not None:
+            yield _gauge(f"flowd_pair_{name}", words, [((), number)])
+    for name, words, number in counters:
+        yield _counter(f"flowd_pair_{name}", words, [((), number)])
+    sources = told.get("sources", {}).items()
+    for name, words in (
+        ("delivering", "1 if a standby's own connection delivers"),
+        ("records", "What it was told and holds"),
+        ("bytes", "The same in bytes"),
+        ("limit_bytes", "How much it may hold"),
+    ):
+        yield _gauge(
+            f"flowd_pair_source_{name}",
+            words,
+            [((source,), one[name]) for source, one in sources],
+            ("component",),
         )
 
 

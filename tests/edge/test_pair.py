@@ -171,13 +171,24 @@ async def test_who_stands_by_serves_nobody_and_says_who_leads(
         status = await both.standby.status()
         metrics = await both.standby.get("/metrics")
         there = await both.leader.settled(lambda found: found["pair"]["standby_behind_s"] == 0)
+        led = await both.leader.get("/metrics")
 
     assert refused.status == 503
     assert refused.json["error"]["code"] == "STANDBY"
     assert health.json["status"] == "ok"
     assert str(both.leader.port) in status["pair"]["leader"]
     assert str(both.standby.port) in there["pair"]["standby"]
-    assert metrics.status == 200
+    assert metrics.status == led.status == 200
+    assert set(metrics.body.splitlines()) >= {
+        b"flowd_pair_leading 0.0",
+        b"flowd_pair_takeovers_total 0.0",
+        b'flowd_pair_source_delivering{component="orders"} 1.0',
+    }
+    assert set(led.body.splitlines()) >= {
+        b"flowd_pair_leading 1.0",
+        b"flowd_pair_standby 1.0",
+        b"flowd_pair_takeovers_total 1.0",
+    }
 
 
 async def test_an_orderly_stop_hands_over_at_once(exchange: Exchange, tmp_path: Path) -> None:

@@ -94,6 +94,47 @@ def status(**more: Any) -> Status:
     return Status(**values)
 
 
+LEADER = {
+    "role": "leader",
+    "name": "a:1",
+    "leader": "a:1",
+    "token": 61,
+    "lease_left_s": -1.5,
+    "problem": None,
+    "standby": "b:2",
+    "standby_behind": 62,
+    "standby_behind_s": 6.5,
+    "takeovers": 63,
+    "handovers": 64,
+    "frames_bytes_max": 65,
+    "frames_shipped": 66,
+    "frames_waiting_bytes": 67,
+    "frames_kept_bytes": 68,
+    "frames_begun_anew": 69,
+}
+STANDBY = {
+    "role": "standby",
+    "name": "b:2",
+    "leader": "a:1",
+    "frame": 70,
+    "behind": 71,
+    "behind_s": 7.5,
+    "takeovers": 72,
+    "handover": False,
+    "problem": None,
+    "sources": {
+        "orders": {
+            "delivering": True,
+            "error": None,
+            "since_ms": 73,
+            "records": 74,
+            "bytes": 75,
+            "limit_bytes": 76,
+        }
+    },
+}
+
+
 def samples(data: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """All samples, by name and labels; fails on what Prometheus could not read."""
     found = {}
@@ -110,6 +151,17 @@ def value(name: str, **labels: str) -> float:
     return samples(prometheus(status()))[name, tuple(sorted(labels.items()))]
 
 
+def paired(told: dict[str, Any]) -> dict[str, float]:
+    """The metrics of a pair without labels, by the rest of their names."""
+    found = samples(prometheus(status(pair=told)))
+    prefix = "flowd_pair_"
+    return {
+        name.removeprefix(prefix): number
+        for (name, labels), number in found.items()
+        if name.startswith(prefix) and not labels
+    }
+
+
 def test_the_daemon_is_up_while_all_is_well() -> None:
     assert value("flowd_up") == 1
     assert samples(prometheus(status(healthy=False)))["flowd_up", ()] == 0
@@ -124,6 +176,49 @@ def test_what_it_is_among_others_can_be_watched() -> None:
     alone = samples(prometheus(status(role="alone", lag_ms=None, peers=[])))
     assert alone["flowd_role", (("role", "alone"),)] == 1
     assert ("flowd_lag_seconds", ()) not in alone
+
+
+def test_of_a_pair_the_one_that_leads_tells_of_its_lease_and_of_who_stands_by() -> None:
+    assert paired(LEADER) == {
+        "leading": 1,
+        "token": 61,
+        "lease_left_seconds": -1.5,
+        "standby": 1,
+        "behind_frames": 62,
+        "behind_seconds": 6.5,
+        "takeovers_total": 63,
+        "handovers_total": 64,
+        "max_bytes": 65,
+        "shipped_total": 66,
+        "waiting_bytes": 67,
+        "kept_bytes": 68,
+        "begun_anew_total": 69,
+    }
+
+
+def test_of_a_pair_the_one_that_stands_by_tells_how_far_it_and_its_connections_are() -> None:
+    assert paired(STANDBY) == {
+        "leading": 0,
+        "behind_frames": 71,
+        "behind_seconds": 7.5,
+        "takeovers_total": 72,
+    }
+    found = samples(prometheus(status(pair=STANDBY)))
+    orders = (("component", "orders"),)
+    assert found["flowd_pair_source_delivering", orders] == 1
+    assert found["flowd_pair_source_records", orders] == 74
+    assert found["flowd_pair_source_bytes", orders] == 75
+    assert found["flowd_pair_source_limit_bytes", orders] == 76
+
+
+def test_how_far_nobody_is_who_does_not_follow_is_left_out() -> None:
+    alone = paired({**LEADER, "standby": None, "standby_behind": None, "standby_behind_s": None})
+    lost = paired({**STANDBY, "behind": None, "behind_s": None})
+
+    assert alone["standby"] == 0
+    for found in (alone, lost):
+        assert not {"behind_frames", "behind_seconds"} & set(found)
+    assert paired({}) == {}
 
 
 def test_components_are_counted_by_name() -> None:
@@ -179,11 +274,12 @@ def test_the_documented_table_is_all_there_is() -> None:
     listed = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
 
     there: dict[str, tuple[str, set[str]]] = {}
-    for family in text_string_to_metric_families(prometheus(status()).decode()):
+    texts = [prometheus(status(pair=pair)).decode() for pair in (LEADER, STANDBY)]
+    for family in (one for text in texts for one in text_string_to_metric_families(text)):
         counts = family.type == "counter"
         name = f"{family.name}_total" if counts else family.name
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
-        there[name] = (family.type, labels)
+        there[name] = (family.type, labels | there.get(name, ("", set()))[1])
 
     assert len(rows) == len(listed)
     assert listed == there
