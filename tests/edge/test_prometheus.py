@@ -24,9 +24,11 @@ NOT_HERE = {
     *("flowd_component_behind", "flowd_component_healthy", "flowd_component_figure"),
     *("flowd_sink_delivered_total", "ws_broadcast_duration_seconds_bucket"),
     "process_start_time_seconds",
+    *("flowd_pair_leading", "flowd_pair_behind_seconds", "flowd_pair_lease_left_seconds"),
+    *("flowd_pair_takeovers_total", "flowd_pair_handovers_total"),
 }
-"""Of queries without an answer: those of sinks, clients and mistakes that these daemons do not
-have, and that of when one was started again.
+"""Of queries without an answer: those of sinks, clients, mistakes and a pair that these daemons do
+not have, and that of when one was started again.
 """
 
 
