@@ -152,6 +152,36 @@ def test_check_says_what_is_from_the_environment_and_not_what_it_is(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("environment", "why"), [({}, "is not set"), ({"RETAIN_ORDERS": ""}, "is empty")]
+)
+def test_check_says_of_a_default_that_its_variable_is_not_there_and_what_to_do(
+    environment: dict[str, str], why: str, tmp_path: Path
+) -> None:
+    text = SOURCE.replace("[sources.orders]", '[sources.orders]\nretain = "${RETAIN_ORDERS:-9h}"')
+
+    found = flowd("check", "-c", written(tmp_path, text + SINKS), **environment)
+
+    assert found.exit_code == 0
+    assert "is from RETAIN_ORDERS" not in found.stdout
+    assert (
+        f"sources.orders.retain has the default that the file gives, since RETAIN_ORDERS {why}; "
+        "set RETAIN_ORDERS where it is to be another"
+    ) in found.stdout
+
+
+def test_a_default_that_is_wrong_is_not_laid_to_a_variable_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    text = SOURCE.replace("[sources.orders]", '[sources.orders]\nretain = "${RETAIN_ORDERS:-x}"')
+
+    found = flowd("check", "-c", written(tmp_path, text + SINKS))
+
+    assert found.exit_code == 2
+    assert "set by" not in words(found.stderr)
+    assert "(the default in the file: RETAIN_ORDERS is not set)" in words(found.stderr)
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("[flowd", "not valid TOML"),

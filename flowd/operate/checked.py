@@ -13,6 +13,7 @@ from flowd.setup.registry import Registry
 from flowd.setup.wiring import Plan
 from flowd.upstream.http import Services
 from flowd.values.clock import system_clock
+from flowd.values.environment import Used
 from flowd.values.errors import Mistakes, UserError
 
 SOCKET = Path(f"/run/flowd/{shares.SERVER}.sock")
@@ -79,7 +80,20 @@ def _show(loaded: Config, plan: Plan) -> None:
         for why in left_out.values():
             out.print(f"[yellow]note:[/] sources.{name}: left out: {escape(why)}", soft_wrap=True)
     for where, variables in sorted(loaded.given.items()):
-        out.print(f"{where} is from {', '.join(variables)}", soft_wrap=True, markup=False)
+        for line in _given(where, variables):
+            out.print(line, soft_wrap=True, markup=False)
     addresses = [config.parse_address(address) for address in loaded.settings.addresses]
     for remark in remarks.remarks(loaded, addresses):
         out.print(f"[yellow]note:[/] {escape(remark)}", soft_wrap=True)
+
+
+def _given(where: str, variables: Used) -> list[str]:
+    """Which variables a key is from, and which ones it would be from if they were there."""
+    names = [name for name, lacks in variables.items() if lacks is None]
+    lines = [f"{where} is from {', '.join(names)}"] if names else []
+    return lines + [
+        f"{where} has the default that the file gives, since {name} {lacks}; "
+        f"set {name} where it is to be another"
+        for name, lacks in variables.items()
+        if lacks is not None
+    ]

@@ -22,7 +22,7 @@ from flowd.setup.retained import behind_of, retain_of
 from flowd.setup.structure import as_table, known_keys, structure
 from flowd.setup.supervisor import Restart
 from flowd.stream.held import Behind, Retain
-from flowd.values.environment import TABLES, document
+from flowd.values.environment import TABLES, Used, document
 from flowd.values.errors import Mistakes, UserError
 from flowd.values.limits import Limits
 from flowd.values.settings import Seconds, Secret, Size
@@ -155,7 +155,7 @@ class Config:
 
     settings: Settings
     components: list[Component]
-    given: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    given: Mapping[str, Used] = field(factory=dict)
     """Which variables of the environment are in which keys."""
     tokens: Mapping[str, Secret] = field(factory=dict)  # Of single streams of other daemons.
     pair: Paired | None = None

@@ -19,6 +19,8 @@ from flowd.values.settings import Given
 PREFIX = "FLOWD__"
 TABLES = ("sources", "transforms", "sinks")
 _REFERENCE = re.compile(r"\$(?:\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\{)")
+Used = dict[str, str | None]
+"""The variables that something refers to: None for one that was taken, else why its default was."""
 _NOT_NAME = re.compile(r"[^A-Z0-9]")
 
 
@@ -27,8 +29,8 @@ class Document:
     """A configuration's tables as they are meant, and which key has what of which variable."""
 
     tables: dict[str, Any]
-    used: dict[str, tuple[str, ...]] = field(factory=dict)
-    """Names of variables, by the place of what they are in, such as `sources.trades.url`."""
+    used: dict[str, Used] = field(factory=dict)
+    """Variables by the place of what they are in, such as `sources.trades.url`."""
 
     def names(self, mistake: str) -> str:
         """A mistake with the variable that set what is wrong, where one did: the file does not
@@ -36,8 +38,17 @@ class Document:
         """
         for where, variables in self.used.items():
             if _is_about(mistake, where) and not any(name in mistake for name in variables):
-                return f"{mistake} (set by {', '.join(variables)})"
+                return f"{mistake} ({_origin(variables)})"
         return mistake
+
+
+def _origin(variables: Used) -> str:
+    """Where something wrong is from."""
+    names = [name for name, lacks in variables.items() if lacks is None]
+    if names:
+        return f"set by {', '.join(names)}"
+    lacking = ", ".join(f"{name} {lacks}" for name, lacks in variables.items())
+    return f"the default in the file: {lacking}"
 
 
 def _is_about(mistake: str, where: str) -> bool:
@@ -100,7 +111,7 @@ def document(text: str, environ: Mapping[str, str], mistakes: Mistakes) -> Docum
     left out.
     """
     tables: dict[str, Any] = {}
-    used: dict[str, tuple[str, ...]] = {}
+    used: dict[str, Used] = {}
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -110,7 +121,7 @@ def document(text: str, environ: Mapping[str, str], mistakes: Mistakes) -> Docum
         if name.startswith(PREFIX):
             with mistakes.noted():
                 where = _set(tables, name, value)
-                used[where] = (name,)
+                used[where] = {name: None}
     return Document(tables, used)
 
 
@@ -118,7 +129,7 @@ def _filled(
     value: Any,
     where: str,
     environ: Mapping[str, str],
-    used: dict[str, tuple[str, ...]],
+    used: dict[str, Used],
     mistakes: Mistakes,
 ) -> Any:
     """The value with what its texts refer to in their places."""
@@ -132,22 +143,20 @@ def _filled(
     if isinstance(value, list):
         return [_filled(one, where, environ, used, mistakes) for one in value]
     if isinstance(value, str) and "${" in value:
-        names: list[str] = []
-        found = _replaced(value, where, environ, names)
-        if names:
-            used[where] = tuple(dict.fromkeys((*used.get(where, ()), *names)))
+        variables: Used = {}
+        found = _replaced(value, where, environ, variables)
+        if variables:
+            used[where] = {**used.get(where, {}), **variables}
         return found
     return value
 
 
-def _replaced(written: str, where: str, environ: Mapping[str, str], names: list[str]) -> str:
-    """A text with its references replaced, whose variables are added to `names`; UserError for one
-    that cannot be.
-    """
-    defaults = False
+def _replaced(written: str, where: str, environ: Mapping[str, str], variables: Used) -> str:
+    """A text with its references replaced, which are noted; UserError for one that cannot be."""
+    references = 0
 
     def meant(match: re.Match[str]) -> str:
-        nonlocal defaults
+        nonlocal references
         name, default = match[1], match[2]
         if match[0] == "$${":
             return "${"
@@ -156,24 +165,26 @@ def _replaced(written: str, where: str, environ: Mapping[str, str], names: list[
                 f'{where} = "{written}": expected "${{NAME}}" or "${{NAME:-default}}", the name of '
                 'letters, digits and "_"; for a "${" of its own write "$${"'
             )
-        names.append(name)
+        references += 1
         found = environ.get(name)
         if default is not None and not found:
-            defaults = True
+            variables[name] = "is not set" if found is None else "is empty"
             return default
         if found is None:
             raise UserError(
                 f'{where} = "{written}": the environment variable {name} is not set; set it, or '
                 f'write "${{{name}:-…}}" with what it is then'
             )
+        variables[name] = None
         return found
 
     text = _REFERENCE.sub(meant, written)
-    if not names:
+    if not variables:
         return text
-    whole = written == f"${{{names[0]}}}" or written.startswith(f"${{{names[0]}:-")
-    alone = len(names) == 1 and whole and written.endswith("}") and not defaults
-    return Given(text, written=written, variable=names[0] if alone else None)
+    name, lacks = next(iter(variables.items()))
+    whole = written == f"${{{name}}}" or written.startswith(f"${{{name}:-")
+    alone = references == 1 and whole and written.endswith("}") and lacks is None
+    return Given(text, written=written, variable=name if alone else None)
 
 
 def _set(tables: dict[str, Any], variable: str, value: str) -> str:

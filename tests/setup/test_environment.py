@@ -184,7 +184,7 @@ def test_a_variable_sets_a_key_or_adds_it(env: pytest.MonkeyPatch) -> None:
 
     assert found.components[0].settings == Feed(url="ws://other", count=3, inner=Inner(9))
     assert found.settings.max_clients == 7
-    assert found.given["sources.a.url"] == ("FLOWD__SOURCES__A__URL",)
+    assert found.given["sources.a.url"] == {"FLOWD__SOURCES__A__URL": None}
 
 
 @pytest.mark.parametrize(
