@@ -2,11 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from attrs import evolve
@@ -17,9 +17,7 @@ from flowd_history import formats, places, query
 from flowd_history.places import Mistake
 from flowd_history.query import LIMIT_MAX
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
+Advance = Callable[[int], None]
 CANNOT = 2
 SHOWN_MAX = 20
 """Symbols that a sentence lists."""
@@ -84,8 +82,8 @@ def export(
             keyed = reading.is_keyed(stream)
             total = reading.count(wanted)
             note = "" if total else _nothing(reading, wanted)
-        with progress(total) as bar:
-            rows = _rows(archive, wanted, bar)
+        with progress(total) as advance:
+            rows = _rows(archive, wanted, advance)
             odd = _write(chosen, output, rows, streams[stream], keyed=keyed, by_day=by_day)
         if odd:
             note = (
@@ -140,22 +138,23 @@ def _format_of(output: Path | None) -> Format:
     return Format(suffix) if suffix in list(Format) else Format.jsonl
 
 
-def _rows(archive: Archive, wanted: Query, bar: "Progress") -> Iterator[tuple[str, bytes]]:
+def _rows(archive: Archive, wanted: Query, advance: Advance) -> Iterator[tuple[str, bytes]]:
     """All records of the range, page by page, so that none keeps the daemon's log for long."""
-    task = bar.task_ids[0]
     while True:
         with archive.reading() as reading:
             page = reading.page(wanted)
         yield from page.records
-        bar.advance(task, len(page.records))
+        advance(len(page.records))
         if page.next is None:
             return
         wanted = evolve(wanted, place=page.next)
 
 
 @contextmanager
-def progress(total: int, what: str = "exporting") -> "Iterator[Progress]":
-    """A bar on standard error; its one task counts records."""
+def progress(total: int, what: str = "exporting") -> Iterator[Advance]:
+    """A bar on standard error, which is told of so many records more. The daemon may write some
+    meanwhile: they count to the whole.
+    """
     # Late: every command reads this one's options.
     from rich.console import Console
     from rich.progress import (
@@ -168,8 +167,15 @@ def progress(total: int, what: str = "exporting") -> "Iterator[Progress]":
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        bar.add_task("export", total=total)
-        yield bar
+        task = bar.add_task(what, total=total)
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            bar.update(task, completed=done, total=max(done, total))
+
+        yield advance
 
 
 def _check_output(format: Format, output: Path | None, *, force: bool) -> None:

@@ -2,7 +2,7 @@
 writes to it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -93,14 +93,14 @@ def _import_archive(source: str, wanted: list[str] | None, store: Takes) -> None
         names = wanted or list(kept)
         total = sum(reading.count(Query(name)) for name in names)
         places_of = {name: reading.place(name) for name in names}
-    with command.progress(total, "importing") as bar:
+    with command.progress(total, "importing") as advance:
         for name in names:
             store.add(name, kept[name])
             query = Query(name, limit=LIMIT_MAX)
             while True:
                 with _look(archive) as reading:
                     page = reading.page(query)
-                _put(store, name, page.records, bar.advance)
+                _put(store, name, page.records, advance)
                 store.note_gaps(name, page.gaps)
                 if page.next is None:
                     break
@@ -128,14 +128,14 @@ def _import_lines(path: Path, wanted: list[str], address: str, store: Takes) -> 
     with path.open("rb") as file:
         total = sum(1 for _ in file)
     store.add(name, columns)
-    with command.progress(total, "importing") as bar:
+    with command.progress(total, "importing") as advance:
         batch: Rows = []
         for row in _lines(path):
             batch.append(row)
             if len(batch) == LIMIT_MAX:
-                _put(store, name, batch, bar.advance)
+                _put(store, name, batch, advance)
                 batch = []
-        _put(store, name, batch, bar.advance)
+        _put(store, name, batch, advance)
 
 
 def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -157,13 +157,13 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
                 ) from None
 
 
-def _put(store: Takes, name: str, rows: Rows, advance: Callable[[Any, float], None]) -> None:
+def _put(store: Takes, name: str, rows: Rows, advance: command.Advance) -> None:
     for epoch, group in groupby(rows, key=lambda row: row[0]):
         records = [_record(json) for _, json in group]
         upto = Position(epoch, max(record.seq for record in records))
         records.sort(key=lambda record: (record.time_ms, record.seq))
         store.write(name, upto, records, retained=True)
-        advance(0, len(records))
+        advance(len(records))
 
 
 def _record(json: bytes) -> Record[Any]:

@@ -71,6 +71,18 @@ def test_what_lay_in_a_file_lies_in_the_database_once(file: Path, db: str) -> No
     assert len(old.records) == 2
 
 
+def test_what_is_written_meanwhile_is_part_of_the_whole(
+    file: Path, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = query.count
+    monkeypatch.setattr(query, "count", lambda *asked: count(*asked) - 1)
+
+    result = run("import", file, "--db", db)
+
+    assert result.exit_code == 0, result.output
+    assert "42/42" in result.stderr
+
+
 async def test_a_daemon_goes_on_in_the_database_where_the_file_ends(
     file: Path, db: str, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ import flowd_history
 import pytest
 import trio
 from attrs import frozen
-from flowd_history import formats
+from flowd_history import formats, query
 from flowd_history.columns import columns_of
 from typer.testing import CliRunner, Result
 
@@ -134,6 +134,17 @@ def test_progress_is_shown_on_standard_error(db: Path) -> None:
 
     assert "30/30" in result.stderr
     assert "exporting" not in result.stdout
+
+
+def test_what_is_written_meanwhile_is_part_of_the_whole(
+    db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = query.count
+    monkeypatch.setattr(query, "count", lambda *asked: count(*asked) - 10)
+
+    result = export("orders", "--db", db)
+
+    assert "30/30" in result.stderr
 
 
 def test_csv_has_a_column_for_each_field(db: Path) -> None:
