@@ -5,7 +5,7 @@ the stream.
 import sqlite3
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,32 @@ class Audit:
             if not referee.lineage[seq] and seq in last_at:
                 referee.lineage[seq] = last_at[seq]
 
+    def in_gaps(self) -> None:
+        """What lies in a gap that was told is not lost, though nobody was shown it. Which orders
+        these are follows from those on either side; where there may be more of them than numbers,
+        those of which no outage tells come first.
+        """
+        referee, lineage = self._referee, self._referee.lineage
+        told = Spans(set(referee.gaps_of_orders))
+        outages = Spans(referee.outages)
+        seq = 1
+        while seq <= self._head:
+            if lineage[seq]:
+                seq += 1
+                continue
+            before = seq - 1
+            while seq <= self._head and not lineage[seq]:
+                seq += 1
+            places = [at for at in range(before + 1, seq) if at in told]
+            end = lineage[seq] if seq <= self._head else self.sent + 1
+            may_be = [n for n in range(lineage[before] + 1, end) if not referee.recorded[n]]
+            may_be.sort(key=lambda number: self._times[number] in outages)
+            there = sorted(may_be[: len(places)])
+            self.unseen += len(there)
+            for at, number in zip(places, there, strict=False):
+                lineage[at] = number
+                referee.recorded[number] = 1
+
     def stream(self) -> None:
         """The stream held each order once, and no number without one."""
         seen = Numbers()
@@ -102,7 +128,7 @@ class Audit:
     def gaps(self, retain: int) -> None:
         """Nobody was told a gap of what was to be retained: so many newer orders had been sent."""
         lineage = self._referee.lineage
-        for last, told_ms in self._referee.gaps_of_orders.items():
+        for (_, last), told_ms in self._referee.gaps_of_orders.items():
             newest = lineage[last + retain]
             if not newest or self._times[newest] > told_ms:
                 self._referee.broken(
@@ -135,27 +161,23 @@ class Audit:
         the daemon was at.
         """
         referee = self._referee
-        told = merged(referee.outages)
-        starts = [first for first, _ in told]
+        told = Spans(referee.outages)
         lost: list[Batch] = []
         for batch in [*ledger.read(self._ledger), None]:
-            at, unseen = 0, 0
             if batch is not None:
-                at = bisect_right(starts, batch.time_ms) - 1
                 unseen = sum(not referee.recorded[number] for number in batch.numbers)
                 self.unseen += unseen
-                if unseen and (at < 0 or batch.time_ms > told[at][1]):
+                if unseen and batch.time_ms not in told:
                     lost.append(batch)
                     continue
             if lost:
                 numbers = [n for one in lost for n in one.numbers if not referee.recorded[n]]
                 first, last = lost[0], lost[-1]
-                around = told[max(0, bisect_right(starts, first.time_ms) - 1) :][:2]
                 referee.broken(
                     "lost",
                     f"{len(numbers)} orders, {numbers[0]} to {numbers[-1]}, which happened from "
                     f"{first.time_ms} (sent on {first.connections}) to {last.time_ms}; outages "
-                    f"around them: {around}; {scene(first.time_ms)}",
+                    f"around them: {told.around(first.time_ms)}; {scene(first.time_ms)}",
                     len(numbers),
                 )
                 lost.clear()
@@ -164,15 +186,25 @@ class Audit:
         self._referee.broken("history", what)
 
 
-def merged(times: set[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same times, ascending and apart from each other."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(times):
-        if found and first <= found[-1][1]:
-            found[-1] = (found[-1][0], max(last, found[-1][1]))
-        else:
-            found.append((first, last))
-    return found
+class Spans:
+    """Times or numbers from one to another, made ascending and apart from each other."""
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        self._spans: list[tuple[int, int]] = []
+        for first, last in sorted(spans):
+            if self._spans and first <= self._spans[-1][1]:
+                self._spans[-1] = (self._spans[-1][0], max(last, self._spans[-1][1]))
+            else:
+                self._spans.append((first, last))
+        self._starts = [first for first, _ in self._spans]
+
+    def __contains__(self, one: int) -> bool:
+        at = bisect_right(self._starts, one) - 1
+        return at >= 0 and one <= self._spans[at][1]
+
+    def around(self, one: int) -> list[tuple[int, int]]:
+        """The last one that began before, and the next."""
+        return self._spans[max(0, bisect_right(self._starts, one) - 1) :][:2]
 
 
 def _in_gap(gaps: list[Any], at_ms: int) -> bool:

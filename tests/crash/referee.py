@@ -66,8 +66,8 @@ class Referee:
         """Records told, to all clients together."""
         self.resets = 0
         self.gaps = 0
-        self.gaps_of_orders: dict[int, int] = {}
-        """When somebody was first told a gap of orders up to this number."""
+        self.gaps_of_orders: dict[tuple[int, int], int] = {}
+        """When somebody was first told this gap of orders, by its first and last number."""
         self.forgotten: set[int] = set()
         """Lives that began with new epochs."""
         self.lineage = Numbers()
@@ -135,11 +135,11 @@ class Referee:
         numbers = self._told[stream].prints.get(epoch)
         return 0 if numbers is None else numbers[seq]
 
-    def gap(self, stream: str, last: int) -> None:
-        """Somebody was told that all up to this number will not come."""
+    def gap(self, stream: str, first: int, last: int) -> None:
+        """Somebody was told that these numbers and all between will not come."""
         self.gaps += 1
         if stream == ORDERS:
-            self.gaps_of_orders.setdefault(last, time.time_ns() // 1_000_000)
+            self.gaps_of_orders.setdefault((first, last), time.time_ns() // 1_000_000)
 
     def _first_shown(self, stream: str, seq: int, record: dict[str, Any]) -> None:
         value = record["value"]
@@ -209,7 +209,7 @@ class View:
         elif first <= self._seq:
             self._broken("other", f"a gap {first}-{last} of what came, at {self.after}")
         if not wanted:
-            self._referee.gap(self.stream, last)
+            self._referee.gap(self.stream, first, last)
         self._seq = last
 
     def record(self, epoch: str, record: Written) -> None:

@@ -123,6 +123,7 @@ class Run:
                 self._read_logs(found)
                 head = int(polled[ORDERS]["position"].rpartition(".")[2])
                 audit = Audit(self._referee, ledger, head)
+                audit.in_gaps()
                 audit.stream()
                 audit.gaps(RETAIN)
                 audit.buckets([record.found for record in polled[VOLUME].records])
