@@ -224,13 +224,23 @@ class Flowd:
         return dict(await self.until(self.pair, good, within_s))
 
     async def pair(self) -> dict[str, Any]:
-        """What it tells of its pair. Nothing where it gives no answer, as in the moment in which it
-        turns from standby to leader, or back.
+        """What it tells of its pair; nothing where it gives no answer."""
+        found = await self.asked("/status")
+        return {} if found is None else dict(found.json["pair"])
+
+    async def well(self) -> bool:
+        """Whether it says that it is well, at the moment."""
+        found = await self.asked("/health")
+        return found is not None and found.status == 200
+
+    async def asked(self, path: str) -> Answer | None:
+        """What it answers. None where it does not, as in the moment in which it turns from standby
+        to leader, or back.
         """
         try:
-            return dict((await self.status())["pair"])
+            return await self.get(path)
         except GONE:
-            return {}
+            return None
 
     def memory(self) -> int:
         """Resident bytes."""

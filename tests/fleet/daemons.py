@@ -15,7 +15,6 @@ from tests.crash.audit import WIDTHS_MS
 from tests.crash.clients import Life
 from tests.crash.referee import ORDERS, VOLUME
 from tests.edge.nginx import SEVERAL, Nginx, running, three
-from tests.edge.peers import GONE
 from tests.edge.process import Flowd, free_port, until
 from tests.edge.redis import RedisServer
 
@@ -78,7 +77,7 @@ class Fleet:
         roles = await until(partial(_roles, pair), {LEADS, FOLLOWS}.issubset, WELL_S, LOOK_S)
         self.ingest, self.standby = (pair[roles.index(role)] for role in (LEADS, FOLLOWS))
         for daemon in self.daemons:
-            await until(partial(_well, daemon), bool, WELL_S, LOOK_S)
+            await until(daemon.well, bool, WELL_S, LOOK_S)
 
     async def edge_killed(self, count: int = 1) -> None:
         """`kill -9`; the others take its clients."""
@@ -247,13 +246,6 @@ async def fleet(folder: Path, exchange_port: int, random: Random) -> AsyncIterat
         found = Fleet(random, redis, *pair, edges, nginx, Life(nginx.port))
         await found.well()
         yield found
-
-
-async def _well(daemon: Flowd) -> bool:
-    try:
-        return (await daemon.get("/health")).status == 200
-    except GONE:
-        return False
 
 
 async def _roles(pair: Sequence[Flowd]) -> list[str]:
