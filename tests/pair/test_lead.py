@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -17,6 +18,23 @@ async def lead_of(ledger: MemoryLedger, name: str = "a") -> Lead:
     there = await ledger.take(Follower(name, Known()), Claim.ANEW)
     assert there.token is not None
     return Lead(ledger, there.token, name, trio.current_time)
+
+
+@pytest.fixture
+async def ledger() -> MemoryLedger:
+    return MemoryLedger()
+
+
+@pytest.fixture
+async def lead(ledger: MemoryLedger) -> Lead:
+    """It has the lease, and nothing runs yet."""
+    return await lead_of(ledger)
+
+
+@pytest.fixture
+async def store(lead: Lead, nursery: trio.Nursery) -> MemoryStore:
+    """That of `lead`, which runs."""
+    return await begun(lead, nursery)
 
 
 async def begun(lead: Lead, nursery: trio.Nursery) -> MemoryStore:
@@ -57,11 +75,8 @@ async def test_what_is_to_be_published_waits_until_it_is_shipped(
 
 
 async def test_for_how_long_who_stands_by_has_been_behind_is_told(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    ledger: MemoryLedger, lead: Lead, store: MemoryStore, autojump_clock: MockClock
 ) -> None:
-    ledger = MemoryLedger()
-    lead = await lead_of(ledger)
-    store = await begun(lead, nursery)
     change(store)
     await lead.reached()
     assert lead.figures()["standby_behind_s"] is None, "nobody stands by"
@@ -85,11 +100,8 @@ async def test_for_how_long_who_stands_by_has_been_behind_is_told(
 
 
 async def test_frames_that_wait_for_too_long_are_let_go_of_and_the_rest_begins_anew(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    ledger: MemoryLedger, lead: Lead, store: MemoryStore, autojump_clock: MockClock
 ) -> None:
-    ledger = MemoryLedger()
-    lead = await lead_of(ledger)
-    store = await begun(lead, nursery)
     change(store)
     await lead.reached()
     lead._shipping.limit_bytes = 2000
@@ -106,11 +118,8 @@ async def test_frames_that_wait_for_too_long_are_let_go_of_and_the_rest_begins_a
 
 
 async def test_a_journal_that_failed_holds_back_what_it_lost_until_it_is_written_again(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    ledger: MemoryLedger, lead: Lead, store: MemoryStore, autojump_clock: MockClock
 ) -> None:
-    ledger = MemoryLedger()
-    lead = await lead_of(ledger)
-    store = await begun(lead, nursery)
     change(store)
     await lead.reached()
     store.segments.full = True
@@ -129,9 +138,8 @@ async def test_a_journal_that_failed_holds_back_what_it_lost_until_it_is_written
 
 
 async def test_a_larger_token_deposes_whatever_it_is_noticed_by(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    ledger: MemoryLedger, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    ledger = MemoryLedger()
     first = await lead_of(ledger)
     told: list[str] = []
     store = await begun(first, nursery)
@@ -146,10 +154,8 @@ async def test_a_larger_token_deposes_whatever_it_is_noticed_by(
 
 
 async def test_a_lease_that_ran_out_and_that_nobody_took_is_had_again(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    ledger: MemoryLedger, lead: Lead, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    ledger = MemoryLedger()
-    lead = await lead_of(ledger)
     await begun(lead, nursery)
     ledger.away = True
     await trio.sleep(60)
@@ -164,8 +170,9 @@ async def test_a_lease_that_ran_out_and_that_nobody_took_is_had_again(
     assert ledger.lease is not None
 
 
-async def test_tokens_grow_also_where_the_ledger_forgot_them(autojump_clock: MockClock) -> None:
-    ledger = MemoryLedger()
+async def test_tokens_grow_also_where_the_ledger_forgot_them(
+    ledger: MemoryLedger, autojump_clock: MockClock
+) -> None:
     await trio.sleep(1)
     first = await lead_of(ledger)
     await trio.sleep(1)
@@ -195,10 +202,8 @@ async def test_who_nothing_ran_in_for_longer_than_its_lease_is_deposed_before_an
 
 
 async def test_who_starts_has_time_until_it_serves(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    ledger: MemoryLedger, lead: Lead, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    ledger = MemoryLedger()
-    lead = await lead_of(ledger)
     assert ledger.lease is not None
     assert ledger.lease.until == ledger.first_s
     nursery.start_soon(lead.run)
@@ -222,11 +227,8 @@ async def begun_only(lead: Lead) -> MemoryStore:
 
 
 async def test_who_is_there_for_nothing_gets_no_handover(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    ledger: MemoryLedger, store: MemoryStore, autojump_clock: MockClock
 ) -> None:
-    ledger = MemoryLedger()
-    lead = await lead_of(ledger)
-    store = await begun(lead, nursery)
     store.life = None
     await ledger.take(Follower("b", Known(), "h1"), Claim.KNOWING)
 
@@ -239,10 +241,8 @@ async def test_who_is_there_for_nothing_gets_no_handover(
 
 
 async def test_an_end_without_the_ledger_is_told_and_takes_no_longer_than_it_may(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    ledger: MemoryLedger, lead: Lead, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    ledger = MemoryLedger()
-    lead = await lead_of(ledger)
     await begun(lead, nursery)
     ledger.away = True
     began = trio.current_time()
@@ -253,11 +253,12 @@ async def test_an_end_without_the_ledger_is_told_and_takes_no_longer_than_it_may
 
 
 async def test_who_cannot_keep_what_it_knows_lets_another_one_lead(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    ledger: MemoryLedger,
+    lead: Lead,
+    store: MemoryStore,
+    autojump_clock: MockClock,
+    nursery: trio.Nursery,
 ) -> None:
-    ledger = MemoryLedger()
-    lead = await lead_of(ledger)
-    store = await begun(lead, nursery)
     change(store)
     await lead.reached()
     full = MemoryReplica(MemoryStore("b"))
