@@ -168,13 +168,18 @@ class Rig:
         return self.desk.tally.told()
 
 
+@pytest.fixture
+async def rig(nursery: trio.Nursery) -> Rig:
+    """All of a stream is retained, and nothing has begun."""
+    return Rig(nursery)
+
+
 # -- what is sent --
 
 
 async def test_what_is_retained_is_sent_and_then_what_comes(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock
 ) -> None:
-    rig = Rig(nursery)
     rig.happen(3)
     rig.start()
     await wait_all_tasks_blocked()
@@ -189,10 +194,7 @@ async def test_what_is_retained_is_sent_and_then_what_comes(
     assert rig.desk.tally.published == 5
 
 
-async def test_a_stream_without_records_is_begun_too(
-    autojump_clock: MockClock, nursery: trio.Nursery
-) -> None:
-    rig = Rig(nursery)
+async def test_a_stream_without_records_is_begun_too(rig: Rig, autojump_clock: MockClock) -> None:
     rig.start()
     await rig.end()
 
@@ -212,10 +214,7 @@ async def test_who_is_new_is_told_where_the_stream_begins_and_of_no_gap(
     assert rig.broker.batches[0].after == 15
 
 
-async def test_another_epoch_is_begun_anew(
-    autojump_clock: MockClock, nursery: trio.Nursery
-) -> None:
-    rig = Rig(nursery)
+async def test_another_epoch_is_begun_anew(rig: Rig, autojump_clock: MockClock) -> None:
     rig.broker.at = Position("before", 812)
     rig.happen(3)
     rig.start()
@@ -225,9 +224,8 @@ async def test_another_epoch_is_begun_anew(
 
 
 async def test_a_batch_is_bounded_in_records_and_in_bytes(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock
 ) -> None:
-    rig = Rig(nursery)
     rig.pace = Pace(count=10, bytes=400)
     for size in (10, 10, 300, 900, 10):
         rig.lots.append(Lot(1, "x" * size))
@@ -243,10 +241,7 @@ async def test_a_batch_is_bounded_in_records_and_in_bytes(
     assert [record.seq for record in large.records] == [4]  # Alone, since it cannot be less.
 
 
-async def test_a_second_life_sends_nothing_twice(
-    autojump_clock: MockClock, nursery: trio.Nursery
-) -> None:
-    rig = Rig(nursery)
+async def test_a_second_life_sends_nothing_twice(rig: Rig, autojump_clock: MockClock) -> None:
     rig.happen(7)
     rig.start()
     await wait_all_tasks_blocked()
@@ -259,9 +254,8 @@ async def test_a_second_life_sends_nothing_twice(
 
 
 async def test_what_is_alone_goes_at_once_and_of_many_some_go_together(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock
 ) -> None:
-    rig = Rig(nursery)
     rig.start()
     await trio.sleep(1)
     rig.happen()
@@ -280,9 +274,8 @@ async def test_what_is_alone_goes_at_once_and_of_many_some_go_together(
 
 
 async def test_full_batches_wait_for_nothing(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    rig = Rig(nursery)
     rig.happen(1000)
     began = trio.current_time()
     rig.start()
@@ -297,10 +290,9 @@ async def test_full_batches_wait_for_nothing(
 
 
 async def test_a_broker_that_is_away_is_told_of_and_asked_ever_more_seldom(
-    autojump_clock: MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+    rig: Rig, autojump_clock: MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    rig = Rig(nursery)
     rig.happen(3)
     rig.broker.down = "127.0.0.1:6379 cannot be reached"
     rig.start()
@@ -325,10 +317,9 @@ async def test_a_broker_that_is_away_is_told_of_and_asked_ever_more_seldom(
 
 
 async def test_one_that_takes_nothing_is_not_well_for_being_there(
-    autojump_clock: MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+    rig: Rig, autojump_clock: MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    rig = Rig(nursery)
     rig.happen(3)
 
     async def refuse(batch: Batch[Any]) -> None:
@@ -344,9 +335,8 @@ async def test_one_that_takes_nothing_is_not_well_for_being_there(
 
 
 async def test_it_is_asked_no_sooner_than_it_wants(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    rig = Rig(nursery)
 
     async def refuse(input: Input[Any]) -> None:
         rig.broker.places += 1
@@ -384,9 +374,8 @@ async def test_what_is_held_bridges_an_outage_and_what_is_not_is_a_gap(
 
 
 async def test_a_broker_that_lost_everything_gets_all_that_is_retained(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock
 ) -> None:
-    rig = Rig(nursery)
     rig.happen(12)
     rig.start()
     await wait_all_tasks_blocked()
@@ -399,9 +388,8 @@ async def test_a_broker_that_lost_everything_gets_all_that_is_retained(
 
 
 async def test_a_broker_that_lost_everything_while_nothing_came_gets_it_too(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    rig = Rig(nursery)
     rig.happen(12)
     rig.start()
     await wait_all_tasks_blocked()
@@ -415,9 +403,8 @@ async def test_a_broker_that_lost_everything_while_nothing_came_gets_it_too(
 
 
 async def test_a_broker_that_lost_its_newest_gets_them_again(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock
 ) -> None:
-    rig = Rig(nursery)
     rig.happen(12)
     rig.start()
     await wait_all_tasks_blocked()
@@ -429,9 +416,8 @@ async def test_a_broker_that_lost_its_newest_gets_them_again(
 
 
 async def test_one_that_has_more_than_the_stream_is_left_alone(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    rig = Rig(nursery)
     rig.happen(3)
     rig.broker.at = Position("test", 812)
     rig.start()
@@ -445,9 +431,8 @@ async def test_one_that_has_more_than_the_stream_is_left_alone(
 
 
 async def test_where_another_daemon_writes_too_the_one_that_notices_sends_nothing(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock
 ) -> None:
-    rig = Rig(nursery)
     rig.happen(3)
     rig.start()
     await wait_all_tasks_blocked()
@@ -465,9 +450,8 @@ async def test_where_another_daemon_writes_too_the_one_that_notices_sends_nothin
 
 
 async def test_where_another_daemon_writes_before_this_one_sends_it_is_noticed_too(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    rig = Rig(nursery)
     rig.happen(3)
     rig.broker.at = Position("test", 3)
     rig.start()
@@ -497,8 +481,7 @@ def test_what_stands_beside_a_record_in_a_log_leads_from_one_to_the_next() -> No
     assert going_on[1:] == begun[1:]
 
 
-async def test_what_is_no_weather_ends_the_sink(nursery: trio.Nursery) -> None:
-    rig = Rig(nursery)
+async def test_what_is_no_weather_ends_the_sink(rig: Rig) -> None:
     streams = testing.streams(rig.lots)
 
     async def fall(batch: Batch[Any]) -> None:
@@ -534,9 +517,8 @@ async def test_one_stream_in_trouble_holds_up_no_other(
 
 
 async def test_how_far_it_is_is_looked_at_when_somebody_asks(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock
 ) -> None:
-    rig = Rig(nursery)
     rig.broker.slow_s = 3600
     rig.start()
     await wait_all_tasks_blocked()
@@ -557,9 +539,8 @@ async def test_how_far_it_is_is_looked_at_when_somebody_asks(
 
 
 async def test_a_key_that_was_forgotten_is_forgotten_there_within_a_second(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    rig = Rig(nursery)
     rig.happen(key="a")
     rig.happen(key="b")
     rig.start()
@@ -588,9 +569,8 @@ async def test_keys_that_come_and_go_all_the_time_are_compared_once_a_second(
 
 
 async def test_a_key_that_fell_off_while_nobody_ran_is_forgotten_at_the_start(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock
 ) -> None:
-    rig = Rig(nursery)
     for key in "abc":
         rig.happen(key=key)
     rig.start()
@@ -604,9 +584,8 @@ async def test_a_key_that_fell_off_while_nobody_ran_is_forgotten_at_the_start(
 
 
 async def test_a_number_that_was_superseded_is_no_gap_and_the_chain_says_so(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    rig: Rig, autojump_clock: MockClock
 ) -> None:
-    rig = Rig(nursery)
     rig.happen(2, key="a")
     rig.start()
     await wait_all_tasks_blocked()
