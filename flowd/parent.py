@@ -32,6 +32,8 @@ WELL_S = 60.0
 LOOK_S = 0.5
 EDGES_S, INGEST_S, SERVER_S = 7.0, 12.0, 2.0
 """How long they may take to end."""
+END_S = EDGES_S + INGEST_S + SERVER_S + 1.0
+"""All of them, one after the other."""
 TELL_S = 1.0
 
 
@@ -131,7 +133,8 @@ class Parent:
         scope.cancel()
 
     async def _end(self) -> None:
-        notify.notify("STOPPING=1")
+        # It may take longer than systemd waits for the end of a single daemon.
+        notify.notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={round(END_S * 1e6)}")
         logger.info("stopping")
         for child in self.children:
             child.stopping = True

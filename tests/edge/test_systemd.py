@@ -429,13 +429,15 @@ def test_an_instance_has_all_of_the_one_service_and_what_is_its_own() -> None:
     )
 
     assert {line.partition("=")[0] for line in one - many} == {
-        *("Description", "Requires", "After", "ExecStart", "StateDirectory", "Also")
+        *("Description", "Requires", "After", "ExecStart", "StateDirectory", "Also"),
+        "RuntimeDirectory",
     }
     assert many - one == {
         "Description=flowd %i: one connection to each exchange, any number of readers",
         "ExecStart=/opt/flowd/bin/flowd run -c /etc/flowd/%i.toml",
         "EnvironmentFile=-/etc/flowd/%i.env",
         "StateDirectory=flowd-%i",
+        "RuntimeDirectory=flowd-%i",
     }
 
 
