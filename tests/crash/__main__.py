@@ -4,7 +4,6 @@ seen so far, the second ends it at once.
 """
 
 import argparse
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import trio
 
 from tests.crash.run import STOP, Run, Verdict
+from tests.crash.until_told import until_told
 
 
 def report(verdict: Verdict) -> str:
@@ -57,8 +57,6 @@ def main() -> int:
         "--folder", type=Path, help="where state, logs and the ledger lie, and stay; an empty one"
     )
     wanted = parser.parse_args()
-    # As for Ctrl-C: what was started is ended on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="flowd-crash-") as temporary:
         run = Run(
             wanted.folder or Path(temporary),
@@ -68,12 +66,12 @@ def main() -> int:
             delay_ms=wanted.delay_ms,
         )
 
-        def enough(*signaled: object) -> None:
+        def enough() -> None:
             run.cycles = 0
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        signal.signal(signal.SIGINT, enough)
-        verdict = trio.run(run.run)
+        verdict = trio.run(until_told, run.run, enough)
+    if verdict is None:
+        return 130
     sys.stdout.write(f"{report(verdict)}\n")
     if not verdict.good:
         sys.stdout.write(f"a promise was broken; the same scenes: --seed {wanted.seed}\n")

@@ -4,18 +4,19 @@ first Ctrl-C asks for the verdict on what was seen so far, the second ends it at
 """
 
 import argparse
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import trio
 
+from tests.crash.until_told import until_told
 from tests.fleet.daemons import SCENES
-from tests.fleet.run import CLIENTS, PACE, Run, Verdict
+from tests.fleet.run import CLIENTS, PACE, Run
 
 
 def drawn(seed: int, seconds: float) -> Iterator[str]:
@@ -24,24 +25,6 @@ def drawn(seed: int, seconds: float) -> Iterator[str]:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         yield random.choices(list(SCENES), weights=weights)[0]
-
-
-async def until_told(run: Run, scenes: Iterable[str]) -> Verdict | None:
-    """The verdict; None where it was ended before. All that was started is ended on the way out."""
-    verdict = None
-
-    async def listen() -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for number in signals:
-                if number == signal.SIGTERM or run.enough:
-                    nursery.cancel_scope.cancel()
-                run.enough = True
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(listen)
-        verdict = await run.run(scenes)
-        nursery.cancel_scope.cancel()
-    return verdict
 
 
 def main() -> int:
@@ -68,7 +51,11 @@ def main() -> int:
             pace=wanted.pace,
         )
         scenes = wanted.scene or drawn(wanted.seed, 60 * wanted.minutes)
-        verdict = trio.run(until_told, run, scenes)
+
+        def enough() -> None:
+            run.enough = True
+
+        verdict = trio.run(until_told, partial(run.run, scenes), enough)
     if verdict is None:
         return 130
     sys.stdout.write(f"{verdict}\n")
