@@ -16,13 +16,15 @@ from pathlib import Path
 
 PYINSTALLER = "pyinstaller>=6.11,<7"
 DISTRIBUTION = "flowd-daemon"
+EXTRAS = {"redis": "coredis"}
+"""Which extras are inside, and what they install: flowd needs it to be several processes."""
 MAIN = "from flowd.cli import main\n\nmain()\n"
 SPEC = """
 from PyInstaller.utils.hooks import collect_all, collect_submodules, copy_metadata
 
 datas = copy_metadata({distribution!r}, recursive=True)
 binaries = []
-hidden = collect_submodules("rich._unicode_data")
+hidden = collect_submodules("rich._unicode_data") + {compiled!r}
 for package in {packages!r}:
     more_datas, more_binaries, more_hidden = collect_all(package)
     datas, binaries, hidden = datas + more_datas, binaries + more_binaries, hidden + more_hidden
@@ -54,7 +56,8 @@ def main() -> int:
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", work / "venv"], check=True)
     install = [python, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*install, PYINSTALLER, options.wheel], check=True)
+    extras = ",".join(EXTRAS)
+    subprocess.run([*install, PYINSTALLER, f"{options.wheel}[{extras}]"], check=True)
     again = [*install, "--force-reinstall", "--no-deps", options.wheel]
     subprocess.run(again, check=True)
     arguments = [options.wheel, "--work", work, "--output", output, "--inside"]
@@ -62,10 +65,18 @@ def main() -> int:
 
 
 def packages() -> list[str]:
-    """The packages of the wheel: flowd's own and its plugins'."""
+    """The packages of the wheel, flowd's own and its plugins', and those of its extras."""
     distribution = importlib.metadata.distribution(DISTRIBUTION)
     plugins = {entry.value for entry in distribution.entry_points if entry.group == "flowd"}
-    return ["flowd", *sorted(plugins)]
+    return ["flowd", *sorted(plugins), *EXTRAS.values()]
+
+
+def compiled() -> list[str]:
+    """The modules in which mypyc puts what it compiled: named by a hash, beside the package that
+    imports it, from where PyInstaller does not see that.
+    """
+    files = [file for name in EXTRAS.values() for file in importlib.metadata.files(name) or []]
+    return sorted({file.name.partition(".")[0] for file in files if "__mypyc." in file.name})
 
 
 def freeze(work: Path, output: Path) -> int:
@@ -78,6 +89,7 @@ def freeze(work: Path, output: Path) -> int:
     script, spec = work / "flowd_main.py", work / "flowd.spec"
     script.write_text(MAIN, encoding="utf-8")
     told = {"distribution": DISTRIBUTION, "packages": packages(), "script": str(script)}
+    told |= {"compiled": compiled()}
     told |= {"left_out": list(LEFT_OUT), "name": name, "folder": folder}
     spec.write_text(SPEC.format(**told), encoding="utf-8")
     places = [f"--distpath={work / 'made'}", f"--workpath={work / 'build'}"]

@@ -11,14 +11,17 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from demo import run as demo
-from tests.edge.peers import Answer, fetch
+from tests.edge.peers import GONE, Answer, fetch
 from tests.edge.process import until
+from tests.edge.redis import program
 from tests.needed import lacking
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +83,26 @@ class Empty:
         place = self.folder / file.relative_to("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file.resolve(), place)
+
+    def bring(self, *programs: str) -> None:
+        """Have these programs of this machine there, with what they need."""
+        for name in programs:
+            self._copy(Path(name))
+            listed = subprocess.run(["ldd", name], capture_output=True, text=True, check=True)
+            for library in re.findall(r" => (/\S+)", listed.stdout):
+                self._copy(Path(library))
+        # A file will do that is empty.
+        (self.folder / "dev").mkdir(exist_ok=True)
+        (self.folder / "dev/null").touch()
+
+    def living(self) -> set[int]:
+        """The processes that have it for their root."""
+        found = set[int]()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (process / "root").readlink() == self.folder:
+                    found.add(int(process.name))
+        return found
 
     def command(self, *words: str) -> list[str]:
         return [*into(self.folder), self.program, *words]
@@ -179,7 +202,7 @@ class Daemon:
             assert self.process.poll() is None, self.log.read_text()
             try:
                 return await fetch(self.port, path)
-            except OSError:
+            except GONE:
                 return None
 
         def good(answer: Answer | None) -> bool:
@@ -205,6 +228,7 @@ def daemon(empty: Empty, exchange: int) -> Iterator[Daemon]:
     (port,) = demo.free(1)
     (empty.folder / "etc/flowd.toml").write_text(CONFIG.format(port=port, exchange=exchange))
     made = Daemon(empty, port)
+    made.log.touch()
     yield made
     made.kill()
     sys.stderr.write(made.log.read_text())  # Shown where the test failed.
@@ -257,3 +281,36 @@ async def test_it_takes_the_socket_of_systemd_and_tells_it_when_it_is_ready(
         assert b"<html" in page.body
         assert b"WATCHDOG=1" in (told, *again)
         assert await daemon.stop() == 0
+
+
+async def test_it_is_several_processes_with_a_redis_of_this_machine(daemon: Daemon) -> None:
+    file = daemon.empty.folder / "etc/flowd.toml"
+    file.write_text(file.read_text().replace("[flowd]", "[flowd]\nedges = 2"))
+    plugins = ("--plugins-dir", "/plugins")
+    without = daemon.empty.run("run", "-c", "/etc/flowd.toml", *plugins, COLUMNS="300")
+    assert without.returncode == 2
+    assert "apt install redis-server" in without.stderr
+    daemon.empty.bring(program(), "/bin/sh", "/bin/cat", "/usr/bin/env")
+
+    daemon.start(PATH="/usr/bin:/bin")
+    await daemon.until("/streams/orders?limit=1")
+
+    async def rows() -> dict[str, dict[str, Any]]:
+        told = (await daemon.until("/status")).json["processes"]
+        return {row["name"]: row for row in told}
+
+    def all_run(rows: dict[str, dict[str, Any]]) -> bool:
+        return {row["state"] for row in rows.values()} == {"running"}
+
+    before = await until(rows, all_run, START_S)
+    assert set(before) == {"server", "ingest", "edge-1", "edge-2"}
+
+    os.kill(before["edge-1"]["pid"], signal.SIGKILL)
+
+    def again(rows: dict[str, dict[str, Any]]) -> bool:
+        return all_run(rows) and rows["edge-1"]["restarts"] == 1
+
+    await until(rows, again, START_S)
+    assert await daemon.stop() == 0
+    assert "[ingest] stopped; state saved" in daemon.log.read_text()
+    assert daemon.empty.living() == set()
