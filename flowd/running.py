@@ -17,6 +17,7 @@ from attrs import evolve
 
 from flowd import __version__, process, sockets
 from flowd.operate import log
+from flowd.operate.others import of_others
 from flowd.operate.status import LoopMeter
 from flowd.operate.watchdog import Watchdog
 from flowd.parent import Family, Parent
@@ -155,7 +156,8 @@ def _several(
             inherit=[one.fileno() for one in inherited],
             streams=[],
         )
-        family = Family(told, command, joint.command, _environment())
+        server = None if joint.command is None else of_others(joint.command)
+        family = Family(told, command, server, _environment())
         where = sockets.where_to_look([*reserved, *inherited])
         return trio.run(_parent, Parent(family), watchdog, where, strict_exception_groups=True)
     finally:

@@ -46,7 +46,7 @@ door      base / desk head parameters
           / beyond loan paths room turns / polls routes silence / clients / door
 setup     hooks machine retained structure supervisor / registry / paired / config
           / carried paths remarks / wiring / checks shares stages / warm / filling
-operate   log notify status terminal watchdog
+operate   log notify others status terminal watchdog
           / checked child dashboard follow logs metrics openapi siblings
           / ask observe telling web
 testing   ledgers rest scripts / clients components / daemons

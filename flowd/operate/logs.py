@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 import attrs
 
 from flowd.operate.log import DAEMON
+from flowd.operate.others import of_others
 from flowd.setup import config
 from flowd.values.environment import TABLES, document
 from flowd.values.errors import Mistakes, UserError, did_you_mean
@@ -79,14 +80,15 @@ def journal(name: str, *, unit: str, lines: int, follow: bool) -> NoReturn:
 
 def _asked(command: list[str]) -> list[str]:
     """The lines that a command prints; it tells troubles to our standard error."""
-    told = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    told = subprocess.run(of_others(command), stdout=subprocess.PIPE, check=False)
     return told.stdout.decode(errors="replace").splitlines()
 
 
 def _become(command: list[str]) -> NoReturn:
     """Have a command take our place."""
     sys.stdout.flush()
-    os.execvp(command[0], command)
+    program, *words = of_others(command)
+    os.execvp(program, [program, *words])
 
 
 def _tables(file: Path) -> dict[str, Any]:

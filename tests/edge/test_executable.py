@@ -304,6 +304,9 @@ async def test_it_is_several_processes_with_a_redis_of_this_machine(daemon: Daem
 
     before = await until(rows, all_run, START_S)
     assert set(before) == {"server", "ingest", "edge-1", "edge-2"}
+    # A program that is not ours has its own libraries, whichever we brought.
+    mapped = await trio.Path(f"/proc/{before['server']['pid']}/maps").read_text()
+    assert not re.search("/_internal/|/_MEI", mapped)
 
     os.kill(before["edge-1"]["pid"], signal.SIGKILL)
 
