@@ -480,6 +480,7 @@ def test_the_service_says_what_the_daemon_needs() -> None:
         "Restart=on-failure",
         "TimeoutStopSec=15",
         "LimitNOFILE=",
+        "OOMPolicy=continue",
         "Documentation=",
         "Requires=flowd.socket",
     ):
