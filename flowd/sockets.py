@@ -66,11 +66,12 @@ class Sockets:
 
 async def listen(config: Config, share: Share | None = None) -> list[trio.SocketListener]:
     """The sockets that the configuration names, or those that systemd passed. UserError when one
-    cannot be had. One of several processes shares ports, and has the sockets that its parent has.
+    cannot be had. One of several processes shares ports, and edges have the sockets that their
+    parent has. The ingest has not: it believes whoever comes what only an edge may say.
     """
     passed, listen = notify.passed_sockets(), _listen
     if share is not None:
-        passed, listen = share.inherit, _listen_together
+        passed, listen = share.inherit if share.is_edge else [], _listen_together
     listeners: list[trio.SocketListener] = []
     if share is not None or not passed:
         listeners += await _listen_at(config.settings.addresses, listen)

@@ -21,7 +21,10 @@ import trio
 from attrs import frozen
 
 from flowd.door.door import FIRST_REQUEST_S
-from flowd.setup.config import Settings
+from flowd.setup.config import Settings, parse
+from flowd.setup.registry import Registry
+from flowd.setup.shares import Share
+from flowd.sockets import listen
 from flowd.values.settings import size
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
@@ -234,6 +237,24 @@ async def test_sockets_meant_for_another_process_are_not_taken(flowd: Start) -> 
         await daemon.start(**below_systemd(daemon, "LISTEN_FDS=1", "LISTEN_PID=1"))
 
         assert (await daemon.get("/health")).status == 200
+
+
+@pytest.mark.parametrize(("name", "takes"), [("ingest", 0), ("edge-1", 1)])
+async def test_of_several_processes_only_edges_take_who_comes_to_a_socket_handed_over(
+    tmp_path: Path, name: str, takes: int
+) -> None:
+    # Who comes to the ingest is believed what an edge says.
+    config = parse(f'[flowd]\nlisten = "unix:{tmp_path}/own"', Registry())
+    with socket.create_server(("127.0.0.1", 0)) as handed:
+        fds = [handed.fileno()]
+        share = Share(name, "", 1, tmp_path, "", listen=[], inherit=fds, streams=[])
+
+        listeners = await listen(config, share)
+
+        families = [one.socket.family for one in listeners]
+        for one in listeners:
+            one.socket.close()
+    assert families == [socket.AF_UNIX, *[socket.AF_INET] * takes]
 
 
 async def test_a_restart_with_sockets_handed_over_refuses_nobody_and_loses_nothing(

@@ -103,7 +103,11 @@ async def test_several_processes_are_one_service(exchange: Exchange, tmp_path: P
         pids = [daemon.found(name) for name in ("", "ingest", "edge-1", "edge-2")]
         limits = [resource.prlimit(pid, resource.RLIMIT_NOFILE)[1] for pid in pids]
         assert limits == [4000] * 4
-        assert re.search(r"serves on unix:/run/flowd/flowd-[^/]*/edge-1.sock", daemon.told())
+        assert re.search(r"unix:/run/flowd/flowd-[^/]*/edge-1.sock", daemon.told())
+
+        # Clients are the edges', whoever holds the port.
+        own = r"\[ingest\] flowd \S+ serves on unix:/\S+/ingest.sock$"
+        assert re.search(own, daemon.told(), re.MULTILINE)
 
         # An edge that is killed is the first one's trouble, not systemd's.
         first, edge = daemon.found(), daemon.found("edge-1")
