@@ -6,20 +6,20 @@ import inspect
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import trio
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from flowd.plugin import Secret, UpstreamError, UserError, unwrap
 
 if TYPE_CHECKING:
     from coredis import Redis
+    from coredis.pool import ConnectionPool
 
 T = TypeVar("T")
 
@@ -123,6 +123,51 @@ class Refused(UpstreamError):
         self.code = code
 
 
+@define(eq=False)
+class Pool:
+    """Connections of a client, of which none was lost so far. coredis says how many there may be,
+    and forgets to take those back that end while somebody waits for an answer, or for them: after
+    some there would be none for anybody. So who loses one goes on with another pool, and what is
+    under way in this one comes to its end.
+    """
+
+    pool: "ConnectionPool[Any]"
+    lost: bool = False
+    _requests: int = 0
+    _over: trio.Event = field(factory=trio.Event)
+
+    async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Have it open until it is over."""
+        async with self.pool:
+            task_status.started()
+            await self._over.wait()
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Something is asked within this block."""
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            self._see()
+
+    def lose(self, *, give_up: bool) -> None:
+        """Nothing more is asked here; what is under way is given up, if wanted."""
+        if give_up:
+            self.pool.disconnect()
+        self.lost = True
+        self._see()
+
+    def _see(self) -> None:
+        if self.lost and not self._requests:
+            self._over.set()
+
+
+Dial = Callable[["Redis[bytes]"], Awaitable[tuple[Pool, str]]]
+"""Gives a client new connections; these, and where they lead."""
+
+
 class Server:
     """A server that is dialled when something is asked of it, and again when it was lost. Nothing
     is tried twice here: who asks must find out what came of it.
@@ -133,21 +178,20 @@ class Server:
         client: "Redis[bytes]",
         where: str,
         timeout_s: float,
-        primary: Callable[[], Awaitable[tuple[str, int]]] | None = None,
+        dial: Dial | None = None,
+        *,
+        several: bool = False,
     ) -> None:
         self.client = client
         self.where = where
+        self.several = several
+        """Whether it is the primary of several: then another one may become that."""
         self._timeout_s = timeout_s
-        self._primary = primary
-        self._found = primary is None
-        self._finding = trio.Lock()
+        self._dial = dial
+        self._pool: Pool | None = None
+        self._dialling = trio.Lock()
         # Its time runs from when it is asked: thousands of streams begin at once.
         self._turns = trio.Semaphore(AT_ONCE)
-
-    @property
-    def several(self) -> bool:
-        """Whether it is the primary of several: then another one may become that."""
-        return self._primary is not None
 
     async def ask(self, request: Awaitable[T], more_s: float = 0.0) -> T:
         """What it answers within the timeout, and `more_s` where it was told to wait;
@@ -156,8 +200,7 @@ class Server:
         try:
             await self._turns.acquire()
         except trio.Cancelled:
-            if inspect.iscoroutine(request):
-                request.close()
+            _let_go(request)
             raise
         try:
             return await self._ask(request, more_s)
@@ -168,39 +211,45 @@ class Server:
         from coredis.exceptions import RedisError
 
         try:
-            await self._find()
-        except UpstreamError:
-            if inspect.iscoroutine(request):
-                request.close()
+            pool = await self._connections()
+        except BaseException:
+            _let_go(request)
             raise
+        answered = late = False
         try:
-            with trio.fail_after(self._timeout_s + more_s):
-                return await request
+            with (
+                pool.request() if pool else nullcontext(),
+                trio.fail_after(self._timeout_s + more_s),
+            ):
+                answer = await request
+                answered = True
+                return answer
         except* trio.TooSlowError:
-            # What is under way on its connections is given up: nothing may pile up there.
-            self.client.connection_pool.disconnect()
             why = f"{self.where} does not answer within {self._timeout_s:g}s; trying again"
-            failed = UpstreamError(why)
+            failed, late = UpstreamError(why), True
         except* (RedisError, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as errors:
             failed = told(unwrap(errors), self.where)
-        if not isinstance(failed, Refused) or failed.code in ELSEWHERE:
-            self._found = self._primary is None
+            answered = isinstance(failed, Refused) and failed.code not in ELSEWHERE
+        finally:
+            if pool is not None and not answered:
+                # Of one that is late, what is under way is given up: nothing may pile up there.
+                pool.lose(give_up=late)
         raise failed
 
-    async def _find(self) -> None:
-        """See that the client dials the primary, where there are several servers."""
-        if self._found or self._primary is None:
-            return
-        from coredis.connection import TCPLocation
+    async def _connections(self) -> Pool | None:
+        """Those that are used at the moment, new ones where some were lost."""
+        if self._dial is None:
+            return None
+        async with self._dialling:
+            if self._pool is None or self._pool.lost:
+                self._pool, self.where = await self._dial(self.client)
+            return self._pool
 
-        async with self._finding:
-            if self._found:
-                return  # Somebody else did, meanwhile.
-            at = await self._primary()
-            # What is still connected may be to one that is no primary any more.
-            self.client.connection_pool.disconnect()
-            self.client.connection_pool.location = TCPLocation(*at)
-            self.where, self._found = shown(*at), True
+
+def _let_go(request: Awaitable[Any]) -> None:
+    """It is not awaited any more."""
+    if inspect.iscoroutine(request):
+        request.close()
 
 
 @asynccontextmanager
@@ -212,9 +261,19 @@ async def dialled(login: Login) -> AsyncIterator[Server]:
     logging.getLogger("coredis").setLevel(logging.CRITICAL + 1)
     at = login.address()
     options = _options(login, at)
-    async with _client(options, at.path or at.hosts[0]) as client:
-        primary = partial(_primary, options, at) if len(at.hosts) > 1 else None
-        yield Server(client, str(at), login.timeout_s, primary)
+    several = len(at.hosts) > 1
+    async with trio.open_nursery() as nursery:
+
+        async def dial(client: "Redis[bytes]") -> tuple[Pool, str]:
+            place = await _primary(options, at) if several else at.path or at.hosts[0]
+            pool = Pool(_client(options, place).connection_pool)
+            await nursery.start(pool.keep)
+            client.connection_pool = pool.pool
+            return pool, place if isinstance(place, str) else shown(*place)
+
+        client = _client(options, at.path or at.hosts[0])
+        yield Server(client, str(at), login.timeout_s, dial, several=several)
+        nursery.cancel_scope.cancel()
 
 
 async def _primary(options: Mapping[str, Any], at: Address) -> tuple[str, int]:

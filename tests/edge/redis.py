@@ -83,6 +83,10 @@ class RedisServer:
             return found.recv(65536).decode()
         return ""
 
+    async def clients(self) -> str:
+        """What it says of its clients."""
+        return await trio.to_thread.run_sync(partial(self.answers, "INFO", "clients"))
+
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Any]:
         """Somebody else who asks it."""

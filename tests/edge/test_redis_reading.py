@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import trio
 from flowd_redis.copying import Unreadable
 from flowd_redis.layout import Keys, Meta, record_fields
 from flowd_redis.reading import RedisReader
-from flowd_redis.server import Login, dialled
+from flowd_redis.server import CONNECTIONS_MAX, Login, dialled
 from flowd_redis.source import Config, discover
 
 from flowd.plugin import Record, Secret, UpstreamError
+from tests.edge.process import until
 from tests.edge.redis import RedisServer
 
 KEYS = Keys("test")
@@ -162,6 +164,38 @@ async def test_a_redis_that_is_paused_is_given_up(tmp_path: Path) -> None:
         with pytest.raises(UpstreamError, match=r"does not answer within 0\.3s"):
             await only(waiting)
         server.wake()
+
+
+@pytest.mark.parametrize("how", ["paused", "killed", "left"])
+async def test_it_is_asked_as_before_however_often_it_failed(tmp_path: Path, how: str) -> None:
+    with RedisServer(tmp_path) as server:
+        await server.start()
+        async with dialled(Login(server.url, timeout_s=0.2)) as mine:
+            reader = RedisReader(mine, KEYS)
+
+            async def failing(ask: Any, *given: Any) -> None:
+                with suppress(UpstreamError):
+                    await ask(*given)
+
+            for _ in range(2 * CONNECTIONS_MAX):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(failing, reader.news, {("orders", "e1"): b"0-0"}, 500)
+                    await until(server.clients, lambda found: "blocked_clients:1" in found)
+                    if how == "paused":
+                        server.pause()
+                    elif how == "killed":
+                        server.kill()
+                    else:
+                        nursery.cancel_scope.cancel()
+                    for _ in range(6):
+                        nursery.start_soon(failing, reader.names)
+                if how == "paused":
+                    server.wake()
+                elif how == "killed":
+                    await server.start()
+
+                assert await reader.names() == set()
+                assert await reader.news({("orders", "e1"): b"0-0"}, 1) == {}
 
 
 async def test_a_redis_that_is_not_there_is_an_upstream_that_fails() -> None:
