@@ -301,7 +301,9 @@ class Standby:
 
     def figures(self) -> dict[str, Any]:
         """How it stands by, for `/status`."""
-        there, known, follows = self.there, self._known, self._follows()
+        there, known = self.there, self._known
+        # What was heard last is no answer while nobody can be asked.
+        follows = self._follows() and not self._away
         now = trio.current_time()
         return {
             "role": "standby",

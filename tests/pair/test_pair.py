@@ -127,6 +127,8 @@ async def test_without_the_ledger_the_leader_goes_on_and_leads_again_when_it_is_
     world.ledger.away = True
     await trio.sleep(30)
     assert (leader.led, other.led) == (1, 0)
+    assert other.standby is not None
+    assert other.standby.figures()["behind"] is None, "which nobody knows at the moment"
     silent_s = trio.current_time() - world.edge.last_at
     assert silent_s > 25, "what the standby could not know was published"
     world.ledger.away = False
