@@ -15,7 +15,8 @@ from attrs import define, evolve, field, frozen
 from flowd.plugin import Clock, Peer, Peers, UpstreamError, codec
 from flowd_redis import scripts
 from flowd_redis.layout import Keys
-from flowd_redis.server import Login, Refused, Server, dialled
+from flowd_redis.refusals import Refused
+from flowd_redis.server import Login, Server, dialled
 
 logger = logging.getLogger("flowd.redis")
 

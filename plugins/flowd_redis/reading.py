@@ -8,7 +8,8 @@ from attrs import define, field
 
 from flowd_redis.copying import Entries, Unreadable
 from flowd_redis.layout import Keys, Malformed, Meta
-from flowd_redis.server import Refused, Server
+from flowd_redis.refusals import Refused
+from flowd_redis.server import Server
 
 logger = logging.getLogger("flowd.redis")
 

@@ -1,10 +1,7 @@
-"""A Redis server: where it is, how it is dialled over coredis, and what its errors mean to who runs
-flowd.
-"""
+"""A Redis server: where it is, and how it is dialled over coredis."""
 
 import inspect
 import logging
-import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -16,6 +13,7 @@ import trio
 from attrs import define, field, frozen
 
 from flowd.plugin import Secret, UpstreamError, UserError, unwrap
+from flowd_redis.refusals import ELSEWHERE, Refused, told
 
 if TYPE_CHECKING:
     from coredis import Redis
@@ -30,6 +28,8 @@ CONNECTIONS_MAX = 4
 """Connections of one sink or source; requests share them."""
 HOSTS_MAX = 8
 """Servers that an address may name."""
+PRIMARY = "master"
+"""What `ROLE` calls it."""
 ROLE_S = 1.0
 """Each of several servers says within this what it is, or is taken for dead."""
 
@@ -113,14 +113,6 @@ def check_prefix(prefix: str) -> None:
     """ValueError for what no key of flowd's can begin with."""
     if not prefix or set(prefix) & set("{} \t\r\n"):
         raise ValueError(f'prefix = "{prefix}": expected a word, such as "flowd"')
-
-
-class Refused(UpstreamError):
-    """It answered, and does not do it: `code` is Redis' word for why, if it is a known one."""
-
-    def __init__(self, message: str, code: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @define(eq=False)
@@ -336,63 +328,3 @@ def _client(options: Mapping[str, Any], at: str | tuple[str, int]) -> "Redis[byt
         verify_version=False,
         retry_policy=NoRetryPolicy(),
     )
-
-
-PRIMARY = "master"
-"""What `ROLE` calls it."""
-ELSEWHERE = ("READONLY", "MASTERDOWN", "LOADING")
-"""What a server says that is no primary, or none yet: another one may be."""
-REFUSALS = {
-    "OOM": "its memory is full: raise its maxmemory, or retain less",
-    "WRONGTYPE": "a key that is not flowd's is in the way: delete it, or choose another prefix",
-    "NOAUTH": "it wants a password: set password, and username for an ACL user",
-    "WRONGPASS": "it knows no such user and password: check username and password",
-    "NOPERM": "its user may not do that; docs/reference/redis.md says which rights it needs",
-    "READONLY": "it is a replica, which takes nothing: name the primary, or all servers",
-    "LOADING": "it is loading its data; trying again",
-    "MISCONF": "it takes nothing, since it cannot save its data to disk: see its log",
-    "MASTERDOWN": "it is a replica that has lost its master",
-    "DENIED": "it is in protected mode, in which it lets in nobody from other machines: give it a "
-    "password, or say protected-mode no where nobody else reaches it",
-}
-
-
-def told(error: BaseException, where: str) -> UpstreamError:
-    """What an error of coredis means, in a sentence."""
-    from coredis.exceptions import (
-        AuthenticationError,
-        AuthenticationRequiredError,
-        AuthorizationError,
-        BusyLoadingError,
-        ConnectionError,
-        ReadOnlyError,
-        ResponseError,
-        WrongTypeError,
-    )
-
-    causes = [error]
-    while causes[-1].__cause__ is not None:
-        causes.append(unwrap(causes[-1].__cause__))
-    text = next((str(one) for one in reversed(causes) if str(one)), type(error).__name__)
-    for one in causes:
-        # An error of TLS has a number of its own, which is no errno.
-        if isinstance(one, OSError) and one.errno and not isinstance(one, ssl.SSLError):
-            text = os.strerror(one.errno).lower()
-    for one in causes:
-        word = str(one).lstrip("-").partition(" ")[0]
-        for kind, code in (
-            (AuthenticationRequiredError, "NOAUTH"),
-            (AuthenticationError, "WRONGPASS"),
-            (AuthorizationError, "NOPERM"),
-            (BusyLoadingError, "LOADING"),
-            (ReadOnlyError, "READONLY"),
-            (WrongTypeError, "WRONGTYPE"),
-        ):
-            if isinstance(one, kind) and word not in REFUSALS:
-                word = code
-        if word in REFUSALS:
-            return Refused(f"{where}: {REFUSALS[word]}", word)
-    if isinstance(error, ConnectionError | OSError) and not isinstance(error, ResponseError):
-        why = f"{where} cannot be reached: {text.rstrip('.')}; trying again"
-        return UpstreamError(why)
-    return Refused(f"{where} refuses: {text}", "")

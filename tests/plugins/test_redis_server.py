@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 from coredis import exceptions
-from flowd_redis import server
+from flowd_redis import refusals, server
 from flowd_redis.server import Address
 
 
@@ -88,7 +88,7 @@ def test_what_is_no_address_is_refused_and_not_shown(url: str) -> None:
     ],
 )
 def test_an_error_is_a_sentence_with_what_to_do(error: Exception, words: str) -> None:
-    told = str(server.told(error, "r:1"))
+    told = str(refusals.told(error, "r:1"))
     assert words in told
     assert told.startswith("r:1")
 
