@@ -15,7 +15,9 @@ from tests.edge.followers import Follower
 from tests.edge.process import Flowd
 from tests.edge.venue import Venue
 
-LONG_S = 120.0
+SAID_S = 90.0
+"""It waits for 20 s itself for a server that says nothing."""
+LONG_S = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +73,14 @@ async def test_while_info_fails_it_is_said_and_nothing_is_lost(
         known = {one["key"] for one in await records(tracker, "positions.accounts")}
 
         venue.act(partial(setattr, venue.faults, "info", fault))
-        problems = await tracker.until(partial(health, tracker), bool)
+        problems = await tracker.until(partial(health, tracker), bool, SAID_S)
         status = await tracker.status()
         before = len(trades.told)
         await tracker.until(partial(heard, trades), lambda count: count > before + 20)
         failed_at = len(events.told)
         venue.act(partial(setattr, venue.faults, "info", None))
-        await tracker.until(partial(health, tracker), lambda found: not found)
-        await tracker.until(partial(heard, events), lambda count: count > failed_at + 20)
+        await tracker.until(partial(health, tracker), lambda found: not found, SAID_S)
+        await tracker.until(partial(heard, events), lambda count: count > failed_at + 20, SAID_S)
         nursery.cancel_scope.cancel()
 
     assert list(problems) == ["positions"]
