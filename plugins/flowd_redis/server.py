@@ -182,6 +182,9 @@ class Server:
         self._dial = dial
         self._pool: Pool | None = None
         self._dialling = trio.Lock()
+        self._failed: str | None = None
+        """Why it could not be dialled, at …"""
+        self._failed_at = 0.0
         # Its time runs from when it is asked: thousands of streams begin at once.
         self._turns = trio.Semaphore(AT_ONCE)
 
@@ -232,9 +235,17 @@ class Server:
         """Those that are used at the moment, new ones where some were lost."""
         if self._dial is None:
             return None
+        asked_at = trio.current_time()
         async with self._dialling:
             if self._pool is None or self._pool.lost:
-                self._pool, self.where = await self._dial(self.client)
+                if self._failed is not None and self._failed_at > asked_at:
+                    # Who waited meanwhile is told the same, and does not look once more.
+                    raise UpstreamError(self._failed)
+                try:
+                    self._pool, self.where = await self._dial(self.client)
+                except UpstreamError as error:
+                    self._failed, self._failed_at = str(error), trio.current_time()
+                    raise
             return self._pool
 
 

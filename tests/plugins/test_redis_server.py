@@ -12,6 +12,8 @@ from coredis import exceptions
 from flowd_redis import refusals, server
 from flowd_redis.server import Address
 
+from flowd.plugin import UpstreamError
+
 
 def one(host: str, port: int = 6379, db: int = 0, **more: Any) -> Address:
     return Address(((host, port),), db, **more)
@@ -130,3 +132,33 @@ async def test_who_goes_before_it_is_his_turn_leaves_nothing_behind(
                 nursery.start_soon(asked.ask, answer())
 
     assert await asked.ask(answer()) == b"OK"
+
+
+async def test_who_waits_while_no_primary_is_found_is_told_so_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    looked = 0
+
+    async def dial(client: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        await trio.sleep(1)
+        raise UpstreamError("none is a primary")
+
+    asked = server.Server(SimpleNamespace(), "r:1", 5.0, dial, several=True)  # type: ignore[arg-type]
+
+    async def answer() -> bytes:
+        raise AssertionError("nobody is asked")
+
+    async def ask() -> None:
+        with pytest.raises(UpstreamError, match="none is a primary"):
+            await asked.ask(answer())
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(server.AT_ONCE):
+            nursery.start_soon(ask)
+    assert (looked, trio.current_time() - began) == (1, 1)
+
+    await ask()
+    assert looked == 2, "who comes later looks again"
