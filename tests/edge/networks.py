@@ -3,11 +3,14 @@
 import os
 import shutil
 import subprocess
+from itertools import count
 from types import TracebackType
 
 import pytest
 
 from tests.needed import lacking
+
+_made = count()
 
 
 class Network:
@@ -16,8 +19,9 @@ class Network:
     """
 
     def __init__(self) -> None:
-        number = os.getpid() % 16_000
-        self.name = f"flowd-{os.getpid()}"
+        # The kernel takes the one before away in its own time.
+        number = (8 * os.getpid() + next(_made)) % 16_000
+        self.name = f"flowd-{number}"
         self.here, self.there = f"fh{number}", f"ft{number}"
         # Of the range for measurements, which no network in use has: four addresses for each.
         base = f"198.18.{number // 64}.{number % 64 * 4 + 1}".rpartition(".")
