@@ -306,17 +306,18 @@ def main() -> None:
     os.sched_setaffinity(0, {cores.others})
     rows: list[Row] = []
     foreign: list[float] = []
-    with (
-        tempfile.TemporaryDirectory(prefix="flowd-bench-") as directory,
-        Helper.start("bench.feeder", cores.others) as (feeder, ports),
-    ):
+    lengths: dict[str, int] = {}
+    with tempfile.TemporaryDirectory(prefix="flowd-bench-") as directory:
         os.chmod(directory, 0o755)  # nginx's worker is somebody else.
-        bench = Bench(cores, feeder, ports["exchange"], ports["line"], Path(directory))
-        run = Run(bench, plan, absent, console, {}, foreign, started)
         for name in given.only or MEASURES:
             try:
-                for row in MEASURES[name](run):
-                    rows.append(row)
+                # A feeder each: one that ends has spoilt one measure.
+                with Helper.start("bench.feeder", cores.others) as (feeder, ports):
+                    told = ports["exchange"], ports["line"]
+                    bench = Bench(cores, feeder, *told, Path(directory))
+                    run = Run(bench, plan, absent, console, lengths, foreign, started)
+                    for row in MEASURES[name](run):
+                        rows.append(row)
             except (BenchError, OSError, ValueError, KeyError) as error:
                 console.print(f"[red]{name}: {error}[/red]", highlight=False)
     notes = list(dict.fromkeys(absent.values()))

@@ -254,7 +254,12 @@ class Feeder:
         for reader in list(self.readers["publish"]):
             self.drop("publish", reader)
         self.form = form
-        publisher = Reader(socket.create_connection(("127.0.0.1", port)))
+        try:
+            publisher = Reader(socket.create_connection(("127.0.0.1", port)))
+        except OSError as error:
+            # Who does not listen takes no part in this; the others do.
+            answer({"error": f"port {port}, where it takes messages: {error.strerror}"})
+            return
         publisher.send(wire.HELLOS.get(form, b""))
         self.add("publish", publisher)
         answer({"ready": True})
