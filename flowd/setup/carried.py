@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 import trio
 from attrs import frozen
 
+from flowd.plugin import Source, Transform
 from flowd.setup.config import Component, Config
 from flowd.setup.registry import Registry
 from flowd.stream.held import RETAIN_MAX
 from flowd.stream.mirror import Mirrored
+from flowd.upstream.outages import HERE as OUTAGES_HERE
+from flowd.upstream.outages import NAME as OUTAGES
 from flowd.upstream.outages import Outage
 from flowd.values.errors import UpstreamError
 
@@ -63,13 +66,23 @@ async def _ask(part: Component) -> Mapping[str, Mirrored]:
 
 def resolve(told: Mapping[str, Mirrored], registry: Registry) -> dict[str, Carried]:
     """Each stream with its class of record, or with why it cannot be here."""
-    known = _classes(registry)
+    known = _named(_records(registry))
     found: dict[str, Carried] = {}
     for name, there in told.items():
-        classes = known.get(there.record, [])
+        classes = _written(name, there, registry) or known.get(there.record, [])
         why = _why_not(name, there, classes)
         found[name] = Carried(there, object if why else classes[0], why)
     return found
+
+
+def _written(name: str, there: Mirrored, registry: Registry) -> list[type]:
+    """The classes of that name among those that the writer of the stream has here, which decides
+    where others have such a class too: it is flowd itself, or the stream's kind of component. None
+    where the kind was not told, or is not here.
+    """
+    writers = (registry.sources.get(there.kind), registry.transforms.get(there.kind))
+    own = [Outage] if name in (OUTAGES, OUTAGES_HERE) else []
+    return _named([*own, *_brought(filter(None, writers))]).get(there.record, [])
 
 
 def _why_not(name: str, there: Mirrored, classes: list[type]) -> str | None:
@@ -91,20 +104,22 @@ def _why_not(name: str, there: Mirrored, classes: list[type]) -> str | None:
     return None
 
 
-def _classes(registry: Registry) -> dict[str, list[type]]:
-    """The classes of record that plugins bring, by name."""
+def _named(records: Iterable[type]) -> dict[str, list[type]]:
+    """Classes of record by name, each once."""
     found: dict[str, list[type]] = {}
-    for one in _records(registry):
-        same = found.setdefault(one.__name__, [])
-        if one not in same:
-            same.append(one)
+    for one in dict.fromkeys(records):
+        found.setdefault(one.__name__, []).append(one)
     return found
 
 
 def _records(registry: Registry) -> Iterator[type]:
+    """All that flowd and plugins bring."""
     yield Outage
-    kinds: Iterable[object] = (*registry.sources.values(), *registry.transforms.values())
+    yield from _brought([*registry.sources.values(), *registry.transforms.values()])
+
+
+def _brought(kinds: Iterable[Source | Transform]) -> Iterator[type]:
     for kind in kinds:
-        if getattr(kind, "streams", None) is None:
-            yield kind.record  # type: ignore[attr-defined]  # a source or a transform
-        yield from kind.tables.values()  # type: ignore[attr-defined]  # a source or a transform
+        if not isinstance(kind, Source) or kind.streams is None:
+            yield kind.record
+        yield from kind.tables.values()

@@ -155,10 +155,10 @@ class Copying:
         if meta.epoch != self.epoch:
             raise Anew(f"{self.name} is numbered anew, in epoch {meta.epoch}")
         now = mirrored(meta)
-        for what in ("record", "protected", "retain", "age_s"):
+        for what in ("record", "kind", "protected", "retain", "age_s"):
             before, after = getattr(self.mirror.there, what), getattr(now, what)
             if before != after:
-                raise Anew(f"{self.name} is another one now: {what} is {after}, not {before}")
+                raise Anew(f"{self.name} is another one now: {what} is {after!r}, not {before!r}")
         self.mirror.table = self.mirror.table or meta.table
 
     async def apply(self, entries: Entries) -> None:

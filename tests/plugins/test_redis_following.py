@@ -243,7 +243,7 @@ async def test_redis_that_lost_its_data_is_told_until_it_has_it_again(
     assert edge.lost == []
 
 
-@pytest.mark.parametrize("change", ["epoch", "streams", "protected", "record", "retain"])
+@pytest.mark.parametrize("change", ["epoch", "streams", "protected", "record", "kind", "retain"])
 async def test_an_ingest_that_is_another_one_begins_all_anew(
     change: str, autojump_clock: Clock
 ) -> None:
@@ -253,6 +253,7 @@ async def test_an_ingest_that_is_another_one_begins_all_anew(
     others: dict[str, dict[str, Any]] = {
         "protected": {"protected": True},
         "record": {"record": "Trade"},
+        "kind": {"kind": "trades"},
         "retain": {"retain": 9},
     }
 
@@ -278,7 +279,8 @@ async def test_an_ingest_that_is_another_one_begins_all_anew(
         "epoch": "epoch e2",
         "streams": "more streams now: more",
         "protected": "protected is True, not False",
-        "record": "record is Trade, not Order",
+        "record": "record is 'Trade', not 'Order'",
+        "kind": "kind is 'trades', not ''",
         "retain": "retain is 9, not 5000",
     }
     assert isinstance(unwrap(caught.value), Anew)

@@ -10,7 +10,15 @@ from attrs import evolve, field, frozen
 
 from flowd import testing
 from flowd.operate.checked import check
-from flowd.plugin import Mirrored, Sink, Source, StreamName, UpstreamError, UserError
+from flowd.plugin import (
+    Mirrored,
+    Sink,
+    Source,
+    StreamName,
+    Transform,
+    UpstreamError,
+    UserError,
+)
 from flowd.setup import carried, config, wiring
 from flowd.setup.carried import AllCarried, Carried
 from flowd.upstream.outages import Outage
@@ -228,18 +236,62 @@ def test_what_cannot_be_here_is_told_with_a_remedy(name: str, there: Mirrored, t
     assert plan(HERE, {"upstream": found}).left_out == {"upstream": {name: found[name].why_not}}
 
 
-def test_two_classes_of_one_name_are_not_guessed_between() -> None:
-    @frozen
-    class Other:
-        price: int
+@frozen
+class Other:
+    """A class of another plugin, which is called as that of `hand` is."""
 
-    Other.__name__ = "Order"
-    other = SimpleNamespace(flowd_sources=lambda: [Source("other", by_hand, Nothing, record=Other)])
+    price: int
 
-    found = carried.resolve({"orders": Mirrored("Order", "k")}, Ferry().registry(other))
+
+Other.__name__ = "Order"
+
+
+async def derive(config: Nothing, streams: Any, feed: Any) -> None:
+    pass
+
+
+def two_of_one_name(*, table: bool = False) -> Any:
+    """Two plugins with a class `Order` each, of the kind `hand` and of `other`, or of its table."""
+    tables = {"table": Other} if table else {}
+    kind = Transform("other", derive, Nothing, record=Nothing if table else Other, tables=tables)
+    return Ferry().registry(SimpleNamespace(flowd_transforms=lambda: [kind]))
+
+
+@pytest.mark.parametrize("kind", ["", "elsewhere"])
+def test_two_classes_of_one_name_are_not_guessed_between(kind: str) -> None:
+    found = carried.resolve({"orders": Mirrored("Order", "k", kind=kind)}, two_of_one_name())
 
     why = r"orders carries Order, and tests\.ferry and tests\..* have such a class each"
     assert re.search(why, str(found["orders"].why_not))
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_of_two_classes_of_one_name_it_is_that_of_the_kind_that_writes_the_stream(
+    table: bool,
+) -> None:
+    told = {kind: Mirrored("Order", "k", kind=kind) for kind in ("hand", "other")}
+
+    found = carried.resolve(told, two_of_one_name(table=table))
+
+    assert found == {"hand": Carried(told["hand"], Order), "other": Carried(told["other"], Other)}
+
+
+def test_a_kind_that_has_no_such_class_here_does_not_say_which_it_is() -> None:
+    told = {"orders": Mirrored("Order", "k", kind="ferry")}
+
+    assert carried.resolve(told, KINDS)["orders"].record is Order
+
+
+@pytest.mark.parametrize("name", ["outages", "outages.edge"])
+def test_outages_are_flowds_own_whatever_plugins_call_their_classes(name: str) -> None:
+    class Outages:
+        """Of no good name."""
+
+    Outages.__name__ = "Outage"
+    kind = Source("other", by_hand, Nothing, record=Outages)
+    registry = Ferry().registry(SimpleNamespace(flowd_sources=lambda: [kind]))
+
+    assert carried.resolve({name: Mirrored("Outage", "k")}, registry)[name].record is Outage
 
 
 async def test_who_cannot_be_reached_is_named() -> None:
