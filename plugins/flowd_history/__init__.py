@@ -40,6 +40,8 @@ EVERY_MAX_S = 1.0
 """A longer pause could miss the end: the daemon waits two seconds for its sinks."""
 BATCH_MAX = 100_000
 SIZE_MIN = 1024 * 1024
+LOOK_S = 5.0
+"""How often who only answers queries looks whether it could."""
 QUERIES_MAX = 4
 """Queries that are answered at the same time; further ones wait."""
 
@@ -140,9 +142,12 @@ def state_directory() -> Path:
 async def keep(config: Config, streams: Streams, desk: Desk) -> None:
     """Write the inputs to the file or database until they end."""
     if not config.record:
-        async with trio.open_nursery() as nursery:
-            for name in config.inputs:
-                nursery.start_soon(_pass_by, streams[name])
+        async with trio.open_nursery() as watching:
+            watching.start_soon(_watch, config.archive(), desk)
+            async with trio.open_nursery() as nursery:
+                for name in config.inputs:
+                    nursery.start_soon(_pass_by, streams[name])
+            watching.cancel_scope.cancel()
         return
     await Recorder(
         config.store(),
@@ -153,6 +158,23 @@ async def keep(config: Config, streams: Streams, desk: Desk) -> None:
         max_size=config.max_size,
         pace=Pace(config.every, config.batch),
     ).run()
+
+
+async def _watch(archive: Archive, desk: Desk) -> None:
+    """Say whether what another daemon writes can be read."""
+    while True:
+        try:
+            await trio.to_thread.run_sync(_look, archive, abandon_on_cancel=True)
+        except Away as error:
+            desk.problem(f"{archive.where} cannot be read: {error}")
+        else:
+            desk.problem(None)
+        await trio.sleep(LOOK_S)
+
+
+def _look(archive: Archive) -> None:
+    with archive.reading() as reading:
+        reading.kept()
 
 
 async def _pass_by(input: Input[Any]) -> None:

@@ -419,6 +419,26 @@ async def test_what_another_daemon_writes_is_answered_and_not_written(path: Path
     assert (history["behind"], history["published"]) == (0, 0)
 
 
+async def test_who_only_answers_says_while_nothing_can_be_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flowd_history, "LOOK_S", 0)
+    told, said = trio.open_memory_channel[str | None](1000)
+    desk, stream = testing.desk(), orders(0)
+    monkeypatch.setattr(desk, "problem", told.send_nowait)
+
+    async with trio.open_nursery() as nursery:
+        reads = config(path, record=False)
+        nursery.start_soon(keep, reads, testing.streams(stream), desk)
+        why = await said.receive()
+        await record(path, orders(3))
+        while await said.receive() is not None:
+            pass
+        stream.close()
+
+    assert why == f"{path} cannot be read: unable to open database file"
+
+
 async def test_a_crash_is_nothing_to_the_history(path: Path) -> None:
     state = testing.MemoryStore()
     async with daemon(path, state, crash=True) as running:
@@ -1046,7 +1066,7 @@ def test_a_database_whose_address_is_a_secret_is_known_when_it_is_read(
 
 
 def test_without_psycopg_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "flowd_postgres.connecting", raising=False)
+    monkeypatch.delitem(sys.modules, "flowd_postgres.connecting")
     monkeypatch.setitem(sys.modules, "psycopg", None)
     kinds = testing.registry(BY_HAND, flowd_history)
     text = '[sources.orders]\nkind = "by-hand"\n[sinks.a]\nkind = "history"\n'
