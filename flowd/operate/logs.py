@@ -17,12 +17,17 @@ import attrs
 from flowd.operate.log import DAEMON
 from flowd.operate.others import of_others
 from flowd.setup import config
+from flowd.setup.shares import INGEST
 from flowd.values.environment import TABLES, document
 from flowd.values.errors import Mistakes, UserError, did_you_mean
 
 LOOK_EVERY_S = 0.5
 PROCESS: Final = r"^(\[[a-z0-9-]+\] )?"
 """How a line begins: where there are several processes, with which it is from."""
+NAMED: Final = re.compile(r"(?:(ingest|edge-[0-9]+|parent)\.)?(.+)", re.DOTALL)
+"""How a component is named, as `/health` does: of several processes, which one's."""
+JOINTS: Final = ("edges", "upstream")
+"""What several processes have beside the components of the configuration."""
 CURSOR: Final = "-- cursor: "
 """How journalctl begins the line that names a place in the journal."""
 
@@ -34,12 +39,14 @@ def show(name: str, file: Path, *, unit: str, lines: int, follow: bool) -> None:
     Where the configuration has no `log_dir`, the journal is asked.
     """
     tables = _tables(file)
+    process, part = _named(name)
     names = [name for table in TABLES for name in tables.get(table, {})]
-    if names and name not in (*names, DAEMON):
-        raise UserError(f'{file} has no component "{name}"{did_you_mean(name, (*names, DAEMON))}')
+    if names and part not in (*names, *JOINTS, DAEMON):
+        raise UserError(f'{file} has no component "{part}"{did_you_mean(part, (*names, DAEMON))}')
     folder = _folder(tables)
     if folder is not None:
-        _files(folder, name, lines=lines, follow=follow)
+        inside = folder if process in ("", INGEST) else folder / process
+        _files(inside, part, lines=lines, follow=follow)
         return
     if shutil.which("journalctl") is None:
         raise UserError(
@@ -47,6 +54,12 @@ def show(name: str, file: Path, *, unit: str, lines: int, follow: bool) -> None:
             'such as log_dir = "logs", and flowd keeps a file for each component'
         )
     journal(name, unit=unit, lines=lines, follow=follow)
+
+
+def _named(name: str) -> tuple[str, str]:
+    """The process and the component; no process where none is named."""
+    found = NAMED.fullmatch(name)
+    return ("", name) if found is None else (found[1] or "", found[2])
 
 
 def journal(name: str, *, unit: str, lines: int, follow: bool) -> NoReturn:
@@ -58,9 +71,12 @@ def journal(name: str, *, unit: str, lines: int, follow: bool) -> NoReturn:
     """
     asked = ["journalctl", f"--unit={unit}", "--no-pager"]
     short = "--output=short-iso"
+    process, part = _named(name)
     if name == DAEMON:
         _become([*asked, f"--lines={lines}", short, *(["--follow"] if follow else [])])
-    matching = [*asked, short, f"--grep={PROCESS}{re.escape(name)}: "]
+    whose = rf"^\[{process}\] " if process else PROCESS
+    whose += "" if part == DAEMON else f"{re.escape(part)}: "
+    matching = [*asked, short, f"--grep={whose}"]
     newest = _asked([*asked, "--lines=1", "--output=cat", "--show-cursor"])
     cursor = next((one for line in newest if (one := line.removeprefix(CURSOR)) != line), None)
     if cursor is None or not lines:

@@ -134,8 +134,34 @@ def test_the_newest_lines_are_shown_over_both_files(folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("edge-1.orders", "edge-1/orders"),
+        ("edge-12.upstream", "edge-12/upstream"),
+        ("parent.flowd", "parent/flowd"),
+        ("ingest.edges", "edges"),
+        ("edges", "edges"),
+    ],
+)
+def test_of_several_processes_one_is_named_as_health_does(
+    name: str, file: str, folder: Path, tmp_path: Path
+) -> None:
+    path = folder / f"{file}.log"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("one\n")
+
+    assert flowd(name, "-c", written(tmp_path, f'log_dir = "{folder}"')).stdout == "one\n"
+
+
+@pytest.mark.parametrize(
     ("name", "told"),
-    [("order", 'Did you mean "orders"?'), ("orders", "there is no such file yet")],
+    [
+        ("order", 'Did you mean "orders"?'),
+        ("edge-1.order", 'Did you mean "orders"?'),
+        ("edge.orders", 'no component "edge.orders"'),
+        ("orders", "there is no such file yet"),
+        ("edge-1.orders", "edge-1/orders.log: there is no such file yet"),
+    ],
 )
 def test_a_component_that_is_none_or_said_nothing_is_told(
     name: str, told: str, folder: Path, tmp_path: Path
@@ -200,6 +226,17 @@ def test_without_files_the_journals_lines_of_the_component_are_shown_oldest_firs
         "--unit=flowd@a --no-pager --output=short-iso --grep=^(\\[[a-z0-9-]+\\] )?orders:  "
         "--lines=5 --reverse --cursor=s=1;i=9"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"), [("edge-1.orders", "edge-1\\] orders: "), ("edge-1.flowd", "edge-1\\] ")]
+)
+def test_the_journals_lines_of_one_process_begin_with_its_name(
+    name: str, asked: str, journal: Path, tmp_path: Path
+) -> None:
+    flowd(name, "-c", tmp_path / "none.toml")
+
+    assert f" --grep=^\\[{asked} --lines=100 " in journal.read_text()
 
 
 def test_following_the_journal_goes_on_where_the_past_ended(journal: Path, tmp_path: Path) -> None:
