@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import trio
 from attrs import frozen
 
 from flowd.plugin import (
@@ -51,29 +52,31 @@ TAKE = """
 local lease, log = redis.call('GET', KEYS[1]), KEYS[3]
 local ttl, name, life, frame, led = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local there = redis.call('HMGET', log, 'life', 'first', 'last', 'leader')
-local token = ''
-if not lease and ARGV[7] ~= 'none' then
+local now, token = redis.call('TIME'), ''
+local ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+if not lease and ARGV[7] ~= 'none' and ms < tonumber(ARGV[9]) then
     local knows = led == '1'
     if there[1] then knows = there[1] == life and frame >= tonumber(there[3]) end
     if knows or ARGV[7] == 'anew' then
-        local now = redis.call('TIME')
         local newest = tonumber(redis.call('GET', KEYS[2]) or '0')
-        local ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
         token = string.format('%.0f', math.max(newest + 1, ms))
         redis.call('SET', KEYS[1], token, 'PX', ttl)
         redis.call('SET', KEYS[2], token)
         redis.call('HSET', log, 'leader', name)
         redis.call('DEL', KEYS[4])
-        return {token, name, there[1] or '', there[2] or '0', there[3] or '0'}
+        return {token, name, there[1] or '', there[2] or '0', there[3] or '0', ms}
     end
 end
 redis.call('HSET', KEYS[4], 'name', name, 'life', life, 'frame', ARGV[4], 'wants', ARGV[6])
 redis.call('PEXPIRE', KEYS[4], ARGV[8])
-return {token, lease and (there[4] or '?') or '', there[1] or '', there[2] or '0', there[3] or '0'}
+local leader = lease and (there[4] or '?') or ''
+return {token, leader, there[1] or '', there[2] or '0', there[3] or '0', ms}
 """
 """KEYS: lease, token, log, standby. ARGV: how long the lease is, name, life, frame, whether it led,
-the name of the handover that it wants or '', its claim, how long it stands by from here on. Answers
-the token or '', who leads or '', whose frames there are or '', the first and the last.
+the name of the handover that it wants or '', its claim, how long it stands by from here on, and
+when nobody waits for the answer any more, by Redis' clock: a lease that nobody knows of would keep
+everybody else from leading. Answers the token or '', who leads or '', whose frames there are or '',
+the first and the last, and the time.
 """
 
 RENEW = (
@@ -184,21 +187,25 @@ class Keys:
 async def open_ledger(config: Config) -> AsyncGenerator[Ledger]:
     """The ledger, within this block."""
     async with dialled(config.login) as server:
-        yield RedisLedger(server, Keys(config.prefix, config.name), config.lease)
+        keys = Keys(config.prefix, config.name)
+        yield RedisLedger(server, keys, config.lease, config.timeout)
 
 
 class RedisLedger:
     """What a pair of daemons asks of Redis."""
 
-    def __init__(self, server: Server, keys: Keys, ttl_s: float) -> None:
+    def __init__(self, server: Server, keys: Keys, ttl_s: float, timeout_s: float) -> None:
         self.ttl_s = ttl_s
         self.first_s = ttl_s + START_S
         self._server = server
         self._keys = keys
         self._ttl_ms = math.ceil(ttl_s * 1000)
+        self._timeout_ms = timeout_s * 1000
         self._leader = ""
         self._each = 4096.0
         """Bytes of a frame, as they were of late."""
+        self._ahead_ms: float | None = None
+        """By how much Redis' clock is ahead of Trio's, at least; None before it was heard."""
         register = server.client.register_script
         self._take = register(TAKE)
         self._renew = register(RENEW)
@@ -209,11 +216,18 @@ class RedisLedger:
 
     async def take(self, who: Follower, claim: Claim) -> Standing:
         """The lease, if nobody has it and the claim is good."""
+        if self._ahead_ms is None:
+            await self._claim(who, Claim.NONE)
+        return await self._claim(who, claim)
+
+    async def _claim(self, who: Follower, claim: Claim) -> Standing:
+        until_ms = trio.current_time() * 1000 + self._timeout_ms + (self._ahead_ms or 0)
         known, keys = who.known, self._keys.all("lease", "token", "log", "standby")
         told: list[Any] = [who.name, known.life or "", known.frame, int(known.led)]
         first_ms = math.ceil(self.first_s * 1000)
         arguments: list[Any] = [first_ms, *told, who.wants or "", claim.value, self._ttl_ms]
-        found = await self._ask(self._take(keys, arguments))
+        found = await self._ask(self._take(keys, [*arguments, math.floor(until_ms)]))
+        self._ahead_ms = found.pop() - trio.current_time() * 1000
         token, leader, life, first, last = (one.decode() for one in found)
         if token:
             self._leader = who.name
