@@ -126,7 +126,7 @@ class Parent:
                 for child in children:
                     await child.ready.wait()
             ready()
-            notify.notify(f"READY=1\nSTATUS=serving with {len(self.edges)} edges")
+            notify.notify(f"READY=1\nSTATUS=serving with edges = {len(self.edges)}")
 
     async def _until_stop(self, scope: trio.CancelScope) -> None:
         await self._stop.wait()

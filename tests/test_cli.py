@@ -250,7 +250,7 @@ def test_check_finds_several_processes_good_that_can_be_joined(tmp_path: Path) -
     found = flowd("check", "-c", file)
 
     assert found.exit_code == 0, found.output
-    assert "serves with 2 edges" in words(found.stdout)
+    assert "serves with edges = 2" in words(found.stdout)
     assert list(tmp_path.iterdir()) == [file]
 
 

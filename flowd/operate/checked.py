@@ -75,7 +75,7 @@ def _show(loaded: Config, plan: Plan) -> None:
     listen, state = ", ".join(loaded.settings.addresses), config.state_path(loaded.settings)
     out.print(f"\nlistens on {listen}; keeps its state in {state}", soft_wrap=True, markup=False)
     if loaded.settings.edges is not None:
-        out.print(f"serves with {loaded.settings.edges} edges", markup=False)
+        out.print(f"serves with edges = {loaded.settings.edges}", markup=False)
     for name, left_out in plan.left_out.items():
         for why in left_out.values():
             out.print(f"[yellow]note:[/] sources.{name}: left out: {escape(why)}", soft_wrap=True)

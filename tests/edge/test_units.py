@@ -95,7 +95,7 @@ async def test_several_processes_are_one_service(exchange: Exchange, tmp_path: P
         assert {name: row["state"] for name, row in (await daemon.rows()).items()} == {
             name: "running" for name in NAMES
         }
-        assert daemon.shows("StatusText") == "serving with 2 edges"
+        assert daemon.shows("StatusText") == "serving with edges = 2"
         before = await daemon.reached(exchange.say(10)[-1])
 
         # Each may have as many files as the unit says, and what is between them is in a folder that
