@@ -311,10 +311,11 @@ def main() -> None:
         os.chmod(directory, 0o755)  # nginx's worker is somebody else.
         for name in given.only or MEASURES:
             try:
-                # A feeder each: one that ends has spoilt one measure.
+                # A folder and a feeder each: one that ends has spoilt one measure.
+                (folder := Path(directory, name)).mkdir(mode=0o755)
                 with Helper.start("bench.feeder", cores.others) as (feeder, ports):
                     told = ports["exchange"], ports["line"]
-                    bench = Bench(cores, feeder, *told, Path(directory))
+                    bench = Bench(cores, feeder, *told, folder)
                     run = Run(bench, plan, absent, console, lengths, foreign, started)
                     for row in MEASURES[name](run):
                         rows.append(row)
