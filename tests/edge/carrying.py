@@ -13,6 +13,8 @@ from tests.edge.exchange import Exchange
 from tests.edge.process import Flowd, until
 
 LIVES = 3
+AGAIN = 6
+"""A broker fails so often, which is more than a sink has connections."""
 
 
 @asynccontextmanager

@@ -11,7 +11,16 @@ from flowd_kafka import Config, kafka
 
 from flowd import testing
 from flowd.plugin import Desk, Secret, Stream, UserError
-from tests.edge.carrying import at_work, figures, fill, killed_again_and_again, problem, sent, well
+from tests.edge.carrying import (
+    AGAIN,
+    at_work,
+    figures,
+    fill,
+    killed_again_and_again,
+    problem,
+    sent,
+    well,
+)
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.mockkafka import (
@@ -96,16 +105,17 @@ async def test_while_the_cluster_is_gone_records_wait(cluster: MockKafka) -> Non
     fill(stream, 100)
     async with carried(cluster, stream) as desk:
         await sent(desk, 100)
-        cluster.down()
-        fill(stream, 100)
+        for _ in range(AGAIN):
+            cluster.down()
+            fill(stream, 100)
 
-        said = await problem(desk, "refused")
-        fill(stream, 100)
-        cluster.up()
-        await well(desk)
+            said = await problem(desk, "refused")
+            fill(stream, 100)
+            cluster.up()
+            await well(desk)
 
-        assert cluster.servers in said
-    assert await numbers(cluster) == [*range(1, 301)]
+            assert cluster.servers in said
+    assert await numbers(cluster) == [*range(1, 101 + 200 * AGAIN)]
 
 
 async def test_a_cluster_that_is_slower_than_we_wait_gets_everything_once(

@@ -18,7 +18,7 @@ from flowd_nats.credentials import public
 
 from flowd import testing
 from flowd.plugin import Desk, Secret, Stream
-from tests.edge.carrying import at_work, fill, killed_again_and_again, problem, sent, well
+from tests.edge.carrying import AGAIN, at_work, fill, killed_again_and_again, problem, sent, well
 from tests.edge.conftest import Start
 from tests.edge.exchange import Exchange
 from tests.edge.jetstream import JetStreamServer
@@ -91,17 +91,18 @@ async def test_while_the_server_is_gone_records_wait(server: JetStreamServer, nu
     fill(stream, 100)
     async with carried(server, stream) as desk:
         await sent(desk, 100)
-        server.tell(number)
-        fill(stream, 100)
+        for turn in range(1, AGAIN + 1):
+            server.tell(number)
+            fill(stream, 100)
 
-        said = await problem(desk, "cannot be reached")
-        fill(stream, 100)
-        server.start()
-        await sent(desk, 300)
+            said = await problem(desk, "cannot be reached")
+            fill(stream, 100)
+            server.start()
+            await sent(desk, 100 + 200 * turn)
 
-        assert f"127.0.0.1:{server.port}" in said
-        assert desk.tally.problem is None
-    assert await server.numbers("flowd.orders") == [*range(1, 301)]
+            assert f"127.0.0.1:{server.port}" in said
+            assert desk.tally.problem is None
+    assert await server.numbers("flowd.orders") == [*range(1, 101 + 200 * AGAIN)]
 
 
 async def test_what_a_stopped_server_has_in_hand_is_not_stored_twice(
