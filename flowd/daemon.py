@@ -360,8 +360,8 @@ class Daemon:
         self.saved = await self.snapshots.save(clean=True)
         if self.lead is not None:
             await self.lead.end()
-        why = "state saved" if self.saved else f"state could not be saved: {self.snapshots.error}"
-        logger.log(logging.INFO if self.saved else logging.ERROR, "stopped; %s", why)
+        level = logging.INFO if self.saved else logging.ERROR
+        logger.log(level, "stopped%s", self.snapshots.outcome())
 
     def _delivery(self, stream: str) -> Delivery:
         writer = self.running.get(self.plan.writers.get(stream, ""))

@@ -222,6 +222,12 @@ class Snapshots:
                 self._streams[cut.stream].was_saved(cut)
             return True
 
+    def outcome(self) -> str:
+        """What became of the last save, behind a word; nothing where nothing is kept."""
+        if self.error is not None:
+            return f"; state could not be saved: {self.error}"
+        return "" if self._store.figures()["path"] is None else "; state saved"
+
     async def run(self, every_s: float) -> None:
         """Save for ever, `every_s` seconds apart."""
         while True:

@@ -139,6 +139,8 @@ async def several(
             await daemon.stop()
             assert not alive(pids)
             assert not daemon.folder_of_sockets.exists()
+            assert "[ingest] stopped; state saved" in daemon.log
+            assert re.search(r"\[edge-1\] stopped$", daemon.log, re.MULTILINE), "it keeps none"
         assert "Traceback" not in daemon.log
 
 
