@@ -1,7 +1,10 @@
 """What Redis' refusals and coredis' errors mean to who runs flowd: sentences with what to do."""
 
 import os
+import socket
 import ssl
+
+import trio
 
 from flowd.plugin import UpstreamError, unwrap
 
@@ -48,9 +51,13 @@ def told(error: BaseException, where: str) -> UpstreamError:
         causes.append(unwrap(causes[-1].__cause__))
     text = next((str(one) for one in reversed(causes) if str(one)), type(error).__name__)
     for one in causes:
-        # An error of TLS has a number of its own, which is no errno.
-        if isinstance(one, OSError) and one.errno and not isinstance(one, ssl.SSLError):
+        # Errors of TLS and of names have numbers of their own, which are no errno.
+        if isinstance(one, socket.gaierror):
+            text = str(one.strerror).lower()
+        elif isinstance(one, OSError) and one.errno and not isinstance(one, ssl.SSLError):
             text = os.strerror(one.errno).lower()
+        elif isinstance(one.__context__, trio.Cancelled):
+            text = "it does not answer"  # It was given up, which coredis does not say.
     for one in causes:
         word = str(one).lstrip("-").partition(" ")[0]
         for kind, code in (

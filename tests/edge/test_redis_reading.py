@@ -166,6 +166,20 @@ async def test_a_redis_that_is_paused_is_given_up(tmp_path: Path) -> None:
         server.wake()
 
 
+async def test_a_redis_that_is_paused_from_the_start_does_not_answer_either(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server:
+        await server.start()
+        server.pause()
+
+        async def asking() -> None:
+            async with dialled(Login(server.url, timeout_s=0.3)) as mine:
+                await RedisReader(mine, KEYS).names()
+
+        with pytest.raises(UpstreamError, match="does not answer"):
+            await only(asking)
+        server.wake()
+
+
 @pytest.mark.parametrize("how", ["paused", "killed", "left"])
 async def test_it_is_asked_as_before_however_often_it_failed(tmp_path: Path, how: str) -> None:
     with RedisServer(tmp_path) as server:

@@ -1,6 +1,7 @@
 """Where a Redis server is, and what its errors are called."""
 
 import builtins
+import socket
 import ssl
 from types import SimpleNamespace
 from typing import Any
@@ -87,6 +88,7 @@ def test_what_is_no_address_is_refused_and_not_shown(url: str) -> None:
         (exceptions.ConnectionError("Connection lost!"), "cannot be reached: Connection lost!"),
         (ssl.SSLCertVerificationError(1, "certificate verify failed"), "certificate verify failed"),
         (builtins.ConnectionRefusedError(111, "[x]"), "cannot be reached: connection refused;"),
+        (socket.gaierror(-2, "Name or service not known"), "name or service not known; trying"),
     ],
 )
 def test_an_error_is_a_sentence_with_what_to_do(error: Exception, words: str) -> None:
