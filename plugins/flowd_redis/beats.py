@@ -76,6 +76,8 @@ class Beats:
     _beat: Any = field(init=False)
     clock_ms: int = field(default=0, init=False)
     """By how much this machine's clock is ahead of Redis'."""
+    trouble: str | None = field(default=None, init=False)
+    """Why nobody can be heard of, in a sentence; None where one can."""
     _id: str = field(default="", init=False)
     _mute: str | None = field(default=None, init=False)
     """Why others cannot be told of this one; None where they are."""
@@ -93,8 +95,10 @@ class Beats:
         try:
             arguments = [own.id, write(own, self.clock_ms)]
             now, *told = await self._server.ask(self._beat([self._keys.peers], arguments))
-            now_ms, self._mute = int(now), None
+            now_ms, self._mute, self.trouble = int(now), None, None
         except Refused as error:
+            if error.code == "WRONGTYPE":
+                return self._deaf()
             if error.code not in MAY_NOT or (error.code == "READONLY" and self._server.several):
                 raise  # Of several servers the primary is meant.
             self._warn(f"other daemons are not told of this one: {error}")
@@ -104,6 +108,16 @@ class Beats:
         heard = [one for one in heard if one.peer.id != own.id]
         self.peers.heard(self.component, [one.peer for one in heard])
         return heard
+
+    def _deaf(self) -> list[Heard]:
+        """Nobody can be heard of; what streams carry comes all the same."""
+        self.trouble = (
+            f"{self._server.where}: the key {self._keys.peers} is not flowd's: delete it; until "
+            "then it is not known which daemons live"
+        )
+        self._warn(self.trouble)
+        self.peers.heard(self.component, [])
+        return []
 
     async def _listen(self) -> tuple[int, Sequence[bytes]]:
         client = self._server.client

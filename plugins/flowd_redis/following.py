@@ -50,6 +50,8 @@ class Beating(Protocol):
     """Who tells others of this daemon, and hears of them: `flowd_redis.beats`."""
 
     clock_ms: int
+    trouble: str | None
+    """Why nobody can be heard of; None where one can."""
 
     async def beat(self) -> Sequence[Heard]:
         """Tell, and hear."""
@@ -268,7 +270,8 @@ class Follower:
             self._behind_since = None
         elif self._behind_since is None:
             self._behind_since = now
-        problem, trouble = self._problem(behind, lag_ms, away, now), self._ingest.trouble
+        problem = self._problem(behind, lag_ms, away, now) or self._beats.trouble
+        trouble = self._ingest.trouble
         if trouble is not None:
             silent_ms = round(self._ingest.silent_s * 1000)
             self._away(problem or trouble, silent_ms)

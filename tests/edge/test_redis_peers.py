@@ -96,6 +96,28 @@ async def test_who_may_only_read_hears_and_is_not_heard_of(redis: RedisServer) -
     assert list(await said(redis)) == ["me:1:0"]
 
 
+async def test_a_key_in_the_way_of_all_peers_is_said_and_stops_no_stream(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    async with fleet(exchange, tmp_path) as all_of_them:
+        edge = all_of_them.edges[0]
+        await all_of_them.say(20)
+        all_of_them.redis.answers("DEL", KEYS.peers)
+        all_of_them.redis.answers("SET", KEYS.peers, "by hand")
+
+        async def problem() -> str:
+            return str((await edge.get("/health")).json["problems"].get("upstream", ""))
+
+        said = await edge.until(problem, lambda words: KEYS.peers in words)
+        await all_of_them.say(20)
+        all_of_them.redis.answers("DEL", KEYS.peers)
+        await edge.until(partial(edge.get, "/health"), lambda answer: answer.status == 200)
+        starts = [part["restarts"] for part in (await edge.status())["components"]]
+
+    assert f"the key {KEYS.peers} is not flowd's: delete it" in said
+    assert not any(starts)
+
+
 async def test_the_documented_rights_of_a_reader_suffice(redis: RedisServer) -> None:
     page = (Path(__file__).parents[2] / "docs/reference/redis.md").read_text("utf-8")
     (line,) = [one for one in page.splitlines() if one.startswith("ACL SETUSER reader ")]

@@ -55,6 +55,7 @@ class Shelf:
         self.ahead_ms = 0
         """By how much the clock of the ingest daemon is ahead of Redis', and …"""
         self.clock_ms = 0
+        self.trouble: str | None = None
         """… that of who reads here."""
 
     # -- written by the ingest daemon --
