@@ -25,6 +25,8 @@ RETAIN = 400
 WELL_S = 120.0
 """Everything is well so soon after whatever failed, on a machine with much else to do."""
 LOOK_S = 0.1
+FORGIVEN_S = 2.5
+"""nginx takes an edge that was gone for dead for 2 s (`fail_timeout`), and all of them alike."""
 INGEST = """
 [pair]
 kind = "redis"
@@ -92,6 +94,7 @@ class Fleet:
         """Nobody is there: clients may be refused, and that is all."""
         self.life.stopping = True
         await self.edge_killed(len(self.edges))
+        await trio.sleep(FORGIVEN_S)
         self.life.stopping = False
 
     async def edges_renewed(self) -> None:
@@ -99,6 +102,7 @@ class Fleet:
         for edge in self.edges:
             await edge.stop()
             await edge.start()
+            await trio.sleep(FORGIVEN_S)
 
     async def edge_suspended(self) -> None:
         """It hears, and says nothing; so do its connections."""

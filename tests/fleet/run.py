@@ -18,15 +18,15 @@ from tests.crash.referee import ORDERS, STREAMS, VOLUME, Referee
 from tests.crash.run import Stuck, answer, level, now_ms, trading, unwrapped, whole
 from tests.crash.told import Told
 from tests.edge.process import until
-from tests.fleet.daemons import LOOK_S, RETAIN, SCENES, Fleet, fleet
+from tests.fleet.daemons import FORGIVEN_S, LOOK_S, RETAIN, SCENES, Fleet, fleet
 
 CLIENTS = 500
 PACE = 0.01
 """Of the exchange of the crash test: up to fifteen orders a second, and bursts of five to forty.
 Each of them goes to each client.
 """
-CALM_S = (0.5, 2.0)
-"""Between what fails."""
+CALM_S = (FORGIVEN_S, FORGIVEN_S + 1.5)
+"""Between what fails: else nginx may take all edges for dead, though each was gone alone."""
 PATIENCE_S = 240.0
 """For all clients, on a machine with much else to do."""
 SETTLING = 20
