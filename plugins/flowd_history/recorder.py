@@ -15,7 +15,7 @@ import trio
 from attrs import frozen
 
 from flowd.history import Away, Store
-from flowd.plugin import Batch, Desk, Input, Position, Streams, UserError
+from flowd.plugin import Batch, Cursor, Desk, Input, Position, Streams, UserError
 from flowd_history.columns import columns_of
 
 logger = logging.getLogger("flowd.history")
@@ -63,9 +63,16 @@ class Recorder:
         self._max_size = max_size
         self._pace = pace
         self._limiter = trio.CapacityLimiter(1)
+        self._heads: dict[str, Position] = {}
+        """Where streams were when this began."""
+        self._waiting: dict[str, Cursor[Any]] = {}
 
     async def run(self) -> None:
         """Write until the streams end. UserError when the store cannot be used."""
+        # Until the store has told how far it is, what comes is held from where it was last.
+        for name in self._inputs:
+            input = self._streams[name]
+            self._heads[name], self._waiting[name] = input.head, input.cursor()
         try:
             await self._write(self._store.open)
             for name in self._inputs:
@@ -85,6 +92,7 @@ class Recorder:
         """Write one stream from where the file ends until the stream does."""
         input, pace = self._streams[name], self._pace
         cursor = input.cursor(after=await self._begin(input))
+        del self._waiting[name]
         cursor.done()  # whatever its place was before
         while True:
             batch = cursor.read(pace.batch)
@@ -103,7 +111,8 @@ class Recorder:
         place = self._store.place(input.name)
         if place is not None and input.knows(place):
             return place
-        head = input.head  # What comes while we write is live already.
+        # What came since we began, and comes while we write, is live already.
+        head = self._heads[input.name]
         await self._write(partial(self._store.meet, input.name, head.epoch))
         seq = 0
         while seq < head.seq:

@@ -283,6 +283,24 @@ async def test_what_fell_off_before_it_was_written_is_a_gap(path: Path) -> None:
     assert "retain" in gap["reason"]
 
 
+@pytest.mark.parametrize("before", [0, 2])
+async def test_what_falls_off_while_the_store_is_opened_is_written(
+    before: int, path: Path, nursery: trio.Nursery
+) -> None:
+    stream = orders(before, retain=2)
+    store = Late(path)
+    nursery.start_soon(making(store, stream).run)
+    await trio.testing.wait_all_tasks_blocked()
+    for number in range(before, 50):
+        stream.append(order(number))
+
+    store.opens.set()
+    await store.reached(50)
+
+    assert numbers(path)[-50 + before :] == list(range(before, 50))
+    assert gaps(path) == []
+
+
 async def test_a_restart_while_a_stream_is_met_is_no_gap(path: Path) -> None:
     stream = orders(20)
     stream.close()
@@ -611,6 +629,18 @@ class Told(Store):
         with trio.fail_after(20):
             while self._seq < seq:
                 await self._news.park()
+
+
+class Late(Told):
+    """A store that is not open before the test wants it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.opens = threading.Event()
+
+    def open(self) -> None:
+        assert self.opens.wait(20)
+        super().open()
 
 
 async def test_a_batch_that_fails_in_the_middle_leaves_nothing_and_is_written_again(
