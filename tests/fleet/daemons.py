@@ -25,8 +25,10 @@ RETAIN = 400
 WELL_S = 120.0
 """Everything is well so soon after whatever failed, on a machine with much else to do."""
 LOOK_S = 0.1
-FORGIVEN_S = 2.5
-"""nginx takes an edge that was gone for dead for 2 s (`fail_timeout`), and all of them alike."""
+FORGIVEN_S = 5.0
+"""nginx takes an edge that was gone for dead for 2 s (`fail_timeout`), with whole seconds and one
+more attempt for up to 4 s; and all of them alike.
+"""
 INGEST = """
 [pair]
 kind = "redis"
