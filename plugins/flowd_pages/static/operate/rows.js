@@ -39,29 +39,45 @@ export function spark(what) {
   };
 }
 
+/**
+ * The cell that says how something is, in a word with its colour, and why.
+ *
+ * @param {HTMLElement} why
+ */
+function stateCell(why = h('span', { class: 'quiet reason' })) {
+  const [glyph, word] = [h('span', { class: 'glyph', 'aria-hidden': 'true' }), h('span')];
+  const state = h('span', { class: 'state' }, glyph, word);
+  return {
+    element: h('td', { class: 'state-cell' }, state, why),
+    /** @param {{ tone: string, glyph: string, word: string }} found @param {string} reason */
+    write(found, reason) {
+      state.className = `state ${found.tone}`;
+      write(glyph, found.glyph);
+      write(word, found.word);
+      write(why, reason);
+    },
+  };
+}
+
 /** @param {(name: string) => void} reconnect @returns {(name: string) => Row} */
 export function componentRow(reconnect) {
   return (name) => {
     const kind = h('span', { class: 'quiet kind' });
-    const [glyph, word, why] = [h('span', { class: 'glyph', 'aria-hidden': 'true' }), h('span'), h('button', { type: 'button', class: 'why', 'aria-expanded': 'false', hidden: true })];
+    const why = h('button', { type: 'button', class: 'why', 'aria-expanded': 'false', hidden: true });
     // Two lines of a long one, and all of it for who asks.
     why.addEventListener('click', () => why.setAttribute('aria-expanded', String(why.getAttribute('aria-expanded') === 'false')));
-    const state = h('span', { class: 'state' }, glyph, word);
+    const state = stateCell(why);
     const line = spark(`records per second of ${name}`);
     const cells = Array.from({ length: 6 }, () => h('td', { class: 'end' }));
     const [rates, lag, behind, newest, published, restarts] = cells;
     const button = h('button', { type: 'button', class: 'text-button again', 'aria-label': `reconnect ${name}` }, 'Reconnect');
     button.addEventListener('click', () => reconnect(name));
-    const element = h('tr', {}, h('th', { scope: 'row', class: 'name' }, name, kind), h('td', { class: 'state-cell' }, state, why), h('td', {}, line.picture), ...cells, h('td', { class: 'end' }, button));
+    const element = h('tr', {}, h('th', { scope: 'row', class: 'name' }, name, kind), state.element, h('td', {}, line.picture), ...cells, h('td', { class: 'end' }, button));
     return {
       element,
       write(part) {
-        const found = stateOf(part);
-        state.className = `state ${found.tone}`;
-        write(glyph, found.glyph);
-        write(word, found.word);
         const trouble = troubleOf(part);
-        write(why, trouble);
+        state.write(stateOf(part), trouble);
         why.hidden = trouble === '';
         write(kind, part.kind);
         const writes = part.table !== 'sinks';
@@ -121,18 +137,13 @@ export function budgetRow(name) {
 /** One of several processes. @param {string} name @returns {Row} */
 export function processRow(name) {
   const role = h('td');
-  const [glyph, word, why] = [h('span', { class: 'glyph', 'aria-hidden': 'true' }), h('span'), h('span', { class: 'quiet reason' })];
-  const state = h('span', { class: 'state' }, glyph, word);
+  const state = stateCell();
   const cells = Array.from({ length: 6 }, () => h('td', { class: 'end' }));
   const [lag, clients, memory, up, restarts, pid] = cells;
   return {
-    element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, name), role, h('td', { class: 'state-cell' }, state, why), ...cells),
+    element: h('tr', {}, h('th', { scope: 'row', class: 'name' }, name), role, state.element, ...cells),
     write(row) {
-      const found = processState(row);
-      state.className = `state ${found.tone}`;
-      write(glyph, found.glyph);
-      write(word, found.word);
-      write(why, row.error ?? '');
+      state.write(processState(row), row.error ?? '');
       write(role, (row.role ?? NOTHING).replaceAll('+', ' and '));
       write(lag, lagOf(row));
       write(clients, count(row.clients));
@@ -147,18 +158,14 @@ export function processRow(name) {
 /** Another daemon. @param {string} _ @returns {Row} */
 export function peerRow(_) {
   const [address, role, version] = [h('th', { scope: 'row', class: 'name' }), h('td'), h('td', { class: 'quiet' })];
-  const [glyph, word, why] = [h('span', { class: 'glyph', 'aria-hidden': 'true' }), h('span'), h('span', { class: 'quiet reason' })];
-  const state = h('span', { class: 'state' }, glyph, word);
+  const state = stateCell();
   const cells = Array.from({ length: 5 }, () => h('td', { class: 'end' }));
   const [lag, behind, clients, up, heard] = cells;
   return {
-    element: h('tr', {}, address, role, h('td', { class: 'state-cell' }, state, why), ...cells, version),
+    element: h('tr', {}, address, role, state.element, ...cells, version),
     write(peer) {
       const found = peerState(peer);
-      state.className = `state ${found.tone}`;
-      write(glyph, found.glyph);
-      write(word, found.word);
-      write(why, peer.problem ?? '');
+      state.write(found, peer.problem ?? '');
       write(address, addressOf(peer));
       write(role, peer.role.replaceAll('+', ' and '));
       const silent = found.word === 'silent';
