@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 from flowd.plugin import Clock, Peer, Peers, UpstreamError, codec
 from flowd_redis import scripts
 from flowd_redis.layout import Keys
-from flowd_redis.refusals import Refused
+from flowd_redis.refusals import WRONGTYPE, Refused
 from flowd_redis.server import Login, Server, dialled
 
 logger = logging.getLogger("flowd.redis")
@@ -97,7 +97,7 @@ class Beats:
             now, *told = await self._server.ask(self._beat([self._keys.peers], arguments))
             now_ms, self._mute, self.trouble = int(now), None, None
         except Refused as error:
-            if error.code == "WRONGTYPE":
+            if error.code == WRONGTYPE:
                 return self._deaf()
             if error.code not in MAY_NOT or (error.code == "READONLY" and self._server.several):
                 raise  # Of several servers the primary is meant.

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from flowd_redis.copying import Entries, Unreadable
 from flowd_redis.layout import Keys, Malformed, Meta
-from flowd_redis.refusals import Refused
+from flowd_redis.refusals import WRONGTYPE, Refused
 from flowd_redis.server import Server
 
 logger = logging.getLogger("flowd.redis")
@@ -22,8 +22,6 @@ PAGE_BYTES = 256 * 1024
 """The same, of one stream that is filled: several are, and all have the time of one answer."""
 TABLE_COUNT = 500
 """Keys of a hash that are asked for at once."""
-WRONGTYPE = "WRONGTYPE"
-"""Redis' word for a key that is something else."""
 
 
 @define(eq=False)

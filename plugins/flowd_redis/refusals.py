@@ -8,11 +8,13 @@ import trio
 
 from flowd.plugin import UpstreamError, unwrap
 
+WRONGTYPE = "WRONGTYPE"
+"""Redis' word for a key that is something else."""
 ELSEWHERE = ("READONLY", "MASTERDOWN", "LOADING")
 """What a server says that is no primary, or none yet: another one may be."""
 REFUSALS = {
     "OOM": "its memory is full: raise its maxmemory, or retain less",
-    "WRONGTYPE": "a key that is not flowd's is in the way: delete it, or choose another prefix",
+    WRONGTYPE: "a key that is not flowd's is in the way: delete it, or choose another prefix",
     "NOAUTH": "it wants a password: set password, and username for an ACL user",
     "WRONGPASS": "it knows no such user and password: check username and password",
     "NOPERM": "its user may not do that; docs/reference/redis.md says which rights it needs",
@@ -66,7 +68,7 @@ def told(error: BaseException, where: str) -> UpstreamError:
             (AuthorizationError, "NOPERM"),
             (BusyLoadingError, "LOADING"),
             (ReadOnlyError, "READONLY"),
-            (WrongTypeError, "WRONGTYPE"),
+            (WrongTypeError, WRONGTYPE),
         ):
             if isinstance(one, kind) and word not in REFUSALS:
                 word = code
