@@ -233,11 +233,11 @@ class Server:
 
     async def _connections(self) -> Pool | None:
         """Those that are used at the moment, new ones where some were lost."""
-        if self._dial is None:
-            return None
+        if self._dial is None or self._usable:
+            return self._pool
         asked_at = trio.current_time()
         async with self._dialling:
-            if self._pool is None or self._pool.lost:
+            if not self._usable:
                 if self._failed is not None and self._failed_at > asked_at:
                     # Who waited meanwhile is told the same, and does not look once more.
                     raise UpstreamError(self._failed)
@@ -247,6 +247,10 @@ class Server:
                     self._failed, self._failed_at = str(error), trio.current_time()
                     raise
             return self._pool
+
+    @property
+    def _usable(self) -> bool:
+        return self._pool is not None and not self._pool.lost
 
 
 def _let_go(request: Awaitable[Any]) -> None:
