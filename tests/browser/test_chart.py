@@ -706,6 +706,8 @@ def test_an_order_of_another_day_says_which(page: Page, site: Site) -> None:
 @pytest.mark.parametrize("name", ["<img src=x onerror=pwned()>", "\"'><b>B</b>", "币安人生USDT"])
 def test_what_an_upstream_says_is_text(page: Page, site: Site, name: str) -> None:
     site.say((now_ms(), "BUY", "77777"), symbol=name)
+    # Sums are told twice a second, and the list asks once, when it opens.
+    until(lambda: name in json.dumps(site.ask("/streams/volume"), ensure_ascii=False), "summed")
     page.add_init_script("window.pwned = () => { window.wasPwned = true; }")
     site.open(page)
     shown = name.upper() if name.isalnum() else name
