@@ -48,6 +48,7 @@ from flowd.values.errors import (
     unwrap,
 )
 from flowd.values.filters import Filter
+from flowd.values.installing import how_to_install
 from flowd.values.peers import Peer, Peers
 from flowd.values.record import Batch, Gap, Position, Record
 from flowd.values.settings import Seconds, Secret, Size, StreamName, seconds, secret
@@ -119,6 +120,7 @@ __all__ = [
     "filters",
     "follow_path",
     "hookimpl",
+    "how_to_install",
     "marked",
     "news_of",
     "seconds",

@@ -34,7 +34,7 @@ RANKS = """
 """Of the folders, and of the modules that lie beside them."""
 
 INSIDE = """
-values    amounts buckets clock codec errors limits settings tally
+values    amounts buckets clock codec errors installing limits settings tally
           / environment filters peers record validators
 stream    claim cursor cut frames held seek seen / handover heard journal log segments / reading
           / inputs snapshot / index memory mirror rows several unkept volatile / replica / stores

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from attrs import define, field
 
-from flowd.plugin import UserError
+from flowd.plugin import UserError, how_to_install
 from flowd_heatmap.archive import Refused, samples
 from flowd_heatmap.engines import engine_of
 from flowd_heatmap.files import File, Unusable
@@ -138,7 +138,7 @@ def opened(path: Path, *, read_only: bool) -> Iterator[File]:
     except ImportError:
         raise Mistake(
             f"{path} is a file of DuckDB, which is not installed: "
-            "pip install 'flowd-daemon[duckdb]', or name one that ends in .db"
+            f"{how_to_install('flowd-daemon[duckdb]')}, or name one that ends in .db"
         ) from None
     file.open(read_only=read_only)
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import Factory, field, frozen
 
 from flowd.market import Candle, Liquidation, OpenInterest, bin_width
-from flowd.plugin import Seconds, StreamName
+from flowd.plugin import Seconds, StreamName, how_to_install
 from flowd_heatmap import leverage
 from flowd_heatmap.assumptions import SIDE_MODELS, Assumptions
 from flowd_heatmap.brackets import SHIPPED, brackets_of
@@ -162,7 +162,7 @@ def remarks(config: Config) -> list[str]:
     except ImportError:
         return [
             f'database = "{config.database}" needs DuckDB, which is not installed '
-            "(pip install 'flowd-daemon[duckdb]'), or a name that ends in .db, for SQLite; its "
-            "past is what the streams retain"
+            f"({how_to_install('flowd-daemon[duckdb]')}), or a name that ends in .db, for SQLite; "
+            "its past is what the streams retain"
         ]
     return []

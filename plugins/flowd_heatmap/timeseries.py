@@ -13,7 +13,7 @@ import msgspec
 import trio
 from quart import Blueprint, Response, request
 
-from flowd.plugin import BadRequest, Desk, Index, StreamName, Streams, codec
+from flowd.plugin import BadRequest, Desk, Index, StreamName, Streams, codec, how_to_install
 from flowd_heatmap.decoder import Decoder
 from flowd_heatmap.picture import BINS_MAX, COLUMNS_MAX, draw, in_text, told
 from flowd_heatmap.records import Column
@@ -198,7 +198,7 @@ def _format(accept: str) -> str:
                 "Arrow needs pyarrow, which is not installed here",
                 parameter="Accept",
                 value=accept,
-                allowed=f"{JSON}, {MSGPACK}; or pip install 'flowd-daemon[arrow]'",
+                allowed=f"{JSON}, {MSGPACK}; or {how_to_install('flowd-daemon[arrow]')}",
                 code="NOT_ACCEPTABLE",
                 status=406,
             ) from None

@@ -17,7 +17,7 @@ from typing import IO, Any
 from attrs import define
 
 from flowd.history import Columns, Kind
-from flowd.plugin import codec
+from flowd.plugin import codec, how_to_install
 from flowd_history.columns import cells, heading
 
 Rows = Iterator[tuple[str, bytes]]
@@ -77,7 +77,8 @@ def _duckdb() -> Any:
         return importlib.import_module("duckdb")
     except ImportError:
         raise Missing(
-            "parquet needs DuckDB, which is not installed: pip install 'flowd-daemon[duckdb]'"
+            "parquet needs DuckDB, which is not installed: "
+            + how_to_install("flowd-daemon[duckdb]")
         ) from None
 
 

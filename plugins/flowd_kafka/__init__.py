@@ -5,7 +5,17 @@ from importlib import import_module
 import trio
 from attrs import field, frozen
 
-from flowd.plugin import Desk, Seconds, Secret, Sink, StreamName, Streams, carry, hookimpl
+from flowd.plugin import (
+    Desk,
+    Seconds,
+    Secret,
+    Sink,
+    StreamName,
+    Streams,
+    carry,
+    hookimpl,
+    how_to_install,
+)
 from flowd_kafka.broker import Kafka
 from flowd_kafka.cluster import Cluster
 
@@ -49,7 +59,7 @@ class Config:
         except ImportError:
             raise ValueError(
                 "it needs confluent-kafka, which is not installed: "
-                "pip install 'flowd-daemon[kafka]'"
+                + how_to_install("flowd-daemon[kafka]")
             ) from None
         if not self.inputs:
             raise ValueError("no inputs: name the streams to carry")

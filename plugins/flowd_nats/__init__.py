@@ -22,6 +22,7 @@ from flowd.plugin import (
     UserError,
     carry,
     hookimpl,
+    how_to_install,
 )
 from flowd_nats.broker import Nats
 from flowd_nats.credentials import signer
@@ -78,7 +79,8 @@ class Config:
                 import_module("nacl.signing")
             except ImportError:
                 raise ValueError(
-                    "credentials are signed by PyNaCl: pip install 'flowd-daemon[nats]'"
+                    "credentials are signed by PyNaCl, which is not installed: "
+                    + how_to_install("flowd-daemon[nats]")
                 ) from None
 
     @property

@@ -5,6 +5,7 @@ keeps no history in PostgreSQL needs none of it.
 """
 
 from flowd.history import Adds, Database, Settings, Takes
+from flowd.plugin import how_to_install
 
 
 def _store(address: str, settings: Settings) -> Takes:
@@ -24,7 +25,8 @@ def _check(address: str) -> None:
         from flowd_postgres.connecting import check
     except ImportError:
         raise ValueError(
-            "PostgreSQL needs psycopg, which is not installed: pip install 'flowd-daemon[postgres]'"
+            "PostgreSQL needs psycopg, which is not installed: "
+            + how_to_install("flowd-daemon[postgres]")
         ) from None
     check(address)
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import trio
 from attrs import define, field, frozen
 
-from flowd.plugin import Secret, UpstreamError, UserError, unwrap
+from flowd.plugin import Secret, UpstreamError, UserError, how_to_install, unwrap
 from flowd_redis.refusals import ELSEWHERE, Refused, told
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def check(url: str | Secret) -> None:
         import_module("coredis")
     except ImportError:
         raise ValueError(
-            "redis needs coredis, which is not installed: pip install 'flowd-daemon[redis]'"
+            "redis needs coredis, which is not installed: " + how_to_install("flowd-daemon[redis]")
         ) from None
     if isinstance(url, str) and Address.parse(url).password is not None:
         raise ValueError('url: a password does not belong there; say password = { env = "NAME" }')

@@ -1,0 +1,14 @@
+"""What to do where a package is missing."""
+
+import shlex
+import sys
+
+
+def how_to_install(package: str) -> str:
+    """The command that puts a package beside flowd, to be said after what needs it. Where flowd is
+    an executable it says as well that this cannot have it.
+    """
+    command = f"pip install {shlex.quote(package)}"
+    if getattr(sys, "frozen", False):
+        return f"{command}, for a flowd that pip installed: nothing can be added to an executable"
+    return command
