@@ -17,8 +17,9 @@ from flowd_simulator.cascades import WINDOW_MS
 from flowd_simulator.intervals import HOUR_MS, INTERVALS, MINUTE_MS, opening
 from flowd_simulator.orders import ForcedOrder, OrderFlow
 
-KEPT_MS: Final = 6 * HOUR_MS
-WINDOWS_MAX: Final = 2 * KEPT_MS // WINDOW_MS
+KEPT_MS: Final = 49 * HOUR_MS
+"""So that the last day is known, and as much before it to hold it against."""
+WINDOWS_MAX: Final = KEPT_MS // WINDOW_MS + 12
 
 Sums = tuple[Decimal, Decimal, int]
 """What was bought and sold by force, in the quote, and in how many orders that were told."""
