@@ -32,7 +32,7 @@ WIDTH, HEIGHT = 1280, 760
 def main() -> int:
     """Take the picture; 0 when it was written."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--page", default="/chart/BTCUSDT?timeframe=1m")
+    parser.add_argument("--page", default="/chart/BTCUSDT?timeframe=15m")
     parser.add_argument("--minutes", type=float, default=6.0, help="how long the demo runs before")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/picture.png")
     options = parser.parse_args()

@@ -33,6 +33,11 @@ export function compared(timeline, frame, range, shift, now) {
   return { why: counted > kept ? 'counted' : 'kept' };
 }
 
+/** Where a fact stands. @param {string} name */
+function place(name) {
+  return /** @type {Element} */ (document.querySelector(`[data-fact=${name}]`));
+}
+
 /**
  * Write the sums.
  *
@@ -59,8 +64,7 @@ export function summarise(timeline, frame, range, comparison, shift, clock) {
   /** @param {string} name @param {string} text @param {number} [value] @param {number} [earlier] @param {string} [earlierText] */
   const fact = (name, text, value = 0, earlier, earlierText) => {
     const versus = earlier === undefined ? null : h('span', { class: 'versus' }, `${change(value, earlier)} vs ${earlierText}`);
-    const place = /** @type {Element} */ (document.querySelector(`[data-fact=${name}]`));
-    fill(place, h('span', {}, known ? text : '–'), since.cloneNode(true), versus);
+    fill(place(name), h('span', {}, known ? text : '–'), since.cloneNode(true), versus);
   };
   const { sign } = exactness(now);
   const least = sign && `${sign} `;
@@ -70,11 +74,8 @@ export function summarise(timeline, frame, range, comparison, shift, clock) {
   fact('net', (sign && '≈ ') + signed((now.buy - now.sell).toFixed(2)));
   fact('count', (now.lower_bound || now.incomplete ? '≥ ' : '') + count(now.count), same.count, then?.count, then ? count(then.count) : '');
   const missing = timeline.missing(begins, Math.min(end, clock));
-  fill(
-    /** @type {Element} */ (document.querySelector('[data-fact=span]')),
-    h('span', {}, `${spanTime(range.from * 1000, daily)} – ${spanTime(daily ? range.to * 1000 : end, daily)}`),
-    missing >= 1000 && h('span', { class: 'since warned' }, `no data for ${span(missing)} of it`),
-  );
+  fill(place('span'), `${spanTime(range.from * 1000, daily)} – ${spanTime(daily ? range.to * 1000 : end, daily)}`);
+  fill(byId('missing'), missing >= 1000 && h('span', { class: 'since warned' }, `no data for ${span(missing)} of it`));
   byId('compare-note').textContent = noteOf(found, words, timeline, range, clock, daily);
 }
 
