@@ -8,7 +8,6 @@ import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import trio
@@ -51,12 +50,7 @@ class JetStreamServer:
     def __enter__(self) -> "JetStreamServer":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self.tell(signal.SIGKILL)
 

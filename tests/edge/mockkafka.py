@@ -4,7 +4,6 @@ faults at will. It is part of the library that confluent-kafka brings.
 
 import ctypes
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import confluent_kafka
@@ -79,12 +78,7 @@ class MockKafka:
     def __enter__(self) -> "MockKafka":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)
         self._library.rd_kafka_destroy(self._handle)
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 from itertools import count
-from types import TracebackType
 
 import pytest
 
@@ -50,12 +49,7 @@ class Network:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ip("netns", "del", self.name)
 
     def cut(self) -> None:
