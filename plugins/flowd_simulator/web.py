@@ -56,9 +56,13 @@ async def serve_streams(
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Have each client served until cancelled, over TLS if there is a context for it. Reports
-    `host:port` when it listens.
+    `host:port` when it listens. OSError, with the port, when it cannot.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host)
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        remedy = "choose another with --port, or with the option of that one, as --rest-port"
+        raise OSError(f"port {port} of {host}: {error.strerror}; {remedy}") from error
     task_status.started(_address(host, listeners[0]))
     if tls is None:
         await trio.serve_listeners(serve, listeners)

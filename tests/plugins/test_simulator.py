@@ -1600,16 +1600,15 @@ def test_the_program_says_when_its_port_is_taken(start_program):
         first.terminate()
 
     assert second.returncode == 2
-    assert "cannot start" in errors
+    assert f"cannot start: port {port} of 127.0.0.1: Address already in use" in errors
+    assert "--port" in errors
 
 
 @pytest.mark.edge
 def test_rest_is_at_the_port_behind_the_first_where_nobody_says():
-    with socket.socket() as first, socket.socket() as behind:
-        first.bind(("127.0.0.1", 0))
-        port = first.getsockname()[1]
-        behind.bind(("127.0.0.1", port + 1))
-        first.close()
+    with socket.socket() as behind:
+        behind.bind(("127.0.0.1", 0))
+        port = behind.getsockname()[1] - 1
         script = "import typer; from flowd_simulator.command import simulate; typer.run(simulate)"
         said = subprocess.run(
             [sys.executable, "-c", script, "--port", str(port)],
@@ -1621,3 +1620,5 @@ def test_rest_is_at_the_port_behind_the_first_where_nobody_says():
 
     assert said.returncode == 2
     assert "cannot start" in said.stderr
+    assert f"port {port + 1} of 127.0.0.1" in said.stderr
+    assert "--rest-port" in said.stderr
