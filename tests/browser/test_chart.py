@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import flowd_pages
 import pytest
@@ -181,6 +182,11 @@ class Site:
             frame["data"]["o"] |= {"T": time_ms, "ap": price, "z": "1"}
             texts.append(json.dumps(frame))
         self.exchange.send(texts)
+
+    def summed(self, symbol: str) -> None:
+        """Wait until a symbol's sum of the day is told; sums are, twice a second."""
+        path = f"/streams/volume?timeframe=1d&symbol={quote(symbol)}"
+        until(lambda: self.ask(path)["records"], "the sum")
 
     def candles(self, *candles: tuple[int, str, bool]) -> None:
         assert self.ask("/say-candles", candles) == "said"
@@ -663,10 +669,15 @@ def test_a_symbol_in_both_cases_is_found_and_stays(page: Page, site: Site) -> No
     page.keyboard.press("Enter")
     page.evaluate("flowdChart.ready()")
 
-    assert page.evaluate("flowdChart.symbol") == "kPEPE"
+    assert page.evaluate("flowdChart.symbol") == "kPEPE", "whether or not its sum is told yet"
     page.reload()
     page.evaluate("flowdChart.ready()")
     assert [bar[3] for bar in drawn(page)] == [1]
+    site.summed("kPEPE")
+    site.open(page)
+    page.fill("#symbol", "kpepe")
+    page.keyboard.press("Enter")
+    shows(page, "flowdChart.symbol === 'kPEPE'")
 
 
 @pytest.mark.parametrize("reloaded", [False, True])
@@ -706,8 +717,7 @@ def test_an_order_of_another_day_says_which(page: Page, site: Site) -> None:
 @pytest.mark.parametrize("name", ["<img src=x onerror=pwned()>", "\"'><b>B</b>", "币安人生USDT"])
 def test_what_an_upstream_says_is_text(page: Page, site: Site, name: str) -> None:
     site.say((now_ms(), "BUY", "77777"), symbol=name)
-    # Sums are told twice a second, and the list asks once, when it opens.
-    until(lambda: name in json.dumps(site.ask("/streams/volume"), ensure_ascii=False), "summed")
+    site.summed(name)
     page.add_init_script("window.pwned = () => { window.wasPwned = true; }")
     site.open(page)
     shown = name.upper() if name.isalnum() else name

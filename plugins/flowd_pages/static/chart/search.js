@@ -36,7 +36,10 @@ export function symbolSearch({ load, open, symbol }) {
   /** Done when what there is has been asked for. @type {Promise<void>} */
   let loading = Promise.resolve();
 
-  const wanted = () => symbolOf(input.value.trim());
+  const wanted = () => {
+    const text = input.value.trim();
+    return text === shown.toLowerCase() ? shown : symbolOf(text);
+  };
 
   const draw = () => {
     const name = wanted() === shown ? '' : wanted();
