@@ -25,7 +25,7 @@ run: $(STAMP)/installed $(STAMP)/pages  ## the daemon on a demo configuration, f
 
 test: $(STAMP)/tools $(STAMP)/system $(STAMP)/pages $(STAMP)/duckdb-$(DUCKDB)/stamp clients lint types  ## everything that must be true, as CI checks it
 	$(BIN)/python -m pytest $(PARALLEL) $(AGAIN) -m "not edge and not browser"
-	$(BIN)/python -m pytest $(AGAIN) -m "edge or browser"
+	$(BIN)/python -m pytest $(PARALLEL) $(AGAIN) -m "edge or browser"
 	PYTHONPATH=$(STAMP)/duckdb-$(DUCKDB) $(BIN)/python -m pytest $(PARALLEL) -m duckdb --duckdb=$(DUCKDB) $$(grep -lE "DUCKDB|mark.duckdb" tests/plugins/test_*.py)
 	$(MAKE) executable
 
