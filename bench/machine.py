@@ -146,7 +146,7 @@ def describe() -> dict[str, Any]:
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "memory_gib": round(memory_gib),
         "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),

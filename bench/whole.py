@@ -45,6 +45,8 @@ def daemon(
         store=store or SqliteStore(directory / "flowd.db"),
         clock=clock.system_clock,
         stopwatch=clock.stopwatch,
+        # Each is another daemon to a broker, which may have the stream of the one before.
+        seed=time.time_ns(),
     )
 
 
