@@ -415,7 +415,7 @@ def test_an_address_that_nobody_visited_is_asked_for_until_it_is(page: Page, mak
     site.open(page, f"/traders/{address.upper().replace('0X', '0x')}")
 
     until(lambda: address in ask(site, "/asked"), "tracking is asked")
-    assert page.locator("#as-of").inner_text() == "Being visited"
+    until(lambda: page.locator("#as-of").inner_text() == "Being visited", "the page hears of it")
     assert page.locator("#trader-note").is_hidden()
     site.tell("positions.accounts", account(0xABC))
     until(lambda: "Flat" in page.locator("#positions-empty").inner_text(), "the state")
