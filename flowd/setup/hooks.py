@@ -20,7 +20,7 @@ from flowd import __version__, plugin
 from flowd.plugin import Pair, Sink, Source, Transform
 from flowd.stream.held import RETAIN_MAX
 from flowd.values.errors import did_you_mean
-from flowd.values.installing import how_to_install
+from flowd.values.installing import lacking
 
 HOOKS = ("flowd_sources", "flowd_transforms", "flowd_sinks", "flowd_pairs", "flowd_commands")
 
@@ -76,8 +76,7 @@ def _told(error: BaseException) -> str:
     if ours or (isinstance(error, TypeError) and "unexpected keyword" in str(error)):
         return f"{words}; it was made for another flowd than {__version__}: upgrade one of the two"
     if isinstance(error, ModuleNotFoundError) and missing:
-        package = missing.split(".")[0]
-        return f"{words}; install what it needs beside flowd, such as: {how_to_install(package)}"
+        return f"{words}; {lacking(missing)}"
     if isinstance(error, SystemExit):
         return f"{words}: it calls exit()"
     return words

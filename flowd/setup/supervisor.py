@@ -20,7 +20,7 @@ import trio
 from attrs import define, field, frozen
 
 from flowd.values.errors import BadRequest, NotSet, UpstreamError, UserError, unwrap
-from flowd.values.installing import how_to_install
+from flowd.values.installing import lacking
 
 logger = logging.getLogger("flowd.supervisor")
 
@@ -346,8 +346,7 @@ def _told(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and "no running event loop" in words:
         return f"{words}: it uses an asyncio library, and flowd runs on Trio; find one for Trio"
     if isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.split(".")[0]
-        return f"{words}; install what it needs beside flowd, such as: {how_to_install(package)}"
+        return f"{words}; {lacking(error.name)}"
     return words
 
 
