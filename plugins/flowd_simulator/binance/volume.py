@@ -19,7 +19,7 @@ from flowd_simulator.orders import ForcedOrder, OrderFlow
 
 KEPT_MS: Final = 49 * HOUR_MS
 """So that the last day is known, and as much before it to hold it against."""
-WINDOWS_MAX: Final = KEPT_MS // WINDOW_MS + 12
+WINDOWS_MAX: Final = (KEPT_MS + HOUR_MS) // WINDOW_MS
 
 Sums = tuple[Decimal, Decimal, int]
 """What was bought and sold by force, in the quote, and in how many orders that were told."""
